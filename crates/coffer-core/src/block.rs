@@ -1,0 +1,181 @@
+//! Blocks: what a member's bytes and the tar go through on the way to the file, and back.
+//!
+//! A block is one zstd frame in whole chunks. Its digest covers what pins each of its chunks, the
+//! length, nonce and tag, in order; where nothing is sealed it covers all of its bytes. The digest
+//! stands in a commit, so a chunk can be neither changed nor moved, dropped, repeated or taken
+//! from elsewhere.
+
+use std::sync::Arc;
+
+use crate::catalog::{Block, Digest};
+use crate::chunk;
+use crate::error::{Error, Result};
+use crate::frame::{self, SKIPPABLE_HEADER};
+use crate::key;
+use crate::seal::Seal;
+
+/// The layers with their keys.
+#[derive(Clone)]
+pub(crate) struct Layers {
+    pub(crate) member_level: Option<i32>,
+    pub(crate) member: Option<Arc<dyn Seal>>,
+    pub(crate) container_level: i32,
+    pub(crate) container: Option<Arc<dyn Seal>>,
+    /// Plaintext bytes of a full chunk.
+    pub(crate) chunk_plain: usize,
+    /// Member bytes of a full piece.
+    pub(crate) piece: usize,
+}
+
+/// How the tar of a block enters its frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Compressed,
+    Stored,
+}
+
+/// A block that has no place yet.
+pub(crate) struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) frame: u32,
+    pub(crate) tar: u32,
+    pub(crate) digest: Digest,
+}
+
+impl Encoded {
+    /// The block, once it is known where it begins.
+    pub(crate) fn at(&self, offset: u64) -> Block {
+        Block {
+            offset,
+            len: self.bytes.len() as u32,
+            frame: self.frame,
+            tar: self.tar,
+            digest: self.digest,
+        }
+    }
+}
+
+impl Layers {
+    /// The member layer: one zstd frame, in sealed chunks.
+    pub(crate) fn encode_member(&self, raw: &[u8]) -> Result<Vec<u8>> {
+        let packed = match self.member_level {
+            Some(level) => std::borrow::Cow::Owned(frame::compress(level, raw)?),
+            None => raw.into(),
+        };
+        match &self.member {
+            Some(seal) => {
+                let mut out =
+                    Vec::with_capacity(chunk::len_all(&**seal, packed.len(), self.chunk_plain));
+                chunk::put_all(&**seal, &packed, self.chunk_plain, &mut out);
+                Ok(out)
+            }
+            None => Ok(packed.into_owned()),
+        }
+    }
+
+    /// The `len` bytes of a member, or of a piece of one.
+    pub(crate) fn decode_member(&self, stored: &[u8], len: usize) -> Result<Vec<u8>> {
+        let mut opened = Vec::new();
+        let packed = match &self.member {
+            Some(seal) => {
+                opened.reserve(stored.len());
+                chunk::open_all(&**seal, stored, &mut opened)
+                    .map_err(|e| Error::corrupt(format!("in the member layer, {e}")))?;
+                opened.as_slice()
+            }
+            None => stored,
+        };
+        match self.member_level {
+            Some(_) => frame::decompress(packed, len),
+            None if packed.len() != len => {
+                Err(Error::corrupt("a member is not as long as it should be"))
+            }
+            None => Ok(packed.to_vec()),
+        }
+    }
+
+    /// How pieces of large members enter their blocks: stored, unless nothing compressed them yet.
+    pub(crate) fn piece_form(&self) -> Form {
+        if self.member_level.is_none() && self.member.is_none() {
+            Form::Compressed
+        } else {
+            Form::Stored
+        }
+    }
+
+    /// The container layer: the tar in one frame, in sealed chunks.
+    pub(crate) fn encode(&self, tar: &[u8], form: Form) -> Result<Encoded> {
+        let packed = match form {
+            Form::Compressed => frame::compress(self.container_level, tar)?,
+            Form::Stored => frame::store(tar),
+        };
+        let frame = packed.len() as u32;
+        let bytes = match &self.container {
+            Some(seal) => self.chunks(&**seal, &packed),
+            None => packed,
+        };
+        let digest = self.digest(&bytes)?;
+        Ok(Encoded { bytes, frame, tar: tar.len() as u32, digest })
+    }
+
+    /// Checks that `bytes` are the block that a commit names.
+    pub(crate) fn check(&self, bytes: &[u8], block: &Block) -> Result<()> {
+        if key::same(&self.digest(bytes)?, &block.digest) {
+            return Ok(());
+        }
+        Err(Error::corrupt("its digest differs from what the commit says"))
+    }
+
+    /// The tar of a block, whose bytes are checked first.
+    pub(crate) fn decode(&self, bytes: &[u8], block: &Block) -> Result<Vec<u8>> {
+        self.check(bytes, block)?;
+        match &self.container {
+            Some(seal) => {
+                let mut packed = Vec::with_capacity(block.frame as usize);
+                chunk::open_all(&**seal, bytes, &mut packed)
+                    .map_err(|e| Error::corrupt(e.to_string()))?;
+                frame::decompress(&packed, block.tar as usize)
+            }
+            None => frame::decompress(bytes, block.tar as usize),
+        }
+    }
+
+    /// What a dead block is overwritten with: a skippable frame of the very same length.
+    pub(crate) fn dead(&self, block: &Block) -> Result<Vec<u8>> {
+        let frame = block.frame as usize;
+        if frame < SKIPPABLE_HEADER {
+            return Err(Error::corrupt("a dead block is too short to be one"));
+        }
+        let mut plain = frame::skippable_header((frame - SKIPPABLE_HEADER) as u32).to_vec();
+        plain.resize(frame, 0);
+        let bytes = match &self.container {
+            Some(seal) => self.chunks(&**seal, &plain),
+            None => plain,
+        };
+        if bytes.len() == block.len as usize {
+            Ok(bytes)
+        } else {
+            Err(Error::corrupt("a dead block is not as long as it should be"))
+        }
+    }
+
+    fn chunks(&self, seal: &dyn Seal, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(chunk::len_all(seal, plain.len(), self.chunk_plain));
+        chunk::put_all(seal, plain, self.chunk_plain, &mut out);
+        out
+    }
+
+    fn digest(&self, bytes: &[u8]) -> Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        match &self.container {
+            Some(seal) => {
+                chunk::bind(&**seal, bytes, &mut hasher)
+                    .map_err(|e| Error::corrupt(e.to_string()))?;
+            }
+            None => {
+                hasher.update(bytes);
+            }
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+}

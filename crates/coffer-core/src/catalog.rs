@@ -1,0 +1,237 @@
+//! The index in memory: which members there are, and which blocks hold them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::error::{Code, Error, Result};
+use crate::name;
+
+/// The number of a block: given once, in the order blocks are written, and never again.
+pub(crate) type BlockId = u64;
+
+/// The digest of a block, over the parts of its chunks that pin the rest (see [`crate::block`]).
+pub(crate) type Digest = [u8; 32];
+
+/// One block of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// Where it begins in the file.
+    pub(crate) offset: u64,
+    /// Its length in the file.
+    pub(crate) len: u32,
+    /// The length of its zstd frame, which is what its chunks hold.
+    pub(crate) frame: u32,
+    /// The bytes of tar in the frame.
+    pub(crate) tar: u32,
+    pub(crate) digest: Digest,
+}
+
+impl Block {
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(u64::from(self.len))
+    }
+}
+
+/// A part of a large member, alone in its block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) block: BlockId,
+    /// Bytes of the member.
+    pub(crate) raw: u32,
+    /// The same bytes after the member layer: what stands in the tar.
+    pub(crate) stored: u32,
+}
+
+/// Where a member's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a pack, `at` bytes into its tar.
+    Packed { block: BlockId, at: u32, stored: u32 },
+    /// In blocks of their own, behind a block with the tar header.
+    Pieces { header: BlockId, pieces: Arc<Vec<Piece>> },
+    /// Not in the file yet: the bytes after the member layer.
+    Memory(Arc<Vec<u8>>),
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Changes whenever the contents do, and does not when they only move.
+    pub(crate) version: u64,
+    pub(crate) directory: bool,
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) mtime_s: i64,
+    pub(crate) mtime_ns: u32,
+    pub(crate) place: Place,
+}
+
+impl Entry {
+    /// Bytes after the member layer.
+    pub(crate) fn stored(&self) -> u64 {
+        match &self.place {
+            Place::Packed { stored, .. } => u64::from(*stored),
+            Place::Pieces { pieces, .. } => pieces.iter().map(|p| u64::from(p.stored)).sum(),
+            Place::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+/// Members and blocks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Catalog {
+    members: BTreeMap<Arc<str>, Entry>,
+    pub(crate) blocks: BTreeMap<BlockId, Block>,
+    /// The members that were put into each pack; some may have moved on.
+    packs: HashMap<BlockId, Vec<Arc<str>>>,
+    pub(crate) next_block: BlockId,
+    pub(crate) next_version: u64,
+    /// Bytes of the file that belong to no live block and no living commit.
+    pub(crate) dead: u64,
+}
+
+impl Catalog {
+    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+        self.members.get(name)
+    }
+
+    pub(crate) fn get_key_value(&self, name: &str) -> Option<(&Arc<str>, &Entry)> {
+        self.members.get_key_value(name)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+        self.members.iter()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Members whose names begin with `prefix`, in order.
+    pub(crate) fn with_prefix<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Entry)> {
+        self.members
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(name, _)| name.starts_with(prefix))
+    }
+
+    /// Members below a directory.
+    pub(crate) fn below(&self, directory: &str) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+        let start = format!("{directory}/");
+        self.members
+            .range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded))
+            .take_while(move |(name, _)| name.starts_with(&start))
+            .collect::<Vec<_>>()
+            .into_iter()
+    }
+
+    /// Whether members lie below `directory`.
+    pub(crate) fn has_below(&self, directory: &str) -> bool {
+        let start = format!("{directory}/");
+        self.members
+            .range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded))
+            .next()
+            .is_some_and(|(name, _)| name.starts_with(&start))
+    }
+
+    /// Refuses a name that would make a file of a directory or a directory of a file.
+    pub(crate) fn check_fits(&self, member: &str, directory: bool) -> Result<()> {
+        for parent in name::parents(member) {
+            if self.get(parent).is_some_and(|e| !e.directory) {
+                return Err(taken(member, parent, "a file"));
+            }
+        }
+        if !directory && (self.has_below(member) || self.get(member).is_some_and(|e| e.directory)) {
+            return Err(taken(member, member, "a directory"));
+        }
+        if directory && self.get(member).is_some_and(|e| !e.directory) {
+            return Err(taken(member, member, "a file"));
+        }
+        Ok(())
+    }
+
+    /// Puts a member in place, and gives what was there.
+    pub(crate) fn set(&mut self, name: Arc<str>, entry: Entry) -> Option<Entry> {
+        if let Place::Packed { block, .. } = entry.place {
+            self.packs.entry(block).or_default().push(name.clone());
+        }
+        self.members.insert(name, entry)
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
+        self.members.remove(name)
+    }
+
+    /// The members that a pack still holds.
+    pub(crate) fn live_in_pack(&self, block: BlockId) -> Vec<Arc<str>> {
+        let holds = |name: &&Arc<str>| {
+            self.get(name)
+                .is_some_and(|e| matches!(e.place, Place::Packed { block: b, .. } if b == block))
+        };
+        let mut names: Vec<_> =
+            self.packs.get(&block).into_iter().flatten().filter(holds).cloned().collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Forgets a block.
+    pub(crate) fn drop_block(&mut self, id: BlockId) -> Option<Block> {
+        self.packs.remove(&id);
+        self.blocks.remove(&id)
+    }
+
+    /// The block with this number.
+    pub(crate) fn block(&self, id: BlockId) -> Result<&Block> {
+        self.blocks
+            .get(&id)
+            .ok_or_else(|| Error::corrupt("a member names a block that is not there"))
+    }
+
+    /// Whether every member's blocks are there: a commit that says otherwise is malformed.
+    pub(crate) fn check(&self) -> Result<()> {
+        for (name, entry) in &self.members {
+            let complete = match &entry.place {
+                Place::Packed { block, at, stored } => self
+                    .blocks
+                    .get(block)
+                    .is_some_and(|b| at.checked_add(*stored).is_some_and(|end| end <= b.tar)),
+                Place::Pieces { header, pieces } => {
+                    let raw: u64 = pieces.iter().map(|p| u64::from(p.raw)).sum();
+                    raw == entry.size
+                        && self.blocks.contains_key(header)
+                        && pieces
+                            .iter()
+                            .all(|p| self.blocks.get(&p.block).is_some_and(|b| p.stored <= b.tar))
+                }
+                Place::Memory(_) => true,
+            };
+            if !complete || name::fault(name).is_some() {
+                return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
+            }
+        }
+        Ok(())
+    }
+
+    /// The blocks that hold a member.
+    pub(crate) fn blocks_of(entry: &Entry) -> Vec<BlockId> {
+        match &entry.place {
+            Place::Packed { block, .. } => vec![*block],
+            Place::Pieces { header, pieces } => {
+                std::iter::once(*header).chain(pieces.iter().map(|p| p.block)).collect()
+            }
+            Place::Memory(_) => Vec::new(),
+        }
+    }
+}
+
+fn taken(member: &str, by: &str, what: &str) -> Error {
+    Error::new(
+        Code::MemberExists,
+        format!("{member:?} cannot be a member: {by:?} is {what}. Delete it first, or choose another name"),
+    )
+    .of_member(member)
+}

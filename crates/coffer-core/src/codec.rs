@@ -1,0 +1,161 @@
+//! The encoding of what commits hold: unsigned LEB128 integers, and byte strings after their
+//! length. Everything read is checked where it is read.
+
+use crate::error::{Error, Result};
+
+/// Writes values one after another.
+#[derive(Default)]
+pub(crate) struct Encoder(Vec<u8>);
+
+impl Encoder {
+    pub(crate) fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(crate) fn byte(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn uint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+
+    /// A signed integer, zigzag: small magnitudes are short.
+    pub(crate) fn int(&mut self, value: i64) {
+        self.uint(((value << 1) ^ (value >> 63)) as u64);
+    }
+
+    pub(crate) fn string(&mut self, value: &str) {
+        self.uint(value.len() as u64);
+        self.raw(value.as_bytes());
+    }
+
+    pub(crate) fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.uint(items.len() as u64);
+        for item in items {
+            each(self, item);
+        }
+    }
+}
+
+/// Reads values in the order they were written.
+pub(crate) struct Decoder<'a>(&'a [u8]);
+
+impl<'a> Decoder<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// Everything has been read.
+    pub(crate) fn finish(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(malformed("bytes are left over")) }
+    }
+
+    pub(crate) fn byte(&mut self) -> Result<u8> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let (head, rest) =
+            self.0.split_first_chunk::<N>().ok_or_else(|| malformed("it ends early"))?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    pub(crate) fn raw(&mut self, len: usize) -> Result<&'a [u8]> {
+        let (head, rest) =
+            self.0.split_at_checked(len).ok_or_else(|| malformed("it ends early"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub(crate) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(crate) fn uint(&mut self) -> Result<u64> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                return Err(malformed("a number is too large"));
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(malformed("a number is too long"))
+    }
+
+    pub(crate) fn uint32(&mut self) -> Result<u32> {
+        u32::try_from(self.uint()?).map_err(|_| malformed("a number is too large"))
+    }
+
+    pub(crate) fn int(&mut self) -> Result<i64> {
+        let value = self.uint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
+    }
+
+    pub(crate) fn string(&mut self) -> Result<&'a str> {
+        let len = usize::try_from(self.uint()?).map_err(|_| malformed("a number is too large"))?;
+        std::str::from_utf8(self.raw(len)?).map_err(|_| malformed("a name is not UTF-8"))
+    }
+
+    /// Reads a list; memory grows only with what is really there.
+    pub(crate) fn list<T>(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let count = self.uint()?;
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(each(self)?);
+        }
+        Ok(items)
+    }
+}
+
+pub(crate) fn malformed(what: &str) -> Error {
+    Error::corrupt(format!("a commit is malformed: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(a: u64, b: i64, s: String, l: Vec<u32>) {
+            let mut e = Encoder::default();
+            e.uint(a);
+            e.int(b);
+            e.string(&s);
+            e.list(&l, |e, x| e.uint(u64::from(*x)));
+            let bytes = e.finish();
+            let mut d = Decoder::new(&bytes);
+            prop_assert_eq!(d.uint().unwrap(), a);
+            prop_assert_eq!(d.int().unwrap(), b);
+            prop_assert_eq!(d.string().unwrap(), s);
+            prop_assert_eq!(d.list(Decoder::uint32).unwrap(), l);
+            d.finish().unwrap();
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            let mut d = Decoder::new(&bytes);
+            let _ = d.list(|d| { d.uint()?; d.string().map(str::len) });
+        }
+    }
+}

@@ -1,0 +1,486 @@
+//! Commits: what each says, how it is written, and the footer at its end.
+
+use std::sync::Arc;
+
+use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
+use crate::codec::{Decoder, Encoder, malformed};
+use crate::error::{Error, Result};
+use crate::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, Mark, MetaSeal};
+use crate::seal::Seal;
+
+/// Bytes of a coffer's random identity.
+pub(crate) const ARCHIVE_ID: usize = 16;
+/// Bytes of the compressed commit in each of its records.
+const PART: usize = 60_000;
+/// The zstd level of commits.
+const LEVEL: i32 = 3;
+/// The largest commit that is read, in bytes before compression.
+const MAX_COMMIT: u64 = 1 << 32;
+/// Both marks of the header.
+pub(crate) const HEADER_MARKS: usize = 2 * MARK;
+
+/// A commit's place in the file, and what pins its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) generation: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) digest: Digest,
+}
+
+impl Position {
+    pub(crate) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.len)
+    }
+}
+
+/// One commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    pub(crate) generation: u64,
+    /// The clear bytes of the header, which are authenticated here.
+    pub(crate) header: [u8; HEADER_MARKS],
+    /// Where the newest copy of the header lies.
+    pub(crate) header_copy: u64,
+    /// The commit before; in a compacted file it has a digest but no place.
+    pub(crate) previous: Option<Position>,
+    /// Whether this is the whole catalog, or what changed.
+    pub(crate) snapshot: bool,
+    pub(crate) next_block: BlockId,
+    pub(crate) next_version: u64,
+    pub(crate) dead: u64,
+    pub(crate) dropped: Vec<BlockId>,
+    pub(crate) blocks: Vec<(BlockId, Block)>,
+    pub(crate) removed: Vec<Arc<str>>,
+    pub(crate) set: Vec<(Arc<str>, Entry)>,
+    /// Dead blocks to overwrite before the next commit.
+    pub(crate) scrub: Vec<Block>,
+    /// Ancestors that are no longer in the file, oldest first.
+    pub(crate) history: Vec<(u64, Digest)>,
+}
+
+impl Commit {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut e = Encoder::default();
+        e.raw(&self.archive);
+        e.uint(self.generation);
+        e.raw(&self.header);
+        e.uint(self.header_copy);
+        e.byte(u8::from(self.snapshot));
+        e.byte(u8::from(self.previous.is_some()));
+        if let Some(p) = &self.previous {
+            e.uint(p.generation);
+            e.uint(p.offset);
+            e.uint(p.len);
+            e.raw(&p.digest);
+        }
+        e.uint(self.next_block);
+        e.uint(self.next_version);
+        e.uint(self.dead);
+        e.list(&self.dropped, |e, id| e.uint(*id));
+        let mut last = (0, 0);
+        e.list(&self.blocks, |e, (id, block)| {
+            e.int(id.wrapping_sub(last.0) as i64);
+            encode_block(e, block, last.1);
+            e.raw(&block.digest);
+            last = (*id, block.end());
+        });
+        e.list(&self.removed, |e, name| e.string(name));
+        e.list(&self.set, |e, (name, entry)| {
+            e.string(name);
+            encode_entry(e, entry);
+        });
+        let mut end = 0;
+        e.list(&self.scrub, |e, block| {
+            encode_block(e, block, end);
+            end = block.end();
+        });
+        e.list(&self.history, |e, (generation, digest)| {
+            e.uint(*generation);
+            e.raw(digest);
+        });
+        e.finish()
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
+        let mut d = Decoder::new(bytes);
+        let archive = d.array()?;
+        let generation = d.uint()?;
+        let header = d.array()?;
+        let header_copy = d.uint()?;
+        let snapshot = flag(&mut d)?;
+        let previous = if flag(&mut d)? {
+            Some(Position {
+                generation: d.uint()?,
+                offset: d.uint()?,
+                len: d.uint()?,
+                digest: d.array()?,
+            })
+        } else {
+            None
+        };
+        let next_block = d.uint()?;
+        let next_version = d.uint()?;
+        let dead = d.uint()?;
+        let dropped = d.list(Decoder::uint)?;
+        let mut last = (0u64, 0u64);
+        let blocks = d.list(|d| {
+            let id = last.0.wrapping_add(d.int()? as u64);
+            let mut block = decode_block(d, last.1)?;
+            block.digest = d.array()?;
+            last = (id, block.end());
+            Ok((id, block))
+        })?;
+        let removed = d.list(|d| d.string().map(Arc::from))?;
+        let set = d.list(|d| Ok((Arc::from(d.string()?), decode_entry(d)?)))?;
+        let mut end = 0;
+        let scrub = d.list(|d| {
+            let block = decode_block(d, end)?;
+            end = block.end();
+            Ok(block)
+        })?;
+        let history = d.list(|d| Ok((d.uint()?, d.array()?)))?;
+        d.finish()?;
+        Ok(Self {
+            archive,
+            generation,
+            header,
+            header_copy,
+            previous,
+            snapshot,
+            next_block,
+            next_version,
+            dead,
+            dropped,
+            blocks,
+            removed,
+            set,
+            scrub,
+            history,
+        })
+    }
+
+    /// Brings `catalog` from the commit before to this one.
+    pub(crate) fn apply(self, catalog: &mut Catalog) {
+        for id in self.dropped {
+            catalog.drop_block(id);
+        }
+        catalog.blocks.extend(self.blocks);
+        for name in &self.removed {
+            catalog.remove(name);
+        }
+        for (name, entry) in self.set {
+            catalog.set(name, entry);
+        }
+        catalog.next_block = self.next_block;
+        catalog.next_version = self.next_version;
+        catalog.dead = self.dead;
+    }
+}
+
+fn flag(d: &mut Decoder<'_>) -> Result<bool> {
+    match d.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(malformed("a flag is neither 0 nor 1")),
+    }
+}
+
+fn encode_block(e: &mut Encoder, block: &Block, after: u64) {
+    e.int(block.offset.wrapping_sub(after) as i64);
+    e.uint(u64::from(block.len));
+    e.uint(u64::from(block.frame));
+    e.uint(u64::from(block.tar));
+}
+
+fn decode_block(d: &mut Decoder<'_>, after: u64) -> Result<Block> {
+    Ok(Block {
+        offset: after.wrapping_add(d.int()? as u64),
+        len: d.uint32()?,
+        frame: d.uint32()?,
+        tar: d.uint32()?,
+        digest: Digest::default(),
+    })
+}
+
+const PACKED: u8 = 0;
+const PIECES: u8 = 1;
+const DIRECTORY: u8 = 2;
+
+fn encode_entry(e: &mut Encoder, entry: &Entry) {
+    let place = match &entry.place {
+        Place::Pieces { .. } => PIECES,
+        _ if entry.directory => DIRECTORY,
+        _ => PACKED,
+    };
+    e.byte(place);
+    e.uint(entry.version);
+    e.uint(entry.size);
+    e.uint(u64::from(entry.mode));
+    e.int(entry.mtime_s);
+    e.uint(u64::from(entry.mtime_ns));
+    match &entry.place {
+        Place::Packed { block, at, stored } => {
+            e.uint(*block);
+            e.uint(u64::from(*at));
+            e.uint(u64::from(*stored));
+        }
+        Place::Pieces { header, pieces } => {
+            e.uint(*header);
+            let mut last = *header;
+            e.list(pieces, |e, piece| {
+                e.int(piece.block.wrapping_sub(last) as i64);
+                e.uint(u64::from(piece.raw));
+                e.uint(u64::from(piece.stored));
+                last = piece.block;
+            });
+        }
+        // A commit is written after every pack, so nothing is in memory alone.
+        Place::Memory(_) => {}
+    }
+}
+
+fn decode_entry(d: &mut Decoder<'_>) -> Result<Entry> {
+    let place = d.byte()?;
+    let version = d.uint()?;
+    let size = d.uint()?;
+    let mode = d.uint32()?;
+    let mtime_s = d.int()?;
+    let mtime_ns = d.uint32()?;
+    let place_of = match place {
+        PACKED | DIRECTORY => {
+            Place::Packed { block: d.uint()?, at: d.uint32()?, stored: d.uint32()? }
+        }
+        PIECES => {
+            let header = d.uint()?;
+            let mut last = header;
+            let pieces = d.list(|d| {
+                last = last.wrapping_add(d.int()? as u64);
+                Ok(Piece { block: last, raw: d.uint32()?, stored: d.uint32()? })
+            })?;
+            Place::Pieces { header, pieces: Arc::new(pieces) }
+        }
+        _ => return Err(malformed("a member is of no known type")),
+    };
+    Ok(Entry {
+        version,
+        directory: place == DIRECTORY,
+        size,
+        mode,
+        mtime_s,
+        mtime_ns,
+        place: place_of,
+    })
+}
+
+/// One authenticated part of a commit.
+pub(crate) struct Part {
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    pub(crate) generation: u64,
+    pub(crate) index: u32,
+    pub(crate) count: u32,
+    raw_len: u64,
+    bytes: Vec<u8>,
+}
+
+/// Writes a commit's records as they stand at `offset`, and gives its digest.
+pub(crate) fn write(
+    commit: &Commit,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    offset: u64,
+    out: &mut Vec<u8>,
+) -> Result<Digest> {
+    let raw = commit.encode();
+    let packed = crate::frame::compress(LEVEL, &raw)?;
+    let count = packed.len().div_ceil(PART) as u32;
+    let start = out.len();
+    for (index, bytes) in packed.chunks(PART).enumerate() {
+        let at = offset + (out.len() - start) as u64;
+        let mut e = Encoder::default();
+        e.raw(&commit.archive);
+        e.raw(&at.to_le_bytes());
+        e.uint(commit.generation);
+        e.uint(index as u64);
+        e.uint(u64::from(count));
+        e.uint(raw.len() as u64);
+        e.raw(bytes);
+        record::write(container, &record::mark_at(COMMIT_TAG, at), &meta.seal(&e.finish()), out);
+    }
+    Ok(*blake3::hash(&raw).as_bytes())
+}
+
+/// Reads the part of a commit that `bytes`, which lie at `offset`, begin with; with its length.
+/// `None` unless it is authentic and was written at that very offset.
+pub(crate) fn read_part(
+    bytes: &[u8],
+    offset: u64,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+) -> Option<(Part, usize)> {
+    let record = record::read(container, bytes)?;
+    if record.mark != record::mark_at(COMMIT_TAG, offset) {
+        return None;
+    }
+    let plain = meta.open(&record.body)?;
+    let mut d = Decoder::new(&plain);
+    let archive = d.array().ok()?;
+    if u64::from_le_bytes(d.array().ok()?) != offset {
+        return None;
+    }
+    let part = Part {
+        archive,
+        generation: d.uint().ok()?,
+        index: d.uint32().ok()?,
+        count: d.uint32().ok()?,
+        raw_len: d.uint().ok()?,
+        bytes: d.rest().to_vec(),
+    };
+    Some((part, record.len))
+}
+
+/// Puts a commit's parts together.
+pub(crate) fn assemble(parts: &[&Part]) -> Result<(Commit, Digest)> {
+    let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
+    let orderly = parts.len() == first.count as usize
+        && parts.iter().enumerate().all(|(i, p)| {
+            p.index as usize == i
+                && p.count == first.count
+                && p.generation == first.generation
+                && p.archive == first.archive
+                && p.raw_len == first.raw_len
+        });
+    if !orderly || first.raw_len > MAX_COMMIT {
+        return Err(malformed("its parts do not fit together"));
+    }
+    let packed: Vec<u8> = parts.iter().flat_map(|p| p.bytes.iter().copied()).collect();
+    let mut raw = Vec::new();
+    let decoder = zstd::stream::read::Decoder::with_buffer(packed.as_slice())
+        .map_err(|_| malformed("it does not decompress"))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(decoder, first.raw_len + 1), &mut raw)
+        .map_err(|_| malformed("it does not decompress"))?;
+    if raw.len() as u64 != first.raw_len {
+        return Err(malformed("it is not as long as it says"));
+    }
+    let commit = Commit::decode(&raw)?;
+    if commit.generation != first.generation || commit.archive != first.archive {
+        return Err(malformed("its parts speak of another commit"));
+    }
+    Ok((commit, *blake3::hash(&raw).as_bytes()))
+}
+
+/// The end of a commit: found from the end of the file, it names the commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Footer {
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    pub(crate) commit: Position,
+    pub(crate) header_copy: u64,
+    /// The commit's scrub is done.
+    pub(crate) scrubbed: bool,
+}
+
+const FOOTER_BODY: usize = ARCHIVE_ID + 8 + 8 + 8 + 8 + 32 + 8 + 1;
+
+impl Footer {
+    /// The length of a footer in the file.
+    pub(crate) fn len(container: Option<&dyn Seal>, meta: &MetaSeal) -> usize {
+        record::len(container, meta.sealed_len(FOOTER_BODY))
+    }
+
+    pub(crate) fn write(
+        &self,
+        container: Option<&dyn Seal>,
+        meta: &MetaSeal,
+        offset: u64,
+        out: &mut Vec<u8>,
+    ) {
+        let mut body = Vec::with_capacity(FOOTER_BODY);
+        body.extend_from_slice(&self.archive);
+        body.extend_from_slice(&offset.to_le_bytes());
+        body.extend_from_slice(&self.commit.generation.to_le_bytes());
+        body.extend_from_slice(&self.commit.offset.to_le_bytes());
+        body.extend_from_slice(&self.commit.len.to_le_bytes());
+        body.extend_from_slice(&self.commit.digest);
+        body.extend_from_slice(&self.header_copy.to_le_bytes());
+        body.push(u8::from(self.scrubbed));
+        record::write(container, &footer_mark(offset, self.header_copy), &meta.seal(&body), out);
+    }
+
+    /// Reads the footer that `bytes`, which lie at `offset`, begin with; with its length.
+    pub(crate) fn read(
+        bytes: &[u8],
+        offset: u64,
+        container: Option<&dyn Seal>,
+        meta: &MetaSeal,
+    ) -> Option<(Self, usize)> {
+        let record = record::read(container, bytes)?;
+        let body = meta.open(&record.body)?;
+        if body.len() != FOOTER_BODY {
+            return None;
+        }
+        let mut d = Decoder::new(&body);
+        let archive = d.array().ok()?;
+        let at = u64::from_le_bytes(d.array().ok()?);
+        let commit = Position {
+            generation: u64::from_le_bytes(d.array().ok()?),
+            offset: u64::from_le_bytes(d.array().ok()?),
+            len: u64::from_le_bytes(d.array().ok()?),
+            digest: d.array().ok()?,
+        };
+        let header_copy = u64::from_le_bytes(d.array().ok()?);
+        let scrubbed = flag(&mut d).ok()?;
+        if at != offset || record.mark != footer_mark(offset, header_copy) || commit.end() > offset
+        {
+            return None;
+        }
+        Some((Self { archive, commit, header_copy, scrubbed }, record.len))
+    }
+}
+
+/// A footer's mark also names the newest copy of the header, so that a file whose beginning is
+/// damaged can be opened from its end.
+fn footer_mark(offset: u64, header_copy: u64) -> Mark {
+    let mut mark = record::mark_at(FOOTER_TAG, offset);
+    mark[12..20].copy_from_slice(&header_copy.to_le_bytes());
+    mark
+}
+
+/// The place of the header's newest copy, as a footer's mark has it in clear.
+pub(crate) fn header_copy_in(mark: &Mark) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&mark[12..20]);
+    u64::from_le_bytes(bytes)
+}
+
+/// Reads and checks the commit at a position.
+pub(crate) fn read_at(
+    position: &Position,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    read: impl FnOnce(u64, u64) -> Result<Vec<u8>>,
+) -> Result<Commit> {
+    let bytes = read(position.offset, position.len)?;
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while at < bytes.len() {
+        let offset = position.offset.saturating_add(at as u64);
+        let Some((part, len)) = read_part(&bytes[at..], offset, container, meta) else {
+            return Err(damaged(position, "a part of it does not authenticate"));
+        };
+        parts.push(part);
+        at += len;
+    }
+    let (commit, digest) = assemble(&parts.iter().collect::<Vec<_>>())?;
+    if !crate::key::same(&digest, &position.digest) || commit.generation != position.generation {
+        return Err(damaged(position, "its digest differs from what names it"));
+    }
+    Ok(commit)
+}
+
+fn damaged(position: &Position, what: &str) -> Error {
+    Error::corrupt(format!(
+        "commit {} at byte {} is damaged: {what}",
+        position.generation, position.offset
+    ))
+}

@@ -1,0 +1,178 @@
+//! Compaction: the live blocks in a new file, which takes the old one's place.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::flush::{Ancestry, repacked};
+use super::{Container, View};
+use crate::block::Encoded;
+use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
+use crate::error::{Error, Result};
+use crate::locks::Locks;
+use crate::recover;
+use crate::source::Source;
+use crate::storage::NewFile;
+use crate::watch::{Report, Watch};
+
+/// Packs with at least this much tar are copied as they are; smaller ones are merged.
+const FULL_PACK: u32 = 128 << 10;
+/// How many ancestors a compacted file remembers.
+const HISTORY: usize = 4_096;
+/// A coffer is compacted at close only if its live part is smaller than this...
+const SMALL_LIVE: u64 = 64 << 20;
+/// ...and its dead part is larger than this, and than the live part.
+const LARGE_DEAD: u64 = 64 << 10;
+
+impl Container {
+    /// Whether compaction is worth its cost when the coffer closes.
+    pub(crate) fn wants_compaction(&self) -> bool {
+        let (live, dead) = (self.live_len(), self.dead_len());
+        dead > live.max(LARGE_DEAD) && live <= SMALL_LIVE
+    }
+
+    /// Commits, and rewrites the coffer without its dead blocks into a new file at `path`, which
+    /// replaces what is there.
+    pub(crate) fn compact(&mut self, path: &Path, locks: &Locks, watch: &Watch) -> Result<()> {
+        self.commit(false, locks)?;
+        let ancestry = self.ancestry()?;
+        self.move_to(path, locks, ancestry, watch)
+    }
+
+    /// Copies everything that is live into a new file at `path`, and goes on there.
+    pub(crate) fn move_to(
+        &mut self,
+        path: &Path,
+        locks: &Locks,
+        ancestry: Ancestry,
+        watch: &Watch,
+    ) -> Result<()> {
+        let failed = |e: &std::io::Error| Error::io("rename", path, e);
+        let file = NewFile::create(path).map_err(|e| Error::io("open", path, &e))?;
+        let source = Source {
+            storage: file.storage(),
+            path: path.to_path_buf(),
+            layers: self.source.layers.clone(),
+            meta: self.source.meta.clone(),
+        };
+        let mut copy = Self::create(source, self.header.clone(), self.durable)?;
+        copy.copy_live(self, watch)?;
+        copy.settle()?;
+        copy.write_commit(Vec::new(), ancestry)?;
+        copy.sync()?;
+        if let Some(inner) = copy.source.storage.file() {
+            locks.take(inner)?;
+        }
+        locks.check(&*self.source.storage)?;
+        file.publish(true).map_err(|e| failed(&e))?;
+
+        // Readers in this process change over to the new file and its catalog in one step.
+        let source = copy.source.clone();
+        let catalog = std::mem::take(&mut copy.view.write().catalog);
+        *self.view.write() = View { catalog, source };
+        copy.view = self.view.clone();
+        *self = copy;
+        Ok(())
+    }
+
+    fn copy_live(&mut self, from: &Self, watch: &Watch) -> Result<()> {
+        let (members, old): (Vec<(Arc<str>, Entry)>, Catalog) = {
+            let view = from.view.read();
+            (
+                view.catalog.iter().map(|(n, e)| (n.clone(), e.clone())).collect(),
+                view.catalog.clone(),
+            )
+        };
+        let mut packs: BTreeMap<BlockId, Vec<(Arc<str>, Entry)>> = BTreeMap::new();
+        let mut large = Vec::new();
+        for (name, entry) in members {
+            match entry.place {
+                Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
+                Place::Pieces { .. } => large.push((name, entry)),
+                Place::Memory(_) => return Err(Error::corrupt("a member was left behind")),
+            }
+        }
+        let mut report = Report::default();
+        let mut done = |name: &Arc<str>, size: u64| {
+            report.bytes += size;
+            report.members += 1;
+            report.name = Some(name.to_string());
+            watch.report(|| report.clone());
+            watch.cancel.check()
+        };
+        for (id, members) in packs {
+            let block = old.block(id)?;
+            if block.tar >= FULL_PACK {
+                let block = self.copy_block(from, block)?;
+                for (name, entry) in members {
+                    done(&name, entry.size)?;
+                    let Place::Packed { at, stored, .. } = entry.place else { continue };
+                    self.set(name, Entry { place: Place::Packed { block, at, stored }, ..entry });
+                }
+            } else {
+                let tar = from.source.block(block)?;
+                for (name, entry) in members {
+                    done(&name, entry.size)?;
+                    let Place::Packed { at, stored, .. } = entry.place else { continue };
+                    self.make_room(stored as usize)?;
+                    let stored = Arc::new(from.source.slice(&tar, block, at, stored)?.to_vec());
+                    let pending = repacked(name.clone(), &entry, stored.clone());
+                    self.set(name, Entry { place: Place::Memory(stored), ..entry });
+                    self.push(pending);
+                }
+            }
+        }
+        self.settle()?;
+        for (name, entry) in large {
+            let Place::Pieces { header, pieces } = &entry.place else { continue };
+            let header = self.copy_block(from, old.block(*header)?)?;
+            let mut moved = Vec::with_capacity(pieces.len());
+            for piece in pieces.iter() {
+                moved.push(Piece {
+                    block: self.copy_block(from, old.block(piece.block)?)?,
+                    ..*piece
+                });
+                watch.cancel.check()?;
+            }
+            done(&name, entry.size)?;
+            self.set(
+                name,
+                Entry { place: Place::Pieces { header, pieces: Arc::new(moved) }, ..entry },
+            );
+        }
+        self.view.write().catalog.next_version = old.next_version;
+        Ok(())
+    }
+
+    fn copy_block(&mut self, from: &Self, block: &Block) -> Result<BlockId> {
+        let bytes = from.source.sealed_block(block)?;
+        self.append_block(&Encoded {
+            bytes,
+            frame: block.frame,
+            tar: block.tar,
+            digest: block.digest,
+        })
+    }
+
+    /// What a compacted file says of the commits it no longer holds.
+    fn ancestry(&self) -> Result<Ancestry> {
+        let mut history: Vec<(u64, Digest)> = Vec::new();
+        let mut at = self.committed;
+        loop {
+            history.push((at.generation, at.digest));
+            let commit = recover::read_commit(&self.source, &at)?;
+            match commit.previous {
+                Some(previous) if previous.len > 0 && history.len() < HISTORY => at = previous,
+                _ => {
+                    history.extend(commit.history.iter().rev());
+                    break;
+                }
+            }
+        }
+        history.truncate(HISTORY);
+        history.reverse();
+        history.dedup();
+        let previous = crate::commit::Position { offset: 0, len: 0, ..self.committed };
+        Ok(Ancestry { previous: Some(previous), history })
+    }
+}

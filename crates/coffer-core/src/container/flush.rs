@@ -1,0 +1,253 @@
+//! Making changes part of the coffer: commit, then overwrite what died.
+
+use std::sync::Arc;
+
+use super::{Changes, Container, Pending};
+use crate::catalog::{Block, Digest, Entry, Place};
+use crate::commit::{self, Commit, Footer, Position};
+use crate::error::Result;
+use crate::locks::Locks;
+
+/// A snapshot replaces deltas once these outweigh it, but not before they have this many bytes.
+const MIN_DELTAS: u64 = 64 << 10;
+
+/// What comes before a compacted file's first commit.
+#[derive(Default)]
+pub(crate) struct Ancestry {
+    pub(super) previous: Option<Position>,
+    pub(super) history: Vec<(u64, Digest)>,
+}
+
+impl Container {
+    /// Commits what has changed; with `force` even if nothing has. The locks must still hold.
+    ///
+    /// When this returns, the changes are durable and what they replaced is gone.
+    pub(crate) fn commit(&mut self, force: bool, locks: &Locks) -> Result<()> {
+        self.ready()?;
+        if !force && !self.modified() {
+            return Ok(());
+        }
+        if let Err(e) = locks.check(&*self.source.storage) {
+            return Err(self.poison(&e));
+        }
+        self.gather()?;
+        let scrub: Vec<Block> = {
+            let view = self.view.read();
+            self.changes
+                .doomed
+                .iter()
+                .filter_map(|id| view.catalog.blocks.get(id).cloned())
+                .collect()
+        };
+        self.write_commit(scrub.clone(), Ancestry::default())?;
+        if !scrub.is_empty() {
+            self.scrub(&scrub)?;
+        }
+        Ok(())
+    }
+
+    /// Brings every live member into a block that is live throughout.
+    pub(crate) fn gather(&mut self) -> Result<()> {
+        self.settle()?;
+        self.repack()
+    }
+
+    /// Moves the members that share a pack with dead ones into new packs.
+    fn repack(&mut self) -> Result<()> {
+        let dirty = std::mem::take(&mut self.changes.dirty);
+        for id in &dirty {
+            let block = {
+                let view = self.view.read();
+                let live = view.catalog.live_in_pack(*id);
+                view.catalog.blocks.get(id).cloned().map(|b| (b, live))
+            };
+            let Some((block, live)) = block else { continue };
+            let moved = if live.is_empty() { Ok(()) } else { self.unpack(&block, live) };
+            if let Err(e) = moved {
+                self.changes.dirty.extend(&dirty);
+                return Err(e);
+            }
+            self.changes.doomed.insert(*id);
+        }
+        self.settle()
+    }
+
+    /// Takes members out of a pack, into the one that is being filled.
+    fn unpack(&mut self, block: &Block, names: Vec<Arc<str>>) -> Result<()> {
+        let tar = self.source.block(block)?;
+        for name in names {
+            let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
+            let Place::Packed { at, stored, .. } = entry.place else { continue };
+            self.make_room(stored as usize)?;
+            let stored = Arc::new(self.source.slice(&tar, block, at, stored)?.to_vec());
+            let pending = repacked(name.clone(), &entry, stored.clone());
+            let moved = Entry { place: Place::Memory(stored), ..entry };
+            let old = self.view.write().catalog.set(name.clone(), moved);
+            self.record(name, old);
+            self.push(pending);
+        }
+        Ok(())
+    }
+
+    /// Writes a commit and its footer at the tail.
+    pub(super) fn write_commit(&mut self, scrub: Vec<Block>, ancestry: Ancestry) -> Result<()> {
+        let container = self.source.layers.container.clone();
+        let container = container.as_deref();
+        let mut snapshot = self.committed.generation == 0
+            || self.since_snapshot > self.snapshot_len.max(MIN_DELTAS);
+        if ancestry.previous.is_some() {
+            snapshot = true;
+        }
+        let mut bytes = Vec::new();
+        let mut header_copy = self.header_copy;
+        if snapshot {
+            header_copy = self.tail;
+            self.header.write(container, &self.source.meta, &mut bytes);
+        }
+        let offset = self.tail + bytes.len() as u64;
+        let superseded = if snapshot { self.since_snapshot + self.snapshot_len } else { 0 };
+        let commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded);
+        let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;
+        let position = Position {
+            generation: commit.generation,
+            offset,
+            len: self.tail + bytes.len() as u64 - offset,
+            digest,
+        };
+        let footer = Footer {
+            archive: self.header.archive,
+            commit: position,
+            header_copy,
+            scrubbed: commit.scrub.is_empty(),
+        };
+        footer.write(container, &self.source.meta, position.end(), &mut bytes);
+
+        // A scrub must not come before what it follows is on the disk.
+        let durable = self.durable || !commit.scrub.is_empty();
+        if durable && self.unsynced {
+            self.sync()?;
+        }
+        if let Err(e) = super::write(&self.source, &bytes, self.tail) {
+            self.cut();
+            return Err(e);
+        }
+        self.unsynced = true;
+        if durable {
+            self.sync()?;
+        }
+        self.tail += bytes.len() as u64;
+        self.end = self.tail;
+        self.last_footer = self.tail;
+        self.header_copy = header_copy;
+        self.committed = position;
+        if snapshot {
+            self.since_snapshot = 0;
+            self.snapshot_len = position.len;
+        } else {
+            self.since_snapshot += position.len;
+        }
+        let changes = std::mem::take(&mut self.changes);
+        let mut view = self.view.write();
+        view.catalog.dead = commit.dead;
+        for id in changes.doomed {
+            view.catalog.drop_block(id);
+        }
+        Ok(())
+    }
+
+    fn next_commit(
+        &self,
+        snapshot: bool,
+        header_copy: u64,
+        scrub: Vec<Block>,
+        ancestry: Ancestry,
+        superseded: u64,
+    ) -> Commit {
+        let view = self.view.read();
+        let catalog = &view.catalog;
+        let Changes { touched, added, doomed, .. } = &self.changes;
+        let previous =
+            ancestry.previous.or_else(|| (self.committed.generation > 0).then_some(self.committed));
+        let mut commit = Commit {
+            archive: self.header.archive,
+            generation: previous.map_or(1, |p| p.generation + 1),
+            header: self.header.marks,
+            header_copy,
+            previous,
+            snapshot,
+            next_block: catalog.next_block,
+            next_version: catalog.next_version,
+            dead: catalog.dead + superseded + scrub.iter().map(|b| u64::from(b.len)).sum::<u64>(),
+            dropped: Vec::new(),
+            blocks: Vec::new(),
+            removed: Vec::new(),
+            set: Vec::new(),
+            scrub,
+            history: ancestry.history,
+        };
+        if snapshot {
+            let live = catalog.blocks.iter().filter(|(id, _)| !doomed.contains(id));
+            commit.blocks = live.map(|(id, block)| (*id, block.clone())).collect();
+            commit.set =
+                catalog.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        } else {
+            commit.dropped = doomed.iter().copied().collect();
+            let live = added.iter().filter(|id| !doomed.contains(id));
+            commit.blocks = live
+                .filter_map(|id| catalog.blocks.get(id).map(|block| (*id, block.clone())))
+                .collect();
+            for name in touched {
+                match catalog.get(name) {
+                    Some(entry) => commit.set.push((name.clone(), entry.clone())),
+                    None => commit.removed.push(name.clone()),
+                }
+            }
+        }
+        commit
+    }
+
+    /// Overwrites dead blocks, durably, and notes in a footer that it is done.
+    pub(super) fn scrub(&mut self, blocks: &[Block]) -> Result<()> {
+        let mut overwrite = || -> Result<()> {
+            for block in blocks {
+                // A block that a crash left behind the end of the file is gone already.
+                if block.end() <= self.tail {
+                    super::write(&self.source, &self.source.layers.dead(block)?, block.offset)?;
+                }
+            }
+            self.sync()?;
+            self.append_footer(true)?;
+            self.end = self.tail;
+            Ok(())
+        };
+        overwrite().inspect_err(|e| {
+            self.poison(e);
+        })
+    }
+
+    /// What the live part of the file takes, in bytes.
+    pub(super) fn live_len(&self) -> u64 {
+        let view = self.view.read();
+        view.catalog.blocks.values().map(|b| u64::from(b.len)).sum::<u64>() + self.snapshot_len
+    }
+
+    /// What the dead part of the file takes, in bytes.
+    pub(super) fn dead_len(&self) -> u64 {
+        self.view.read().catalog.dead
+    }
+}
+
+/// A member on its way from one pack to another: the same version, in another place.
+pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> Pending {
+    Pending {
+        name,
+        version: entry.version,
+        directory: entry.directory,
+        attributes: super::Attributes {
+            mode: entry.mode,
+            mtime_s: entry.mtime_s,
+            mtime_ns: entry.mtime_ns,
+        },
+        stored,
+    }
+}

@@ -1,0 +1,444 @@
+//! The file as a writer has it: header, blocks, commits, and the changes that no commit has yet.
+//!
+//! One thread owns a [`Container`]. What it shares with readers is the [`View`]: the catalog as it
+//! is now, unflushed changes included, and the file that the catalog is about.
+
+mod compact;
+mod flush;
+mod put;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crossbeam_channel::Receiver;
+
+pub(crate) use self::flush::Ancestry;
+pub(crate) use self::put::{Raw, SMALL};
+use crate::block::{Encoded, Form};
+use crate::catalog::{BlockId, Catalog, Entry, Place};
+use crate::commit::{Footer, Position};
+use crate::error::{Code, Error, Result};
+use crate::header::Header;
+use crate::recover::{Loaded, Newest, Tail};
+use crate::source::Source;
+use crate::tar::{self, Heading};
+
+/// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
+/// stays short.
+const FOOTER_EVERY: u64 = 64 << 20;
+
+/// What readers see.
+pub(crate) struct View {
+    pub(crate) catalog: Catalog,
+    pub(crate) source: Arc<Source>,
+}
+
+/// A view that a writer changes while readers look.
+pub(crate) struct Shared(RwLock<View>);
+
+impl Shared {
+    pub(crate) fn new(view: View) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(view)))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, View> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, View> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the file, the catalog and the keys.
+    pub(crate) fn close(&self, path: &Path) {
+        let source = Arc::new(Source::closed(path));
+        *self.write() = View { catalog: Catalog::default(), source };
+    }
+}
+
+/// What a member has beside its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) mtime_s: i64,
+    pub(crate) mtime_ns: u32,
+}
+
+/// A member that waits for its pack.
+#[derive(Clone)]
+struct Pending {
+    name: Arc<str>,
+    version: u64,
+    directory: bool,
+    attributes: Attributes,
+    stored: Arc<Vec<u8>>,
+}
+
+/// A pack that is being encoded.
+struct Inflight {
+    members: Vec<Pending>,
+    /// The block, and where in its tar each member's content begins.
+    result: Receiver<Result<(Encoded, Vec<u32>)>>,
+}
+
+/// What has changed since the last commit.
+#[derive(Clone, Default)]
+struct Changes {
+    touched: BTreeSet<Arc<str>>,
+    added: Vec<BlockId>,
+    /// Packs with members that are no longer in them.
+    dirty: BTreeSet<BlockId>,
+    /// Blocks that nothing needs any more.
+    doomed: BTreeSet<BlockId>,
+}
+
+/// A state to go back to.
+struct Savepoint {
+    tail: u64,
+    last_footer: u64,
+    next_block: BlockId,
+    next_version: u64,
+    changes: Changes,
+    /// What was in place of each member set or removed since.
+    undo: Vec<(Arc<str>, Option<Entry>)>,
+}
+
+/// The writing side of one coffer.
+pub(crate) struct Container {
+    pub(crate) view: Arc<Shared>,
+    pub(crate) source: Arc<Source>,
+    header: Header,
+    durable: bool,
+    /// Where the next block goes.
+    tail: u64,
+    /// Where the last commit and its footer end.
+    end: u64,
+    committed: Position,
+    header_copy: u64,
+    since_snapshot: u64,
+    snapshot_len: u64,
+    /// Where the last footer ends.
+    last_footer: u64,
+    /// The file has bytes that no sync has covered.
+    unsynced: bool,
+    pending: Vec<Pending>,
+    pending_len: usize,
+    inflight: VecDeque<Inflight>,
+    changes: Changes,
+    savepoints: Vec<Savepoint>,
+    poisoned: Option<Error>,
+}
+
+impl Container {
+    /// Begins a new file with its header and the root entry. It is no coffer before its first
+    /// commit.
+    pub(crate) fn create(source: Source, header: Header, durable: bool) -> Result<Self> {
+        let source = Arc::new(source);
+        let mut bytes = Vec::new();
+        header.write(source.layers.container.as_deref(), &source.meta, &mut bytes);
+        write(&source, &bytes, 0)?;
+        let view = Shared::new(View { catalog: Catalog::default(), source: source.clone() });
+        let mut container = Self {
+            view,
+            source,
+            header,
+            durable,
+            tail: bytes.len() as u64,
+            end: 0,
+            committed: Position { generation: 0, offset: 0, len: 0, digest: [0; 32] },
+            header_copy: 0,
+            since_snapshot: 0,
+            snapshot_len: 0,
+            last_footer: bytes.len() as u64,
+            unsynced: true,
+            pending: Vec::new(),
+            pending_len: 0,
+            inflight: VecDeque::new(),
+            changes: Changes::default(),
+            savepoints: Vec::new(),
+            poisoned: None,
+        };
+        let mut root = Vec::new();
+        let heading =
+            Heading { name: tar::ROOT, directory: true, stored: 0, mode: 0o755, mtime_s: 0 };
+        tar::append(&mut root, &heading, &[])?;
+        let block = container.source.layers.encode(&root, Form::Compressed)?;
+        container.append_block(&block)?;
+        Ok(container)
+    }
+
+    /// Goes on with an existing file: cuts or saves what follows the last commit, and finishes
+    /// what a crash left undone.
+    pub(crate) fn resume(
+        source: Arc<Source>,
+        header: Header,
+        durable: bool,
+        newest: Newest,
+        loaded: Loaded,
+        size: u64,
+    ) -> Result<Self> {
+        if newest.tail == Tail::Authentic {
+            save_tail(&source, newest.end, size)?;
+        }
+        if newest.end < size {
+            source
+                .storage
+                .truncate(newest.end)
+                .map_err(|e| Error::io("ftruncate", &source.path, &e))?;
+        }
+        let view = Shared::new(View { catalog: loaded.catalog, source: source.clone() });
+        let mut container = Self {
+            view,
+            source,
+            header,
+            durable,
+            tail: newest.end,
+            end: newest.end,
+            committed: newest.position,
+            header_copy: newest.commit.header_copy,
+            since_snapshot: loaded.since_snapshot,
+            snapshot_len: loaded.snapshot_len,
+            last_footer: newest.end,
+            unsynced: newest.end < size,
+            pending: Vec::new(),
+            pending_len: 0,
+            inflight: VecDeque::new(),
+            changes: Changes::default(),
+            savepoints: Vec::new(),
+            poisoned: None,
+        };
+        let scrubbed =
+            newest.footer.as_ref().is_some_and(|f| f.scrubbed) || newest.commit.scrub.is_empty();
+        if !scrubbed {
+            container.scrub(&newest.commit.scrub)?;
+        } else if newest.footer.is_none() {
+            container.append_footer(true)?;
+            container.sync()?;
+            container.end = container.tail;
+        }
+        Ok(container)
+    }
+
+    /// The last commit.
+    pub(crate) fn committed(&self) -> Position {
+        self.committed
+    }
+
+    /// Takes everything there is as the state that changes are told from.
+    pub(crate) fn forget_changes(&mut self) {
+        self.changes = Changes::default();
+    }
+
+    /// Leaves the file as the last commit has it.
+    pub(crate) fn abandon(&mut self) {
+        self.tail = self.end;
+        self.cut();
+    }
+
+    /// Whether there are changes that no commit has.
+    pub(crate) fn modified(&self) -> bool {
+        !self.changes.touched.is_empty()
+    }
+
+    /// Fails if an earlier failure left the state of the file unknown.
+    pub(crate) fn ready(&self) -> Result<()> {
+        self.poisoned.clone().map_or(Ok(()), Err)
+    }
+
+    /// Refuses everything from now on.
+    pub(crate) fn poison(&mut self, cause: &Error) -> Error {
+        let error = Error::new(
+            Code::Poisoned,
+            format!(
+                "the coffer cannot be written any more, close and reopen it: {}",
+                cause.message()
+            ),
+        )
+        .at(&self.source.path);
+        self.poisoned.get_or_insert_with(|| error.clone());
+        error
+    }
+
+    /// Remembers the state as it is now, to come back to it with [`Self::rollback`].
+    pub(crate) fn begin(&mut self) -> Result<()> {
+        self.ready()?;
+        self.settle()?;
+        let (next_block, next_version) = {
+            let view = self.view.read();
+            (view.catalog.next_block, view.catalog.next_version)
+        };
+        self.savepoints.push(Savepoint {
+            tail: self.tail,
+            last_footer: self.last_footer,
+            next_block,
+            next_version,
+            changes: self.changes.clone(),
+            undo: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Forgets the last savepoint and keeps what was done since.
+    pub(crate) fn keep(&mut self) {
+        if let Some(done) = self.savepoints.pop()
+            && let Some(outer) = self.savepoints.last_mut()
+        {
+            outer.undo.extend(done.undo);
+        }
+    }
+
+    /// Goes back to the last savepoint.
+    pub(crate) fn rollback(&mut self) {
+        let Some(savepoint) = self.savepoints.pop() else { return };
+        self.inflight.clear();
+        self.pending.clear();
+        self.pending_len = 0;
+        {
+            let mut view = self.view.write();
+            for (name, entry) in savepoint.undo.into_iter().rev() {
+                match entry {
+                    Some(entry) => view.catalog.set(name, entry),
+                    None => view.catalog.remove(&name),
+                };
+            }
+            for id in savepoint.next_block..view.catalog.next_block {
+                view.catalog.drop_block(id);
+            }
+            view.catalog.next_block = savepoint.next_block;
+            view.catalog.next_version = savepoint.next_version;
+        }
+        self.changes = savepoint.changes;
+        self.tail = savepoint.tail;
+        self.last_footer = savepoint.last_footer;
+        self.cut();
+    }
+
+    /// Removes a member.
+    pub(crate) fn remove(&mut self, name: &str) -> Result<()> {
+        self.ready()?;
+        let removed = {
+            let mut view = self.view.write();
+            let key = view.catalog.get_key_value(name).map(|(key, _)| key.clone());
+            key.and_then(|key| view.catalog.remove(name).map(|entry| (key, entry)))
+        };
+        if let Some((name, old)) = removed {
+            self.retire(&name, &old);
+            self.record(name, Some(old));
+        }
+        Ok(())
+    }
+
+    /// Puts a member in place of whatever has its name.
+    fn set(&mut self, name: Arc<str>, entry: Entry) {
+        let old = self.view.write().catalog.set(name.clone(), entry);
+        if let Some(old) = &old {
+            self.retire(&name, old);
+        }
+        self.record(name, old);
+    }
+
+    fn record(&mut self, name: Arc<str>, old: Option<Entry>) {
+        if let Some(savepoint) = self.savepoints.last_mut() {
+            savepoint.undo.push((name.clone(), old));
+        }
+        self.changes.touched.insert(name);
+    }
+
+    /// Notes which blocks an entry leaves behind.
+    fn retire(&mut self, name: &str, old: &Entry) {
+        match &old.place {
+            Place::Packed { block, .. } => {
+                self.changes.dirty.insert(*block);
+            }
+            Place::Pieces { .. } => self.changes.doomed.extend(Catalog::blocks_of(old)),
+            Place::Memory(_) => {
+                self.pending.retain(|p| p.version != old.version || &*p.name != name);
+            }
+        }
+    }
+
+    /// Writes a block at the tail and enters it in the catalog.
+    fn append_block(&mut self, encoded: &Encoded) -> Result<BlockId> {
+        if self.committed.generation > 0 && self.tail - self.last_footer >= FOOTER_EVERY {
+            self.append_footer(false)?;
+        }
+        let block = encoded.at(self.tail);
+        write(&self.source, &encoded.bytes, self.tail)?;
+        self.tail = block.end();
+        self.unsynced = true;
+        let mut view = self.view.write();
+        let id = view.catalog.next_block;
+        view.catalog.next_block += 1;
+        view.catalog.blocks.insert(id, block);
+        self.changes.added.push(id);
+        Ok(id)
+    }
+
+    /// Writes a footer for the last commit.
+    fn append_footer(&mut self, scrubbed: bool) -> Result<()> {
+        let footer = Footer {
+            archive: self.header.archive,
+            commit: self.committed,
+            header_copy: self.header_copy,
+            scrubbed,
+        };
+        let mut bytes = Vec::new();
+        footer.write(
+            self.source.layers.container.as_deref(),
+            &self.source.meta,
+            self.tail,
+            &mut bytes,
+        );
+        write(&self.source, &bytes, self.tail)?;
+        self.tail += bytes.len() as u64;
+        self.last_footer = self.tail;
+        self.unsynced = true;
+        Ok(())
+    }
+
+    /// Cuts off what a failed write left behind the tail.
+    fn cut(&mut self) {
+        if let Err(e) = self.source.storage.truncate(self.tail) {
+            let error = Error::io("ftruncate", &self.source.path, &e);
+            self.poison(&error);
+        }
+    }
+
+    /// Makes every write durable. Once this failed nobody knows what is on the disk.
+    fn sync(&mut self) -> Result<()> {
+        if let Err(e) = self.source.storage.sync() {
+            let error = Error::io("fdatasync", &self.source.path, &e);
+            self.poison(&error);
+            return Err(error);
+        }
+        self.unsynced = false;
+        Ok(())
+    }
+}
+
+fn write(source: &Source, bytes: &[u8], offset: u64) -> Result<()> {
+    source.storage.write_at(bytes, offset).map_err(|e| Error::io("write", &source.path, &e))
+}
+
+/// Copies the end of a file to `<path>.torn`: it may hold parts of a commit that somebody can use.
+fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
+    const STEP: u64 = 1 << 20;
+    let mut path = source.path.clone().into_os_string();
+    path.push(".torn");
+    let path = Path::new(&path);
+    let failed = |e: &std::io::Error| Error::io("write", path, e);
+    let (mut file, temporary) = tempfile::Builder::new()
+        .tempfile_in(crate::storage::directory(path))
+        .map_err(|e| failed(&e))?
+        .into_parts();
+    let mut at = from;
+    while at < to {
+        let len = STEP.min(to - at);
+        std::io::Write::write_all(&mut file, &source.read(at, len as usize)?)
+            .map_err(|e| failed(&e))?;
+        at += len;
+    }
+    file.sync_all().map_err(|e| failed(&e))?;
+    temporary.persist(path).map_err(|e| failed(&e.error))
+}

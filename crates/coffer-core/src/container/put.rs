@@ -1,0 +1,303 @@
+//! Putting members in: small ones into packs, large ones in pieces of their own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::{Attributes, Container, Inflight, Pending};
+use crate::block::{Encoded, Form, Layers};
+use crate::catalog::{Block, BlockId, Entry, Piece, Place};
+use crate::error::{Code, Error, Result};
+use crate::pool;
+use crate::tar::{self, Heading};
+
+/// The most bytes of a member that goes into a pack.
+pub(crate) const SMALL: u64 = 128 << 10;
+/// A pack is closed once its tar has this many bytes.
+const PACK: usize = 256 << 10;
+/// What a member costs in a tar beside its content, about.
+const HEADING: usize = 2 * tar::RECORD;
+
+/// Gives the bytes of one piece, on whichever thread.
+pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
+
+/// One piece of a large member, to be read and encoded.
+pub(crate) struct Raw {
+    pub(crate) job: RawJob,
+    /// No piece follows.
+    pub(crate) last: bool,
+}
+
+/// A piece after the member layer, and after the container layer where that could be done already.
+struct Made {
+    raw: usize,
+    stored: Vec<u8>,
+    block: Option<Encoded>,
+}
+
+impl Container {
+    /// Puts a small member, or a directory, into the pack that is being filled. `stored` are its
+    /// bytes after the member layer.
+    pub(crate) fn put_small(
+        &mut self,
+        name: &str,
+        directory: bool,
+        size: u64,
+        attributes: Attributes,
+        stored: Vec<u8>,
+    ) -> Result<()> {
+        self.ready()?;
+        // What can fail comes first: after it the member is in.
+        self.make_room(stored.len())?;
+        let version = self.next_version(name, directory)?;
+        let name: Arc<str> = name.into();
+        let stored = Arc::new(stored);
+        self.set(
+            name.clone(),
+            entry(version, directory, size, attributes, Place::Memory(stored.clone())),
+        );
+        self.push(Pending { name, version, directory, attributes, stored });
+        Ok(())
+    }
+
+    /// Closes the pack that is being filled if `len` more bytes of content would be too many.
+    pub(super) fn make_room(&mut self, len: usize) -> Result<()> {
+        if self.pending_len + len + HEADING > PACK { self.close_pack() } else { Ok(()) }
+    }
+
+    /// Adds to the pack that is being filled.
+    pub(super) fn push(&mut self, pending: Pending) {
+        self.pending_len += pending.stored.len() + HEADING;
+        self.pending.push(pending);
+    }
+
+    /// Sends the pack off to be encoded, and waits while too many are under way.
+    fn close_pack(&mut self) -> Result<()> {
+        self.pending_len = 0;
+        let members = std::mem::take(&mut self.pending);
+        if members.is_empty() {
+            return Ok(());
+        }
+        let entries = members.clone();
+        let layers = self.source.layers.clone();
+        let result = pool::start(move || pack(&layers, &entries));
+        self.inflight.push_back(Inflight { members, result });
+        while self.inflight.len() > pool::window() {
+            self.settle_one()?;
+        }
+        Ok(())
+    }
+
+    /// Brings every pending member into the file.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.close_pack()?;
+        self.drain()
+    }
+
+    /// Waits for the packs under way and writes them.
+    fn drain(&mut self) -> Result<()> {
+        while !self.inflight.is_empty() {
+            self.settle_one()?;
+        }
+        Ok(())
+    }
+
+    fn settle_one(&mut self) -> Result<()> {
+        let Some(Inflight { members, result }) = self.inflight.pop_front() else { return Ok(()) };
+        let written = received(&result).and_then(|(block, places)| {
+            let id = self.append_block(&block)?;
+            Ok((id, places))
+        });
+        let (id, places) = match written {
+            Ok(written) => written,
+            Err(e) => {
+                // The members stay where they were, so that a later flush can try again.
+                self.pending_len += members.iter().map(|m| m.stored.len() + HEADING).sum::<usize>();
+                self.pending.splice(0..0, members);
+                self.cut();
+                return Err(e);
+            }
+        };
+        let mut view = self.view.write();
+        for (member, at) in members.iter().zip(places) {
+            let current = view
+                .catalog
+                .get(&member.name)
+                .filter(|e| e.version == member.version && matches!(e.place, Place::Memory(_)));
+            match current.cloned() {
+                Some(mut entry) => {
+                    entry.place =
+                        Place::Packed { block: id, at, stored: member.stored.len() as u32 };
+                    view.catalog.set(member.name.clone(), entry);
+                }
+                None => {
+                    self.changes.dirty.insert(id);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a large member: `next` gives its pieces in order. `kept` are pieces it already has,
+    /// which are copied as they are.
+    pub(crate) fn put_large(
+        &mut self,
+        name: &str,
+        attributes: Attributes,
+        kept: &[(Piece, Block)],
+        mut next: impl FnMut() -> Result<Option<Raw>>,
+    ) -> Result<()> {
+        self.ready()?;
+        self.drain()?;
+        let version = self.next_version(name, false)?;
+        let (tail, last_footer, added) = (self.tail, self.last_footer, self.changes.added.len());
+        match self.write_pieces(name, attributes, kept, &mut next) {
+            Ok((header, pieces)) => {
+                let size = pieces.iter().map(|p| u64::from(p.raw)).sum();
+                let place = Place::Pieces { header, pieces: Arc::new(pieces) };
+                self.set(name.into(), entry(version, false, size, attributes, place));
+                Ok(())
+            }
+            Err(e) => {
+                // Back to the last complete entry.
+                let mut view = self.view.write();
+                for id in self.changes.added.drain(added..) {
+                    view.catalog.drop_block(id);
+                }
+                drop(view);
+                self.tail = tail;
+                self.last_footer = last_footer;
+                self.cut();
+                Err(e)
+            }
+        }
+    }
+
+    fn write_pieces(
+        &mut self,
+        name: &str,
+        attributes: Attributes,
+        kept: &[(Piece, Block)],
+        next: &mut dyn FnMut() -> Result<Option<Raw>>,
+    ) -> Result<(BlockId, Vec<Piece>)> {
+        let layers = self.source.layers.clone();
+        let heading = |stored| Heading {
+            name,
+            directory: false,
+            stored,
+            mode: attributes.mode,
+            mtime_s: attributes.mtime_s,
+        };
+        // The size is not known yet: the header is written again at the end, as long as now.
+        let header =
+            self.append_block(&layers.encode(&tar::header(&heading(0))?, Form::Stored)?)?;
+        let mut pieces = Vec::new();
+        for (piece, block) in kept {
+            let bytes = self.source.sealed_block(block)?;
+            let copy = Encoded { bytes, frame: block.frame, tar: block.tar, digest: block.digest };
+            pieces.push(Piece { block: self.append_block(&copy)?, ..*piece });
+        }
+        let mut total: u64 = pieces.iter().map(|p| u64::from(p.stored)).sum();
+        let mut window: VecDeque<Receiver<Result<Made>>> = VecDeque::new();
+        let mut more = true;
+        loop {
+            while more && window.len() < pool::window() {
+                let Some(raw) = next()? else {
+                    more = false;
+                    break;
+                };
+                more = !raw.last;
+                let only = raw.last && pieces.is_empty() && window.is_empty();
+                let layers = layers.clone();
+                window.push_back(pool::start(move || make(&layers, raw, only)));
+            }
+            let Some(receiver) = window.pop_front() else { break };
+            let made = received(&receiver)?;
+            total += made.stored.len() as u64;
+            let block = match made.block {
+                Some(block) => block,
+                None => padded(&layers, made.stored.clone(), total)?,
+            };
+            let block = self.append_block(&block)?;
+            pieces.push(Piece { block, raw: made.raw as u32, stored: made.stored.len() as u32 });
+        }
+        self.rewrite_header(header, &layers.encode(&tar::header(&heading(total))?, Form::Stored)?)?;
+        Ok((header, pieces))
+    }
+
+    /// Writes the tar header of a large member once more, now that its size is known.
+    fn rewrite_header(&mut self, id: BlockId, encoded: &Encoded) -> Result<()> {
+        let offset = self.view.read().catalog.block(id)?.offset;
+        let block = encoded.at(offset);
+        if block.len != self.view.read().catalog.block(id)?.len {
+            return Err(Error::new(Code::Limit, "a tar header changed its length"));
+        }
+        super::write(&self.source, &encoded.bytes, offset)?;
+        self.view.write().catalog.blocks.insert(id, block);
+        Ok(())
+    }
+
+    /// The version of a member about to be put, if its name fits among the others.
+    fn next_version(&mut self, name: &str, directory: bool) -> Result<u64> {
+        let mut view = self.view.write();
+        view.catalog.check_fits(name, directory)?;
+        let version = view.catalog.next_version;
+        view.catalog.next_version += 1;
+        Ok(version)
+    }
+}
+
+fn entry(version: u64, directory: bool, size: u64, attributes: Attributes, place: Place) -> Entry {
+    Entry {
+        version,
+        directory,
+        size,
+        mode: attributes.mode,
+        mtime_s: attributes.mtime_s,
+        mtime_ns: attributes.mtime_ns,
+        place,
+    }
+}
+
+/// The tar of a pack, encoded.
+fn pack(layers: &Layers, members: &[Pending]) -> Result<(Encoded, Vec<u32>)> {
+    let mut tar = Vec::new();
+    let mut places = Vec::with_capacity(members.len());
+    for member in members {
+        let heading = Heading {
+            name: &member.name,
+            directory: member.directory,
+            stored: member.stored.len() as u64,
+            mode: member.attributes.mode,
+            mtime_s: member.attributes.mtime_s,
+        };
+        places.push(tar::append(&mut tar, &heading, &member.stored)?);
+    }
+    Ok((layers.encode(&tar, Form::Compressed)?, places))
+}
+
+/// Encodes a piece. The last of several waits for its padding, which depends on those before it.
+fn make(layers: &Layers, raw: Raw, only: bool) -> Result<Made> {
+    let bytes = (raw.job)()?;
+    let stored = layers.encode_member(&bytes)?;
+    let block = if only {
+        let len = stored.len() as u64;
+        Some(padded(layers, stored.clone(), len)?)
+    } else if raw.last {
+        None
+    } else {
+        Some(layers.encode(&stored, layers.piece_form())?)
+    };
+    Ok(Made { raw: bytes.len(), stored, block })
+}
+
+/// The block of a last piece, with the zeros that a tar wants after `total` bytes.
+fn padded(layers: &Layers, mut stored: Vec<u8>, total: u64) -> Result<Encoded> {
+    stored.resize(stored.len() + tar::padding(total), 0);
+    layers.encode(&stored, layers.piece_form())
+}
+
+fn received<T>(receiver: &Receiver<Result<T>>) -> Result<T> {
+    receiver.recv().unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))
+}

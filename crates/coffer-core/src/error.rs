@@ -1,0 +1,202 @@
+//! The one error type of the engine.
+//!
+//! An error says what happened, where, and what to do about it. Its [`Code`] is stable: programs
+//! may match on it, and it is the same string in JavaScript. Messages may change. No error ever
+//! carries key material or member contents.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What kind of failure an [`Error`] is. The string forms are part of the public interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// Somebody else holds the lock.
+    Locked,
+    /// The coffer exists and was to be created.
+    Exists,
+    /// The coffer does not exist.
+    NotFound,
+    /// The member exists and was not to be replaced, or its name is taken by a directory.
+    MemberExists,
+    /// No such member.
+    MemberNotFound,
+    /// The key is not the one the coffer was made with.
+    WrongKey,
+    /// The coffer is of another kind, or has another cipher.
+    WrongKind,
+    /// Damage or tampering.
+    Corrupt,
+    /// A coffer in PyCoffer's format, and `legacy` was not given.
+    Legacy,
+    /// Made by a newer version of the format.
+    Version,
+    /// The handle is closed.
+    Closed,
+    /// The handle was opened for reading.
+    ReadOnly,
+    /// A path that leaves, or might leave, the directory it was to stay in.
+    UnsafePath,
+    /// A limit of the format or of this machine.
+    Limit,
+    /// What was being read has been changed meanwhile.
+    Stale,
+    /// An earlier failure left the handle unusable: reopen.
+    Poisoned,
+    /// The operating system refused.
+    Io,
+    /// An argument that makes no sense.
+    InvalidArg,
+    /// The caller cancelled the call.
+    Aborted,
+}
+
+impl Code {
+    /// The stable name, such as `ERR_COFFER_LOCKED`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "ERR_COFFER_LOCKED",
+            Self::Exists => "ERR_COFFER_EXISTS",
+            Self::NotFound => "ERR_COFFER_NOT_FOUND",
+            Self::MemberExists => "ERR_COFFER_MEMBER_EXISTS",
+            Self::MemberNotFound => "ERR_COFFER_MEMBER_NOT_FOUND",
+            Self::WrongKey => "ERR_COFFER_WRONG_KEY",
+            Self::WrongKind => "ERR_COFFER_WRONG_KIND",
+            Self::Corrupt => "ERR_COFFER_CORRUPT",
+            Self::Legacy => "ERR_COFFER_LEGACY",
+            Self::Version => "ERR_COFFER_VERSION",
+            Self::Closed => "ERR_COFFER_CLOSED",
+            Self::ReadOnly => "ERR_COFFER_READ_ONLY",
+            Self::UnsafePath => "ERR_COFFER_UNSAFE_PATH",
+            Self::Limit => "ERR_COFFER_LIMIT",
+            Self::Stale => "ERR_COFFER_STALE",
+            Self::Poisoned => "ERR_COFFER_POISONED",
+            Self::Io => "ERR_COFFER_IO",
+            Self::InvalidArg => "ERR_COFFER_INVALID_ARG",
+            Self::Aborted => "ERR_COFFER_ABORTED",
+        }
+    }
+}
+
+/// A failure, cheap to clone: writes that share a commit share its error.
+#[derive(Clone)]
+pub struct Error(Arc<Detail>);
+
+#[derive(Clone)]
+struct Detail {
+    code: Code,
+    message: String,
+    path: Option<PathBuf>,
+    member: Option<String>,
+    errno: Option<i32>,
+    syscall: Option<&'static str>,
+}
+
+/// The result of the engine's calls.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with a code and a message that says what happened and what to do.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self(Arc::new(Detail {
+            code,
+            message: message.into(),
+            path: None,
+            member: None,
+            errno: None,
+            syscall: None,
+        }))
+    }
+
+    /// An error of the operating system, in the call named `syscall` on `path`.
+    #[must_use]
+    pub fn io(syscall: &'static str, path: &Path, source: &io::Error) -> Self {
+        Self(Arc::new(Detail {
+            code: Code::Io,
+            message: format!("{syscall} failed on {}: {source}", path.display()),
+            path: Some(path.to_path_buf()),
+            member: None,
+            errno: source.raw_os_error(),
+            syscall: Some(syscall),
+        }))
+    }
+
+    /// Damage or tampering.
+    pub fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(Code::Corrupt, message)
+    }
+
+    /// The same error, saying which file it is about unless it says so already.
+    #[must_use]
+    pub fn at(mut self, path: &Path) -> Self {
+        if self.0.path.is_none() {
+            Arc::make_mut(&mut self.0).path = Some(path.to_path_buf());
+        }
+        self
+    }
+
+    /// The same error, saying which member it is about unless it says so already.
+    #[must_use]
+    pub fn of_member(mut self, name: &str) -> Self {
+        if self.0.member.is_none() {
+            Arc::make_mut(&mut self.0).member = Some(name.to_owned());
+        }
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    /// What happened, where, and what to do.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The file the error is about.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// The member the error is about.
+    #[must_use]
+    pub fn member(&self) -> Option<&str> {
+        self.0.member.as_deref()
+    }
+
+    /// The operating system's error number, for [`Code::Io`].
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        self.0.errno
+    }
+
+    /// The call that failed, for [`Code::Io`].
+    #[must_use]
+    pub fn syscall(&self) -> Option<&'static str> {
+        self.0.syscall
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.0.code.as_str(), self.0.message)?;
+        if let Some(member) = &self.0.member {
+            write!(f, " (member {member:?})")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

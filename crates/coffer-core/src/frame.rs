@@ -1,0 +1,132 @@
+//! zstd frames: data, stored or compressed, and skippable ones (RFC 8878, sections 3.1.1 and 3.1.2).
+
+use std::cell::RefCell;
+
+use crate::error::{Code, Error, Result};
+
+/// The magic number of Coffer's skippable frames, one of the sixteen zstd sets aside.
+pub(crate) const SKIPPABLE_MAGIC: u32 = 0x184D_2A5C;
+/// Bytes of a skippable frame before its content: magic and length.
+pub(crate) const SKIPPABLE_HEADER: usize = 8;
+
+const ZSTD_MAGIC: u32 = 0xFD2F_B528;
+/// Frame header descriptor: a content size of four bytes, a single segment.
+const STORED_DESCRIPTOR: u8 = 0xA0;
+/// The largest block in a frame.
+const MAX_STORED_BLOCK: usize = 128 * 1024;
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The header of a skippable frame of `content` bytes.
+#[must_use]
+pub(crate) fn skippable_header(content: u32) -> [u8; SKIPPABLE_HEADER] {
+    let mut header = [0; SKIPPABLE_HEADER];
+    header[..4].copy_from_slice(&SKIPPABLE_MAGIC.to_le_bytes());
+    header[4..].copy_from_slice(&content.to_le_bytes());
+    header
+}
+
+/// The length of the content, if `bytes` begin with one of Coffer's skippable frames.
+#[must_use]
+pub(crate) fn skippable_content(bytes: &[u8]) -> Option<u32> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let length = rest.first_chunk::<4>()?;
+    (u32::from_le_bytes(*magic) == SKIPPABLE_MAGIC).then(|| u32::from_le_bytes(*length))
+}
+
+/// One frame with `data` compressed.
+///
+/// # Errors
+/// [`Code::Limit`] if zstd refuses, which only memory can cause.
+pub(crate) fn compress(level: i32, data: &[u8]) -> Result<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.as_ref().is_none_or(|(l, _)| *l != level) {
+            *slot = Some((level, zstd::bulk::Compressor::new(level).map_err(refused)?));
+        }
+        match slot {
+            Some((_, compressor)) => compressor.compress(data).map_err(refused),
+            None => Err(Error::new(Code::Limit, "no compressor")),
+        }
+    })
+}
+
+/// One frame with `data` stored. Its length depends on the length of `data` alone.
+#[must_use]
+pub(crate) fn store(data: &[u8]) -> Vec<u8> {
+    let blocks = data.len().div_ceil(MAX_STORED_BLOCK).max(1);
+    let mut out = Vec::with_capacity(data.len() + 9 + 3 * blocks);
+    out.extend_from_slice(&ZSTD_MAGIC.to_le_bytes());
+    out.push(STORED_DESCRIPTOR);
+    out.extend_from_slice(&(data.len() as u32).to_le_bytes());
+    let mut rest = data;
+    loop {
+        let (block, tail) = rest.split_at(rest.len().min(MAX_STORED_BLOCK));
+        rest = tail;
+        let header = ((block.len() as u32) << 3) | u32::from(rest.is_empty());
+        out.extend_from_slice(&header.to_le_bytes()[..3]);
+        out.extend_from_slice(block);
+        if rest.is_empty() {
+            return out;
+        }
+    }
+}
+
+/// The data of one frame, which must be exactly `len` bytes.
+///
+/// # Errors
+/// [`Code::Corrupt`] if the frame is malformed or holds anything else.
+pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(len);
+    DECOMPRESSOR.with_borrow_mut(|slot| {
+        if slot.is_none() {
+            *slot = Some(zstd::bulk::Decompressor::new().map_err(refused)?);
+        }
+        match slot {
+            Some(d) => d
+                .decompress_to_buffer(frame, &mut out)
+                .map_err(|e| Error::corrupt(format!("a zstd frame does not decompress: {e}"))),
+            None => Err(Error::new(Code::Limit, "no decompressor")),
+        }
+    })?;
+    if out.len() != len {
+        return Err(Error::corrupt("a zstd frame holds less than it should"));
+    }
+    Ok(out)
+}
+
+fn refused(error: std::io::Error) -> Error {
+    Error::new(Code::Limit, format!("zstd refused: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn stored_frames_are_read_by_zstd() {
+        for len in [0, 1, 511, 131_071, 131_072, 131_073, 1 << 20] {
+            let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let frame = store(&data);
+            assert_eq!(decompress(&frame, data.len()).unwrap(), data);
+            assert_eq!(frame.len(), store(&vec![0; len]).len());
+        }
+    }
+
+    #[test]
+    fn a_frame_that_holds_more_or_less_than_it_should_is_damage() {
+        let frame = compress(3, &[7; 1000]).unwrap();
+        for len in [0, 999, 1001] {
+            assert_eq!(decompress(&frame, len).unwrap_err().code(), Code::Corrupt);
+        }
+    }
+
+    #[test]
+    fn skippable_frames_name_their_length() {
+        assert_eq!(skippable_content(&skippable_header(77)), Some(77));
+        assert_eq!(skippable_content(&store(b"x")), None);
+    }
+}

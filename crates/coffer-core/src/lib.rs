@@ -1,0 +1,39 @@
+//! The engine of Coffer: encrypted, compressed single-file archives.
+//!
+//! One file holds many named members: compressed, sealed chunk by chunk, indexed, and safe against
+//! crashes. Taken apart with standard tools it is a tar inside zstd inside sealed chunks.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod block;
+mod catalog;
+pub mod chunk;
+mod codec;
+pub mod coffer;
+mod commit;
+mod container;
+pub mod error;
+mod extract;
+mod frame;
+mod header;
+mod ingest;
+pub mod key;
+pub mod kind;
+mod legacy;
+mod lock;
+mod locks;
+mod name;
+mod open;
+pub mod pool;
+mod read;
+mod record;
+mod recover;
+pub mod seal;
+mod source;
+mod spool;
+mod storage;
+mod tar;
+mod verify;
+pub mod watch;
+mod writer;

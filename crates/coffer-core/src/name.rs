@@ -1,0 +1,83 @@
+//! The names of members: UTF-8, POSIX, relative.
+
+use crate::error::{Code, Error, Result};
+
+/// The longest name in bytes. PyCoffer unpacks to a directory, so its paths must stay below the
+/// 4,096 bytes of most systems.
+pub(crate) const MAX_NAME: usize = 3_800;
+/// The longest component in bytes, which is what file systems allow.
+pub(crate) const MAX_COMPONENT: usize = 255;
+
+/// Checks a name and drops one leading `/`, as PyCoffer does.
+///
+/// # Errors
+/// [`Code::InvalidArg`] for a name that is empty, too long, or has a component that is empty,
+/// `.`, `..`, too long or contains NUL.
+pub(crate) fn check(name: &str) -> Result<&str> {
+    let relative = name.strip_prefix('/').unwrap_or(name);
+    match fault(relative) {
+        None => Ok(relative),
+        Some(fault) => Err(Error::new(
+            Code::InvalidArg,
+            format!("{} is not a member name: {fault}", preview(name)),
+        )
+        .of_member(&preview(name))),
+    }
+}
+
+/// What is wrong with a name, if anything is.
+#[must_use]
+pub(crate) fn fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        return Some("it is empty");
+    }
+    if name.len() > MAX_NAME {
+        return Some("it is longer than 3,800 bytes");
+    }
+    name.split('/').find_map(|component| match component {
+        "" => Some("it has an empty component"),
+        "." | ".." => Some("it has a component . or .."),
+        c if c.len() > MAX_COMPONENT => Some("it has a component longer than 255 bytes"),
+        c if c.contains('\0') => Some("it contains NUL"),
+        _ => None,
+    })
+}
+
+/// The directories above a name: `a` and `a/b` for `a/b/c`.
+pub(crate) fn parents(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices('/').filter_map(move |(at, _)| name.get(..at))
+}
+
+fn preview(name: &str) -> String {
+    if name.len() <= 100 {
+        return format!("{name:?}");
+    }
+    format!("{:?}…", name.chars().take(100).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_leading_slash_is_dropped_and_nothing_else_is_changed() {
+        assert_eq!(check("/a/ b").unwrap(), "a/ b");
+        assert_eq!(check("ключ/鍵").unwrap(), "ключ/鍵");
+    }
+
+    #[test]
+    fn names_that_no_file_system_takes_are_refused() {
+        let long = "x".repeat(256);
+        let longer = "x/".repeat(1_950) + "x";
+        for name in ["", "/", "//a", "a//b", "a/", ".", "a/../b", "..", "a\0b", &long, &longer] {
+            assert_eq!(check(name).unwrap_err().code(), Code::InvalidArg, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn parents_are_every_directory_above() {
+        assert_eq!(parents("a/b/c").collect::<Vec<_>>(), ["a", "a/b"]);
+        assert_eq!(parents("a").count(), 0);
+    }
+}

@@ -1,0 +1,186 @@
+//! Opening a coffer's file: telling what it is, and finding its newest commit.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::chunk;
+use crate::commit::HEADER_MARKS;
+use crate::error::{Code, Error, Result};
+use crate::header::{self, Header, Keys};
+use crate::kind::Kind;
+use crate::record;
+use crate::recover::{self, Loaded, Newest, Tail};
+use crate::source::{self, Source};
+use crate::storage::Storage;
+
+/// Something that was found at opening and set right, or passed over: worth a word, not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header` or `legacy`.
+    pub code: &'static str,
+    /// What was found, and what was done about it.
+    pub message: String,
+}
+
+/// What the caller expects of a file.
+pub(crate) struct Expected<'a> {
+    pub(crate) kind: &'a Kind,
+    pub(crate) cipher_is_free: bool,
+    pub(crate) keys: &'a Keys,
+    /// The level for what is written now, in place of the file's own.
+    pub(crate) level: Option<i32>,
+}
+
+/// A coffer that was found to be one.
+pub(crate) struct Opened {
+    pub(crate) source: Arc<Source>,
+    pub(crate) header: Header,
+    pub(crate) newest: Newest,
+    pub(crate) loaded: Loaded,
+    pub(crate) size: u64,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// What a file turned out to be.
+pub(crate) enum Found {
+    Coffer(Box<Opened>),
+    /// Not in this format, but perhaps PyCoffer's.
+    Legacy,
+}
+
+/// Opens the file of a coffer.
+pub(crate) fn open(
+    storage: Arc<dyn Storage>,
+    path: &Path,
+    expected: &Expected<'_>,
+) -> Result<Found> {
+    let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
+    let start = source::read(&*storage, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
+    let first = open_at(&storage, path, &start, expected, size);
+    let error = match first {
+        Ok(opened) => return Ok(Found::Coffer(Box::new(opened))),
+        Err(e) if matches!(e.code(), Code::Io | Code::Aborted) => return Err(e),
+        Err(e) => e,
+    };
+    // The beginning is damaged, or it is not what the caller thinks: a copy of the header tells.
+    for sealed in [true, false] {
+        for copy in recover::header_copies(&*storage, path, sealed, size)? {
+            let len = (size - copy).min(header::MAX_LEN as u64) as usize;
+            let bytes = source::read(&*storage, path, copy, len)?;
+            if Header::marks(&bytes).is_none() || Header::marks(&bytes) == Header::marks(&start) {
+                continue;
+            }
+            if let Ok(mut opened) = open_at(&storage, path, &bytes, expected, size) {
+                opened.notices.push(Notice {
+                    code: "damaged-header",
+                    message: format!(
+                        "the header at the beginning is damaged ({}); its copy at byte {copy} was used. compact() writes it anew",
+                        error.message()
+                    ),
+                });
+                return Ok(Found::Coffer(Box::new(opened)));
+            }
+        }
+    }
+    if Header::marks(&start).is_some() || has_marks(&*storage, path, size)? {
+        return Err(error);
+    }
+    if looks_legacy(&start) { Ok(Found::Legacy) } else { Err(not_a_coffer()) }
+}
+
+fn open_at(
+    storage: &Arc<dyn Storage>,
+    path: &Path,
+    start: &[u8],
+    expected: &Expected<'_>,
+    size: u64,
+) -> Result<Opened> {
+    let header = Header::read(start, expected.kind, expected.cipher_is_free, expected.keys)?;
+    let mut wanted = header.clone();
+    if let Some(level) = expected.level {
+        wanted.kind = wanted.kind.with_level(level);
+    }
+    let source = Arc::new(Source {
+        storage: storage.clone(),
+        path: path.to_path_buf(),
+        layers: wanted.layers(expected.keys)?,
+        meta: expected.keys.meta(&header.kind),
+    });
+    let newest = recover::newest(&source, size)?;
+    check_header(&header, &newest)?;
+    let loaded = recover::catalog(&source, &newest)?;
+    let notices = notices(&newest, size);
+    Ok(Opened { source, header, newest, loaded, size, notices })
+}
+
+/// The commits authenticate what the header says in clear.
+fn check_header(header: &Header, newest: &Newest) -> Result<()> {
+    let marks: &[u8; HEADER_MARKS] = &newest.commit.header;
+    if header.marks == *marks && header.archive == newest.commit.archive {
+        return Ok(());
+    }
+    Err(Error::corrupt("the header is damaged: the newest commit authenticates another"))
+}
+
+fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let behind = size - newest.end;
+    match newest.tail {
+        Tail::Clean => {}
+        Tail::Torn => notices.push(Notice {
+            code: "torn-tail",
+            message: format!(
+                "{behind} bytes of an unfinished write follow commit {}; they are not part of the coffer",
+                newest.position.generation
+            ),
+        }),
+        Tail::Authentic => notices.push(Notice {
+            code: "damaged-commit",
+            message: format!(
+                "the coffer is open at commit {}; a later commit in the last {behind} bytes is damaged. Opening for writing moves those bytes to a file that ends in .torn",
+                newest.position.generation
+            ),
+        }),
+    }
+    if newest.footer.is_none() {
+        notices.push(Notice {
+            code: "damaged-footer",
+            message: format!(
+                "the footer of commit {} is damaged; nothing is lost",
+                newest.position.generation
+            ),
+        });
+    }
+    notices
+}
+
+/// Whether the end of the file is one of our footers, wherever it was meant to stand: then the
+/// file is a coffer whose beginning somebody took away.
+fn has_marks(storage: &dyn Storage, path: &Path, size: u64) -> Result<bool> {
+    let from = size.saturating_sub(2 * record::MAX_BODY as u64);
+    let end = source::read(storage, path, from, (size - from) as usize)?;
+    let found = |tag: [u8; 4]| {
+        end.windows(record::TAG).enumerate().filter(move |(_, w)| *w == tag).any(|(at, _)| {
+            [true, false].into_iter().any(|sealed| {
+                let start = at.checked_sub(record::mark_offset(sealed));
+                start
+                    .and_then(|start| Some((start, record::peek(sealed, end.get(start..)?)?.1)))
+                    .is_some_and(|(start, len)| start + len <= end.len())
+            })
+        })
+    };
+    Ok(found(record::FOOTER_TAG) || found(record::COMMIT_TAG) || found(record::HEADER_TAG))
+}
+
+/// Whether a file may be PyCoffer's: a chunk with empty reserved bytes, or a zstd frame.
+fn looks_legacy(start: &[u8]) -> bool {
+    let sealed = start.first_chunk::<{ chunk::HEADER }>().is_some_and(|h| {
+        let len = u32::from_le_bytes([h[0], h[1], h[2], h[3]]) as usize;
+        len > 0 && len <= chunk::MAX_SEALED && h[4..].iter().all(|b| *b == 0)
+    });
+    sealed || start.starts_with(&[0x28, 0xB5, 0x2F, 0xFD])
+}
+
+fn not_a_coffer() -> Error {
+    Error::corrupt("the file is not a coffer, or is damaged from its beginning to its end")
+}

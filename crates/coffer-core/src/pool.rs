@@ -1,0 +1,81 @@
+//! The core's own threads: one bounded pool for the whole process, apart from libuv's.
+//!
+//! Jobs on the pool never wait for a lock that another job must release, nor for a message:
+//! whoever has to wait (a writer, an open that waits for a lock) has a thread of its own.
+
+use std::sync::OnceLock;
+
+use crossbeam_channel::{Receiver, bounded};
+
+const MIN_THREADS: usize = 2;
+
+fn pool() -> Option<&'static rayon::ThreadPool> {
+    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
+    POOL.get_or_init(|| {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads())
+            .thread_name(|i| format!("coffer-{i}"))
+            .build()
+            .ok()
+    })
+    .as_ref()
+}
+
+/// How many jobs run at once.
+#[must_use]
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(MIN_THREADS, usize::from).max(MIN_THREADS)
+}
+
+/// How many blocks may be under way at once, which bounds memory.
+#[must_use]
+pub fn window() -> usize {
+    threads() * 2
+}
+
+/// Runs `job` on the pool, when a thread is free.
+pub fn spawn(job: impl FnOnce() + Send + 'static) {
+    match pool() {
+        Some(pool) => pool.spawn(job),
+        // Without threads there is only this one.
+        None => job(),
+    }
+}
+
+/// Runs `job` on the pool; its result can be received from the channel.
+pub fn start<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (sender, receiver) = bounded(1);
+    spawn(move || {
+        // Nobody waits any more when the call was given up.
+        let _ = sender.send(job());
+    });
+    receiver
+}
+
+/// Runs `job` within the pool and waits, so that parallel iterators inside it use the pool.
+pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
+    match pool() {
+        Some(pool) => pool.install(job),
+        None => job(),
+    }
+}
+
+/// Runs `job` on a thread of its own: for what has to wait.
+pub fn thread(job: impl FnOnce() + Send + 'static) {
+    // Where the system has no thread left, the job is done here, late rather than never.
+    let job = std::sync::Arc::new(std::sync::Mutex::new(Some(job)));
+    let given = job.clone();
+    let take = move |job: &std::sync::Mutex<Option<_>>| {
+        job.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    };
+    let started = std::thread::Builder::new().name("coffer-wait".to_owned()).spawn(move || {
+        if let Some(job) = take(&given) {
+            job();
+        }
+    });
+    if started.is_err()
+        && let Some(job) = take(&job)
+    {
+        job();
+    }
+}

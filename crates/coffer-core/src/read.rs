@@ -1,0 +1,221 @@
+//! Reading members through a handle, while they may move or change under it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::catalog::{Catalog, Entry};
+use crate::container::Shared;
+use crate::error::{Code, Error, Result};
+use crate::name;
+use crate::recover;
+use crate::source::{Found, Source};
+
+/// A member, as a caller sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// A directory: one that is a member itself, or that the names below it imply.
+    pub directory: bool,
+    /// Bytes.
+    pub size: u64,
+    /// Bytes after the member layer: what stands in the tar.
+    pub stored_size: u64,
+    /// Modification time, seconds since 1970.
+    pub mtime_s: i64,
+    /// Modification time, nanoseconds of the second.
+    pub mtime_ns: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl Member {
+    fn new(name: &str, entry: &Entry) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory: entry.directory,
+            size: entry.size,
+            stored_size: entry.stored(),
+            mtime_s: entry.mtime_s,
+            mtime_ns: entry.mtime_ns,
+            mode: entry.mode,
+        }
+    }
+}
+
+/// A part of a member.
+#[derive(Debug)]
+pub struct Range {
+    /// The bytes; fewer than were asked for where the member ends.
+    pub bytes: Vec<u8>,
+    /// The version of the member they are from.
+    pub version: u64,
+    /// The size of the whole member.
+    pub size: u64,
+}
+
+/// How often a member that moves while it is read is looked for again.
+const ATTEMPTS: usize = 16;
+
+/// Reads members by name.
+pub(crate) struct Reader {
+    pub(crate) view: Arc<Shared>,
+    /// For a handle that only reads: a newer commit than its own, looked at when a block it needs
+    /// is gone. A handle that writes always has the newest.
+    newer: Option<Mutex<Option<Arc<Newer>>>>,
+    generation: u64,
+}
+
+struct Newer {
+    generation: u64,
+    catalog: Catalog,
+}
+
+impl Reader {
+    /// For a handle that writes.
+    pub(crate) fn of_writer(view: Arc<Shared>) -> Self {
+        Self { view, newer: None, generation: 0 }
+    }
+
+    /// For a handle that stays on the commit of this generation.
+    pub(crate) fn of_commit(view: Arc<Shared>, generation: u64) -> Self {
+        Self { view, newer: Some(Mutex::new(None)), generation }
+    }
+
+    pub(crate) fn members(&self, prefix: Option<&str>) -> Vec<Member> {
+        let view = self.view.read();
+        match prefix {
+            None => view.catalog.iter().map(|(n, e)| Member::new(n, e)).collect(),
+            Some(p) => view.catalog.with_prefix(p).map(|(n, e)| Member::new(n, e)).collect(),
+        }
+    }
+
+    pub(crate) fn stat(&self, member: &str) -> Result<Option<Member>> {
+        let member = name::check(member)?;
+        let view = self.view.read();
+        if let Some(entry) = view.catalog.get(member) {
+            return Ok(Some(Member::new(member, entry)));
+        }
+        // A directory that exists by what is in it is as new as the newest of that.
+        let newest = view.catalog.below(member).map(|(_, e)| (e.mtime_s, e.mtime_ns)).max();
+        Ok(newest.map(|(mtime_s, mtime_ns)| Member {
+            name: member.to_owned(),
+            directory: true,
+            size: 0,
+            stored_size: 0,
+            mtime_s,
+            mtime_ns,
+            mode: 0o755,
+        }))
+    }
+
+    /// Reads from `start`, at most `len` bytes. With `version`, only of that version.
+    pub(crate) fn read_range(
+        &self,
+        member: &str,
+        start: u64,
+        len: u64,
+        version: Option<u64>,
+    ) -> Result<Range> {
+        let member = name::check(member)?;
+        self.with(member, version, |found, source| {
+            let size = found.entry.size;
+            let start = start.min(size);
+            let len = len.min(size - start);
+            let count = usize::try_from(len).map_err(|_| {
+                Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
+            })?;
+            Ok(Range {
+                bytes: found.read(source, start, count)?,
+                version: found.entry.version,
+                size,
+            })
+        })
+        .map_err(|e| e.of_member(member))
+    }
+
+    /// Does something with a member's blocks, and again where they moved meanwhile.
+    pub(crate) fn with<T>(
+        &self,
+        member: &str,
+        version: Option<u64>,
+        act: impl Fn(&Found, &Source) -> Result<T>,
+    ) -> Result<T> {
+        let (mut found, mut source) = self.find(member, version)?;
+        let mut generation = self.generation;
+        for _ in 0..ATTEMPTS {
+            let error = match act(&found, &source) {
+                Err(e) if e.code() == Code::Corrupt => e,
+                other => return other,
+            };
+            let Some(newer) = &self.newer else {
+                let (now, now_source) = self.find(member, version)?;
+                if now.entry == found.entry && Arc::ptr_eq(&source, &now_source) {
+                    return Err(error);
+                }
+                (found, source) = (now, now_source);
+                continue;
+            };
+            let Some(latest) = latest(newer, &source, generation)? else { return Err(error) };
+            let same = latest.catalog.get(member).filter(|e| e.version == found.entry.version);
+            let Some(entry) = same else { return Err(stale(member)) };
+            found = Found::in_catalog(&latest.catalog, entry)?;
+            generation = latest.generation;
+        }
+        Err(stale(member))
+    }
+
+    fn find(&self, member: &str, version: Option<u64>) -> Result<(Found, Arc<Source>)> {
+        let view = self.view.read();
+        let Some(entry) = view.catalog.get(member) else {
+            return Err(match version {
+                Some(_) => stale(member),
+                None if view.catalog.has_below(member) => is_directory(member),
+                None => no_member(member),
+            });
+        };
+        if version.is_some_and(|v| v != entry.version) {
+            return Err(stale(member));
+        }
+        if entry.directory {
+            return Err(is_directory(member));
+        }
+        Ok((Found::in_catalog(&view.catalog, entry)?, view.source.clone()))
+    }
+}
+
+/// The newest commit in the file, if it is newer than `generation`.
+fn latest(
+    newer: &Mutex<Option<Arc<Newer>>>,
+    source: &Source,
+    generation: u64,
+) -> Result<Option<Arc<Newer>>> {
+    let mut newer = newer.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = newer.as_ref().filter(|n| n.generation > generation) {
+        return Ok(Some(known.clone()));
+    }
+    let size = source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))?;
+    let newest = recover::newest(source, size)?;
+    if newest.position.generation <= generation {
+        return Ok(None);
+    }
+    let catalog = recover::catalog(source, &newest)?.catalog;
+    let found = Arc::new(Newer { generation: newest.position.generation, catalog });
+    *newer = Some(found.clone());
+    Ok(Some(found))
+}
+
+pub(crate) fn no_member(member: &str) -> Error {
+    Error::new(Code::MemberNotFound, format!("there is no member {member:?}")).of_member(member)
+}
+
+fn is_directory(member: &str) -> Error {
+    Error::new(Code::InvalidArg, format!("{member:?} is a directory, not a file")).of_member(member)
+}
+
+fn stale(member: &str) -> Error {
+    Error::new(
+        Code::Stale,
+        format!("{member:?} was replaced or deleted since this handle looked at the coffer: open the coffer again"),
+    )
+    .of_member(member)
+}

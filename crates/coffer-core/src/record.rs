@@ -1,0 +1,178 @@
+//! Metadata records: the header's two parts, the parts of commits, and footers.
+//!
+//! A record is a skippable zstd frame, so every reader of the tar passes over it. It carries a
+//! *mark* of 28 bytes in clear, which says what it is and where, and a body that only Coffer's own
+//! metadata key opens. In a sealed container a record is a chunk of its own, and the mark lies in
+//! the chunk's reserved bytes; in an unsealed one the mark is the beginning of the frame's content.
+
+use std::sync::Arc;
+
+use crate::chunk;
+use crate::frame::{self, SKIPPABLE_HEADER};
+use crate::key::Key;
+use crate::seal::{Seal, SecretboxSeal};
+
+/// Bytes of a mark.
+pub(crate) const MARK: usize = chunk::RESERVED;
+/// Bytes of the tag that a mark begins with.
+pub(crate) const TAG: usize = 4;
+/// The first part of the header.
+pub(crate) const HEADER_TAG: [u8; TAG] = *b"cofH";
+/// The second part of the header, with the key's salt.
+pub(crate) const SALT_TAG: [u8; TAG] = *b"cofK";
+/// A part of a commit.
+pub(crate) const COMMIT_TAG: [u8; TAG] = *b"cofC";
+/// A footer.
+pub(crate) const FOOTER_TAG: [u8; TAG] = *b"cofF";
+/// The largest body a record is read with.
+pub(crate) const MAX_BODY: usize = 128 * 1024;
+
+/// What a record says in clear.
+pub(crate) type Mark = [u8; MARK];
+
+/// A mark that says where its record begins.
+pub(crate) fn mark_at(tag: [u8; TAG], offset: u64) -> Mark {
+    let mut mark = [0; MARK];
+    mark[..4].copy_from_slice(&tag);
+    mark[4..12].copy_from_slice(&offset.to_le_bytes());
+    mark
+}
+
+/// The offset in a mark made by [`mark_at`].
+pub(crate) fn offset_in(mark: &Mark) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&mark[4..12]);
+    u64::from_le_bytes(bytes)
+}
+
+/// Seals the bodies of records with the metadata key, or digests them where there is no key.
+#[derive(Clone)]
+pub(crate) struct MetaSeal(Option<Arc<SecretboxSeal>>);
+
+const DIGEST: usize = 32;
+
+impl MetaSeal {
+    /// With the metadata key derived from `key`, or with none.
+    pub(crate) fn new(key: Option<&Key>) -> Self {
+        Self(key.map(|key| {
+            let metadata = crate::key::metadata_key(key);
+            let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
+            bytes.copy_from_slice(&metadata.as_bytes()[..32]);
+            Arc::new(SecretboxSeal::new(&bytes))
+        }))
+    }
+
+    pub(crate) fn seal(&self, plain: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.sealed_len(plain.len()));
+        match &self.0 {
+            Some(seal) => seal.seal(plain, &mut out),
+            None => {
+                out.extend_from_slice(blake3::hash(plain).as_bytes());
+                out.extend_from_slice(plain);
+            }
+        }
+        out
+    }
+
+    pub(crate) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        match &self.0 {
+            Some(seal) => {
+                let mut out = Vec::with_capacity(sealed.len());
+                seal.open(sealed, &mut out).ok()?;
+                Some(out)
+            }
+            None => {
+                let (digest, plain) = sealed.split_first_chunk::<DIGEST>()?;
+                (blake3::hash(plain) == *digest).then(|| plain.to_vec())
+            }
+        }
+    }
+
+    pub(crate) fn sealed_len(&self, plain: usize) -> usize {
+        match &self.0 {
+            Some(seal) => seal.sealed_len(plain),
+            None => plain + DIGEST,
+        }
+    }
+}
+
+/// A record as it was read, its body not opened yet.
+pub(crate) struct Record {
+    pub(crate) mark: Mark,
+    pub(crate) body: Vec<u8>,
+    /// Its length in the file.
+    pub(crate) len: usize,
+}
+
+/// Appends a record to `out`.
+pub(crate) fn write(container: Option<&dyn Seal>, mark: &Mark, body: &[u8], out: &mut Vec<u8>) {
+    match container {
+        Some(seal) => {
+            let mut plain = Vec::with_capacity(SKIPPABLE_HEADER + body.len());
+            plain.extend_from_slice(&frame::skippable_header(body.len() as u32));
+            plain.extend_from_slice(body);
+            chunk::put(seal, mark, &plain, out);
+        }
+        None => {
+            out.extend_from_slice(&frame::skippable_header((MARK + body.len()) as u32));
+            out.extend_from_slice(mark);
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+/// The length in the file of a record with a body of `body` bytes.
+pub(crate) fn len(container: Option<&dyn Seal>, body: usize) -> usize {
+    match container {
+        Some(seal) => chunk::HEADER + seal.sealed_len(SKIPPABLE_HEADER + body),
+        None => SKIPPABLE_HEADER + MARK + body,
+    }
+}
+
+/// How far into a record its mark lies.
+pub(crate) fn mark_offset(sealed: bool) -> usize {
+    if sealed { chunk::HEADER - MARK } else { SKIPPABLE_HEADER }
+}
+
+/// The mark of the record that `bytes` begin with, without opening it; with the record's length.
+pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(Mark, usize)> {
+    let at = mark_offset(sealed);
+    let mark = *bytes.get(at..)?.first_chunk::<MARK>()?;
+    let len = if sealed {
+        let length = u32::from_le_bytes(*bytes.first_chunk::<4>()?) as usize;
+        chunk::HEADER.checked_add(length)?
+    } else {
+        SKIPPABLE_HEADER + frame::skippable_content(bytes)? as usize
+    };
+    (len <= 2 * MAX_BODY).then_some((mark, len))
+}
+
+/// The record that `bytes` begin with, if it is whole and the container's key opens it.
+pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record> {
+    match container {
+        Some(seal) => {
+            let chunk = chunk::parse(bytes)?;
+            let mut plain = Vec::new();
+            seal.open(chunk.sealed, &mut plain).ok()?;
+            let content = frame::skippable_content(&plain)? as usize;
+            if SKIPPABLE_HEADER + content != plain.len() {
+                return None;
+            }
+            let body = plain.split_off(SKIPPABLE_HEADER);
+            Some(Record { mark: *chunk.reserved, body, len: chunk.len })
+        }
+        None => {
+            let content = frame::skippable_content(bytes)? as usize;
+            if content > 2 * MAX_BODY {
+                return None;
+            }
+            let content = bytes.get(SKIPPABLE_HEADER..SKIPPABLE_HEADER + content)?;
+            let (mark, body) = content.split_first_chunk::<MARK>()?;
+            Some(Record {
+                mark: *mark,
+                body: body.to_vec(),
+                len: SKIPPABLE_HEADER + MARK + body.len(),
+            })
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! Finding the newest intact commit: from the end of the file backwards by footers, then forwards
+//! by commits whose footers are damaged.
+
+use crate::catalog::Catalog;
+use crate::commit::{self, Commit, Footer, Part, Position};
+use crate::error::{Error, Result};
+use crate::record::{self, COMMIT_TAG, FOOTER_TAG, TAG};
+use crate::source::Source;
+
+/// How much of the file a search reads at once.
+const WINDOW: u64 = 1 << 20;
+
+/// What follows the newest intact commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// Nothing.
+    Clean,
+    /// Bytes of a write that was not finished: no part of a commit is among them.
+    Torn,
+    /// Bytes with an authentic part of a commit that cannot be completed.
+    Authentic,
+}
+
+/// The newest intact commit.
+pub(crate) struct Newest {
+    pub(crate) position: Position,
+    pub(crate) commit: Commit,
+    /// Where the coffer ends: behind the commit and its footer.
+    pub(crate) end: u64,
+    /// The footer, if one names the commit.
+    pub(crate) footer: Option<Footer>,
+    pub(crate) tail: Tail,
+}
+
+/// Finds the newest intact commit in a file of `size` bytes.
+pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
+    let mut upper = size;
+    let mut damage = None;
+    while let Some((offset, footer, len)) = footer_before(source, upper)? {
+        match read_commit(source, &footer.commit) {
+            Ok(commit) => {
+                let mut newest = Newest {
+                    position: footer.commit,
+                    commit,
+                    end: offset + len as u64,
+                    footer: Some(footer),
+                    tail: if damage.is_some() { Tail::Authentic } else { Tail::Clean },
+                };
+                if newest.end < size {
+                    walk_forward(source, size, &mut newest)?;
+                }
+                return Ok(newest);
+            }
+            Err(e) if e.code() == crate::error::Code::Io => return Err(e),
+            Err(e) => {
+                damage.get_or_insert(e);
+                upper = offset;
+            }
+        }
+    }
+    // Without any footer there may still be a commit: the first.
+    if let Some(newest) = first_commit(source, size)? {
+        return Ok(newest);
+    }
+    Err(damage.unwrap_or_else(|| {
+        Error::corrupt("the coffer has no intact commit: it is cut short, or damaged throughout")
+    }))
+}
+
+/// Reads the chain of commits back to a snapshot, and the catalog it makes.
+pub(crate) fn catalog(source: &Source, newest: &Newest) -> Result<Loaded> {
+    let mut since_snapshot = 0;
+    let mut chain = vec![newest.commit.clone()];
+    let mut at = newest.position;
+    while let Some(last) = chain.last().filter(|c| !c.snapshot) {
+        let Some(previous) = last.previous else {
+            return Err(Error::corrupt("a commit that is not a snapshot has none before it"));
+        };
+        if previous.end() > at.offset || previous.generation >= at.generation {
+            return Err(Error::corrupt("a commit names one before it that is not before it"));
+        }
+        since_snapshot += at.len;
+        at = previous;
+        let commit = read_commit(source, &previous)?;
+        if commit.archive != newest.commit.archive {
+            return Err(Error::corrupt("a commit is of another coffer"));
+        }
+        chain.push(commit);
+    }
+    let mut catalog = Catalog::default();
+    for commit in chain.into_iter().rev() {
+        commit.apply(&mut catalog);
+    }
+    catalog.check()?;
+    Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
+}
+
+/// A catalog, and what reading it cost.
+pub(crate) struct Loaded {
+    pub(crate) catalog: Catalog,
+    /// Bytes of the commits after the snapshot.
+    pub(crate) since_snapshot: u64,
+    pub(crate) snapshot_len: u64,
+}
+
+/// Whether a commit is `newest` or one of its ancestors.
+pub(crate) fn has_ancestor(
+    source: &Source,
+    newest: &Newest,
+    generation: u64,
+    digest: &[u8; 32],
+) -> Result<bool> {
+    let mut position = newest.position;
+    let mut commit = newest.commit.clone();
+    loop {
+        if position.generation <= generation {
+            return Ok(position.generation == generation && position.digest == *digest);
+        }
+        if commit.history.iter().any(|(g, d)| *g == generation && d == digest) {
+            return Ok(true);
+        }
+        match commit.previous {
+            Some(previous) if previous.len > 0 => {
+                position = previous;
+                if position.generation > generation {
+                    commit = read_commit(source, &previous)?;
+                }
+            }
+            _ => return Ok(false),
+        }
+    }
+}
+
+/// Reads the commit at a position.
+pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
+    commit::read_at(position, source.layers.container.as_deref(), &source.meta, |offset, len| {
+        let len = usize::try_from(len).map_err(|_| Error::corrupt("a commit is too long"))?;
+        source.read(offset, len)
+    })
+}
+
+/// The last authentic footer that ends at or before `upper`.
+fn footer_before(source: &Source, upper: u64) -> Result<Option<(u64, Footer, usize)>> {
+    let container = source.layers.container.as_deref();
+    let len = Footer::len(container, &source.meta);
+    let at_end = |end: u64| -> Result<Option<(u64, Footer, usize)>> {
+        let Some(offset) = end.checked_sub(len as u64) else { return Ok(None) };
+        let bytes = source.read(offset, len)?;
+        Ok(Footer::read(&bytes, offset, container, &source.meta)
+            .map(|(footer, len)| (offset, footer, len)))
+    };
+    if let Some(found) = at_end(upper)? {
+        return Ok(Some(found));
+    }
+    let mut marks = Marks::backwards(source, FOOTER_TAG, upper);
+    while let Some(offset) = marks.next()? {
+        if let Some(found) = at_end(offset + len as u64).ok().flatten()
+            && found.0 + found.2 as u64 <= upper
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Adopts commits behind `newest` that are whole though their footers are not, and judges the rest.
+fn walk_forward(source: &Source, size: u64, newest: &mut Newest) -> Result<()> {
+    let parts = parts_from(source, newest.end, size)?;
+    let mut authentic = parts.iter().any(|(_, _, part)| part.archive == newest.commit.archive);
+    let mut at = 0;
+    while let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) {
+        let follows = commit.archive == newest.commit.archive
+            && commit.previous.is_some_and(|p| {
+                p.digest == newest.position.digest && p.generation == newest.position.generation
+            });
+        if follows {
+            newest.position = Position { generation: commit.generation, offset, len, digest };
+            newest.end = newest.position.end();
+            newest.footer = None;
+            newest.commit = commit;
+            authentic = parts.get(next..).is_some_and(|rest| !rest.is_empty());
+        }
+        at = next;
+    }
+    newest.tail = if authentic || newest.tail == Tail::Authentic && newest.footer.is_some() {
+        Tail::Authentic
+    } else if newest.end < size {
+        Tail::Torn
+    } else {
+        Tail::Clean
+    };
+    Ok(())
+}
+
+/// The very first commit, where no footer is left.
+fn first_commit(source: &Source, size: u64) -> Result<Option<Newest>> {
+    let parts = parts_from(source, 0, size)?;
+    let mut at = 0;
+    while at < parts.len() {
+        let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) else {
+            at += 1;
+            continue;
+        };
+        at = next;
+        if commit.previous.is_none_or(|p| p.len == 0) && commit.snapshot {
+            let position = Position { generation: commit.generation, offset, len, digest };
+            let mut newest =
+                Newest { position, commit, end: position.end(), footer: None, tail: Tail::Clean };
+            walk_forward(source, size, &mut newest)?;
+            return Ok(Some(newest));
+        }
+    }
+    Ok(None)
+}
+
+/// The commit whose first part is the first at or after `parts[at]`, if it is whole: the commit,
+/// its digest, its offset and length, and the index of the part behind it.
+fn whole_commit(
+    parts: &[(u64, u64, Part)],
+    mut at: usize,
+) -> Option<(Commit, [u8; 32], u64, u64, usize)> {
+    while let Some((offset, _, first)) = parts.get(at) {
+        let count = first.count as usize;
+        let group = parts.get(at..at.checked_add(count)?)?;
+        let contiguous = first.index == 0 && group.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0);
+        if contiguous {
+            let borrowed: Vec<&Part> = group.iter().map(|(_, _, part)| part).collect();
+            if let Ok((commit, digest)) = commit::assemble(&borrowed) {
+                let end = group.last().map_or(*offset, |(offset, len, _)| offset + len);
+                return Some((commit, digest, *offset, end - offset, at + count));
+            }
+        }
+        at += 1;
+    }
+    None
+}
+
+/// The authentic parts of commits between two offsets: their offsets, lengths and contents.
+fn parts_from(source: &Source, from: u64, size: u64) -> Result<Vec<(u64, u64, Part)>> {
+    let container = source.layers.container.as_deref();
+    let mut parts = Vec::new();
+    let mut marks = Marks::forwards(source, COMMIT_TAG, from, size);
+    while let Some(offset) = marks.next()? {
+        let available =
+            usize::try_from(size - offset).unwrap_or(usize::MAX).min(4 * record::MAX_BODY);
+        let bytes = source.read(offset, available)?;
+        if let Some((part, len)) = commit::read_part(&bytes, offset, container, &source.meta) {
+            parts.push((offset, len as u64, part));
+        }
+    }
+    Ok(parts)
+}
+
+/// A search for records by their marks: the tag, followed by the record's own offset.
+struct Marks<'a> {
+    source: &'a Source,
+    tag: [u8; TAG],
+    /// How far into a record its mark lies.
+    lead: u64,
+    range: (u64, u64),
+    backwards: bool,
+    found: Vec<u64>,
+}
+
+/// Bytes of a mark that the search looks at.
+const SIGNATURE: u64 = TAG as u64 + 8;
+
+impl<'a> Marks<'a> {
+    fn new(source: &'a Source, tag: [u8; TAG], range: (u64, u64), backwards: bool) -> Self {
+        let lead = record::mark_offset(source.layers.container.is_some()) as u64;
+        Self { source, tag, lead, range, backwards, found: Vec::new() }
+    }
+
+    fn backwards(source: &'a Source, tag: [u8; TAG], upper: u64) -> Self {
+        Self::new(source, tag, (0, upper), true)
+    }
+
+    fn forwards(source: &'a Source, tag: [u8; TAG], from: u64, size: u64) -> Self {
+        Self::new(source, tag, (from, size), false)
+    }
+
+    /// The offset of the next record with a fitting mark, in the direction of the search.
+    fn next(&mut self) -> Result<Option<u64>> {
+        loop {
+            if let Some(offset) = self.found.pop() {
+                return Ok(Some(offset));
+            }
+            let (from, to) = self.range;
+            if from >= to {
+                return Ok(None);
+            }
+            // Windows overlap by a signature less one byte, so that none is cut in two.
+            let window = if self.backwards {
+                let start = to.saturating_sub(WINDOW).max(from);
+                self.range = (from, start);
+                (start, (to + SIGNATURE - 1).min(self.source_len()?))
+            } else {
+                let end = (from + WINDOW).min(to);
+                self.range = (end, to);
+                (from, (end + SIGNATURE - 1).min(to))
+            };
+            let bytes = self.source.read(window.0, (window.1 - window.0) as usize)?;
+            self.found = bytes
+                .windows(SIGNATURE as usize)
+                .enumerate()
+                .filter(|(_, w)| w[..TAG] == self.tag)
+                .filter_map(|(i, w)| {
+                    let offset = (window.0 + i as u64).checked_sub(self.lead)?;
+                    (w[TAG..] == offset.to_le_bytes()).then_some(offset)
+                })
+                .collect();
+            if !self.backwards {
+                self.found.reverse();
+            }
+        }
+    }
+
+    fn source_len(&self) -> Result<u64> {
+        self.source.storage.len().map_err(|e| Error::io("fstat", &self.source.path, &e))
+    }
+}
+
+/// Where a copy of the header may lie, by the footers' clear marks: for a file whose beginning is
+/// damaged, and whose keys are therefore not known to fit yet.
+pub(crate) fn header_copies(
+    storage: &dyn crate::storage::Storage,
+    path: &std::path::Path,
+    sealed: bool,
+    size: u64,
+) -> Result<Vec<u64>> {
+    let lead = record::mark_offset(sealed);
+    let mut copies = Vec::new();
+    let mut to = size;
+    while to > 0 && copies.len() < 8 {
+        let from = to.saturating_sub(WINDOW);
+        let end = (to + record::MARK as u64).min(size);
+        let bytes = crate::source::read(storage, path, from, (end - from) as usize)?;
+        for (i, window) in bytes.windows(record::MARK).enumerate().rev() {
+            let Some(offset) = (from + i as u64).checked_sub(lead as u64) else { continue };
+            let mut mark = [0; record::MARK];
+            mark.copy_from_slice(window);
+            if mark[..TAG] == FOOTER_TAG && record::offset_in(&mark) == offset {
+                let copy = commit::header_copy_in(&mark);
+                if copy > 0 && copy < size && !copies.contains(&copy) {
+                    copies.push(copy);
+                }
+            }
+        }
+        to = from;
+    }
+    Ok(copies)
+}

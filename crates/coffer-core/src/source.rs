@@ -1,0 +1,198 @@
+//! Reading a coffer's file: its bytes, its blocks, its members.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::block::Layers;
+use crate::catalog::{Block, Catalog, Entry, Place};
+use crate::error::{Code, Error, Result};
+use crate::record::MetaSeal;
+use crate::storage::Storage;
+
+/// A file with the keys to read it.
+pub(crate) struct Source {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) path: PathBuf,
+    pub(crate) layers: Layers,
+    pub(crate) meta: MetaSeal,
+}
+
+/// No file.
+struct Nothing;
+
+impl Storage for Nothing {
+    fn read_at(&self, _buf: &mut [u8], _offset: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _len: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+}
+
+impl Source {
+    /// What is left of a source when its coffer is closed: no file, and no keys.
+    pub(crate) fn closed(path: &Path) -> Self {
+        let layers = Layers {
+            member_level: None,
+            member: None,
+            container_level: 1,
+            container: None,
+            chunk_plain: 1,
+            piece: 1,
+        };
+        Self {
+            storage: Arc::new(Nothing),
+            path: path.to_path_buf(),
+            layers,
+            meta: MetaSeal::new(None),
+        }
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        read(&*self.storage, &self.path, offset, len)
+    }
+
+    /// The tar in a block.
+    pub(crate) fn block(&self, block: &Block) -> Result<Vec<u8>> {
+        let bytes = self.read(block.offset, block.len as usize)?;
+        self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
+    }
+
+    /// A block as it stands in the file, checked but not opened.
+    pub(crate) fn sealed_block(&self, block: &Block) -> Result<Vec<u8>> {
+        let bytes = self.read(block.offset, block.len as usize)?;
+        self.layers.check(&bytes, block).map_err(|e| damaged(block, &e))?;
+        Ok(bytes)
+    }
+
+    /// A part of a block's tar.
+    pub(crate) fn slice<'a>(
+        &self,
+        tar: &'a [u8],
+        block: &Block,
+        at: u32,
+        len: u32,
+    ) -> Result<&'a [u8]> {
+        let end = at as usize + len as usize;
+        tar.get(at as usize..end).ok_or_else(|| {
+            Error::corrupt(format!(
+                "the block at byte {} is shorter than the catalog says",
+                block.offset
+            ))
+        })
+    }
+}
+
+/// A member as it is to be read: what the catalog says of it, and the blocks that hold it.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) entry: Entry,
+    pub(crate) blocks: Vec<Block>,
+}
+
+impl Found {
+    pub(crate) fn in_catalog(catalog: &Catalog, entry: &Entry) -> Result<Self> {
+        let blocks = match &entry.place {
+            Place::Pieces { pieces, .. } => {
+                pieces.iter().map(|p| catalog.block(p.block).cloned()).collect::<Result<_>>()?
+            }
+            Place::Packed { block, .. } => vec![catalog.block(*block)?.clone()],
+            Place::Memory(_) => Vec::new(),
+        };
+        Ok(Self { entry: entry.clone(), blocks })
+    }
+
+    /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel.
+    pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
+        use rayon::prelude::*;
+        let layers = &source.layers;
+        let size = usize::try_from(self.entry.size).map_err(|_| too_large())?;
+        let whole = match &self.entry.place {
+            Place::Memory(stored) => layers.decode_member(stored, size)?,
+            Place::Packed { at, stored, .. } => {
+                let Some(block) = self.blocks.first() else {
+                    return Err(Error::corrupt("a member has no block"));
+                };
+                let tar = source.block(block)?;
+                layers.decode_member(source.slice(&tar, block, *at, *stored)?, size)?
+            }
+            Place::Pieces { pieces, .. } => {
+                let mut from = 0u64;
+                let end = start + len as u64;
+                let mut touched = Vec::new();
+                for (piece, block) in pieces.iter().zip(&self.blocks) {
+                    let to = from + u64::from(piece.raw);
+                    if to > start && from < end {
+                        touched.push((from, piece, block));
+                    }
+                    from = to;
+                }
+                let decode = |(from, piece, block): &(u64, &crate::catalog::Piece, &Block)| {
+                    let tar = source.block(block)?;
+                    let raw = layers.decode_member(
+                        source.slice(&tar, block, 0, piece.stored)?,
+                        piece.raw as usize,
+                    )?;
+                    let skip = start.saturating_sub(*from) as usize;
+                    let keep = ((end - from) as usize).min(raw.len());
+                    Ok((skip, keep, raw))
+                };
+                let mut out = Vec::new();
+                out.try_reserve_exact(len).map_err(|_| too_large())?;
+                for window in touched.chunks(crate::pool::window()) {
+                    let decoded: Vec<_> = crate::pool::within(|| {
+                        window.par_iter().map(decode).collect::<Result<_>>()
+                    })?;
+                    for (skip, keep, raw) in decoded {
+                        out.extend_from_slice(&raw[skip..keep]);
+                    }
+                }
+                return Ok(out);
+            }
+        };
+        let start = usize::try_from(start).map_err(|_| too_large())?;
+        if start == 0 && len == whole.len() {
+            return Ok(whole);
+        }
+        Ok(whole.get(start..start + len).unwrap_or_default().to_vec())
+    }
+}
+
+fn damaged(block: &Block, error: &Error) -> Error {
+    Error::new(
+        error.code(),
+        format!("the block at byte {} is damaged: {}", block.offset, error.message()),
+    )
+}
+
+fn too_large() -> Error {
+    Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
+}
+
+/// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk.
+pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
+    let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
+    if offset.checked_add(len as u64).is_none_or(|end| end > size) {
+        return Err(Error::corrupt(format!(
+            "the file ends at byte {size}, but bytes {offset} to {} are needed",
+            offset.saturating_add(len as u64)
+        )));
+    }
+    let mut bytes = vec![0; len];
+    storage.read_at(&mut bytes, offset).map_err(|e| Error::io("read", path, &e))?;
+    Ok(bytes)
+}

@@ -1,0 +1,605 @@
+//! The temp directory, in which nothing is readable.
+//!
+//! What does not fit into memory and does not belong into the coffer yet goes to a [`Spool`]: a
+//! file of pages, each sealed under a random key that never leaves memory. A process that dies
+//! leaves ciphertext that nobody can open, and the next one removes it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fs4::FileExt;
+use tempfile::{Builder, TempDir, TempPath};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::key;
+use crate::seal::{Seal, SecretboxSeal};
+use crate::storage::{DiskFile, Storage};
+
+const PREFIX: &str = ".coffer-";
+/// The file that its directory's process keeps locked while it lives.
+const OWNER: &str = "owner";
+/// The owner file's name until it is locked.
+const OWNER_UNLOCKED: &str = "owner.new";
+/// How long a directory may go without an owner file before it counts as dead.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Plaintext bytes in a page.
+const PAGE: usize = 64 << 10;
+/// Bytes of the file between the beginnings of two pages: secretbox adds nonce and tag.
+const SLOT: usize = PAGE + 40;
+
+/// A directory for spools: `.coffer-<random>`, closed to other users. Removed when it and the last
+/// of its spools are dropped.
+pub(crate) struct SpoolDir(Arc<OwnedDir>);
+
+struct OwnedDir {
+    // Dropped, and so removed, while `_owner` still says that the process lives.
+    dir: TempDir,
+    _owner: File,
+}
+
+impl SpoolDir {
+    /// Makes a directory in `temp_dir`, or in the system's own temp directory, and removes what
+    /// dead processes have left there.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Io`](crate::error::Code::Io) if it cannot be made.
+    pub(crate) fn create(temp_dir: Option<&Path>) -> Result<Self> {
+        let system = std::env::temp_dir();
+        let parent = temp_dir.unwrap_or(&system);
+        sweep(parent);
+        let mut builder = Builder::new();
+        builder.prefix(PREFIX);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(fs::Permissions::from_mode(0o700));
+        }
+        let dir = builder.tempdir_in(parent).map_err(|error| Error::io("mkdir", parent, &error))?;
+        let owner = own(dir.path()).map_err(|error| Error::io("open", dir.path(), &error))?;
+        Ok(Self(Arc::new(OwnedDir { dir, _owner: owner })))
+    }
+
+    /// A new empty spool, removed when dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Io`](crate::error::Code::Io) if its file cannot be made.
+    pub(crate) fn file(&self) -> Result<Spool> {
+        let make = || {
+            let path = Builder::new().tempfile_in(self.path())?.into_temp_path();
+            let disk = DiskFile::open(&path, true)?;
+            Ok((disk, path))
+        };
+        let (disk, path) = make().map_err(|error| Error::io("open", self.path(), &error))?;
+        let key = Zeroizing::new(key::random_bytes::<32>());
+        Ok(Spool {
+            pages: Mutex::new(Pages::new(disk, SecretboxSeal::new(&key))),
+            _path: path,
+            _dir: self.0.clone(),
+        })
+    }
+
+    /// Where the directory is.
+    #[must_use]
+    pub(crate) fn path(&self) -> &Path {
+        self.0.dir.path()
+    }
+}
+
+/// Makes the locked owner file. It gets its name only when it is locked: a sweep in between would
+/// take it for a dead one.
+fn own(dir: &Path) -> io::Result<File> {
+    let unlocked = dir.join(OWNER_UNLOCKED);
+    let file = OpenOptions::new().write(true).create_new(true).open(&unlocked)?;
+    FileExt::try_lock(&file)?;
+    fs::rename(&unlocked, dir.join(OWNER))?;
+    Ok(file)
+}
+
+/// Removes the directories of dead processes. What cannot be removed is left: it may belong to
+/// somebody else.
+fn sweep(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        // The type of the entry itself: a link is not a directory.
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if ours && is_dir {
+            // Held until the directory is gone, so that two sweeps do not meet in it.
+            let Dead::Yes(_owner) = dead(&entry.path()) else {
+                continue;
+            };
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+enum Dead {
+    Yes(Option<File>),
+    No,
+}
+
+fn dead(dir: &Path) -> Dead {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        // In a temp directory anybody may have put a link or a pipe there.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    }
+    match options.open(dir.join(OWNER)) {
+        Ok(owner) if FileExt::try_lock(&owner).is_ok() => Dead::Yes(Some(owner)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && older_than(dir, GRACE) => {
+            Dead::Yes(None)
+        }
+        _ => Dead::No,
+    }
+}
+
+fn older_than(dir: &Path, age: Duration) -> bool {
+    let modified = dir.symlink_metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+/// A file whose contents are sealed. It need not survive anything, so syncing does nothing.
+pub(crate) struct Spool {
+    pages: Mutex<Pages>,
+    // Removed before the directory is.
+    _path: TempPath,
+    _dir: Arc<OwnedDir>,
+}
+
+impl Spool {
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        // Each step leaves the pages consistent, so a panic elsewhere does not matter.
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Storage for Spool {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.pages().read(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.pages().write(buf, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.pages().truncate(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.pages().len)
+    }
+}
+
+/// The beginning of a page's random nonce, which tells this sealing of this page from every other:
+/// an older one, or another page, put in its place is noticed.
+type Mark = [u8; 8];
+
+/// The pages of a spool. Page `n` holds the bytes from `n * PAGE`; all but the last are full. One
+/// page at a time is open in memory and may be ahead of the file.
+struct Pages {
+    disk: DiskFile,
+    seal: SecretboxSeal,
+    len: u64,
+    /// Of each page in the file.
+    marks: Vec<Mark>,
+    /// Which page is open. It may be the one after the last in the file.
+    open: Option<usize>,
+    plain: Zeroizing<Vec<u8>>,
+    dirty: bool,
+    sealed: Vec<u8>,
+}
+
+impl Pages {
+    fn new(disk: DiskFile, seal: SecretboxSeal) -> Self {
+        Self {
+            disk,
+            seal,
+            len: 0,
+            marks: Vec::new(),
+            open: None,
+            plain: Zeroizing::new(Vec::with_capacity(PAGE)),
+            dirty: false,
+            sealed: Vec::with_capacity(SLOT),
+        }
+    }
+
+    fn read(&mut self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+        if end_of(buf.len(), offset)? > self.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        while !buf.is_empty() {
+            let (page, start) = position(offset)?;
+            self.turn_to(page)?;
+            let piece = buf.len().min(PAGE - start);
+            let (now, later) = buf.split_at_mut(piece);
+            now.copy_from_slice(&self.plain[start..start + piece]);
+            buf = later;
+            offset += piece as u64;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
+        end_of(buf.len(), offset)?;
+        if offset > self.len && !buf.is_empty() {
+            self.zero_to(offset)?;
+        }
+        while !buf.is_empty() {
+            let (page, start) = position(offset)?;
+            self.turn_to(page)?;
+            let (now, later) = buf.split_at(buf.len().min(PAGE - start));
+            let end = start + now.len();
+            if self.plain.len() < end {
+                self.plain.resize(end, 0);
+            }
+            self.plain[start..end].copy_from_slice(now);
+            self.dirty = true;
+            buf = later;
+            offset += now.len() as u64;
+            self.len = self.len.max(offset);
+        }
+        Ok(())
+    }
+
+    /// Extends the file with zeros.
+    fn zero_to(&mut self, end: u64) -> io::Result<()> {
+        while self.len < end {
+            let (page, start) = position(self.len)?;
+            self.turn_to(page)?;
+            let piece = (end - self.len).min((PAGE - start) as u64);
+            self.plain.resize(start + piece as usize, 0);
+            self.dirty = true;
+            self.len += piece;
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        if len > self.len {
+            return self.zero_to(len);
+        }
+        let (page, rest) = position(len)?;
+        if rest > 0 {
+            self.turn_to(page)?;
+            self.plain.truncate(rest);
+            self.dirty = true;
+        }
+        let kept = page + usize::from(rest > 0);
+        if self.open.is_some_and(|open| open >= kept) {
+            self.open = None;
+            self.dirty = false;
+        }
+        self.marks.truncate(kept);
+        self.len = len;
+        // The page that was cut, if any, is open and will be written again.
+        self.disk.truncate(slot(page))
+    }
+
+    /// Opens `page`, which exists or is the next to exist, after writing back the one that was.
+    fn turn_to(&mut self, page: usize) -> io::Result<()> {
+        if self.open == Some(page) {
+            return Ok(());
+        }
+        self.write_back()?;
+        self.open = None;
+        self.plain.clear();
+        if let Some(mark) = self.marks.get(page) {
+            let before = page as u64 * PAGE as u64;
+            let plain_len = (self.len - before).min(PAGE as u64) as usize;
+            self.sealed.resize(self.seal.sealed_len(plain_len), 0);
+            self.disk.read_at(&mut self.sealed, slot(page))?;
+            let opened = self.seal.open(&self.sealed, &mut self.plain);
+            if opened.is_err() || !self.sealed.starts_with(mark) {
+                self.plain.clear();
+                let message = "a temporary file of Coffer was changed by somebody else";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+        }
+        self.open = Some(page);
+        Ok(())
+    }
+
+    /// Writes the open page to the file, if it is ahead of it.
+    fn write_back(&mut self) -> io::Result<()> {
+        let (Some(page), true) = (self.open, self.dirty) else {
+            return Ok(());
+        };
+        self.sealed.clear();
+        self.seal.seal(&self.plain, &mut self.sealed);
+        self.disk.write_at(&self.sealed, slot(page))?;
+        let mut mark = Mark::default();
+        mark.copy_from_slice(&self.sealed[..size_of::<Mark>()]);
+        match self.marks.get_mut(page) {
+            Some(old) => *old = mark,
+            None => self.marks.push(mark),
+        }
+        self.dirty = false;
+        Ok(())
+    }
+}
+
+/// The page that holds the byte at `offset`, and where in it.
+fn position(offset: u64) -> io::Result<(usize, usize)> {
+    let page = usize::try_from(offset / PAGE as u64).map_err(|_| too_large())?;
+    Ok((page, (offset % PAGE as u64) as usize))
+}
+
+/// Where `page` begins in the file. Pages exist up to the length of a file, which fits.
+fn slot(page: usize) -> u64 {
+    page as u64 * SLOT as u64
+}
+
+/// Where `len` bytes from `offset` end. The limit leaves room for what sealing adds.
+fn end_of(len: usize, offset: u64) -> io::Result<u64> {
+    let end = offset.checked_add(len as u64).ok_or_else(too_large)?;
+    if end > i64::MAX as u64 / 2 {
+        return Err(too_large());
+    }
+    Ok(end)
+}
+
+fn too_large() -> io::Error {
+    io::ErrorKind::FileTooLarge.into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::path::PathBuf;
+    use std::time::SystemTime;
+
+    fn spool() -> (TempDir, SpoolDir, Spool) {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::create(Some(parent.path())).unwrap();
+        let spool = dir.file().unwrap();
+        (parent, dir, spool)
+    }
+
+    fn contents(spool: &Spool) -> Vec<u8> {
+        let mut bytes = vec![0; spool.len().unwrap() as usize];
+        spool.read_at(&mut bytes, 0).unwrap();
+        bytes
+    }
+
+    /// The files of a spool directory, without the owner file.
+    fn files(dir: &SpoolDir) -> Vec<PathBuf> {
+        let mut paths: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| !path.ends_with(OWNER));
+        paths
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Write(u64, Vec<u8>),
+        Append(Vec<u8>),
+        Read(u64, usize),
+        Truncate(u64),
+        Sync,
+    }
+
+    /// Offsets and lengths that often meet the ends of pages.
+    fn offsets() -> impl Strategy<Value = u64> {
+        let page = PAGE as u64;
+        prop_oneof![
+            0..4 * page,
+            (0..4u64, 0..5u64).prop_map(move |(n, d)| (n * page + d).saturating_sub(2)),
+        ]
+    }
+
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        (offsets(), any::<u8>()).prop_map(|(len, first)| {
+            (0..len % (2 * PAGE as u64 + 9)).map(|at| first ^ (at % 251) as u8).collect()
+        })
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (offsets(), bytes()).prop_map(|(at, bytes)| Step::Write(at, bytes)),
+            bytes().prop_map(Step::Append),
+            (offsets(), offsets()).prop_map(|(at, len)| Step::Read(at, len as usize)),
+            offsets().prop_map(Step::Truncate),
+            Just(Step::Sync),
+        ];
+        proptest::collection::vec(step, 1..24)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn a_spool_behaves_as_a_file_does(steps in steps()) {
+            let (_parent, _dir, spool) = spool();
+            let mut model: Vec<u8> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Write(at, bytes) => {
+                        spool.write_at(&bytes, at).unwrap();
+                        let end = at as usize + bytes.len();
+                        if model.len() < end && !bytes.is_empty() {
+                            model.resize(end, 0);
+                        }
+                        if !bytes.is_empty() {
+                            model[at as usize..end].copy_from_slice(&bytes);
+                        }
+                    }
+                    Step::Append(bytes) => {
+                        spool.write_at(&bytes, model.len() as u64).unwrap();
+                        model.extend(bytes);
+                    }
+                    Step::Read(at, len) => {
+                        let mut found = vec![0xEE; len];
+                        let read = spool.read_at(&mut found, at);
+                        match model.get(at as usize..at as usize + len) {
+                            Some(expected) => {
+                                prop_assert!(read.is_ok());
+                                prop_assert!(found == expected);
+                            }
+                            None => prop_assert_eq!(
+                                read.unwrap_err().kind(),
+                                io::ErrorKind::UnexpectedEof
+                            ),
+                        }
+                    }
+                    Step::Truncate(len) => {
+                        spool.truncate(len).unwrap();
+                        model.resize(len as usize, 0);
+                    }
+                    Step::Sync => spool.sync().unwrap(),
+                }
+                prop_assert_eq!(spool.len().unwrap(), model.len() as u64);
+            }
+            prop_assert!(contents(&spool) == model);
+        }
+    }
+
+    #[test]
+    fn nothing_written_is_readable_in_the_file() {
+        let (_parent, dir, spool) = spool();
+        let marker = b"the marker that must not be found";
+        let bytes: Vec<u8> = marker.iter().copied().cycle().take(3 * PAGE + 5).collect();
+        spool.write_at(&bytes, 0).unwrap();
+        spool.write_at(marker, 7).unwrap();
+        contents(&spool);
+        let files = files(&dir);
+        assert_eq!(files.len(), 1);
+        let raw = fs::read(&files[0]).unwrap();
+        assert!(raw.len() > 3 * SLOT);
+        assert!(!raw.windows(8).any(|window| window == &marker[..8]));
+    }
+
+    #[test]
+    fn a_page_changed_moved_or_put_back_is_refused() {
+        let (_parent, dir, spool) = spool();
+        spool.write_at(&vec![1; 3 * PAGE], 0).unwrap();
+        spool.read_at(&mut [0], 0).unwrap();
+        let path = files(&dir).remove(0);
+        let honest = fs::read(&path).unwrap();
+        let mut other_page = honest.clone();
+        other_page.copy_within(..SLOT, SLOT);
+        let mut flipped = honest.clone();
+        flipped[SLOT + 100] ^= 1;
+        let mut cut = honest.clone();
+        cut.truncate(SLOT + 100);
+        for (what, bytes) in [("moved", other_page), ("flipped", flipped), ("cut", cut)] {
+            fs::write(&path, bytes).unwrap();
+            spool.read_at(&mut [0], 0).unwrap();
+            assert!(spool.read_at(&mut [0], PAGE as u64).is_err(), "{what}");
+        }
+        fs::write(&path, &honest).unwrap();
+        spool.write_at(&[2], PAGE as u64).unwrap();
+        spool.read_at(&mut [0], 0).unwrap();
+        fs::write(&path, &honest).unwrap();
+        let refused = spool.read_at(&mut [0], PAGE as u64).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn offsets_beyond_any_file_are_refused() {
+        let (_parent, _dir, spool) = spool();
+        for offset in [u64::MAX, u64::MAX - 1, i64::MAX as u64] {
+            let kind = io::ErrorKind::FileTooLarge;
+            assert_eq!(spool.write_at(&[1; 2], offset).unwrap_err().kind(), kind);
+            assert_eq!(spool.read_at(&mut [1; 2], offset).unwrap_err().kind(), kind);
+        }
+        assert_eq!(spool.len().unwrap(), 0);
+    }
+
+    #[test]
+    fn spools_and_their_directory_go_when_dropped() {
+        let (parent, dir, one) = spool();
+        let two = dir.file().unwrap();
+        one.write_at(b"one", 0).unwrap();
+        two.write_at(b"two", 0).unwrap();
+        assert_eq!(files(&dir).len(), 2);
+        drop(one);
+        assert_eq!(files(&dir).len(), 1);
+        drop(dir);
+        assert_eq!(contents(&two), b"two");
+        drop(two);
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_directory_of_a_dead_process_is_swept_and_that_of_a_live_one_kept() {
+        let parent = tempfile::tempdir().unwrap();
+        let live = SpoolDir::create(Some(parent.path())).unwrap();
+        let spool = live.file().unwrap();
+        let dead = parent.path().join(".coffer-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join(OWNER), b"").unwrap();
+        fs::write(dead.join("spool"), b"left behind").unwrap();
+        SpoolDir::create(Some(parent.path())).unwrap();
+        assert!(!dead.exists());
+        assert!(live.path().exists());
+        spool.write_at(&vec![1; 2 * PAGE], 0).unwrap();
+        assert_eq!(contents(&spool), vec![1; 2 * PAGE]);
+    }
+
+    #[test]
+    fn a_directory_without_owner_is_swept_once_it_is_old() {
+        let parent = tempfile::tempdir().unwrap();
+        let [young, old] =
+            ["young", "old"].map(|name| parent.path().join(format!("{PREFIX}{name}")));
+        fs::create_dir(&young).unwrap();
+        fs::create_dir(&old).unwrap();
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::open(&old).unwrap().set_modified(hour_ago).unwrap();
+        SpoolDir::create(Some(parent.path())).unwrap();
+        assert!(young.exists());
+        assert!(!old.exists());
+    }
+
+    #[test]
+    fn what_is_not_a_spool_directory_is_not_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let other = parent.path().join("other");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join(OWNER), b"").unwrap();
+        fs::write(parent.path().join(".coffer-file"), b"").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&other, parent.path().join(".coffer-link")).unwrap();
+        SpoolDir::create(Some(parent.path())).unwrap();
+        assert!(other.join(OWNER).exists());
+        assert!(parent.path().join(".coffer-file").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn directory_and_files_are_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_parent, dir, _spool) = spool();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(dir.path()), 0o700);
+        assert_eq!(mode(&files(&dir)[0]), 0o600);
+    }
+
+    #[test]
+    fn a_temp_directory_that_does_not_exist_is_an_error_that_names_it() {
+        let parent = tempfile::tempdir().unwrap();
+        let missing = parent.path().join("missing");
+        let Err(error) = SpoolDir::create(Some(&missing)) else {
+            unreachable!("made in nothing");
+        };
+        assert_eq!(error.path(), Some(missing.as_path()));
+    }
+}

@@ -1,0 +1,188 @@
+//! Checking a coffer: every live block, every entry of the tar, every member.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use crate::catalog::{Block, BlockId, Entry, Place};
+use crate::error::{Code, Error, Result};
+use crate::pool;
+use crate::read::Reader;
+use crate::source::Source;
+use crate::tar;
+use crate::watch::{Report, Watch};
+
+/// What was found sound.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Verified {
+    /// Members.
+    pub members: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes of the members.
+    pub bytes: u64,
+}
+
+/// A block, and what should be in it.
+enum Unit {
+    Pack(Block, Vec<(Arc<str>, Entry)>),
+    Large(Arc<str>, Entry, Vec<Block>),
+}
+
+/// Reads and checks everything that is live.
+pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
+    let (units, source, mut verified) = units(reader)?;
+    verified.bytes = units.iter().map(Unit::size).sum();
+    let bytes = AtomicU64::new(0);
+    let members = AtomicU64::new(0);
+    let check = |unit: &Unit| -> Result<Vec<(String, Error)>> {
+        watch.cancel.check()?;
+        let problems = unit.check(&source);
+        let bytes = bytes.fetch_add(unit.size(), Ordering::Relaxed) + unit.size();
+        let members = members.fetch_add(unit.members(), Ordering::Relaxed) + unit.members();
+        watch.report(|| Report { bytes, total_bytes: Some(verified.bytes), members, name: None });
+        Ok(problems)
+    };
+    let problems: Vec<(String, Error)> =
+        pool::within(|| units.par_iter().map(check).collect::<Result<Vec<_>>>())?.concat();
+    let Some((_, first)) = problems.first() else { return Ok(verified) };
+    let mut names: Vec<&str> = problems.iter().map(|(name, _)| name.as_str()).collect();
+    names.dedup();
+    let shown = names.iter().take(20).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
+    let more =
+        if names.len() > 20 { format!(" and {} more", names.len() - 20) } else { String::new() };
+    let error = Error::new(
+        Code::Corrupt,
+        format!(
+            "{} of {} members are damaged: {shown}{more}. The first: {}",
+            names.len(),
+            verified.members,
+            first.message()
+        ),
+    );
+    Err(match names.first() {
+        Some(name) => error.of_member(name),
+        None => error,
+    })
+}
+
+fn units(reader: &Reader) -> Result<(Vec<Unit>, Arc<Source>, Verified)> {
+    let view = reader.view.read();
+    let catalog = &view.catalog;
+    let mut packs: BTreeMap<BlockId, Vec<(Arc<str>, Entry)>> = BTreeMap::new();
+    let mut units = Vec::new();
+    for (name, entry) in catalog.iter() {
+        match &entry.place {
+            Place::Packed { block, .. } => {
+                packs.entry(*block).or_default().push((name.clone(), entry.clone()));
+            }
+            Place::Pieces { header, pieces } => {
+                let ids = std::iter::once(*header).chain(pieces.iter().map(|p| p.block));
+                let blocks = ids.map(|id| catalog.block(id).cloned()).collect::<Result<_>>()?;
+                units.push(Unit::Large(name.clone(), entry.clone(), blocks));
+            }
+            // Not in the file yet.
+            Place::Memory(_) => {}
+        }
+    }
+    for (id, members) in packs {
+        units.push(Unit::Pack(catalog.block(id)?.clone(), members));
+    }
+    let verified =
+        Verified { members: catalog.len() as u64, blocks: catalog.blocks.len() as u64, bytes: 0 };
+    Ok((units, view.source.clone(), verified))
+}
+
+impl Unit {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Pack(_, members) => members.iter().map(|(_, e)| e.size).sum(),
+            Self::Large(_, entry, _) => entry.size,
+        }
+    }
+
+    fn members(&self) -> u64 {
+        match self {
+            Self::Pack(_, members) => members.len() as u64,
+            Self::Large(..) => 1,
+        }
+    }
+
+    /// What is wrong, and with which members.
+    fn check(&self, source: &Source) -> Vec<(String, Error)> {
+        match self {
+            Self::Pack(block, members) => match source.block(block) {
+                Ok(bytes) => members
+                    .iter()
+                    .filter_map(|(name, entry)| {
+                        let checked = check_packed(source, block, &bytes, name, entry);
+                        checked.err().map(|e| (name.to_string(), e))
+                    })
+                    .collect(),
+                Err(e) => members.iter().map(|(name, _)| (name.to_string(), e.clone())).collect(),
+            },
+            Self::Large(name, entry, blocks) => {
+                let checked = check_large(source, name, entry, blocks);
+                checked.err().map(|e| (name.to_string(), e)).into_iter().collect()
+            }
+        }
+    }
+}
+
+fn check_packed(
+    source: &Source,
+    block: &Block,
+    bytes: &[u8],
+    name: &str,
+    entry: &Entry,
+) -> Result<()> {
+    let Place::Packed { at, stored, .. } = entry.place else { return Ok(()) };
+    let heading = tar::Heading {
+        name,
+        directory: entry.directory,
+        stored: u64::from(stored),
+        mode: entry.mode,
+        mtime_s: entry.mtime_s,
+    };
+    let header = tar::header(&heading)?;
+    let before = bytes.get(..at as usize).unwrap_or_default();
+    if !before.ends_with(&header) {
+        return Err(contradiction(block));
+    }
+    if !entry.directory {
+        let size = usize::try_from(entry.size).map_err(|_| contradiction(block))?;
+        source.layers.decode_member(source.slice(bytes, block, at, stored)?, size)?;
+    }
+    Ok(())
+}
+
+fn check_large(source: &Source, name: &str, entry: &Entry, blocks: &[Block]) -> Result<()> {
+    let Place::Pieces { pieces, .. } = &entry.place else { return Ok(()) };
+    let Some((header, blocks)) = blocks.split_first() else { return Ok(()) };
+    let stored = entry.stored();
+    let heading =
+        tar::Heading { name, directory: false, stored, mode: entry.mode, mtime_s: entry.mtime_s };
+    if source.block(header)? != tar::header(&heading)? {
+        return Err(contradiction(header));
+    }
+    for (i, (piece, block)) in pieces.iter().zip(blocks).enumerate() {
+        let bytes = source.block(block)?;
+        let padding = if i + 1 == pieces.len() { tar::padding(stored) } else { 0 };
+        if bytes.len() != piece.stored as usize + padding {
+            return Err(contradiction(block));
+        }
+        source
+            .layers
+            .decode_member(source.slice(&bytes, block, 0, piece.stored)?, piece.raw as usize)?;
+    }
+    Ok(())
+}
+
+fn contradiction(block: &Block) -> Error {
+    Error::corrupt(format!(
+        "in the block at byte {} the tar and the catalog contradict each other",
+        block.offset
+    ))
+}
