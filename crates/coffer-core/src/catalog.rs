@@ -43,6 +43,9 @@ pub(crate) struct Piece {
     pub(crate) stored: u32,
 }
 
+/// A piece with the block it is in.
+pub(crate) type Placed = (Piece, Block);
+
 /// Where a member's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {

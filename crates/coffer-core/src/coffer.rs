@@ -599,7 +599,7 @@ fn open_to_write(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> R
             Ok(start_writer(path, options, container, locks, backup, None, notices))
         }
         Found::Legacy => {
-            let (container, dir, notices) = import(path, options, keys, &*file)?;
+            let (container, dir, notices) = import(path, options, keys, &file)?;
             let spooled = Spooled { original: file, _dir: dir };
             Ok(start_writer(path, options, container, locks, backup, Some(spooled), notices))
         }
@@ -624,7 +624,7 @@ fn open_to_read(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> Re
                 (Reader::of_commit(view, position.generation), status, notices, None)
             }
             Found::Legacy => {
-                let (container, dir, notices) = import(path, options, keys, &*file)?;
+                let (container, dir, notices) = import(path, options, keys, &file)?;
                 (Reader::of_writer(container.view.clone()), Status::default(), notices, Some(dir))
             }
         };

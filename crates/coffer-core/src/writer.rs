@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use crate::catalog::{Entry, Piece, Place};
+use crate::catalog::{Entry, Place, Placed};
 use crate::coffer::{CommitId, Data, Outcome, Status};
 use crate::container::{Ancestry, Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
@@ -269,7 +269,7 @@ impl Writer {
         &mut self,
         name: &str,
         attributes: Attributes,
-        kept: &[(Piece, crate::catalog::Block)],
+        kept: &[Placed],
         head: Vec<u8>,
         data: &Data,
     ) -> Result<()> {
@@ -466,7 +466,7 @@ impl Writer {
 
 /// The pieces of a member that stay as they are when something is appended, and the bytes behind
 /// them.
-fn kept(source: &Source, old: &Found) -> Result<(Vec<(Piece, crate::catalog::Block)>, Vec<u8>)> {
+fn kept(source: &Source, old: &Found) -> Result<(Vec<Placed>, Vec<u8>)> {
     let Entry { size, place, .. } = &old.entry;
     let (kept, from) = match place {
         Place::Pieces { pieces, .. } => {

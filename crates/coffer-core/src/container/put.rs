@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 
 use super::{Attributes, Container, Inflight, Pending};
 use crate::block::{Encoded, Form, Layers};
-use crate::catalog::{Block, BlockId, Entry, Piece, Place};
+use crate::catalog::{BlockId, Entry, Piece, Place, Placed};
 use crate::error::{Code, Error, Result};
 use crate::pool;
 use crate::tar::{self, Heading};
@@ -145,7 +145,7 @@ impl Container {
         &mut self,
         name: &str,
         attributes: Attributes,
-        kept: &[(Piece, Block)],
+        kept: &[Placed],
         mut next: impl FnMut() -> Result<Option<Raw>>,
     ) -> Result<()> {
         self.ready()?;
@@ -178,7 +178,7 @@ impl Container {
         &mut self,
         name: &str,
         attributes: Attributes,
-        kept: &[(Piece, Block)],
+        kept: &[Placed],
         next: &mut dyn FnMut() -> Result<Option<Raw>>,
     ) -> Result<(BlockId, Vec<Piece>)> {
         let layers = self.source.layers.clone();
