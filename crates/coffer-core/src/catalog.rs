@@ -13,6 +13,9 @@ pub(crate) type BlockId = u64;
 /// The digest of a block, over the parts of its chunks that pin the rest (see [`crate::block`]).
 pub(crate) type Digest = [u8; 32];
 
+/// No block is larger than this, in the file or decoded: a piece has at most 16 MiB.
+const MAX_BLOCK: u32 = 64 << 20;
+
 /// One block of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -194,18 +197,27 @@ impl Catalog {
             .ok_or_else(|| Error::corrupt("a member names a block that is not there"))
     }
 
-    /// Whether every member's blocks are there: a commit that says otherwise is malformed.
+    /// Whether every member's blocks are there, and everything is as small as a writer makes it: a
+    /// commit that says otherwise is malformed. After this no length needs to be doubted.
     pub(crate) fn check(&self) -> Result<()> {
+        for block in self.blocks.values() {
+            if [block.len, block.frame, block.tar].iter().any(|len| *len > MAX_BLOCK) {
+                return Err(Error::corrupt("the catalog names a block that is too large"));
+            }
+        }
         for (name, entry) in &self.members {
             let complete = match &entry.place {
-                Place::Packed { block, at, stored } => self
-                    .blocks
-                    .get(block)
-                    .is_some_and(|b| at.checked_add(*stored).is_some_and(|end| end <= b.tar)),
+                Place::Packed { block, at, stored } => {
+                    entry.size <= u64::from(MAX_BLOCK)
+                        && self.blocks.get(block).is_some_and(|b| {
+                            at.checked_add(*stored).is_some_and(|end| end <= b.tar)
+                        })
+                }
                 Place::Pieces { header, pieces } => {
                     let raw: u64 = pieces.iter().map(|p| u64::from(p.raw)).sum();
                     raw == entry.size
                         && self.blocks.contains_key(header)
+                        && pieces.iter().all(|p| p.raw <= MAX_BLOCK)
                         && pieces
                             .iter()
                             .all(|p| self.blocks.get(&p.block).is_some_and(|b| p.stored <= b.tar))

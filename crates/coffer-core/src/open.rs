@@ -67,7 +67,10 @@ pub(crate) fn open(
         for copy in recover::header_copies(&*storage, path, sealed, size)? {
             let len = (size - copy).min(header::MAX_LEN as u64) as usize;
             let bytes = source::read(&*storage, path, copy, len)?;
-            if Header::marks(&bytes).is_none() || Header::marks(&bytes) == Header::marks(&start) {
+            let marks = Header::marks(&bytes);
+            // A copy that says the same cannot say more, unless it is damage that was found.
+            let same = marks == Header::marks(&start) && error.code() != Code::Corrupt;
+            if marks.is_none() || same {
                 continue;
             }
             if let Ok(mut opened) = open_at(&storage, path, &bytes, expected, size) {

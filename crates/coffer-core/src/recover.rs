@@ -320,30 +320,40 @@ impl<'a> Marks<'a> {
     }
 }
 
-/// Where a copy of the header may lie, by the footers' clear marks: for a file whose beginning is
-/// damaged, and whose keys are therefore not known to fit yet.
+/// How much of the end of a file is searched for a footer whose header copy can be trusted: footers
+/// stand every 64 MiB.
+const COPY_SEARCH: u64 = 256 << 20;
+
+/// Where copies of the header may lie, by the clear marks of the last footers: for a file whose
+/// beginning is damaged, and whose keys are therefore not known to fit yet.
 pub(crate) fn header_copies(
     storage: &dyn crate::storage::Storage,
     path: &std::path::Path,
     sealed: bool,
     size: u64,
 ) -> Result<Vec<u64>> {
-    let lead = record::mark_offset(sealed);
+    let lead = record::mark_offset(sealed) as u64;
     let mut copies = Vec::new();
     let mut to = size;
-    while to > 0 && copies.len() < 8 {
+    let stop = size.saturating_sub(COPY_SEARCH);
+    while to > stop && copies.is_empty() {
         let from = to.saturating_sub(WINDOW);
-        let end = (to + record::MARK as u64).min(size);
+        let end = (to + record::MARK as u64 - 1).min(size);
         let bytes = crate::source::read(storage, path, from, (end - from) as usize)?;
         for (i, window) in bytes.windows(record::MARK).enumerate().rev() {
-            let Some(offset) = (from + i as u64).checked_sub(lead as u64) else { continue };
+            if window[..TAG] != FOOTER_TAG {
+                continue;
+            }
             let mut mark = [0; record::MARK];
             mark.copy_from_slice(window);
-            if mark[..TAG] == FOOTER_TAG && record::offset_in(&mark) == offset {
-                let copy = commit::header_copy_in(&mark);
-                if copy > 0 && copy < size && !copies.contains(&copy) {
-                    copies.push(copy);
-                }
+            let offset = (from + i as u64).checked_sub(lead);
+            let copy = commit::header_copy_in(&mark);
+            if offset == Some(record::offset_in(&mark))
+                && copy > 0
+                && copy < size
+                && !copies.contains(&copy)
+            {
+                copies.push(copy);
             }
         }
         to = from;

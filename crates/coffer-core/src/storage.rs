@@ -102,6 +102,8 @@ impl Storage for DiskFile {
 
 /// How the names of files that are not finished yet end.
 const UNFINISHED: &str = ".coffer-new";
+/// How many random characters come before that.
+const RANDOM: usize = 6;
 
 /// A file that is being made beside its final place, and is removed again unless it is published.
 pub(crate) struct NewFile {
@@ -113,9 +115,12 @@ pub(crate) struct NewFile {
 impl NewFile {
     /// Creates the file, readable by its owner alone, in the directory of `target`.
     pub(crate) fn create(target: &Path) -> io::Result<Self> {
+        // A link to a coffer stays a link.
+        let target = &std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
         let (file, path) = tempfile::Builder::new()
             .prefix(&unfinished_prefix(target))
             .suffix(UNFINISHED)
+            .rand_bytes(RANDOM)
             .tempfile_in(directory(target))?
             .into_parts();
         Ok(Self {
@@ -129,6 +134,11 @@ impl NewFile {
     #[must_use]
     pub(crate) fn storage(&self) -> std::sync::Arc<DiskFile> {
         self.storage.clone()
+    }
+
+    /// Gives the file the permissions of the one it is to replace.
+    pub(crate) fn permit_as(&self, old: &File) -> io::Result<()> {
+        self.storage.file.set_permissions(old.metadata()?.permissions())
     }
 
     /// Gives the file its final name, durably. Without `replace` an existing file is an error.
@@ -145,14 +155,15 @@ impl NewFile {
 
 /// Removes what a killed process left unfinished beside `target`. Only for who holds its lock.
 pub(crate) fn sweep_unfinished(target: &Path) {
+    let target = &std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
     let prefix = unfinished_prefix(target);
-    let Ok(entries) = std::fs::read_dir(directory(target)) else {
-        return;
-    };
+    let Ok(entries) = std::fs::read_dir(directory(target)) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with(&prefix) && name.ends_with(UNFINISHED) {
+        let random = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(UNFINISHED));
+        if random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
+        {
             // What cannot be removed now is removed at the next open.
             let _ = std::fs::remove_file(entry.path());
         }

@@ -13,7 +13,6 @@ use crate::coffer::{CommitId, Data, Outcome, Status};
 use crate::container::{Ancestry, Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
 use crate::ingest;
-use crate::lock::same_inode;
 use crate::locks::Locks;
 use crate::read::no_member;
 use crate::source::{Found, Source};
@@ -396,16 +395,14 @@ impl Writer {
 
     fn convert(&mut self, watch: &Watch) -> Result<()> {
         let Some(spooled) = &self.legacy else { return Ok(()) };
+        let original = spooled.original.clone();
         self.container.ready()?;
-        if let Some(file) = crate::storage::Storage::file(&*spooled.original)
-            && !same_inode(file, &self.path)
-        {
-            let replaced =
-                Error::new(Code::Poisoned, "the legacy coffer was replaced while it was open");
-            return Err(self.container.poison(&replaced));
+        if let Err(e) = self.locks.check(&*original) {
+            return Err(self.container.poison(&e));
         }
         self.container.gather()?;
-        self.container.move_to(&self.path, &self.locks, Ancestry::default(), watch)?;
+        let ancestry = Ancestry::default();
+        self.container.move_to(&self.path, &*original, &self.locks, ancestry, watch)?;
         self.legacy = None;
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::locks::Locks;
 use crate::recover;
 use crate::source::Source;
-use crate::storage::NewFile;
+use crate::storage::{NewFile, Storage};
 use crate::watch::{Report, Watch};
 
 /// Packs with at least this much tar are copied as they are; smaller ones are merged.
@@ -36,19 +36,26 @@ impl Container {
     pub(crate) fn compact(&mut self, path: &Path, locks: &Locks, watch: &Watch) -> Result<()> {
         self.commit(false, locks)?;
         let ancestry = self.ancestry()?;
-        self.move_to(path, locks, ancestry, watch)
+        let old = self.source.storage.clone();
+        self.move_to(path, &*old, locks, ancestry, watch)
     }
 
     /// Copies everything that is live into a new file at `path`, and goes on there.
+    ///
+    /// `old` is the file that is replaced.
     pub(crate) fn move_to(
         &mut self,
         path: &Path,
+        old: &dyn Storage,
         locks: &Locks,
         ancestry: Ancestry,
         watch: &Watch,
     ) -> Result<()> {
         let failed = |e: &std::io::Error| Error::io("rename", path, e);
         let file = NewFile::create(path).map_err(|e| Error::io("open", path, &e))?;
+        if let Some(old) = old.file() {
+            file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
+        }
         let source = Source {
             storage: file.storage(),
             path: path.to_path_buf(),
@@ -63,7 +70,7 @@ impl Container {
         if let Some(inner) = copy.source.storage.file() {
             locks.take(inner)?;
         }
-        locks.check(&*self.source.storage)?;
+        locks.check(old)?;
         file.publish(true).map_err(|e| failed(&e))?;
 
         // Readers in this process change over to the new file and its catalog in one step.

@@ -232,8 +232,10 @@ impl Container {
 
     /// Leaves the file as the last commit has it.
     pub(crate) fn abandon(&mut self) {
-        self.tail = self.end;
-        self.cut();
+        if self.poisoned.is_none() {
+            self.tail = self.end;
+            self.cut();
+        }
     }
 
     /// Whether there are changes that no commit has.
@@ -288,8 +290,12 @@ impl Container {
         }
     }
 
-    /// Goes back to the last savepoint.
+    /// Goes back to the last savepoint. A poisoned container stays as it is: its commit may be on
+    /// the disk, and what it replaced may be gone.
     pub(crate) fn rollback(&mut self) {
+        if self.poisoned.is_some() {
+            return self.keep();
+        }
         let Some(savepoint) = self.savepoints.pop() else { return };
         self.inflight.clear();
         self.pending.clear();

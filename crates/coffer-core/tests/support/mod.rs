@@ -51,8 +51,10 @@ pub fn cases() -> Vec<Case> {
         .collect()
 }
 
+/// A directory of its own, in RAM where the system has one there: these tests sync a lot.
 pub fn directory() -> tempfile::TempDir {
-    tempfile::tempdir().unwrap()
+    let ram = Path::new("/dev/shm");
+    if ram.is_dir() { tempfile::tempdir_in(ram).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 pub fn write(coffer: &Coffer, name: &str, data: &[u8]) {
