@@ -10,10 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
-use rayon::prelude::*;
-
 use crate::catalog::{Block, BlockId, Entry, Place};
 use crate::error::{Code, Error, Result};
 use crate::name;
@@ -21,6 +17,8 @@ use crate::pool;
 use crate::read::{Reader, no_member};
 use crate::source::Source;
 use crate::watch::{Report, Watch};
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, OpenOptions};
 
 /// Which members.
 #[derive(Debug, Clone)]
@@ -81,7 +79,8 @@ pub(crate) fn extract(
             _ => rest.push((name, entry)),
         }
     }
-    pool::within(|| packs.into_par_iter().try_for_each(|(id, members)| out.pack(id, members)))?;
+    let packs: Vec<_> = packs.into_iter().collect();
+    pool::each(&packs, |(id, members)| out.pack(*id, members))?;
     for (name, entry) in rest {
         out.large(&name, &entry)?;
     }
@@ -151,7 +150,7 @@ impl Out<'_> {
     }
 
     /// Writes the members of one pack, which is decoded once.
-    fn pack(&self, id: BlockId, members: Vec<(Arc<str>, Entry)>) -> Result<()> {
+    fn pack(&self, id: BlockId, members: &[(Arc<str>, Entry)]) -> Result<()> {
         self.watch.cancel.check()?;
         let decoded = {
             let view = self.reader.view.read();
@@ -161,14 +160,14 @@ impl Out<'_> {
         for (name, entry) in members {
             let from_pack = decoded
                 .as_ref()
-                .and_then(|(block, source, tar)| bytes_in_pack(source, block, tar, &entry).ok());
+                .and_then(|(block, source, tar)| bytes_in_pack(source, block, tar, entry).ok());
             let bytes = match from_pack {
                 Some(bytes) => bytes,
                 // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
-                None => self.reader.read_range(&name, 0, u64::MAX, Some(entry.version))?.bytes,
+                None => self.reader.read_range(name, 0, u64::MAX, Some(entry.version))?.bytes,
             };
-            self.file(&name, &entry, |file| file.write_all(&bytes))?;
-            self.advance(&name, entry.size, true);
+            self.file(name, entry, |file| file.write_all(&bytes))?;
+            self.advance(name, entry.size, true);
         }
         Ok(())
     }

@@ -21,8 +21,9 @@ use fs4::{FileExt, TryLockError};
 
 use crate::error::{Code, Error, Result};
 
-/// How long to wait between two attempts: `flock` has no timeout of its own.
-const PAUSE: Duration = Duration::from_millis(4);
+/// How long to wait between two attempts, at first and at most: `flock` has no timeout of its own.
+const PAUSE: Duration = Duration::from_micros(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(8);
 
 /// Who may hold a lock at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,6 +201,7 @@ fn until<T>(
     cancel: &dyn Fn() -> bool,
     mut attempt: impl FnMut() -> Result<Option<T>>,
 ) -> Result<Option<T>> {
+    let mut pause = PAUSE;
     loop {
         if cancel() {
             let message = "cancelled while waiting for the lock";
@@ -212,7 +214,8 @@ fn until<T>(
         if left.is_zero() {
             return Ok(None);
         }
-        thread::sleep(left.min(PAUSE));
+        thread::sleep(left.min(pause));
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

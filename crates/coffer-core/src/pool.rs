@@ -52,6 +52,22 @@ pub fn start<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Rec
     receiver
 }
 
+/// Does `job` for each item, in parallel. It comes back to the pool often, so that other calls get
+/// their turn while a long one runs.
+pub(crate) fn each<T: Sync, R: Send>(
+    items: &[T],
+    job: impl Fn(&T) -> crate::error::Result<R> + Sync,
+) -> crate::error::Result<Vec<R>> {
+    use rayon::prelude::*;
+    let mut results = Vec::with_capacity(items.len());
+    for window in items.chunks(2 * self::window()) {
+        let done: Vec<R> =
+            within(|| window.par_iter().map(&job).collect::<crate::error::Result<_>>())?;
+        results.extend(done);
+    }
+    Ok(results)
+}
+
 /// Runs `job` within the pool and waits, so that parallel iterators inside it use the pool.
 pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
     match pool() {

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rayon::prelude::*;
-
 use crate::catalog::{Block, BlockId, Entry, Place};
 use crate::error::{Code, Error, Result};
 use crate::pool;
@@ -45,8 +43,7 @@ pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
         watch.report(|| Report { bytes, total_bytes: Some(verified.bytes), members, name: None });
         Ok(problems)
     };
-    let problems: Vec<(String, Error)> =
-        pool::within(|| units.par_iter().map(check).collect::<Result<Vec<_>>>())?.concat();
+    let problems: Vec<(String, Error)> = pool::each(&units, check)?.concat();
     let Some((_, first)) = problems.first() else { return Ok(verified) };
     let mut names: Vec<&str> = problems.iter().map(|(name, _)| name.as_str()).collect();
     names.dedup();

@@ -1,0 +1,5 @@
+//! Link flags that a Node.js addon needs.
+
+fn main() {
+    napi_build::setup();
+}

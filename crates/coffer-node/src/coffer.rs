@@ -1,0 +1,290 @@
+//! The class behind every coffer of the facade.
+
+use std::path::{Path, PathBuf};
+
+use coffer_core::coffer::{Change, Coffer, Outcome, Selection, Symlinks};
+use coffer_core::error::{Code, Error, Result};
+use coffer_core::key::Key;
+use coffer_core::pool;
+use napi::Env;
+use napi::bindgen_prelude::{BigInt, Buffer, Object, ToNapiValue, Uint8Array};
+use napi_derive::napi;
+
+use crate::bytes;
+use crate::options::NativeOptions;
+use crate::settle::Promise;
+use crate::values::{
+    NativeAdded, NativeExtracted, NativeMember, NativeNotice, NativeRange, NativeStatus,
+    NativeTime, NativeVerified,
+};
+use crate::watch::NativeWatch;
+
+/// An open coffer.
+#[napi]
+pub struct NativeCoffer {
+    coffer: Coffer,
+}
+
+/// Opens a coffer. It may wait for a lock, so it has a thread of its own.
+#[napi(ts_return_type = "Promise<Settled<NativeCoffer>>")]
+pub fn open_coffer<'env>(
+    env: &'env Env,
+    path: String,
+    options: NativeOptions,
+    watch: &NativeWatch,
+) -> napi::Result<Object<'env>> {
+    let (promise, object) = Promise::new(env)?;
+    let options = options.into_core().map(|mut options| {
+        options.cancel = watch.cancel_flag();
+        options
+    });
+    let open = move || {
+        let opened = options.and_then(|options| Coffer::open(Path::new(&path), options));
+        promise.settle(opened.map(|coffer| NativeCoffer { coffer }));
+    };
+    pool::thread(open);
+    Ok(object)
+}
+
+/// A new random key of so many bytes, as url-safe base64.
+#[napi]
+#[must_use]
+pub fn generate_key(bytes: u32) -> String {
+    Key::generate(bytes as usize).to_base64url().to_string()
+}
+
+/// Changes. They take effect in the order of the calls.
+#[napi]
+impl NativeCoffer {
+    /// Creates or replaces a member.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn write<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        name: String,
+        data: Uint8Array,
+        mode: Option<u32>,
+        mtime: Option<NativeTime>,
+    ) -> napi::Result<Object<'env>> {
+        let mtime = mtime.map(NativeTime::into_core);
+        let change = Change::Write { name, data: bytes::take(env, data)?, mode, mtime };
+        self.submit(env, batch, change, done)
+    }
+
+    /// Adds bytes to the end of a member.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn append<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        name: String,
+        data: Uint8Array,
+    ) -> napi::Result<Object<'env>> {
+        let change = Change::Append { name, data: bytes::take(env, data)? };
+        self.submit(env, batch, change, done)
+    }
+
+    /// Adds a file or a tree.
+    #[napi(ts_return_type = "Promise<Settled<NativeAdded>>")]
+    #[allow(clippy::too_many_arguments)]
+    pub fn add<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        source: String,
+        name: String,
+        replace: bool,
+        symlinks: String,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        let symlinks = match symlinks.as_str() {
+            "skip" => Symlinks::Skip,
+            "error" => Symlinks::Error,
+            _ => Symlinks::Follow,
+        };
+        let source = PathBuf::from(source);
+        let name = Some(name);
+        let watch = watch.watch();
+        let change = Change::Add { source, name, replace, symlinks, watch };
+        self.submit(env, batch, change, |outcome| match outcome {
+            Outcome::Added(added) => Ok(NativeAdded::from(added)),
+            _ => Err(unexpected()),
+        })
+    }
+
+    /// Removes a member, or a tree.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn delete<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        name: String,
+        recursive: bool,
+    ) -> napi::Result<Object<'env>> {
+        self.submit(env, batch, Change::Delete { name, recursive }, done)
+    }
+
+    /// Commits what has changed.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn flush<'env>(&self, env: &'env Env, force: bool) -> napi::Result<Object<'env>> {
+        self.submit(env, None, Change::Flush { force }, done)
+    }
+
+    /// Rewrites the coffer without its dead blocks.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn compact<'env>(&self, env: &'env Env, watch: &NativeWatch) -> napi::Result<Object<'env>> {
+        self.submit(env, None, Change::Compact { watch: watch.watch() }, done)
+    }
+
+    /// Begins a batch and resolves with its token.
+    #[napi(ts_return_type = "Promise<Settled<bigint>>")]
+    pub fn begin<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.submit(env, None, Change::Begin, |outcome| match outcome {
+            Outcome::Batch(token) => Ok(BigInt::from(token)),
+            _ => Err(unexpected()),
+        })
+    }
+
+    /// Ends a batch: commits all of it, or rolls all of it back.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn end<'env>(
+        &self,
+        env: &'env Env,
+        batch: BigInt,
+        commit: bool,
+    ) -> napi::Result<Object<'env>> {
+        self.submit(env, Some(batch), Change::End { commit }, done)
+    }
+
+    /// Flushes, waits for what is under way, and lets go of the file.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn close<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.submit(env, None, Change::Close, done)
+    }
+}
+
+/// Questions.
+#[napi]
+impl NativeCoffer {
+    /// The bytes of a member.
+    #[napi(ts_return_type = "Promise<Settled<Buffer>>")]
+    pub fn read<'env>(&self, env: &'env Env, name: String) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| coffer.read(&name).map(Buffer::from))
+    }
+
+    /// Part of a member, which must still be the given version of it.
+    #[napi(ts_return_type = "Promise<Settled<NativeRange>>")]
+    pub fn read_range<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+        start: f64,
+        len: f64,
+        version: Option<BigInt>,
+    ) -> napi::Result<Object<'env>> {
+        let version = version.map(whole);
+        self.ask(env, move |coffer| {
+            coffer.read_range(&name, start as u64, len as u64, version).map(NativeRange::from)
+        })
+    }
+
+    /// The members whose names begin with a prefix, or all.
+    #[napi(ts_return_type = "Promise<Settled<NativeMember[]>>")]
+    pub fn members<'env>(
+        &self,
+        env: &'env Env,
+        prefix: Option<String>,
+    ) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| {
+            let members = coffer.members(prefix.as_deref())?;
+            Ok(members.into_iter().map(NativeMember::from).collect::<Vec<_>>())
+        })
+    }
+
+    /// A member or directory; null if there is none of that name.
+    #[napi(ts_return_type = "Promise<Settled<NativeMember | null>>")]
+    pub fn stat<'env>(&self, env: &'env Env, name: String) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| Ok(coffer.stat(&name)?.map(NativeMember::from)))
+    }
+
+    /// Extracts everything, or the members of these names and what is below them.
+    #[napi(ts_return_type = "Promise<Settled<NativeExtracted>>")]
+    pub fn extract<'env>(
+        &self,
+        env: &'env Env,
+        names: Option<Vec<String>>,
+        target: String,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        let what = names.map_or(Selection::All, Selection::Names);
+        let watch = watch.watch();
+        self.ask(env, move |coffer| {
+            coffer.extract(&what, Path::new(&target), &watch).map(NativeExtracted::from)
+        })
+    }
+
+    /// Reads and checks everything.
+    #[napi(ts_return_type = "Promise<Settled<NativeVerified>>")]
+    pub fn verify<'env>(&self, env: &'env Env, watch: &NativeWatch) -> napi::Result<Object<'env>> {
+        let watch = watch.watch();
+        self.ask(env, move |coffer| coffer.verify(&watch).map(NativeVerified::from))
+    }
+
+    /// What is known without looking at the disk.
+    #[napi]
+    #[must_use]
+    pub fn status(&self) -> NativeStatus {
+        self.coffer.status().into()
+    }
+
+    /// What recovery found when the coffer was opened.
+    #[napi]
+    #[must_use]
+    pub fn notices(&self) -> Vec<NativeNotice> {
+        self.coffer.notices().iter().map(NativeNotice::from).collect()
+    }
+}
+
+impl NativeCoffer {
+    fn submit<'env, T>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        change: Change,
+        convert: impl FnOnce(Outcome) -> Result<T> + Send + 'static,
+    ) -> napi::Result<Object<'env>>
+    where
+        T: ToNapiValue + Send + 'static,
+    {
+        let (promise, object) = Promise::new(env)?;
+        let done = move |outcome: Result<Outcome>| promise.settle(outcome.and_then(convert));
+        self.coffer.submit(change, batch.map(whole), Box::new(done));
+        Ok(object)
+    }
+
+    fn ask<'env, T>(
+        &self,
+        env: &'env Env,
+        question: impl FnOnce(&Coffer) -> Result<T> + Send + 'static,
+    ) -> napi::Result<Object<'env>>
+    where
+        T: ToNapiValue + Send + 'static,
+    {
+        let (promise, object) = Promise::new(env)?;
+        self.coffer.ask(question, move |answer| promise.settle(answer));
+        Ok(object)
+    }
+}
+
+fn done(_: Outcome) -> Result<()> {
+    Ok(())
+}
+
+fn whole(number: BigInt) -> u64 {
+    number.get_u64().1
+}
+
+fn unexpected() -> Error {
+    Error::new(Code::Poisoned, "the engine answered another question: reopen the coffer")
+}

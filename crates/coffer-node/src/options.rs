@@ -1,0 +1,167 @@
+//! What `open` is given.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use coffer_core::coffer::{CommitId, LockMode, Mode, Options};
+use coffer_core::error::{Code, Error, Result};
+use coffer_core::key::Key;
+use coffer_core::kind::{Cipher, Kind, Layer};
+use napi::bindgen_prelude::Uint8Array;
+use napi_derive::napi;
+
+/// A layer: compress, then seal.
+#[napi(object)]
+pub struct NativeLayer {
+    /// The zstd level; absent where bytes pass as they are.
+    pub level: Option<i32>,
+    /// `secretbox`, `fernet` or `aes-ocb`; absent where nothing is sealed.
+    pub cipher: Option<String>,
+}
+
+/// A kind of coffer.
+#[napi(object)]
+pub struct NativeKind {
+    /// `bank`, `store`, `market`, `null` or `custom`.
+    pub name: String,
+    /// A bank's container cipher; absent where that of the file will do.
+    pub cipher: Option<String>,
+    /// A custom kind's member layer.
+    pub member: Option<NativeLayer>,
+    /// A custom kind's container layer.
+    pub container: Option<NativeLayer>,
+}
+
+/// A commit of a coffer.
+#[napi(object)]
+pub struct NativeCommit {
+    /// Its number, which grows by one from commit to commit.
+    pub generation: f64,
+    /// Its digest in hexadecimal.
+    pub digest: String,
+}
+
+/// The options of `open`, checked by the facade.
+#[napi(object)]
+pub struct NativeOptions {
+    /// `r`, `w`, `a` or `x`.
+    pub mode: String,
+    /// The kind of coffer.
+    pub kind: NativeKind,
+    /// The container's key.
+    pub coffer_key: Option<Uint8Array>,
+    /// The members' key.
+    pub secure_key: Option<Uint8Array>,
+    /// Whether each change is flushed before its promise is settled.
+    pub auto_flush: Option<bool>,
+    /// The suffix of the copy made before the first change.
+    pub backup: Option<String>,
+    /// `rw`, `w` or `none`.
+    pub lock: Option<String>,
+    /// How long to wait for a lock, in milliseconds.
+    pub lock_timeout: Option<u32>,
+    /// Where temporary files go.
+    pub temp_dir: Option<String>,
+    /// The zstd level for members.
+    pub level: Option<i32>,
+    /// Bytes in a chunk.
+    pub chunk_size: Option<u32>,
+    /// Bytes in a block.
+    pub block_size: Option<u32>,
+    /// `full` or `none`.
+    pub durability: Option<String>,
+    /// Whether a coffer in PyCoffer's format is opened, too.
+    pub legacy: Option<bool>,
+    /// A commit that must be in the history.
+    pub expect: Option<NativeCommit>,
+}
+
+impl NativeOptions {
+    /// The engine's form.
+    pub(crate) fn into_core(self) -> Result<Options> {
+        let cipher_is_free = self.kind.name == "bank" && self.kind.cipher.is_none();
+        let mut options = Options::new(Mode::parse(&self.mode)?, self.kind.into_core()?);
+        options.cipher_is_free = cipher_is_free;
+        options.coffer_key = self.coffer_key.map(key).transpose()?;
+        options.secure_key = self.secure_key.map(key).transpose()?;
+        options.auto_flush = self.auto_flush;
+        options.backup = self.backup;
+        options.temp_dir = self.temp_dir.map(PathBuf::from);
+        options.level = self.level;
+        options.chunk_size = self.chunk_size;
+        options.block_size = self.block_size;
+        if let Some(lock) = self.lock {
+            options.lock = lock_mode(&lock)?;
+        }
+        if let Some(millis) = self.lock_timeout {
+            options.lock_timeout = Duration::from_millis(millis.into());
+        }
+        if let Some(durability) = self.durability {
+            options.durable = durability != "none";
+        }
+        if let Some(legacy) = self.legacy {
+            options.legacy = legacy;
+        }
+        options.expect = self.expect.map(commit_id).transpose()?;
+        Ok(options)
+    }
+}
+
+impl NativeKind {
+    fn into_core(self) -> Result<Kind> {
+        Ok(match self.name.as_str() {
+            "bank" => Kind::bank(self.cipher.as_deref().map_or(Ok(Cipher::Fernet), cipher)?),
+            "store" => Kind::store(),
+            "market" => Kind::market(),
+            "null" => Kind::null(),
+            "custom" => Kind::custom(layer(self.member)?, layer(self.container)?),
+            other => return Err(unknown("kind", other)),
+        })
+    }
+}
+
+fn layer(layer: Option<NativeLayer>) -> Result<Layer> {
+    let layer = layer.ok_or_else(|| unknown("layer", "nothing"))?;
+    Ok(Layer { level: layer.level, cipher: layer.cipher.as_deref().map(cipher).transpose()? })
+}
+
+fn cipher(name: &str) -> Result<Cipher> {
+    Cipher::parse(name).ok_or_else(|| unknown("cipher", name))
+}
+
+fn key(bytes: Uint8Array) -> Result<Key> {
+    Key::from_bytes(&bytes)
+}
+
+fn lock_mode(name: &str) -> Result<LockMode> {
+    match name {
+        "rw" => Ok(LockMode::ReadWrite),
+        "w" => Ok(LockMode::Write),
+        "none" => Ok(LockMode::None),
+        other => Err(unknown("lock", other)),
+    }
+}
+
+impl From<CommitId> for NativeCommit {
+    fn from(commit: CommitId) -> Self {
+        let digest = commit.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { generation: commit.generation as f64, digest }
+    }
+}
+
+fn commit_id(commit: NativeCommit) -> Result<CommitId> {
+    let mut digest = [0; 32];
+    for (at, byte) in digest.iter_mut().enumerate() {
+        *byte = commit
+            .digest
+            .get(at * 2..at * 2 + 2)
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .ok_or_else(|| unknown("digest", &commit.digest))?;
+    }
+    Ok(CommitId { generation: commit.generation as u64, digest })
+}
+
+/// The facade has checked every name, so this is an error of ours.
+fn unknown(what: &str, given: &str) -> Error {
+    Error::new(Code::InvalidArg, format!("{given:?} is no {what} that the engine knows"))
+}

@@ -1,0 +1,81 @@
+//! Promises that are settled from the engine's threads.
+//!
+//! A promise made here never rejects. It resolves with `[failure, value]`, one of them null, and
+//! the facade throws: an error raised across threads would lose everything but its message.
+
+use coffer_core::error::{Code, Error, Result};
+use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::{Env, JsDeferred};
+use napi_derive::napi;
+
+/// Why a call failed, as plain data.
+#[napi(object)]
+pub struct Failure {
+    /// The stable code, such as `ERR_COFFER_LOCKED`.
+    pub code: String,
+    /// What happened, where, and what to do.
+    pub message: String,
+    /// The file that the error is about.
+    pub path: Option<String>,
+    /// The member that the error is about.
+    pub member: Option<String>,
+    /// The operating system's error number.
+    pub errno: Option<i32>,
+    /// The call that failed.
+    pub syscall: Option<String>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self {
+            code: error.code().as_str().to_owned(),
+            message: error.message().to_owned(),
+            path: error.path().map(|path| path.to_string_lossy().into_owned()),
+            member: error.member().map(str::to_owned),
+            errno: error.errno(),
+            syscall: error.syscall().map(str::to_owned),
+        }
+    }
+}
+
+/// What every promise resolves with.
+type Settled<T> = (Option<Failure>, Option<T>);
+type Resolver<T> = Box<dyn FnOnce(Env) -> napi::Result<Settled<T>> + Send>;
+
+/// The engine's end of a promise. May be settled on any thread, also after the JavaScript
+/// environment is gone; one that is dropped unsettled reports a failure instead of hanging.
+pub(crate) struct Promise<T: ToNapiValue + Send + 'static>(
+    Option<JsDeferred<Settled<T>, Resolver<T>>>,
+);
+
+impl<T: ToNapiValue + Send + 'static> Promise<T> {
+    /// Both ends of a new promise: the engine's, and JavaScript's.
+    pub(crate) fn new(env: &Env) -> napi::Result<(Self, Object<'_>)> {
+        let (deferred, promise) = env.create_deferred()?;
+        Ok((Self(Some(deferred)), promise))
+    }
+
+    /// Hands over the outcome.
+    pub(crate) fn settle(mut self, outcome: Result<T>) {
+        self.resolve(outcome);
+    }
+
+    fn resolve(&mut self, outcome: Result<T>) {
+        if let Some(deferred) = self.0.take() {
+            let settled = match outcome {
+                Ok(value) => (None, Some(value)),
+                Err(error) => (Some(error.into()), None),
+            };
+            deferred.resolve(Box::new(move |_| Ok(settled)));
+        }
+    }
+}
+
+impl<T: ToNapiValue + Send + 'static> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.resolve(Err(Error::new(
+            Code::Poisoned,
+            "the engine gave up this call because of an internal error: reopen the coffer",
+        )));
+    }
+}

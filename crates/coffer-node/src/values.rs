@@ -1,0 +1,184 @@
+//! What the engine answers, as plain data for JavaScript.
+//!
+//! Sizes are JavaScript numbers, exact up to 2^53.
+
+use coffer_core::coffer::{Added, Extracted, Member, Notice, Range, Skipped, Status, Verified};
+use napi::bindgen_prelude::{BigInt, Buffer};
+use napi_derive::napi;
+
+use crate::options::NativeCommit;
+
+/// A time: whole seconds since 1970, rounded down, and the nanoseconds after them.
+#[napi(object)]
+pub struct NativeTime {
+    /// Seconds.
+    pub seconds: f64,
+    /// Nanoseconds, below 1,000,000,000.
+    pub nanoseconds: u32,
+}
+
+impl NativeTime {
+    pub(crate) fn into_core(self) -> (i64, u32) {
+        (self.seconds as i64, self.nanoseconds)
+    }
+}
+
+/// A member or a directory.
+#[napi(object)]
+pub struct NativeMember {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a directory.
+    pub directory: bool,
+    /// Its bytes.
+    pub size: f64,
+    /// Its bytes in the coffer.
+    pub stored_size: f64,
+    /// When it was changed last.
+    pub mtime: NativeTime,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+impl From<Member> for NativeMember {
+    fn from(member: Member) -> Self {
+        Self {
+            name: member.name,
+            directory: member.directory,
+            size: member.size as f64,
+            stored_size: member.stored_size as f64,
+            mtime: NativeTime { seconds: member.mtime_s as f64, nanoseconds: member.mtime_ns },
+            mode: member.mode,
+        }
+    }
+}
+
+/// Part of a member.
+#[napi(object, object_from_js = false)]
+pub struct NativeRange {
+    /// The part's bytes: fewer than asked for at the end of the member.
+    pub bytes: Buffer,
+    /// Which version of the member they are of.
+    pub version: BigInt,
+    /// The bytes of the whole member.
+    pub size: f64,
+}
+
+impl From<Range> for NativeRange {
+    fn from(range: Range) -> Self {
+        Self { bytes: range.bytes.into(), version: range.version.into(), size: range.size as f64 }
+    }
+}
+
+/// What `add` left out.
+#[napi(object)]
+pub struct NativeSkipped {
+    /// Where it is.
+    pub path: String,
+    /// Why it was left out.
+    pub reason: String,
+}
+
+impl From<Skipped> for NativeSkipped {
+    fn from(skipped: Skipped) -> Self {
+        Self { path: skipped.path, reason: skipped.reason }
+    }
+}
+
+/// What `add` did.
+#[napi(object)]
+pub struct NativeAdded {
+    /// Files.
+    pub files: f64,
+    /// Directories.
+    pub directories: f64,
+    /// Bytes of the files.
+    pub bytes: f64,
+    /// What was left out.
+    pub skipped: Vec<NativeSkipped>,
+}
+
+impl From<Added> for NativeAdded {
+    fn from(added: Added) -> Self {
+        Self {
+            files: added.files as f64,
+            directories: added.directories as f64,
+            bytes: added.bytes as f64,
+            skipped: added.skipped.into_iter().map(NativeSkipped::from).collect(),
+        }
+    }
+}
+
+/// What `extract` did.
+#[napi(object)]
+pub struct NativeExtracted {
+    /// Files.
+    pub files: f64,
+    /// Directories.
+    pub directories: f64,
+    /// Bytes of the files.
+    pub bytes: f64,
+}
+
+impl From<Extracted> for NativeExtracted {
+    fn from(extracted: Extracted) -> Self {
+        Self {
+            files: extracted.files as f64,
+            directories: extracted.directories as f64,
+            bytes: extracted.bytes as f64,
+        }
+    }
+}
+
+/// What `verify` checked.
+#[napi(object)]
+pub struct NativeVerified {
+    /// Members.
+    pub members: f64,
+    /// Blocks.
+    pub blocks: f64,
+    /// Bytes of the members.
+    pub bytes: f64,
+}
+
+impl From<Verified> for NativeVerified {
+    fn from(verified: Verified) -> Self {
+        Self {
+            members: verified.members as f64,
+            blocks: verified.blocks as f64,
+            bytes: verified.bytes as f64,
+        }
+    }
+}
+
+/// What is known of a coffer without looking at the disk.
+#[napi(object)]
+pub struct NativeStatus {
+    /// Whether it was closed.
+    pub closed: bool,
+    /// Whether there are changes that no commit holds yet.
+    pub modified: bool,
+    /// The newest commit.
+    pub commit: NativeCommit,
+}
+
+impl From<Status> for NativeStatus {
+    fn from(status: Status) -> Self {
+        Self { closed: status.closed, modified: status.modified, commit: status.commit.into() }
+    }
+}
+
+/// Something that recovery found.
+#[napi(object)]
+pub struct NativeNotice {
+    /// A stable name for it.
+    pub code: String,
+    /// What it was.
+    pub message: String,
+}
+
+impl From<&Notice> for NativeNotice {
+    fn from(notice: &Notice) -> Self {
+        Self { code: notice.code.to_owned(), message: notice.message.clone() }
+    }
+}

@@ -1,0 +1,86 @@
+//! Watching a long call: a flag that stops it, and how far it has come.
+//!
+//! JavaScript asks for the progress when it has time, so nothing is queued and nothing of the
+//! engine ever waits for JavaScript.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use coffer_core::watch::{Cancel, Progress, Report, Watch};
+use napi_derive::napi;
+
+/// How far a call has come.
+#[napi(object)]
+pub struct NativeProgress {
+    /// Bytes of members done.
+    pub bytes: f64,
+    /// Bytes of members in all, where that is known.
+    pub total_bytes: Option<f64>,
+    /// Members done.
+    pub members: f64,
+    /// The member at hand.
+    pub name: Option<String>,
+}
+
+/// The newest report that JavaScript has not seen yet.
+#[derive(Default)]
+struct Latest(Mutex<Option<Report>>);
+
+impl Latest {
+    fn take(&self) -> Option<Report> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Progress for Latest {
+    fn advance(&self, report: Report) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+}
+
+/// Stops the call it is given to, and tells how far that call has come.
+#[napi]
+#[derive(Default)]
+pub struct NativeWatch {
+    cancel: Cancel,
+    latest: Arc<Latest>,
+}
+
+#[napi]
+impl NativeWatch {
+    /// A watch for one call.
+    #[napi(constructor)]
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the call to stop at its next safe point.
+    #[napi]
+    pub fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// The newest progress, unless it was taken before.
+    #[napi]
+    #[must_use]
+    pub fn take_progress(&self) -> Option<NativeProgress> {
+        self.latest.take().map(|report| NativeProgress {
+            bytes: report.bytes as f64,
+            total_bytes: report.total_bytes.map(|bytes| bytes as f64),
+            members: report.members as f64,
+            name: report.name,
+        })
+    }
+}
+
+impl NativeWatch {
+    /// What `open` is given.
+    pub(crate) fn cancel_flag(&self) -> Cancel {
+        self.cancel.clone()
+    }
+
+    /// What the other long calls are given.
+    pub(crate) fn watch(&self) -> Watch {
+        Watch { cancel: self.cancel.clone(), progress: Some(self.latest.clone()) }
+    }
+}

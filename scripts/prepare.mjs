@@ -1,0 +1,107 @@
+// @ts-check
+/** Gets a fresh clone ready: installs what package-lock.json names, and builds what has changed. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The top of the repository. */
+export const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Where the build says which profile it has built. */
+const stamp = join(root, 'native', 'profile')
+
+/**
+ * Runs a command at the top of the repository, its output shown.
+ *
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @returns {boolean} whether it succeeded
+ */
+export function run(command, args) {
+  // npm is a script on Windows, which only a shell can start.
+  const shell = process.platform === 'win32' && command === 'npm'
+  return spawnSync(command, args, { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], shell }).status === 0
+}
+
+/**
+ * Runs a command, and ends the process if it fails.
+ *
+ * @param {string} command
+ * @param {readonly string[]} args
+ */
+function must(command, args) {
+  if (!run(command, args)) {
+    console.error(`failed: ${[command, ...args].join(' ')}`)
+    process.exit(1)
+  }
+}
+
+/**
+ * The arguments that make Node.js run a program that an installed package brings.
+ *
+ * @param {string} program its file below node_modules
+ */
+export function installed(program) {
+  return join(root, 'node_modules', program)
+}
+
+/** Installs the packages unless they are as package-lock.json wants them. */
+export function ensureInstalled() {
+  const done = join(root, 'node_modules', '.package-lock.json')
+  if (newest(done) < newest(join(root, 'package-lock.json'))) must('npm', ['ci'])
+}
+
+/** Builds, in release mode, what is older than its sources. */
+export function ensureBuilt() {
+  const common = ['package.json', 'scripts/prepare.mjs']
+  const profile = existsSync(stamp) ? readFileSync(stamp, 'utf8') : 'nothing'
+  if (profile !== 'release' || isOlder(stamp, [...common, 'Cargo.toml', 'Cargo.lock', 'crates'])) buildNative('release')
+  if (isOlder(join(root, 'dist', 'index.js'), [...common, 'tsconfig.json', 'tsconfig.build.json', 'ts', 'native']))
+    buildFacade()
+}
+
+/**
+ * Builds the addon and its loader and types into native/.
+ *
+ * @param {'release' | 'debug'} profile
+ */
+export function buildNative(profile) {
+  const started = new Date()
+  must(process.execPath, [
+    installed('@napi-rs/cli/dist/cli.js'),
+    ...['build', '--platform', ...(profile === 'release' ? ['--release'] : [])],
+    ...['--manifest-path', 'crates/coffer-node/Cargo.toml', '--output-dir', 'native'],
+    ...['--js', 'binding.cjs', '--dts', 'binding.d.cts'],
+  ])
+  writeFileSync(stamp, profile)
+  // A source that changes during the build, which takes minutes, is newer than what was built.
+  utimesSync(stamp, started, started)
+}
+
+/** Compiles the facade into dist/. */
+export function buildFacade() {
+  must(process.execPath, [installed('typescript/bin/tsc'), '-p', 'tsconfig.build.json'])
+}
+
+/**
+ * @param {string} output
+ * @param {readonly string[]} sources
+ */
+function isOlder(output, sources) {
+  const built = newest(output)
+  return sources.some((source) => newest(join(root, source)) > built)
+}
+
+/**
+ * When a file, or anything below a directory, was changed last; 0 if it is not there.
+ *
+ * @param {string} path
+ * @returns {number}
+ */
+function newest(path) {
+  const stats = statSync(path, { throwIfNoEntry: false })
+  if (stats === undefined) return 0
+  if (!stats.isDirectory()) return stats.mtimeMs
+  return readdirSync(path).reduce((latest, name) => Math.max(latest, newest(join(path, name))), 0)
+}

@@ -1,0 +1,67 @@
+// @ts-check
+/** A Python with PyCoffer in it, for the interoperability tests. */
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './prepare.mjs'
+
+const requirements = [
+  'pycoffer==0.1.4',
+  'cofferfile==0.0.10',
+  'aesfile==0.0.6',
+  'fernetfile==0.1.7',
+  'naclfile==0.0.6',
+  'backports.zstd==1.8.0',
+  'cffi==2.1.1',
+  'cryptography==50.0.2',
+  'filelock==4.2.12',
+  'pycparser==3.12',
+  'pycryptodome==4.4.0',
+  'PyNaCl==1.6.2',
+  'pyzstd==0.20.0',
+  'typing_extensions==4.16.0',
+]
+
+const digest = createHash('sha256').update(requirements.join('\n')).digest('hex').slice(0, 12)
+const directory = join(root, 'target', `python-${digest}`)
+const inside = process.platform === 'win32' ? join('Scripts', 'python.exe') : join('bin', 'python')
+const ready = join(directory, 'ready')
+
+/**
+ * The path of a Python that has PyCoffer, in an environment of its own that the first call makes;
+ * null where there is no Python 3.10 that can make one.
+ *
+ * @returns {string | null}
+ */
+export function pythonEnv() {
+  const python = join(directory, inside)
+  if (existsSync(ready)) return python
+  const maker = ['python3', 'python'].find(canMakeEnvironments)
+  if (maker === undefined) return null
+  rmSync(directory, { recursive: true, force: true })
+  must(maker, ['-m', 'venv', directory])
+  must(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements])
+  writeFileSync(ready, '')
+  return python
+}
+
+/** Makes the environment before vitest's workers ask for it all at once. */
+export function setup() {
+  pythonEnv()
+}
+
+/** @param {string} python */
+function canMakeEnvironments(python) {
+  const probe = 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))'
+  return spawnSync(python, ['-c', probe], { stdio: 'ignore' }).status === 0
+}
+
+/**
+ * @param {string} command
+ * @param {readonly string[]} args
+ */
+function must(command, args) {
+  const { status } = spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] })
+  if (status !== 0) throw new Error(`failed: ${[command, ...args].join(' ')}`)
+}

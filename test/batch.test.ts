@@ -1,0 +1,276 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { noise } from './support/bytes.ts'
+import { type Body, startChild } from './support/child.ts'
+import { contents, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import { tempDir } from './support/temp.ts'
+
+describe.each(kinds)('a batch, $label', (kind) => {
+  it('is one commit with all of its changes', async () => {
+    const root = tempDir()
+    const path = join(root, 'box.coffer')
+    const keys = keysFor(kind)
+    mkdirSync(join(root, 'tree'))
+    writeFileSync(join(root, 'tree/added'), 'from disk')
+    const box = await openKind(kind, path, 'x', keys, { autoFlush: true })
+    await box.write('old', 'old')
+    await box.write('grown', 'one')
+    await box.flush()
+    const before = box.commit.generation
+    const returned = await box.batch(async (batch) => {
+      await batch.write('new', 'new')
+      await batch.append('grown', ' two')
+      await batch.writeLines('lines', ['a', 'b'])
+      await batch.add(join(root, 'tree'), 'tree')
+      await batch.delete('old')
+      await batch.write('large', noise(2_500_000))
+      return 42
+    })
+    expect(returned).toBe(42)
+    expect(box.commit.generation).toBe(before + 1)
+    expect(box.modified).toBe(false)
+    await box.close()
+    await using again = await openKind(kind, path, 'r', keys)
+    const members = await contents(again)
+    expect([...members.keys()].sort()).toEqual(['grown', 'large', 'lines', 'new', 'tree/added'])
+    expect(members.get('grown')?.toString()).toBe('one two')
+    expect(members.get('large')?.equals(noise(2_500_000))).toBe(true)
+  })
+
+  it('waits for the next flush without autoFlush, and is one commit then', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    await using box = await openKind(kind, path, 'x', keys, { autoFlush: false })
+    await box.write('before', 'x')
+    const { generation } = box.commit
+    await box.batch(async (batch) => {
+      await batch.write('inside', 'x')
+      await batch.delete('before')
+    })
+    await box
+      .batch(async (batch) => {
+        await batch.delete('inside')
+        throw new Error('no')
+      })
+      .catch(() => {})
+    expect(box.commit.generation).toBe(generation)
+    expect(box.modified).toBe(true)
+    await box.flush()
+    expect(box.commit.generation).toBe(generation + 1)
+    expect((await box.members()).map((member) => member.name)).toEqual(['inside'])
+  })
+
+  it('is none of its changes when its function throws, and the coffer goes on as if nothing had been', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    const box = await openKind(kind, path, 'x', keys)
+    await box.write('kept', 'kept')
+    await box.write('large', noise(2_000_000, 'large'))
+    await box.flush()
+    const { generation, digest } = box.commit
+    const reason = new Error('no')
+    const failed = box.batch(async (batch) => {
+      await batch.write('new', noise(2_500_000, 'new'))
+      await batch.write('kept', 'changed')
+      await batch.append('large', 'more')
+      await batch.delete('large')
+      throw reason
+    })
+    await expect(failed).rejects.toBe(reason)
+    expect(box.commit).toEqual({ generation, digest })
+    expect(box.modified).toBe(false)
+    expect([...(await contents(box)).keys()].sort()).toEqual(['kept', 'large'])
+    expect(await box.readText('kept')).toBe('kept')
+    expect((await box.read('large')).equals(noise(2_000_000, 'large'))).toBe(true)
+    await box.write('after', 'goes on')
+    await box.close()
+    await using again = await openKind(kind, path, 'r', keys)
+    await expect(again.verify()).resolves.toBeDefined()
+    expect([...(await contents(again)).keys()].sort()).toEqual(['after', 'kept', 'large'])
+  })
+
+  it.each(['inside it', 'after it'])('is all or none when the process is killed %s', async (when) => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    const box = await openKind(kind, path, 'x', keys)
+    await box.write('kept', 'kept')
+    await box.close()
+    const body: Body<{ className: 'CofferBank'; path: string; options: object; inside: boolean }, void> = async (
+      { coffer, say, hear },
+      { className, path, options, inside },
+    ) => {
+      const box = await coffer[className].open(path, 'a', options)
+      await box.batch(async (batch) => {
+        for (let index = 0; index < 50; index += 1) await batch.write(`small/${index}`, `number ${index}`)
+        await batch.write('large', new Uint8Array(3_000_000).fill(7))
+        await batch.delete('kept')
+        await batch.stat('large')
+        if (inside) {
+          await say('inside')
+          await hear()
+        }
+      })
+      await say('done')
+      await hear()
+    }
+    const args = {
+      className: kind.className as 'CofferBank',
+      path,
+      options: { ...optionsFor(kind, keys), autoFlush: true },
+    }
+    const child = startChild(body, { ...args, inside: when === 'inside it' })
+    await child.heard()
+    await child.kill()
+    await using again = await openKind(kind, path, 'a', keys, { lockTimeout: 5_000 })
+    const found = [...(await contents(again)).keys()]
+    if (when === 'inside it') {
+      expect(found).toEqual(['kept'])
+    } else {
+      expect(found).toHaveLength(51)
+      expect(found).not.toContain('kept')
+    }
+    await expect(again.verify()).resolves.toBeDefined()
+  })
+})
+
+describe('inside a batch', () => {
+  const kind = kindOf('bank')
+  const open = async (): Promise<Awaited<ReturnType<typeof openKind>>> =>
+    openKind(kind, join(tempDir(), 'box.coffer'), 'x', keysFor(kind))
+
+  it('its own changes are seen', async () => {
+    await using box = await open()
+    await box.write('old', 'old')
+    await box.batch(async (batch) => {
+      await batch.write('new', 'new')
+      await batch.delete('old')
+      expect(await batch.readText('new')).toBe('new')
+      expect((await batch.read('new')).equals(Buffer.from('new'))).toBe(true)
+      expect(await batch.has('old')).toBe(false)
+      expect((await batch.stat('new')).size).toBe(3)
+      expect((await batch.members()).map((member) => member.name)).toEqual(['new'])
+    })
+  })
+
+  it('a failed call that is not caught takes everything back', async () => {
+    await using box = await open()
+    const failed = box.batch(async (batch) => {
+      await batch.write('new', 'new')
+      await batch.delete('missing')
+    })
+    await expect(failed).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_NOT_FOUND', member: 'missing' })
+    expect(await box.members()).toEqual([])
+  })
+
+  it('a failed call that is caught does not', async () => {
+    await using box = await open()
+    await box.batch(async (batch) => {
+      await batch.write('new', 'new')
+      await batch.delete('missing').catch(() => {})
+    })
+    expect(await box.readText('new')).toBe('new')
+  })
+
+  it('changing the coffer itself is refused rather than waited for without end', async () => {
+    await using box = await open()
+    await box.write('victim', 'x')
+    await box.batch(async (batch) => {
+      const refused = { code: 'ERR_COFFER_INVALID_ARG' }
+      await expect(box.write('a', 'x')).rejects.toMatchObject(refused)
+      await expect(box.append('a', 'x')).rejects.toMatchObject(refused)
+      await expect(box.delete('victim')).rejects.toMatchObject(refused)
+      await expect(box.flush()).rejects.toMatchObject(refused)
+      await expect(box.compact()).rejects.toMatchObject(refused)
+      await expect(box.batch(async () => {})).rejects.toMatchObject(refused)
+      await batch.write('b', 'x')
+    })
+    expect(await box.has('b')).toBe(true)
+  })
+
+  it('another coffer can be changed', async () => {
+    await using box = await open()
+    await using other = await open()
+    await box.batch(async (batch) => {
+      await other.write('there', 'x')
+      await batch.write('here', 'x')
+    })
+    expect(await other.has('there')).toBe(true)
+  })
+
+  it('the batch is over when its function has returned', async () => {
+    await using box = await open()
+    let kept: { write: (name: string, data: string) => Promise<void> } | undefined
+    await box.batch(async (batch) => {
+      kept = batch
+    })
+    await expect(kept?.write('late', 'x')).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    expect(await box.has('late')).toBe(false)
+  })
+
+  it('calls that were not awaited belong to it', async () => {
+    await using box = await open()
+    const before = box.commit.generation
+    await box.batch(async (batch) => {
+      for (let index = 0; index < 20; index += 1) void batch.write(`small/${index}`, 'x')
+    })
+    expect(box.commit.generation).toBe(before + 1)
+    expect(await box.members('small')).toHaveLength(20)
+  })
+
+  it('changes from elsewhere wait for its end, and are not part of it', async () => {
+    await using box = await open()
+    const order: string[] = []
+    let release = (): void => {}
+    const gate = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    const failed = box
+      .batch(async (batch) => {
+        await batch.write('inside', 'x')
+        await gate
+        order.push('batch')
+        throw new Error('no')
+      })
+      .catch(() => {})
+    const outside = box.write('outside', 'x').then(() => order.push('outside'))
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    release()
+    await Promise.all([failed, outside])
+    expect(order).toEqual(['batch', 'outside'])
+    expect((await box.members()).map((member) => member.name)).toEqual(['outside'])
+  })
+
+  it('batches queue up behind each other', async () => {
+    await using box = await open()
+    const add = async (): Promise<void> =>
+      box.batch(async (batch) => {
+        const count = (await batch.has('count')) ? Number(await batch.readText('count')) : 0
+        await batch.write('count', String(count + 1))
+      })
+    await Promise.all(Array.from({ length: 25 }, add))
+    expect(await box.readText('count')).toBe('25')
+  })
+
+  it('close waits for it', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    const box = await openKind(kind, path, 'x', keys)
+    const batch = box.batch(async (batch) => {
+      await batch.write('one', 'x')
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      await batch.write('two', 'x')
+    })
+    await Promise.all([box.close(), batch])
+    await using again = await openKind(kind, path, 'r', keys)
+    expect(await again.members()).toHaveLength(2)
+  })
+
+  it('is refused by a coffer opened for reading', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    await (await openKind(kind, path, 'x', keys)).close()
+    await using box = await openKind(kind, path, 'r', keys)
+    await expect(box.batch(async () => {})).rejects.toMatchObject({ code: 'ERR_COFFER_READ_ONLY' })
+  })
+})

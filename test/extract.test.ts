@@ -1,0 +1,245 @@
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { noise } from './support/bytes.ts'
+import { type Body, inChild } from './support/child.ts'
+import { type Coffer, CofferError, CofferNull } from './support/coffer.ts'
+import { keysFor, kinds, openKind } from './support/kinds.ts'
+import { tempDir } from './support/temp.ts'
+
+async function boxWith(
+  members: Readonly<Record<string, string>>,
+  path = join(tempDir(), 'box.coffer'),
+): Promise<Coffer> {
+  const box = await CofferNull.open(path, 'w')
+  for (const [name, text] of Object.entries(members)) await box.write(name, text)
+  return box
+}
+
+describe.each(kinds)('extraction, $label', (kind) => {
+  it('gives back files, times, modes and empty directories as they were', async () => {
+    const root = tempDir()
+    const box = await openKind(kind, join(root, 'box.coffer'), 'w', keysFor(kind), { autoFlush: false })
+    const mtime = new Date('2011-12-13T14:15:16.789Z')
+    await box.write('plain', 'text')
+    await box.write('dir/large', noise(2_100_000), { mode: 0o640, mtime })
+    await box.write('dir/run', '#!/bin/sh\n', { mode: 0o755 })
+    mkdirSync(join(root, 'tree/empty/inner'), { recursive: true })
+    await box.add(join(root, 'tree'))
+    const target = join(root, 'out')
+    const result = await box.extractAll(target)
+    expect(result.files).toBe(3)
+    expect(result.bytes).toBe(4 + 2_100_000 + 10)
+    expect(readFileSync(join(target, 'plain'), 'utf8')).toBe('text')
+    expect(readFileSync(join(target, 'dir/large')).equals(noise(2_100_000))).toBe(true)
+    expect(statSync(join(target, 'dir/large')).mode & 0o777).toBe(0o640)
+    expect(statSync(join(target, 'dir/large')).mtime).toEqual(mtime)
+    expect(statSync(join(target, 'dir/run')).mode & 0o777).toBe(0o755)
+    expect(statSync(join(target, 'tree/empty/inner')).isDirectory()).toBe(true)
+    await box.close()
+  })
+})
+
+describe('what is extracted', () => {
+  it('is one member, under its whole name', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ 'a/b': 'one', 'a/bc': 'two', c: 'three' })
+    expect(await box.extract('a/b', target)).toEqual({ files: 1, directories: expect.any(Number) as number, bytes: 3 })
+    expect(readdirSync(target, { recursive: true }).sort()).toEqual(['a', 'a/b'])
+  })
+
+  it('is everything below a directory, and nothing that merely begins like it', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ 'a/b/c': '1', 'a/b/d/e': '2', 'a/bb': '3', 'a/b.txt': '4' })
+    expect((await box.extract('a/b', target)).files).toBe(2)
+    expect(readdirSync(target, { recursive: true }).sort()).toEqual(['a', 'a/b', 'a/b/c', 'a/b/d', 'a/b/d/e'])
+  })
+
+  it('is only the members that were named', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ a: '1', b: '2', 'c/d': '3' })
+    expect((await box.extractAll(target, { members: ['a', 'c/d'] })).files).toBe(2)
+    expect(readdirSync(target, { recursive: true }).sort()).toEqual(['a', 'c', 'c/d'])
+  })
+
+  it('is nothing when a name does not exist, and the error names it', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ a: '1' })
+    const missing = { code: 'ERR_COFFER_MEMBER_NOT_FOUND', member: 'missing' }
+    await expect(box.extract('missing', target)).rejects.toMatchObject(missing)
+    await expect(box.extractAll(target, { members: ['a', 'missing'] })).rejects.toMatchObject(missing)
+    expect(readdirSync(target)).toEqual([])
+  })
+
+  it('replaces files that are there, and leaves others alone', async () => {
+    const target = tempDir()
+    writeFileSync(join(target, 'a'), 'something older and longer')
+    writeFileSync(join(target, 'b'), 'not mine')
+    await using box = await boxWith({ a: '1' })
+    await box.extractAll(target)
+    expect(readFileSync(join(target, 'a'), 'utf8')).toBe('1')
+    expect(readFileSync(join(target, 'b'), 'utf8')).toBe('not mine')
+  })
+
+  it('goes to a target directory that does not exist yet, to one that is a link, and by default to the working one', async () => {
+    const root = tempDir()
+    await using box = await boxWith({ 'a/b': '1' })
+    await box.extractAll(join(root, 'new/target'))
+    expect(readFileSync(join(root, 'new/target/a/b'), 'utf8')).toBe('1')
+    mkdirSync(join(root, 'real'))
+    symlinkSync('real', join(root, 'link'))
+    await box.extractAll(join(root, 'link'))
+    expect(readFileSync(join(root, 'real/a/b'), 'utf8')).toBe('1')
+    await box.close()
+
+    mkdirSync(join(root, 'cwd'))
+    const body: Body<{ path: string; cwd: string }, void> = async ({ coffer }, { path, cwd }) => {
+      process.chdir(cwd)
+      const box = await coffer.CofferNull.open(path, 'r')
+      await box.extractAll()
+      await box.close()
+    }
+    await inChild(body, { path: box.path, cwd: join(root, 'cwd') })
+    expect(readFileSync(join(root, 'cwd/a/b'), 'utf8')).toBe('1')
+  })
+
+  it('includes what has not been flushed', async () => {
+    const target = tempDir()
+    await using box = await boxWith({})
+    await Promise.all([box.write('a', '1'), box.write('big', noise(3_000_000))])
+    await box.extractAll(target)
+    expect(readFileSync(join(target, 'a'), 'utf8')).toBe('1')
+    expect(readFileSync(join(target, 'big')).equals(noise(3_000_000))).toBe(true)
+  })
+})
+
+describe('extraction stays inside its target', () => {
+  const outsideTheTarget = ['ERR_COFFER_UNSAFE_PATH']
+
+  it('because names that would leave it cannot be written', async () => {
+    await using box = await boxWith({})
+    for (const name of ['..', '../a', 'a/../../b', 'a/..', './a', 'a/./b', '//etc/passwd', 'a//b']) {
+      await expect(box.write(name, 'x'), name).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    }
+    await box.write('/absolute/name', 'x')
+    expect((await box.members()).map((member) => member.name)).toEqual(['absolute/name'])
+  })
+
+  it('where a directory of the target is a link to elsewhere', async () => {
+    const root = tempDir()
+    const [target, outside] = [join(root, 'target'), join(root, 'outside')]
+    mkdirSync(target)
+    mkdirSync(outside)
+    symlinkSync(outside, join(target, 'dir'))
+    await using box = await boxWith({ 'dir/file': 'evil' })
+    const error = await box.extractAll(target).catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(CofferError)
+    expect(outsideTheTarget).toContain((error as CofferError).code)
+    expect(error).toMatchObject({ member: expect.stringMatching(/^dir(\/file)?$/) as string })
+    expect(readdirSync(outside)).toEqual([])
+  })
+
+  it('where a directory of the target is a link upwards, written relative', async () => {
+    const root = tempDir()
+    const target = join(root, 'target')
+    mkdirSync(target)
+    symlinkSync('..', join(target, 'up'))
+    await using box = await boxWith({ 'up/file': 'evil' })
+    await expect(box.extractAll(target)).rejects.toBeInstanceOf(CofferError)
+    expect(readdirSync(root)).toEqual(['target'])
+  })
+
+  it.each(['existing', 'dangling'])('where a file of the target is an %s link to elsewhere', async (what) => {
+    const root = tempDir()
+    const [target, outside] = [join(root, 'target'), join(root, 'outside')]
+    mkdirSync(target)
+    if (what === 'existing') writeFileSync(outside, 'precious')
+    symlinkSync(outside, join(target, 'file'))
+    await using box = await boxWith({ file: 'evil' })
+    await box.extractAll(target).catch((error: unknown) => expect(error).toBeInstanceOf(CofferError))
+    if (what === 'existing') expect(readFileSync(outside, 'utf8')).toBe('precious')
+    else expect(existsSync(outside)).toBe(false)
+  })
+
+  it('where a file is in the way of a directory', async () => {
+    const target = tempDir()
+    writeFileSync(join(target, 'dir'), 'a file')
+    await using box = await boxWith({ 'dir/file': 'x' })
+    const error = await box.extractAll(target).catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(CofferError)
+    expect(error).toMatchObject({ member: expect.stringMatching(/^dir(\/file)?$/) as string })
+    expect(readFileSync(join(target, 'dir'), 'utf8')).toBe('a file')
+  })
+
+  it('where a directory is in the way of a file', async () => {
+    const target = tempDir()
+    mkdirSync(join(target, 'file/inner'), { recursive: true })
+    await using box = await boxWith({ file: 'x' })
+    await expect(box.extractAll(target)).rejects.toBeInstanceOf(CofferError)
+    expect(statSync(join(target, 'file/inner')).isDirectory()).toBe(true)
+  })
+
+  it('where the target itself is a file', async () => {
+    const target = join(tempDir(), 'file')
+    writeFileSync(target, 'precious')
+    await using box = await boxWith({ a: 'x' })
+    await expect(box.extractAll(target)).rejects.toMatchObject({
+      code: 'ERR_COFFER_IO',
+      errno: expect.any(Number) as number,
+    })
+    expect(readFileSync(target, 'utf8')).toBe('precious')
+  })
+
+  it('while a directory is swapped for a link again and again', { timeout: 30_000 }, async () => {
+    const root = tempDir()
+    const [target, outside] = [join(root, 'target'), join(root, 'outside')]
+    mkdirSync(outside)
+    mkdirSync(join(target, 'dir'), { recursive: true })
+    let swaps = 0
+    const members = Object.fromEntries(Array.from({ length: 400 }, (_, index) => [`dir/${index}`, `${index}`]))
+    await using box = await boxWith(members)
+    for (let round = 0; round < 15; round += 1) {
+      let extracting = true
+      const extraction = box.extractAll(target).then(
+        () => {},
+        (error: unknown) => expect(error).toBeInstanceOf(CofferError),
+      )
+      void extraction.finally(() => {
+        extracting = false
+      })
+      // The extraction makes directories of its own in between, so a swap may fail: then it is put right.
+      const swap = (): void => {
+        if (!existsSync(join(root, 'aside'))) renameSync(join(target, 'dir'), join(root, 'aside'))
+        symlinkSync(outside, join(target, 'dir'))
+      }
+      const back = (): void => {
+        rmSync(join(target, 'dir'), { recursive: true, force: true })
+        renameSync(join(root, 'aside'), join(target, 'dir'))
+      }
+      while (extracting) {
+        for (const step of [swap, back]) {
+          try {
+            step()
+            swaps += 1
+          } catch (error) {
+            expect((error as NodeJS.ErrnoException).syscall).toBeDefined()
+          }
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+      }
+      await extraction
+      expect(readdirSync(outside)).toEqual([])
+    }
+    expect(swaps).toBeGreaterThan(30)
+  })
+})

@@ -1,0 +1,2 @@
+/** The package under test, as its users import it. Every suite takes it from here. */
+export * from 'coffer'

@@ -1,0 +1,291 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { inspect } from 'node:util'
+import { Coffer, CofferBank, CofferError, CofferMarket, CofferNull, CofferStore } from 'coffer'
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
+
+const directory = mkdtempSync(join(tmpdir(), 'coffer-unit-'))
+afterAll(() => rmSync(directory, { recursive: true, force: true }))
+
+let count = 0
+const fresh = (): string => join(directory, `${count++}.coffer`)
+
+/** What a call rejects with that is about its arguments. */
+const refused = (message: RegExp) => ({ code: 'ERR_COFFER_INVALID_ARG', message: expect.stringMatching(message) })
+
+/** A value that TypeScript would not let through. */
+const wrong = (value: unknown): never => value as never
+
+const bankKeys = CofferBank.generateKeys()
+
+describe('open refuses, before anything is touched,', () => {
+  it.each(['', 'rw', 'r+', 'rbb', 'b', 'A', 5, null, undefined])('the mode %j', async (mode) => {
+    await expect(CofferNull.open(fresh(), wrong(mode))).rejects.toMatchObject(
+      refused(/mode must be 'r', 'w', 'a' or 'x'/),
+    )
+  })
+
+  it.each([
+    ['', /path of a coffer/],
+    [5, /path of a coffer/],
+    ['a\0b', /NUL/],
+    [new URL('https://x/'), /not https:/],
+  ] as const)('the path %s', async (path, message) => {
+    await expect(CofferNull.open(wrong(path), 'a')).rejects.toMatchObject(refused(message))
+  })
+
+  it('a misspelt option, and says which one was meant', async () => {
+    await expect(CofferNull.open(fresh(), 'a', wrong({ locktimeout: 5 }))).rejects.toMatchObject(
+      refused(/no option locktimeout: did you mean lockTimeout\?/),
+    )
+  })
+
+  it('an option that another kind has', async () => {
+    await expect(CofferNull.open(fresh(), 'a', { cipher: 'fernet' })).rejects.toMatchObject(refused(/no option cipher/))
+  })
+
+  it.each([
+    [{ lock: 'x' }, /lock must be one of 'rw', 'w', 'none', not 'x'/],
+    [{ lockTimeout: -1 }, /lockTimeout must be an integer from 0/],
+    [{ lockTimeout: 1.5 }, /lockTimeout must be an integer/],
+    [{ level: 23 }, /level must be an integer from 1 to 22, not 23/],
+    [{ level: '3' }, /level must be an integer from 1 to 22, not '3'/],
+    [{ chunkSize: 0 }, /chunkSize/],
+    [{ blockSize: Number.NaN }, /blockSize/],
+    [{ durability: 'some' }, /durability must be one of 'full', 'none'/],
+    [{ legacy: 1 }, /legacy must be true or false, not 1/],
+    [{ autoFlush: 'yes' }, /autoFlush must be true or false/],
+    [{ backup: '/x' }, /backup must be a suffix/],
+    [{ backup: false }, /backup must be a suffix/],
+    [{ tempDir: 5 }, /tempDir must be a path/],
+    [{ expect: { generation: 1, digest: 'ab' } }, /expect must be what the commit property/],
+    [{ expect: { generation: -1, digest: '0'.repeat(64) } }, /expect.generation/],
+    [{ signal: {} }, /signal must be an AbortSignal/],
+  ])('%j', async (options, message) => {
+    await expect(CofferNull.open(fresh(), 'a', wrong(options))).rejects.toMatchObject(refused(message))
+  })
+
+  it('options that are no object', async () => {
+    await expect(CofferNull.open(fresh(), 'a', wrong([]))).rejects.toMatchObject(refused(/must be an object/))
+    await expect(CofferNull.open(fresh(), 'a', wrong(null))).rejects.toMatchObject(refused(/must be an object/))
+  })
+})
+
+describe('keys', () => {
+  it('are made as each kind needs them', () => {
+    const lengths = (keys: object) =>
+      Object.fromEntries(Object.entries(keys).map(([name, key]) => [name, Buffer.from(key, 'base64url').length]))
+    expect(lengths(bankKeys)).toEqual({ cofferKey: 32, secureKey: 32 })
+    expect(lengths(CofferBank.generateKeys({ cipher: 'aes-ocb' }))).toEqual({ cofferKey: 32, secureKey: 32 })
+    expect(lengths(CofferStore.generateKeys())).toEqual({ cofferKey: 32 })
+    expect(lengths(CofferMarket.generateKeys())).toEqual({ secureKey: 32 })
+    expect(lengths(CofferNull.generateKeys())).toEqual({})
+    const layers = { member: { cipher: 'none' }, container: { cipher: 'aes-ocb' } } as const
+    expect(lengths(Coffer.generateKeys(layers))).toEqual({ cofferKey: 32 })
+  })
+
+  it('differ each time', () => {
+    expect(CofferStore.generateKeys()).not.toEqual(CofferStore.generateKeys())
+  })
+
+  it.each([
+    [{}, /CofferBank needs a cofferKey, which seals the container/],
+    [{ cofferKey: bankKeys.cofferKey }, /CofferBank needs a secureKey, which seals the members/],
+    [{ ...bankKeys, cofferKey: new Uint8Array(31) }, /cofferKey has 31 bytes, but fernet takes a key of 32 bytes/],
+    [{ ...bankKeys, secureKey: new Uint8Array(16) }, /secureKey has 16 bytes, but secretbox/],
+    [{ ...bankKeys, cofferKey: new Uint8Array(16), cipher: 'fernet' }, /cofferKey has 16 bytes, but fernet/],
+    [{ ...bankKeys, cofferKey: new Uint8Array(17), cipher: 'aes-ocb' }, /aes-ocb takes a key of 32, 24, 16 bytes/],
+    [{ ...bankKeys, cofferKey: 'not base64!' }, /cofferKey is not base64/],
+    [{ ...bankKeys, cofferKey: 5 }, /cofferKey must be a Uint8Array or base64 text, not number/],
+    [{ ...bankKeys, cipher: 'secretbox' }, /cipher must be one of 'fernet', 'aes-ocb'/],
+  ])('are refused where they do not fit: %#', async (options, message) => {
+    await expect(CofferBank.open(fresh(), 'x', wrong(options))).rejects.toMatchObject(refused(message))
+  })
+
+  it('that would seal nothing are refused', async () => {
+    await expect(CofferStore.open(fresh(), 'x', bankKeys)).rejects.toMatchObject(refused(/takes no secureKey/))
+    await expect(CofferNull.open(fresh(), 'x', bankKeys)).rejects.toMatchObject(refused(/takes no cofferKey/))
+  })
+
+  it('are never shown', async () => {
+    const secret = 'c2VjcmV0c2VjcmV0c2VjcmV0'
+    const error: Error = await CofferBank.open(fresh(), 'x', { ...bankKeys, cofferKey: `${secret}!` }).catch((e) => e)
+    expect(inspect(error)).not.toContain(secret)
+    await using bank = await CofferBank.open(fresh(), 'x', bankKeys)
+    const shown = inspect(bank, { depth: 9, showHidden: true })
+    expect(shown).toMatch(/^CofferBank \{\s+path: /)
+    expect(shown).not.toContain(bankKeys.cofferKey)
+    expect(shown).not.toContain(bankKeys.secureKey)
+    expect(JSON.stringify(bank)).not.toContain(bankKeys.cofferKey)
+  })
+
+  it('are taken as bytes and as text of either alphabet, padded or not, and are left as they were', async () => {
+    const bytes = Buffer.from(bankKeys.cofferKey, 'base64url')
+    const secureKey = Buffer.from(bankKeys.secureKey, 'base64url')
+    const path = fresh()
+    await (await CofferBank.open(path, 'x', bankKeys)).close()
+    for (const cofferKey of [
+      bytes,
+      bytes.toString('base64'),
+      bytes.toString('base64url'),
+      ` ${bankKeys.cofferKey}\n`,
+    ]) {
+      await using bank = await CofferBank.open(path, 'r', { cofferKey, secureKey })
+      expect(bank.readable).toBe(true)
+    }
+    expect(bytes.toString('base64url')).toBe(bankKeys.cofferKey.replace(/=+$/, ''))
+    expect(secureKey.some((byte) => byte !== 0)).toBe(true)
+  })
+})
+
+describe('layers', () => {
+  const sealed = { cipher: 'secretbox' } as const
+  it.each([
+    [{}, /member must be a layer/],
+    [{ member: sealed }, /container must be a layer/],
+    [{ member: {}, container: sealed }, /member\.cipher must be given/],
+    [{ member: { cipher: 'rot13' }, container: sealed }, /member\.cipher must be one of/],
+    [{ member: { ...sealed, level: 0 }, container: sealed }, /member\.level must be an integer from 1 to 22/],
+    [{ member: sealed, container: { ...sealed, level: null } }, /a container is always compressed/],
+    [{ member: { ...sealed, Level: 3 }, container: sealed }, /did you mean level\?/],
+  ])('are refused where they make no sense: %#', async (layers, message) => {
+    expect(() => Coffer.generateKeys(wrong(layers))).toThrow(expect.objectContaining(refused(message)))
+    await expect(Coffer.open(fresh(), 'x', wrong(layers))).rejects.toMatchObject(refused(message))
+  })
+})
+
+describe('an open coffer', () => {
+  let box: CofferNull
+  beforeEach(async () => {
+    box = await CofferNull.open(fresh(), 'x')
+  })
+  afterEach(() => box.close())
+
+  it.each([5, null, undefined, {}, Buffer.from('x')])('refuses the name %j', async (name) => {
+    const message = refused(/name of a member must be a string/)
+    await expect(box.write(wrong(name), '')).rejects.toMatchObject(message)
+    await expect(box.append(wrong(name), '')).rejects.toMatchObject(message)
+    await expect(box.writeLines(wrong(name), [])).rejects.toMatchObject(message)
+    await expect(box.delete(wrong(name))).rejects.toMatchObject(message)
+    await expect(box.read(wrong(name))).rejects.toMatchObject(message)
+    await expect(box.stat(wrong(name))).rejects.toMatchObject(message)
+    await expect(box.has(wrong(name))).rejects.toMatchObject(message)
+    await expect(box.extract(wrong(name))).rejects.toMatchObject(message)
+    expect(() => box.lines(wrong(name))).toThrow(expect.objectContaining(message))
+  })
+
+  it('refuses a name that UTF-8 cannot hold', async () => {
+    await expect(box.write('half \ud800', '')).rejects.toMatchObject(refused(/surrogate/))
+  })
+
+  it.each([5, null, undefined, {}, [1, 2], new ArrayBuffer(3), new Uint16Array(3)])(
+    'refuses the data %j',
+    async (data) => {
+      await expect(box.write('a', wrong(data))).rejects.toMatchObject(refused(/must be a string or a Uint8Array/))
+      await expect(box.append('a', wrong(data))).rejects.toMatchObject(refused(/must be a string or a Uint8Array/))
+      expect(await box.members()).toEqual([])
+    },
+  )
+
+  it.each([
+    [{ mode: 0o10000 }, /mode must be an integer from 0 to 4095/],
+    [{ mode: '0644' }, /mode must be an integer/],
+    [{ mtime: 5 }, /mtime must be a valid Date or nanoseconds/],
+    [{ mtime: new Date(Number.NaN) }, /mtime must be a valid Date/],
+    [{ mTime: new Date() }, /did you mean mtime\?/],
+  ])('refuses to write with %o', async (options, message) => {
+    await expect(box.write('a', '', wrong(options))).rejects.toMatchObject(refused(message))
+  })
+
+  it('keeps the mode and time it is given, before 1970 too', async () => {
+    await box.write('a', '', { mode: 0o640, mtime: new Date('2001-02-03T04:05:06.789Z') })
+    await box.write('b', '', { mtime: -1n })
+    const [a, b] = await box.members()
+    expect(a).toMatchObject({ mode: 0o640, mtime: new Date('2001-02-03T04:05:06.789Z'), mtimeNs: 981173106789000000n })
+    expect(b).toMatchObject({ mtimeNs: -1n, mtime: new Date(-1) })
+  })
+
+  it('refuses lines that are text, and arguments of the other calls', async () => {
+    await expect(box.writeLines('a', 'text')).rejects.toMatchObject(refused(/an array or another iterable/))
+    await expect(box.writeLines('a', wrong(undefined))).rejects.toMatchObject(refused(/an array or another iterable/))
+    await expect(box.readText('a', wrong('rot13'))).rejects.toMatchObject(refused(/no encoding 'rot13'/))
+    await expect(box.add(wrong(5))).rejects.toMatchObject(refused(/source of add/))
+    await expect(box.add('/')).rejects.toMatchObject(refused(/no name of its own/))
+    await expect(box.add('.', 'a', wrong({ symlinks: 'maybe' }))).rejects.toMatchObject(
+      refused(/symlinks must be one of/),
+    )
+    await expect(box.delete('a', wrong({ recursive: 'yes' }))).rejects.toMatchObject(refused(/recursive must be true/))
+    await expect(box.members(wrong(5))).rejects.toMatchObject(refused(/prefix must be a string/))
+    await expect(box.extract('a', '')).rejects.toMatchObject(refused(/target of extract/))
+    await expect(box.extractAll('.', wrong({ members: 'a' }))).rejects.toMatchObject(
+      refused(/members must be an array/),
+    )
+    await expect(box.extractAll('.', wrong({ members: [5] }))).rejects.toMatchObject(refused(/name of a member/))
+    await expect(box.flush(wrong({ force: 1 }))).rejects.toMatchObject(refused(/force must be true or false/))
+    await expect(box.verify(wrong({ onProgress: 5 }))).rejects.toMatchObject(refused(/onProgress must be a function/))
+    await expect(box.compact(wrong({ signal: 5 }))).rejects.toMatchObject(refused(/signal must be an AbortSignal/))
+    await expect(box.batch(wrong(5))).rejects.toMatchObject(refused(/a batch takes a function/))
+  })
+
+  it('refuses changes of its own inside its batch, which would wait for each other, and takes them after it', async () => {
+    await box.batch(async (batch) => {
+      await expect(box.write('a', '')).rejects.toMatchObject(refused(/write would wait for the batch/))
+      await expect(box.flush()).rejects.toMatchObject(refused(/flush would wait/))
+      await expect(box.close()).rejects.toMatchObject(refused(/close would wait/))
+      await expect(box.batch(async () => {})).rejects.toMatchObject(refused(/batch would wait/))
+      await batch.write('b', 'text')
+      expect(await box.readText('b')).toBe('text')
+    })
+    await box.write('a', '')
+  })
+
+  it('takes changes to another coffer inside a batch', async () => {
+    await using other = await CofferNull.open(fresh(), 'x')
+    await box.batch(async () => {
+      await other.batch(async (batch) => batch.write('a', 'text'))
+    })
+    expect(await other.has('a')).toBe(true)
+  })
+
+  it('refuses changes of a batch that has ended', async () => {
+    const late = await box.batch(async (batch) => batch)
+    await expect(late.write('a', '')).rejects.toMatchObject(refused(/batch has ended/))
+  })
+
+  it('copies what may change size while it is read', async () => {
+    const buffer = new ArrayBuffer(3 << 20, { maxByteLength: 4 << 20 })
+    const data = new Uint8Array(buffer).fill(7)
+    const written = box.write('a', data)
+    buffer.resize(0)
+    await written
+    expect((await box.read('a')).equals(Buffer.alloc(3 << 20, 7))).toBe(true)
+  })
+
+  it('lets small data be reused at once', async () => {
+    const data = Buffer.alloc(1 << 20, 1)
+    const written = box.write('a', data)
+    data.fill(2)
+    await written
+    expect((await box.read('a')).equals(Buffer.alloc(1 << 20, 1))).toBe(true)
+  })
+})
+
+describe('a coffer', () => {
+  it('is opened by a file: URL too, and says where it is', async () => {
+    const path = fresh()
+    await using box = await CofferNull.open(pathToFileURL(path), 'xb')
+    expect(box).toMatchObject({ path, mode: 'x', closed: false, readable: true, writable: true, notices: [] })
+    expect(box.mtime).toBeInstanceOf(Date)
+    expect(box.commit).toMatchObject({ generation: 1, digest: expect.stringMatching(/^[0-9a-f]{64}$/) })
+  })
+
+  it('is of the class that opened it, and its failures are errors of Coffer', async () => {
+    await using box = await CofferNull.open(fresh(), 'x')
+    expect(box).toBeInstanceOf(CofferNull)
+    expect(box).toBeInstanceOf(Coffer)
+    await expect(box.read('nothing')).rejects.toBeInstanceOf(CofferError)
+    await expect(box.stat('nothing')).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_NOT_FOUND', member: 'nothing' })
+  })
+})

@@ -1,0 +1,91 @@
+import { invalid } from './errors.ts'
+import { joinLines } from './lines.ts'
+import { type NativeCoffer, settled } from './native.ts'
+import {
+  checkBoolean,
+  checkChoice,
+  checkData,
+  checkName,
+  checkOptions,
+  checkPath,
+  checkWriteOptions,
+  defaultName,
+  type WriteOptions,
+} from './options.ts'
+import { type WatchOptions, watched, watchOptions } from './watch.ts'
+
+/** What `add` takes. */
+export interface AddOptions extends WatchOptions {
+  /** Whether members that exist are replaced, as they are by default; if not, they are an error. */
+  replace?: boolean
+  /**
+   * What to do with symbolic links: store the file they lead to (`follow`, the default), leave them
+   * out (`skip`), or refuse (`error`). Links to directories are never entered.
+   */
+  symlinks?: 'follow' | 'skip' | 'error'
+}
+
+/** What `add` did. */
+export interface Added {
+  /** Files stored. */
+  files: number
+  /** Empty directories stored. */
+  directories: number
+  /** Bytes of the files. */
+  bytes: number
+  /** What was left out, and why. */
+  skipped: { path: string; reason: string }[]
+}
+
+/** What `delete` takes. */
+export interface DeleteOptions {
+  /** Whether a directory goes with all that is below it. */
+  recursive?: boolean
+}
+
+/**
+ * The changes that a coffer and a batch have in common. Each is handed to the engine before its
+ * first `await`, so the order of the calls is the order of their effect.
+ */
+export class Changes {
+  readonly #native: NativeCoffer
+  readonly #batch: bigint | undefined
+
+  /** @param batch the token of the batch that the changes belong to, if any */
+  constructor(native: NativeCoffer, batch?: bigint) {
+    this.#native = native
+    this.#batch = batch
+  }
+
+  async write(name: string, data: string | Uint8Array, options: WriteOptions): Promise<void> {
+    checkName(name)
+    const { mode, mtime } = checkWriteOptions(options)
+    await settled(this.#native.write(this.#batch, name, checkData(data), mode, mtime))
+  }
+
+  async append(name: string, data: string | Uint8Array): Promise<void> {
+    await settled(this.#native.append(this.#batch, checkName(name), checkData(data)))
+  }
+
+  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
+    if (typeof lines === 'string' || typeof lines?.[Symbol.iterator] !== 'function') {
+      throw invalid('the lines must be an array or another iterable of strings')
+    }
+    await this.write(name, joinLines(lines), {})
+  }
+
+  async add(source: string | URL, name: string | undefined, options: AddOptions): Promise<Added> {
+    const from = checkPath(source, 'the source of add')
+    const to = name === undefined ? defaultName(from) : checkName(name)
+    checkOptions(options, 'add', ['replace', 'symlinks', ...watchOptions])
+    const replace = checkBoolean(options.replace, 'replace') ?? true
+    const symlinks = checkChoice(options.symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
+    return watched(options, (watch) => this.#native.add(this.#batch, from, to, replace, symlinks, watch))
+  }
+
+  async delete(name: string, options: DeleteOptions): Promise<void> {
+    checkName(name)
+    const { recursive } = checkOptions(options, 'delete', ['recursive'])
+    await settled(this.#native.delete(this.#batch, name, checkBoolean(recursive, 'recursive') ?? false))
+  }
+}

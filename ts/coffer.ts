@@ -1,0 +1,328 @@
+import { statSync } from 'node:fs'
+import { type InspectOptions, inspect } from 'node:util'
+import { Batch } from './batch.ts'
+import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
+import { CofferError, invalid } from './errors.ts'
+import { custom, generateKeys, type Keys, type Layers } from './kinds.ts'
+import { splitLines, streamLines } from './lines.ts'
+import { type Member, memberFrom } from './member.ts'
+import { type NativeCoffer, settled } from './native.ts'
+import { type Opened, open } from './open.ts'
+import {
+  type Commit,
+  checkBoolean,
+  checkName,
+  checkOptions,
+  checkPath,
+  type Mode,
+  type ModeText,
+  type OpenOptions,
+  openOptions,
+  type WriteOptions,
+} from './options.ts'
+import { type WatchOptions, watched, watchOptions } from './watch.ts'
+
+/** What `open` takes for a coffer of your own mix. */
+export interface CofferOptions extends OpenOptions, Layers {}
+
+/** What `extractAll` takes. */
+export interface ExtractAllOptions extends WatchOptions {
+  /** The members to extract, directories with all that is below them; everything by default. */
+  members?: readonly string[]
+}
+
+/** What `extract` and `extractAll` did. */
+export interface Extracted {
+  /** Files written. */
+  files: number
+  /** Directories that are members. */
+  directories: number
+  /** Bytes of the files. */
+  bytes: number
+}
+
+/** What `verify` checked. */
+export interface Verified {
+  /** Members. */
+  members: number
+  /** Blocks. */
+  blocks: number
+  /** Bytes of the members. */
+  bytes: number
+}
+
+/** Something that was found, and dealt with, when the coffer was opened. */
+export interface Notice {
+  /** A stable name for it. */
+  code: string
+  /** What it was. */
+  message: string
+}
+
+/**
+ * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
+ *
+ * This class takes layers of your own mix; {@link CofferBank}, {@link CofferStore},
+ * {@link CofferMarket} and {@link CofferNull} are ready-made ones.
+ *
+ * Every call may be made at any time, also while others are under way; changes take effect in the
+ * order of the calls. All work is done by threads of the engine's own.
+ */
+export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
+  /** The absolute path of the coffer. */
+  readonly path: string
+  /** How it was opened. */
+  readonly mode: Mode
+  /** What recovery found, and did, when the coffer was opened; empty as a rule. */
+  readonly notices: readonly Notice[]
+  readonly #native: NativeCoffer
+  readonly #changes: Changes
+
+  protected constructor({ native, path, mode }: Opened) {
+    this.path = path
+    this.mode = mode
+    this.notices = native.notices()
+    this.#native = native
+    this.#changes = new Changes(native)
+  }
+
+  /**
+   * Opens a coffer.
+   *
+   * @param path where it is: a path or a `file:` URL
+   * @param mode `r` to read, `w` to write it anew, `a` to read and change it (it is made if there
+   *   is none), `x` to make it; a `b` may follow
+   * @throws {CofferError} `ERR_COFFER_LOCKED` if somebody else holds the lock, `…_NOT_FOUND`,
+   *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` (damage, or `expect` is not
+   *   in its history), `…_LEGACY`, `…_VERSION`, `…_INVALID_ARG`, `…_IO`
+   */
+  static async open(path: string | URL, mode: ModeText, options: CofferOptions): Promise<Coffer> {
+    checkOptions(options, 'Coffer.open', [...openOptions, 'member', 'container'])
+    return new Coffer(await open(path, mode, custom(options), options))
+  }
+
+  /** New random keys for the layers that seal. */
+  static generateKeys(layers: Layers & { cipher?: never }): Keys {
+    return generateKeys(custom(checkOptions(layers, 'Coffer.generateKeys', ['member', 'container'])))
+  }
+
+  /** Whether `close` has been called. */
+  get closed(): boolean {
+    return this.#native.status().closed
+  }
+
+  /** Whether members can be read. */
+  get readable(): boolean {
+    return !this.closed
+  }
+
+  /** Whether the coffer can be changed. */
+  get writable(): boolean {
+    return this.mode !== 'r' && !this.closed
+  }
+
+  /** Whether there are changes that no commit holds yet. */
+  get modified(): boolean {
+    return this.#native.status().modified
+  }
+
+  /** When the file was changed last; null if it is not there. */
+  get mtime(): Date | null {
+    return statSync(this.path, { throwIfNoEntry: false })?.mtime ?? null
+  }
+
+  /** The newest commit of this handle: remember it, and `expect` it at a later `open`. */
+  get commit(): Commit {
+    return this.#native.status().commit
+  }
+
+  /**
+   * Creates or replaces a member.
+   *
+   * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
+   *   be neither changed nor transferred to another thread until the promise settles.
+   * @throws {CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_MEMBER_EXISTS` (the name is a
+   *   directory's, or needs a member to be one), `…_INVALID_ARG`, `…_LIMIT`, `…_IO`
+   */
+  async write(name: string, data: string | Uint8Array, options: WriteOptions = {}): Promise<void> {
+    return this.#outside('write').write(name, data, options)
+  }
+
+  /** Adds to the end of a member, which is created if there is none. Costs as much as writing it whole. */
+  async append(name: string, data: string | Uint8Array): Promise<void> {
+    return this.#outside('append').append(name, data)
+  }
+
+  /** Writes a member of lines: a newline is put after each. */
+  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
+    return this.#outside('writeLines').writeLines(name, lines)
+  }
+
+  /**
+   * Stores a file, or a directory with all that is below it, with permissions and times.
+   *
+   * @param name what it is called in the coffer: the last component of `source` by default
+   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`, and as `write` does
+   */
+  async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
+    return this.#outside('add').add(source, name, options)
+  }
+
+  /**
+   * Removes a member, or a directory with `recursive`. Its bytes are gone from the file once the
+   * deletion is flushed.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, and as `write` does
+   */
+  async delete(name: string, options: DeleteOptions = {}): Promise<void> {
+    return this.#outside('delete').delete(name, options)
+  }
+
+  /**
+   * Makes several changes one commit: all of them, or none if the function throws or the process
+   * ends. Changes to the coffer that are made elsewhere meanwhile wait for its end, so inside the
+   * function use the batch, not the coffer.
+   *
+   * @returns what the function returned
+   */
+  async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
+    this.#outside('batch')
+    return Batch.run(this, this.#native, work)
+  }
+
+  /**
+   * The bytes of a member.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE`, `…_CLOSED`, `…_IO`
+   */
+  async read(name: string): Promise<Buffer> {
+    return settled(this.#native.read(checkName(name)))
+  }
+
+  /** The text of a member. */
+  async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
+    if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
+    return (await this.read(name)).toString(encoding)
+  }
+
+  /** The lines of a UTF-8 member, without their line ends (`\n` or `\r\n`). */
+  async readLines(name: string): Promise<string[]> {
+    return splitLines(await this.readText(name))
+  }
+
+  /**
+   * The lines of a UTF-8 member, one by one, without their line ends. The member is read piece by
+   * piece, so it may be larger than memory.
+   *
+   * @throws {CofferError} `ERR_COFFER_STALE` if it is replaced meanwhile, and as `read` does
+   */
+  lines(name: string): AsyncGenerator<string, void, undefined> {
+    checkName(name)
+    return streamLines((start, length, version) => settled(this.#native.readRange(name, start, length, version)))
+  }
+
+  /** Whether there is a member or a directory of this name. */
+  async has(name: string): Promise<boolean> {
+    return (await settled(this.#native.stat(checkName(name)))) !== null
+  }
+
+  /**
+   * A member, or a directory, also one that is only implied by the members below it.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`
+   */
+  async stat(name: string): Promise<Member> {
+    const member = await settled(this.#native.stat(checkName(name)))
+    if (member !== null) return memberFrom(member)
+    throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `${this.path} has no member ${inspect(name)}`, {
+      path: this.path,
+      member: name,
+    })
+  }
+
+  /** The members, sorted by name: all, or those whose names begin with a prefix. */
+  async members(prefix?: string): Promise<Member[]> {
+    if (prefix !== undefined) checkName(prefix, 'the prefix')
+    return (await settled(this.#native.members(prefix))).map(memberFrom)
+  }
+
+  /** The members, one by one, as {@link members} has them at the start. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Member, void, undefined> {
+    yield* await this.members()
+  }
+
+  /**
+   * Extracts a member, or a directory with all that is below it, to its whole name below the
+   * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH`, and as `read` does
+   */
+  async extract(name: string, target: string | URL = '.', options: WatchOptions = {}): Promise<Extracted> {
+    checkName(name)
+    const directory = checkPath(target, 'the target of extract')
+    checkOptions(options, 'extract', watchOptions)
+    return watched(options, (watch) => this.#native.extract([name], directory, watch))
+  }
+
+  /** Extracts everything, or the given members, below the target. See {@link extract}. */
+  async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
+    const directory = checkPath(target, 'the target of extractAll')
+    const { members } = checkOptions(options, 'extractAll', ['members', ...watchOptions])
+    if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
+    const names = members?.map((name: string) => checkName(name))
+    return watched(options, (watch) => this.#native.extract(names, directory, watch))
+  }
+
+  /**
+   * Commits what has changed; when it returns, the changes are on the disk and deleted bytes are
+   * gone from the file.
+   *
+   * @param options `force`: commit even if nothing has changed
+   */
+  async flush(options: { force?: boolean } = {}): Promise<void> {
+    this.#outside('flush')
+    const { force } = checkOptions(options, 'flush', ['force'])
+    await settled(this.#native.flush(checkBoolean(force, 'force') ?? false))
+  }
+
+  /**
+   * Reads everything and checks that it is what was written.
+   *
+   * @throws {CofferError} `ERR_COFFER_CORRUPT`: what is damaged, and which members it holds
+   */
+  async verify(options: WatchOptions = {}): Promise<Verified> {
+    checkOptions(options, 'verify', watchOptions)
+    return watched(options, (watch) => this.#native.verify(watch))
+  }
+
+  /** Rewrites the coffer without dead space. Afterwards not even the names of deleted members are in it. */
+  async compact(options: WatchOptions = {}): Promise<void> {
+    this.#outside('compact')
+    checkOptions(options, 'compact', watchOptions)
+    await watched(options, (watch) => this.#native.compact(watch))
+  }
+
+  /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */
+  async close(): Promise<void> {
+    this.#outside('close')
+    await settled(this.#native.close())
+  }
+
+  /** The same as {@link close}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+
+  /** What `console.log` shows: no keys, no contents. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const { path, mode, closed, modified } = this
+    return `${this.constructor.name} ${inspect({ path, mode, closed, modified }, options)}`
+  }
+
+  #outside(call: string): Changes {
+    if (Batch.within(this)) {
+      throw invalid(`${call} would wait for the batch that it is called in: call it on the batch, or after it`)
+    }
+    return this.#changes
+  }
+}

@@ -1,0 +1,92 @@
+/** The stable code of a {@link CofferError}. */
+export type ErrorCode =
+  /** Somebody else holds the lock. */
+  | 'ERR_COFFER_LOCKED'
+  /** The coffer exists and was to be created. */
+  | 'ERR_COFFER_EXISTS'
+  /** The coffer does not exist. */
+  | 'ERR_COFFER_NOT_FOUND'
+  /** The member exists and was not to be replaced, or its name is taken by a directory. */
+  | 'ERR_COFFER_MEMBER_EXISTS'
+  /** There is no such member. */
+  | 'ERR_COFFER_MEMBER_NOT_FOUND'
+  /** The key is not the one that the coffer was made with. */
+  | 'ERR_COFFER_WRONG_KEY'
+  /** The coffer is of another kind, or has another cipher. */
+  | 'ERR_COFFER_WRONG_KIND'
+  /** Damage or tampering. */
+  | 'ERR_COFFER_CORRUPT'
+  /** The coffer is in PyCoffer's format, and `legacy` was not given. */
+  | 'ERR_COFFER_LEGACY'
+  /** The coffer was made by a newer version of the format. */
+  | 'ERR_COFFER_VERSION'
+  /** The handle is closed. */
+  | 'ERR_COFFER_CLOSED'
+  /** The handle was opened for reading. */
+  | 'ERR_COFFER_READ_ONLY'
+  /** A path that leaves, or might leave, the directory it was to stay in. */
+  | 'ERR_COFFER_UNSAFE_PATH'
+  /** A limit of the format or of this machine. */
+  | 'ERR_COFFER_LIMIT'
+  /** What was being read has been changed meanwhile. */
+  | 'ERR_COFFER_STALE'
+  /** An earlier failure left the handle unusable: reopen the coffer. */
+  | 'ERR_COFFER_POISONED'
+  /** The operating system refused; see `errno` and `syscall`. */
+  | 'ERR_COFFER_IO'
+  /** An argument that makes no sense. */
+  | 'ERR_COFFER_INVALID_ARG'
+
+/** What an error is about, as far as that is known. */
+export interface ErrorDetails {
+  path?: string
+  member?: string
+  errno?: number
+  syscall?: string
+  cause?: unknown
+}
+
+const brand = Symbol.for('coffer.error')
+
+/**
+ * Every failure of Coffer's own. `code` is stable; messages may change. An aborted call is no
+ * failure of Coffer's: it rejects with the signal's reason.
+ *
+ * `instanceof CofferError` also holds for the errors of a second copy of this package.
+ */
+export class CofferError extends Error {
+  /** What kind of failure it is. */
+  readonly code: ErrorCode
+  /** The file that it is about. */
+  declare readonly path?: string
+  /** The member that it is about. */
+  declare readonly member?: string
+  /** The operating system's error number, for `ERR_COFFER_IO`. */
+  declare readonly errno?: number
+  /** The system call that failed, for `ERR_COFFER_IO`. */
+  declare readonly syscall?: string
+
+  static {
+    Object.defineProperty(CofferError.prototype, 'name', { value: 'CofferError' })
+    Object.defineProperty(CofferError.prototype, brand, { value: true })
+  }
+
+  constructor(code: ErrorCode, message: string, { cause, ...details }: ErrorDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    for (const [name, value] of Object.entries(details)) {
+      if (value !== undefined) {
+        Object.defineProperty(this, name, { value, enumerable: true })
+      }
+    }
+  }
+
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === 'object' && value !== null && brand in value
+  }
+}
+
+/** An error about an argument. */
+export function invalid(message: string): CofferError {
+  return new CofferError('ERR_COFFER_INVALID_ARG', message)
+}

@@ -1,0 +1,153 @@
+import { types } from 'node:util'
+import { invalid } from './errors.ts'
+import { binding, type NativeKind, type NativeLayer } from './native.ts'
+import { checkChoice, checkInteger, checkOptions, type Key, LEVELS, type OpenOptions } from './options.ts'
+
+/** What a layer seals with; `none` where it does not seal. */
+export type Cipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
+
+/** A layer: compress, then seal. */
+export interface Layer {
+  /** The zstd level, from 1 to 22; `null` where members are not compressed. */
+  level?: number | null
+  /** What to seal with. */
+  cipher: Cipher
+}
+
+/** The layers of a coffer of your own mix. */
+export interface Layers {
+  /** What is done to a member's bytes before they enter the tar. */
+  member: Layer
+  /** What is done to the tar, which is always compressed. */
+  container: Layer
+}
+
+/** Keys as `generateKeys` returns them: url-safe base64. */
+export interface Keys {
+  /** The key of the container, where it is sealed. */
+  cofferKey?: string
+  /** The key of the members, where they are sealed. */
+  secureKey?: string
+}
+
+/** A kind: its form for the engine, and what it seals with. */
+export interface Kind {
+  /** The class's name, for messages. */
+  label: string
+  native: NativeKind
+  member: Cipher
+  container: Cipher
+}
+
+/** Bytes in a key; the first is what `generateKeys` makes. */
+const keyBytes = { secretbox: [32], fernet: [32], 'aes-ocb': [32, 24, 16] } as const
+
+export const store: Kind = kind('CofferStore', 'store', 'none', 'secretbox')
+export const market: Kind = kind('CofferMarket', 'market', 'secretbox', 'none')
+export const nothing: Kind = kind('CofferNull', 'null', 'none', 'none')
+
+/**
+ * A bank with one of its two container ciphers. Without one, a new bank has Fernet, and one that
+ * exists keeps what it has.
+ */
+export function bank(cipher?: 'fernet' | 'aes-ocb'): Kind {
+  checkChoice(cipher, 'cipher', ['fernet', 'aes-ocb'])
+  const bank = kind('CofferBank', 'bank', 'secretbox', cipher ?? 'fernet')
+  return { ...bank, native: { ...bank.native, cipher } }
+}
+
+/** The cipher that a bank's options imply: Fernet knows keys of one length only. */
+export function bankCipher({ cipher, cofferKey }: OpenOptions): 'fernet' | 'aes-ocb' | undefined {
+  if (cipher !== undefined || cofferKey === undefined) return cipher
+  const length = parseKey(cofferKey, 'cofferKey').length
+  return length === 16 || length === 24 ? 'aes-ocb' : undefined
+}
+
+/** Layers of the caller's choice. */
+export function custom(layers: Layers): Kind {
+  const member = checkLayer(layers.member, 'member')
+  const container = checkLayer(layers.container, 'container')
+  if (container.level === null) throw invalid('container.level must be a number: a container is always compressed')
+  const plain = member.level === null && member.cipher === 'none'
+  return {
+    label: 'Coffer',
+    native: {
+      name: 'custom',
+      member: nativeLayer(member, DEFAULT_LEVEL),
+      // A container that only sees compressed or sealed bytes gains nothing by trying harder.
+      container: nativeLayer(container, plain ? DEFAULT_LEVEL : FASTEST_LEVEL),
+    },
+    member: member.cipher,
+    container: container.cipher,
+  }
+}
+
+/** New random keys for what a kind seals. */
+export function generateKeys({ member, container }: Kind): Keys {
+  return {
+    ...(container === 'none' ? {} : { cofferKey: generateKey(container) }),
+    ...(member === 'none' ? {} : { secureKey: generateKey(member) }),
+  }
+}
+
+/** A new random key for a cipher. */
+export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
+  return binding.generateKey(keyBytes[cipher][0])
+}
+
+/** The keys that a kind needs, as bytes of our own that may be wiped. */
+export function checkKeys(kind: Kind, options: OpenOptions): { cofferKey?: Buffer; secureKey?: Buffer } {
+  return {
+    cofferKey: checkKey(kind.label, kind.container, options.cofferKey, 'cofferKey'),
+    secureKey: checkKey(kind.label, kind.member, options.secureKey, 'secureKey'),
+  }
+}
+
+/** zstd's own default. */
+const DEFAULT_LEVEL = 3
+const FASTEST_LEVEL = 1
+
+function kind(label: string, name: string, member: Cipher, container: Cipher): Kind {
+  return { label, native: { name }, member, container }
+}
+
+function checkLayer(layer: Layer, what: string): Layer {
+  if (layer === undefined) throw invalid(`${what} must be a layer, such as { level: 3, cipher: 'secretbox' }`)
+  checkOptions(layer, what, ['level', 'cipher'])
+  if (checkChoice(layer.cipher, `${what}.cipher`, ['secretbox', 'fernet', 'aes-ocb', 'none']) === undefined) {
+    throw invalid(`${what}.cipher must be given: 'none' for a layer that does not seal`)
+  }
+  if (layer.level !== null) checkInteger(layer.level, `${what}.level`, LEVELS.min, LEVELS.max)
+  return layer
+}
+
+function nativeLayer({ level = 0, cipher }: Layer, byDefault: number): NativeLayer {
+  return {
+    level: level === null ? undefined : level || byDefault,
+    cipher: cipher === 'none' ? undefined : cipher,
+  }
+}
+
+function checkKey(label: string, cipher: Cipher, key: Key | undefined, what: string): Buffer | undefined {
+  const layer = what === 'cofferKey' ? 'container' : 'members'
+  if (cipher === 'none') {
+    if (key === undefined) return undefined
+    throw invalid(`${label} takes no ${what} here: the ${layer} would not be sealed with it`)
+  }
+  if (key === undefined) {
+    throw invalid(`${label} needs a ${what}, which seals the ${layer}: ${label}.generateKeys() makes one`)
+  }
+  const bytes = parseKey(key, what)
+  const lengths: readonly number[] = keyBytes[cipher]
+  if (lengths.includes(bytes.length)) return bytes
+  throw invalid(`${what} has ${bytes.length} bytes, but ${cipher} takes a key of ${lengths.join(', ')} bytes`)
+}
+
+/** A copy of a key's bytes. Nothing of the key may enter a message. */
+function parseKey(key: Key, what: string): Buffer {
+  if (types.isUint8Array(key)) return Buffer.from(key)
+  if (typeof key !== 'string') throw invalid(`${what} must be a Uint8Array or base64 text, not ${typeof key}`)
+  const text = key.trim()
+  if (!/^[\w+/-]+={0,2}$/.test(text)) throw invalid(`${what} is not base64 or base64url text`)
+  return Buffer.from(text, 'base64')
+}

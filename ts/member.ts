@@ -1,0 +1,32 @@
+import type { NativeMember } from './native.ts'
+
+/** A member: a named byte string in a coffer, or a directory. */
+export interface Member {
+  /** Its name: components joined by `/`. */
+  name: string
+  type: 'file' | 'directory'
+  /** Its bytes. */
+  size: number
+  /** What its bytes take in the coffer, compressed and sealed. */
+  storedSize: number
+  /** When it was changed last, to the millisecond. */
+  mtime: Date
+  /** When it was changed last, in nanoseconds since 1970. */
+  mtimeNs: bigint
+  /** Its permission bits. */
+  mode: number
+}
+
+/** A member from its native form. */
+export function memberFrom({ name, directory, size, storedSize, mtime, mode }: NativeMember): Member {
+  const { seconds, nanoseconds } = mtime
+  return {
+    name,
+    type: directory ? 'directory' : 'file',
+    size,
+    storedSize,
+    mtime: new Date(seconds * 1_000 + Math.floor(nanoseconds / 1_000_000)),
+    mtimeNs: BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds),
+    mode,
+  }
+}

@@ -1,0 +1,239 @@
+import { basename, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { inspect, types } from 'node:util'
+import { invalid } from './errors.ts'
+
+/**
+ * A key: raw bytes, or base64 or base64url text as `generateKeys` returns it. Secretbox and Fernet
+ * keys have 32 bytes, AES-OCB keys 16, 24 or 32.
+ */
+export type Key = Uint8Array | string
+
+/** How a coffer is opened: read, write anew, append (read and change), create. */
+export type Mode = 'r' | 'w' | 'a' | 'x'
+
+/** A {@link Mode}, or its form with a `b` that PyCoffer takes as well. */
+export type ModeText = Mode | `${Mode}b`
+
+/** A commit of a coffer: remember it, and `expect` it at a later `open`. */
+export interface Commit {
+  /** Its number, which grows by one from commit to commit. */
+  generation: number
+  /** Its digest in hexadecimal: 64 characters. */
+  digest: string
+}
+
+/** What `open` takes. Which keys a kind needs is said at its class. */
+export interface OpenOptions {
+  /** The key of the container. */
+  cofferKey?: Key
+  /** The key of the members. */
+  secureKey?: Key
+  /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
+  cipher?: 'fernet' | 'aes-ocb'
+  /** Whether each change is flushed before its promise settles. The default depends on the kind. */
+  autoFlush?: boolean
+  /** Keep a copy of the coffer as it was when opened, made before the first change, under its name and this suffix; `true` is `.bak`. */
+  backup?: string | true
+  /** Who takes a lock: readers and writers (`rw`, the default), writers only (`w`), nobody (`none`). */
+  lock?: 'rw' | 'w' | 'none'
+  /** How long to wait for a lock, in milliseconds: 1,000 by default. */
+  lockTimeout?: number
+  /** Where temporary files go, if any are needed: the system's directory by default. */
+  tempDir?: string | URL
+  /** The zstd level for members, from 1 to 22. The default depends on the kind. */
+  level?: number
+  /** Bytes in a chunk, the unit of sealing: 65,536 by default. */
+  chunkSize?: number
+  /** Bytes in a block, the unit of compression and random access: 1,048,576 by default. */
+  blockSize?: number
+  /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`). */
+  durability?: 'full' | 'none'
+  /** Whether a coffer in PyCoffer's format is opened, too. The first flush converts it. */
+  legacy?: boolean
+  /** A commit that must be in the coffer's history: detects that an older copy was put back. */
+  expect?: Commit
+  /** Stops the opening, for example while it waits for a lock. */
+  signal?: AbortSignal
+}
+
+/** The names of {@link OpenOptions}, but for `cipher`, which only a bank has. */
+export const openOptions = [
+  'cofferKey',
+  'secureKey',
+  'autoFlush',
+  'backup',
+  'lock',
+  'lockTimeout',
+  'tempDir',
+  'level',
+  'chunkSize',
+  'blockSize',
+  'durability',
+  'legacy',
+  'expect',
+  'signal',
+] as const satisfies (keyof OpenOptions)[]
+
+/** Node.js's own limit for a time-out. */
+const MAX_TIMEOUT = 2 ** 31 - 1
+const MAX_U32 = 2 ** 32 - 1
+/** Permissions, set-user-id, set-group-id and sticky. */
+const MAX_FILE_MODE = 0o7777
+
+/** The lowest and the highest zstd level. */
+export const LEVELS = { min: 1, max: 22 } as const
+
+const shown = (value: unknown): string => inspect(value, { depth: 0, maxStringLength: 60, breakLength: Infinity })
+
+/**
+ * Options as an object. A name that is not among the known ones is refused rather than ignored: a
+ * misspelt key or lock would leave the coffer less protected than was meant.
+ */
+export function checkOptions<T extends object>(options: T, what: string, known: readonly (keyof T)[]): T {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalid(`the options of ${what} must be an object`)
+  }
+  const names: readonly PropertyKey[] = known
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || names.includes(name)) continue
+    const meant = names.find((other) => String(other).toLowerCase() === name.toLowerCase())
+    throw invalid(
+      `${what} has no option ${name}: ${meant ? `did you mean ${String(meant)}?` : `it has ${names.join(', ') || 'none'}`}`,
+    )
+  }
+  return options
+}
+
+/** One of some strings, or nothing. */
+export function checkChoice<T extends string>(
+  value: T | undefined,
+  what: string,
+  choices: readonly T[],
+): T | undefined {
+  if (value === undefined || choices.includes(value)) return value
+  throw invalid(`${what} must be one of ${choices.map((choice) => `'${choice}'`).join(', ')}, not ${shown(value)}`)
+}
+
+/** True, false, or nothing. */
+export function checkBoolean(value: boolean | undefined, what: string): boolean | undefined {
+  if (value === undefined || typeof value === 'boolean') return value
+  throw invalid(`${what} must be true or false, not ${shown(value)}`)
+}
+
+/** An integer within limits, or nothing. */
+export function checkInteger(value: number | undefined, what: string, min: number, max: number): number | undefined {
+  if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return value
+  throw invalid(`${what} must be an integer from ${min} to ${max}, not ${shown(value)}`)
+}
+
+/** The mode of `open`. */
+export function checkMode(mode: ModeText): Mode {
+  const match = typeof mode === 'string' && /^([rwax])b?$/.exec(mode)
+  if (match) return match[1] as Mode
+  throw invalid(`the mode must be 'r', 'w', 'a' or 'x' (a 'b' may follow), not ${shown(mode)}`)
+}
+
+/** An absolute path of the file system, from a path or a `file:` URL. */
+export function checkPath(value: string | URL, what: string): string {
+  if (value instanceof URL) {
+    try {
+      return fileURLToPath(value)
+    } catch {
+      throw invalid(`${what} must be a path or a file: URL, not ${value.protocol}`)
+    }
+  }
+  if (typeof value !== 'string' || value === '') {
+    throw invalid(`${what} must be a path or a file: URL, not ${shown(value)}`)
+  }
+  if (value.includes('\0')) throw invalid(`${what} must not contain NUL`)
+  return resolve(value)
+}
+
+/** The name of a member. The engine has rules of its own for it. */
+export function checkName(name: string, what = 'the name of a member'): string {
+  if (typeof name !== 'string') throw invalid(`${what} must be a string, not ${shown(name)}`)
+  if (!name.isWellFormed()) throw invalid(`${what} has half of a surrogate pair in it, so it cannot be stored as UTF-8`)
+  return name
+}
+
+/** The name that `add` gives to a file or tree if it is given none. */
+export function defaultName(source: string): string {
+  const name = basename(source)
+  if (name === '') throw invalid(`${source} has no name of its own: say what it is called in the coffer`)
+  return checkName(name)
+}
+
+/** Contents, as bytes. */
+export function checkData(data: string | Uint8Array): Uint8Array {
+  if (typeof data === 'string') return Buffer.from(data, 'utf8')
+  if (!types.isUint8Array(data)) {
+    throw invalid(`the data must be a string or a Uint8Array, not ${data === null ? 'null' : typeof data}`)
+  }
+  // Memory that can shrink while the engine reads it has to be copied at once.
+  return types.isArrayBuffer(data.buffer) && data.buffer.resizable ? Uint8Array.from(data) : data
+}
+
+/** What `write` takes besides contents. */
+export interface WriteOptions {
+  /** Permission bits: 0o644 by default, or as they were. */
+  mode?: number
+  /** When it was changed last: a date, or nanoseconds since 1970. Now by default. */
+  mtime?: Date | bigint
+}
+
+/** The options of `write`, in the engine's form. */
+export function checkWriteOptions(options: WriteOptions): {
+  mode?: number
+  mtime?: { seconds: number; nanoseconds: number }
+} {
+  const { mode, mtime } = checkOptions(options, 'write', ['mode', 'mtime'])
+  return {
+    mode: checkInteger(mode, 'mode', 0, MAX_FILE_MODE),
+    mtime: mtime === undefined ? undefined : checkTime(mtime),
+  }
+}
+
+const NS_PER_S = 1_000_000_000n
+const NS_PER_MS = 1_000_000n
+
+function checkTime(time: Date | bigint): { seconds: number; nanoseconds: number } {
+  const ns = types.isDate(time) && !Number.isNaN(time.valueOf()) ? BigInt(Math.trunc(time.valueOf())) * NS_PER_MS : time
+  if (typeof ns !== 'bigint') throw invalid(`mtime must be a valid Date or nanoseconds as a bigint, not ${shown(time)}`)
+  // BigInt division truncates; the engine wants the nanoseconds after the second.
+  const nanoseconds = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S
+  return { seconds: Number((ns - nanoseconds) / NS_PER_S), nanoseconds: Number(nanoseconds) }
+}
+
+/** The common options of `open`, in the engine's form. Keys and ciphers depend on the kind. */
+export function checkOpenOptions(options: OpenOptions) {
+  return {
+    autoFlush: checkBoolean(options.autoFlush, 'autoFlush'),
+    backup: checkBackup(options.backup),
+    lock: checkChoice(options.lock, 'lock', ['rw', 'w', 'none']),
+    lockTimeout: checkInteger(options.lockTimeout, 'lockTimeout', 0, MAX_TIMEOUT),
+    tempDir: options.tempDir === undefined ? undefined : checkPath(options.tempDir, 'tempDir'),
+    level: checkInteger(options.level, 'level', LEVELS.min, LEVELS.max),
+    chunkSize: checkInteger(options.chunkSize, 'chunkSize', 1, MAX_U32),
+    blockSize: checkInteger(options.blockSize, 'blockSize', 1, MAX_U32),
+    durability: checkChoice(options.durability, 'durability', ['full', 'none']),
+    legacy: checkBoolean(options.legacy, 'legacy'),
+    expect: options.expect === undefined ? undefined : checkCommit(options.expect),
+  }
+}
+
+function checkBackup(backup: string | true | undefined): string | undefined {
+  if (backup === undefined) return undefined
+  if (backup === true) return '.bak'
+  if (typeof backup === 'string' && /^[^/\\\0]+$/.test(backup)) return backup
+  throw invalid(`backup must be a suffix such as '.bak', without a directory, or true, not ${shown(backup)}`)
+}
+
+function checkCommit(commit: Commit): Commit {
+  const { generation, digest } = checkOptions(commit, 'expect', ['generation', 'digest'])
+  if (typeof digest !== 'string' || !/^[0-9a-f]{64}$/i.test(digest) || generation === undefined) {
+    throw invalid('expect must be what the commit property of a coffer was: { generation, digest }')
+  }
+  checkInteger(generation, 'expect.generation', 0, Number.MAX_SAFE_INTEGER)
+  return { generation, digest }
+}

@@ -1,0 +1,74 @@
+import { invalid } from './errors.ts'
+import { Aborted, binding, type NativeWatch, type Settled, settled } from './native.ts'
+
+/** How far a long call has come. */
+export interface Progress {
+  /** Bytes of members done. */
+  bytes: number
+  /** Bytes of members in all, where that is known. */
+  totalBytes?: number
+  /** Members done. */
+  members: number
+  /** The member at hand. */
+  name?: string
+}
+
+/** What the long calls take. */
+export interface WatchOptions {
+  /** Stops the call at its next safe point; it then rejects with the signal's reason. */
+  signal?: AbortSignal
+  /**
+   * Hears how far the call has come: at most 20 times a second, and once more at the end. If it
+   * throws, the call stops and rejects with what was thrown.
+   */
+  onProgress?: (progress: Progress) => void
+}
+
+/** The names of {@link WatchOptions}. */
+export const watchOptions = ['signal', 'onProgress'] as const
+
+const INTERVAL_MS = 50
+
+/** Runs a call of the engine that can be stopped and watched. */
+export async function watched<T>(
+  { signal, onProgress }: WatchOptions,
+  run: (watch: NativeWatch) => Promise<Settled<T>>,
+): Promise<T> {
+  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
+    throw invalid('signal must be an AbortSignal')
+  }
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw invalid('onProgress must be a function')
+  }
+  signal?.throwIfAborted()
+
+  const watch = new binding.NativeWatch()
+  const cancel = (): void => watch.cancel()
+  signal?.addEventListener('abort', cancel, { once: true })
+
+  let thrown: { reason: unknown } | undefined
+  const report = (): void => {
+    const progress = thrown === undefined && watch.takeProgress()
+    if (!progress) return
+    try {
+      onProgress?.(progress)
+    } catch (reason) {
+      thrown = { reason }
+      cancel()
+    }
+  }
+  // The engine never waits for JavaScript: progress is asked for, not delivered.
+  const timer = onProgress && setInterval(report, INTERVAL_MS).unref()
+  try {
+    const value = await settled(run(watch))
+    if (onProgress) report()
+    if (thrown) throw thrown.reason
+    return value
+  } catch (error) {
+    if (!(error instanceof Aborted)) throw error
+    throw thrown ? thrown.reason : signal?.reason
+  } finally {
+    clearInterval(timer)
+    signal?.removeEventListener('abort', cancel)
+  }
+}
