@@ -43,7 +43,7 @@ use crate::read::Reader;
 use crate::recover;
 use crate::source::Source;
 use crate::spool::SpoolDir;
-use crate::storage::{DiskFile, NewFile, sweep_unfinished};
+use crate::storage::{DiskFile, NewFile, sweep_unfinished, sync_directory};
 use crate::verify;
 use crate::watch::{Cancel, Watch};
 use crate::writer::{self, Done, Given, Message, Spooled, State, Task, Writer};
@@ -186,8 +186,35 @@ impl Options {
     }
 }
 
-/// Bytes that a caller hands over. They are copied piece by piece, on the threads that need them.
-pub type Data = Arc<dyn AsRef<[u8]> + Send + Sync>;
+/// Bytes that a caller hands over. They are copied piece by piece, on the threads that need them,
+/// and only while they are copied: memory that is not ours may be taken back between two pieces.
+pub trait Bytes: Send + Sync {
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// Copies the bytes from `offset` on into all of `into`.
+    ///
+    /// # Errors
+    /// [`Code::Aborted`] if the bytes have been taken back.
+    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
+}
+
+impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
+    fn size(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()> {
+        let bytes = self.as_ref().get(offset..).and_then(|rest| rest.get(..into.len()));
+        into.copy_from_slice(
+            bytes.ok_or_else(|| Error::new(Code::InvalidArg, "there are fewer bytes"))?,
+        );
+        Ok(())
+    }
+}
+
+/// Bytes that a caller hands over.
+pub type Data = Arc<dyn Bytes>;
 
 /// A change to a coffer.
 pub enum Change {
@@ -324,7 +351,8 @@ impl Coffer {
         let path = self.0.path.clone();
         let done: Done = Box::new(move |result| done(result.map_err(|e| e.at(&path))));
         let closing = matches!(change, Change::Close);
-        if !closing && self.status().closed {
+        // A batch that is open may still end; the thread answers if it is too late for that.
+        if !closing && batch.is_none() && self.status().closed {
             return done(Err(writer::closed()));
         }
         let Side::Writes(sender) = &self.0.side else {
@@ -357,12 +385,16 @@ impl Coffer {
             Change::Write { name, data, mode, mtime } => {
                 let name = named(&name)?;
                 let given = Given { mode, mtime };
-                let size = (*data).as_ref().len() as u64;
+                let size = data.size() as u64;
                 if size > SMALL {
                     return Ok(Task::Large { name, data, given });
                 }
                 let source = self.0.reader.view.read().source.clone();
-                let stored = pool::start(move || source.layers.encode_member((*data).as_ref()));
+                let stored = pool::start(move || {
+                    let mut bytes = vec![0; data.size()];
+                    data.copy_to(0, &mut bytes)?;
+                    source.layers.encode_member(&bytes)
+                });
                 Task::Small { name, size, given, stored }
             }
             Change::Append { name, data } => Task::Append { name: named(&name)?, data },
@@ -470,16 +502,52 @@ impl Coffer {
         &self.0.path
     }
 
+    /// Asks a question on the pool: any of the calls that read. Closing waits for the questions that
+    /// were asked before it.
+    pub fn ask<T: 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        if self.status().closed {
+            return answer(Err(writer::closed().at(&self.0.path)));
+        }
+        let coffer = self.clone();
+        let reading = Reading::begin(self.0.clone());
+        pool::spawn(move || {
+            answer(reading.and_then(|_reading| question(&coffer)));
+        });
+    }
+
     fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
-        *self.0.active.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        let result =
-            if self.status().closed { Err(writer::closed()) } else { read(&self.0.reader) };
+        let reading = Reading::begin(self.0.clone())?;
+        read(&reading.0.reader).map_err(|e| e.at(&self.0.path))
+    }
+}
+
+/// A read under way: closing waits until it is dropped.
+struct Reading(Arc<Inner>);
+
+impl Reading {
+    fn begin(inner: Arc<Inner>) -> Result<Self> {
+        let mut active = inner.active.lock().unwrap_or_else(PoisonError::into_inner);
+        // While others are under way, closing still waits, and may as well wait for this one.
+        if *active == 0 && inner.lock_status().closed {
+            return Err(writer::closed().at(&inner.path));
+        }
+        *active += 1;
+        drop(active);
+        Ok(Self(inner))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
         let mut active = self.0.active.lock().unwrap_or_else(PoisonError::into_inner);
         *active -= 1;
         if *active == 0 {
             self.0.idle.notify_all();
         }
-        result.map_err(|e| e.at(&self.0.path))
     }
 }
 
@@ -530,6 +598,12 @@ fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
         cancel: options.cancel.clone(),
     };
     let locks = Locks::acquire(path, options.lock, writes, patience)?;
+    if writes && options.mode != Mode::Append && options.expect.is_some() {
+        return Err(Error::new(
+            Code::InvalidArg,
+            "expect needs a coffer that is there: open it with 'r' or 'a'",
+        ));
+    }
     if !writes {
         return open_to_read(path, options, &keys, locks);
     }
@@ -546,7 +620,7 @@ fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
         )),
         (Mode::Append, true) => open_to_write(path, options, &keys, locks),
         (Mode::Append, false) if options.expect.is_some() => Err(missing(path)),
-        (mode, _) => create(path, options, &keys, locks, exists, mode != Mode::Exclusive),
+        _ => create(path, options, &keys, locks, exists),
     }
 }
 
@@ -557,7 +631,6 @@ fn create(
     keys: &Keys,
     locks: Locks,
     exists: bool,
-    replace: bool,
 ) -> Result<Coffer> {
     let header = options.header()?;
     // Whoever holds the old file is waited for.
@@ -571,20 +644,25 @@ fn create(
         path: path.to_path_buf(),
         layers: header.layers(keys)?,
         meta: keys.meta(&header.kind),
+        archive: header.archive,
     };
     if let Some(inner) = source.storage.file() {
         locks.take(inner)?;
     }
     let mut container = Container::create(source, header, options.durable)?;
     container.commit(true, &Locks::none(path))?;
-    file.publish(replace).map_err(|e| match e.kind() {
+    if let Some(old) = &old {
+        locks.check(old)?;
+    }
+    file.publish(exists).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => {
             Error::new(Code::Exists, format!("somebody else has just made {}", path.display()))
         }
         _ => Error::io("rename", path, &e),
     })?;
+    sync_directory(path).map_err(|e| Error::io("fsync", path, &e))?;
     drop(old);
-    Ok(start_writer(path, options, container, locks, None, None, Vec::new()))
+    start_writer(path, options, container, locks, None, None, Vec::new())
 }
 
 fn open_to_write(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> Result<Coffer> {
@@ -596,12 +674,12 @@ fn open_to_write(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> R
             let Opened { source, header, newest, loaded, size, notices } = *opened;
             let container =
                 Container::resume(source, header, options.durable, newest, loaded, size)?;
-            Ok(start_writer(path, options, container, locks, backup, None, notices))
+            start_writer(path, options, container, locks, backup, None, notices)
         }
         Found::Legacy => {
             let (container, dir, notices) = import(path, options, keys, &file)?;
             let spooled = Spooled { original: file, _dir: dir };
-            Ok(start_writer(path, options, container, locks, backup, Some(spooled), notices))
+            start_writer(path, options, container, locks, backup, Some(spooled), notices)
         }
     }
 }
@@ -660,6 +738,7 @@ fn import(
     let header = options.header()?;
     let mut container =
         legacy::import(file, path, &dir, header, keys, options.durable, &options.cancel)?;
+    container.gather()?;
     container.forget_changes();
     let notice = Notice {
         code: "legacy",
@@ -672,11 +751,12 @@ fn start_writer(
     path: &Path,
     options: &Options,
     container: Container,
-    locks: Locks,
+    mut locks: Locks,
     backup: Option<PathBuf>,
     legacy: Option<Spooled>,
     notices: Vec<Notice>,
-) -> Coffer {
+) -> Result<Coffer> {
+    locks.forget_caller();
     let committed = container.committed();
     let commit = CommitId { generation: committed.generation, digest: committed.digest };
     let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));
@@ -693,8 +773,11 @@ fn start_writer(
         receiver,
         state: State::default(),
     };
-    pool::thread(move || writer.run());
-    Coffer(Arc::new(Inner {
+    std::thread::Builder::new()
+        .name("coffer-writer".to_owned())
+        .spawn(move || writer.run())
+        .map_err(|e| Error::io("clone", path, &e))?;
+    Ok(Coffer(Arc::new(Inner {
         path: path.to_path_buf(),
         reader: Reader::of_writer(view),
         status,
@@ -702,7 +785,7 @@ fn start_writer(
         active: Mutex::new(0),
         idle: Condvar::new(),
         side: Side::Writes(sender),
-    }))
+    })))
 }
 
 fn expected<'a>(options: &'a Options, keys: &'a Keys) -> Expected<'a> {

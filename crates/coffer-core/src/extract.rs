@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::catalog::{Block, BlockId, Entry, Place};
+use crate::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::error::{Code, Error, Result};
 use crate::name;
 use crate::pool;
@@ -50,7 +50,7 @@ pub(crate) fn extract(
     target: &Path,
     watch: &Watch,
 ) -> Result<Extracted> {
-    let members = select(reader, selection)?;
+    let Chosen { members, blocks, source } = select(reader, selection)?;
     std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
     let dir = Dir::open_ambient_dir(target, ambient_authority())
         .map_err(|e| Error::io("open", target, &e))?;
@@ -80,21 +80,39 @@ pub(crate) fn extract(
         }
     }
     let packs: Vec<_> = packs.into_iter().collect();
-    pool::each(&packs, |(id, members)| out.pack(*id, members))?;
+    pool::each(&packs, |(id, members)| out.pack(&source, &blocks[id], members))?;
     for (name, entry) in rest {
         out.large(&name, &entry)?;
     }
     // Times of directories last: making files in them changed those.
-    for (name, entry) in &directories {
+    for (name, entry) in directories.iter().rev() {
         out.finish_directory(name, entry)?;
         extracted.directories += 1;
     }
     Ok(extracted)
 }
 
-fn select(reader: &Reader, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
+/// What is extracted, as one look at the coffer found it.
+struct Chosen {
+    members: Vec<(Arc<str>, Entry)>,
+    /// The packs that hold members of it. Their numbers mean nothing in another catalog.
+    blocks: BTreeMap<BlockId, Block>,
+    source: Arc<Source>,
+}
+
+fn select(reader: &Reader, selection: &Selection) -> Result<Chosen> {
     let view = reader.view.read();
-    let catalog = &view.catalog;
+    let members = choose(&view.catalog, selection)?;
+    let mut blocks = BTreeMap::new();
+    for (_, entry) in &members {
+        if let Place::Packed { block, .. } = entry.place {
+            blocks.insert(block, view.catalog.block(block)?.clone());
+        }
+    }
+    Ok(Chosen { members, blocks, source: view.source.clone() })
+}
+
+fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
     let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
     let Selection::Names(names) = selection else {
         return Ok(catalog.iter().map(own).collect());
@@ -150,17 +168,12 @@ impl Out<'_> {
     }
 
     /// Writes the members of one pack, which is decoded once.
-    fn pack(&self, id: BlockId, members: &[(Arc<str>, Entry)]) -> Result<()> {
+    fn pack(&self, source: &Source, block: &Block, members: &[(Arc<str>, Entry)]) -> Result<()> {
         self.watch.cancel.check()?;
-        let decoded = {
-            let view = self.reader.view.read();
-            view.catalog.blocks.get(&id).cloned().map(|block| (block, view.source.clone()))
-        }
-        .and_then(|(block, source)| source.block(&block).ok().map(|tar| (block, source, tar)));
+        let tar = source.block(block).ok();
         for (name, entry) in members {
-            let from_pack = decoded
-                .as_ref()
-                .and_then(|(block, source, tar)| bytes_in_pack(source, block, tar, entry).ok());
+            let from_pack =
+                tar.as_ref().and_then(|tar| bytes_in_pack(source, block, tar, entry).ok());
             let bytes = match from_pack {
                 Some(bytes) => bytes,
                 // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
@@ -211,6 +224,7 @@ impl Out<'_> {
     ) -> Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
+        private(&mut options);
         let mut opened = self.dir.open_with(name, &options);
         if opened.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists) {
             let found = self.dir.symlink_metadata(name).map_err(|e| self.io("stat", name, &e))?;
@@ -285,6 +299,15 @@ fn time(entry: &Entry) -> SystemTime {
         .and_then(|t| t.checked_add(Duration::from_nanos(u64::from(entry.mtime_ns))))
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
+
+/// Nobody else may look at a file before its own mode says who may.
+#[cfg(unix)]
+fn private(options: &mut OpenOptions) {
+    cap_std::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+#[cfg(not(unix))]
+fn private(_options: &mut OpenOptions) {}
 
 #[cfg(unix)]
 fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {

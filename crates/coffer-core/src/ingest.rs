@@ -276,6 +276,7 @@ impl Put<'_> {
             Ok(Some(Raw { job, last: at >= item.size }))
         })?;
         report.members += 1;
+        watch.report(|| report.clone());
         Ok(())
     }
 

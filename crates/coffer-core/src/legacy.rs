@@ -22,6 +22,9 @@ use crate::spool::SpoolDir;
 use crate::storage::Storage;
 use crate::watch::Cancel;
 
+const OWN_RECORD: &str =
+    "a record of Coffer's own is in it: the file is no legacy coffer, its header was taken away";
+
 /// How much of the file is read at once.
 const READ: usize = 1 << 20;
 
@@ -41,6 +44,7 @@ pub(crate) fn import(
         path: path.to_path_buf(),
         layers: header.layers(keys)?,
         meta: keys.meta(&kind),
+        archive: header.archive,
     };
     let mut container = Container::create(source, header, durable)?;
     let stream = stream(storage, path, &kind, keys)?;
@@ -248,9 +252,7 @@ impl<R: Read> Chunks<R> {
             return Err(invalid("a chunk is cut short or too long"));
         }
         if header[4..].iter().any(|b| *b != 0) {
-            return Err(invalid(
-                "a record of Coffer's own is in it: the file is no legacy coffer, its header was taken away",
-            ));
+            return Err(invalid(OWN_RECORD));
         }
         let mut sealed = Vec::new();
         self.inner.by_ref().take(len as u64).read_to_end(&mut sealed)?;
@@ -258,7 +260,11 @@ impl<R: Read> Chunks<R> {
         self.at = 0;
         self.seal
             .open(&sealed, &mut self.plain)
-            .map_err(|_| invalid("a chunk does not authenticate"))
+            .map_err(|_| invalid("a chunk does not authenticate"))?;
+        // The reserved bytes are outside the seal, so somebody may have cleared them.
+        let own = frame::skippable_content(&self.plain)
+            .is_some_and(|len| frame::SKIPPABLE_HEADER + len as usize == self.plain.len());
+        if own { Err(invalid(OWN_RECORD)) } else { Ok(()) }
     }
 }
 

@@ -23,6 +23,8 @@ pub mod kind;
 mod legacy;
 mod lock;
 mod locks;
+#[cfg(test)]
+mod model_test;
 mod name;
 mod open;
 pub mod pool;

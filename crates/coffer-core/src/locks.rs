@@ -108,6 +108,11 @@ impl Locks {
         self.held
     }
 
+    /// Whoever opened the coffer does not wait any more, and cannot call anything off.
+    pub(crate) fn forget_caller(&mut self) {
+        self.patience.cancel = Cancel::default();
+    }
+
     /// Gives back the lock file and the lock on `storage`, even if somebody still reads from it.
     pub(crate) fn release(&mut self, storage: &dyn Storage) {
         self.file = None;

@@ -21,7 +21,7 @@ pub(crate) fn check(name: &str) -> Result<&str> {
             Code::InvalidArg,
             format!("{} is not a member name: {fault}", preview(name)),
         )
-        .of_member(&preview(name))),
+        .of_member(&name.chars().take(100).collect::<String>())),
     }
 }
 

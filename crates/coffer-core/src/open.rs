@@ -108,6 +108,7 @@ fn open_at(
         path: path.to_path_buf(),
         layers: wanted.layers(expected.keys)?,
         meta: expected.keys.meta(&header.kind),
+        archive: header.archive,
     });
     let newest = recover::newest(&source, size)?;
     check_header(&header, &newest)?;

@@ -15,6 +15,8 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads())
             .thread_name(|i| format!("coffer-{i}"))
+            // Whoever waits for a job that panicked learns it from the channel.
+            .panic_handler(|_| {})
             .build()
             .ok()
     })

@@ -164,6 +164,15 @@ impl Reader {
         Err(stale(member))
     }
 
+    /// Whether a member is still what and where `entry` says, in the newest state there is.
+    pub(crate) fn still_there(&self, member: &str, entry: &Entry, source: &Source) -> Result<bool> {
+        let Some(newer) = &self.newer else {
+            return Ok(self.view.read().catalog.get(member) == Some(entry));
+        };
+        let latest = latest(newer, source, self.generation)?;
+        Ok(latest.is_none_or(|latest| latest.catalog.get(member) == Some(entry)))
+    }
+
     fn find(&self, member: &str, version: Option<u64>) -> Result<(Found, Arc<Source>)> {
         let view = self.view.read();
         let Some(entry) = view.catalog.get(member) else {

@@ -36,14 +36,16 @@ pub(crate) struct Newest {
 pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
     let mut upper = size;
     let mut damage = None;
-    while let Some((offset, footer, len)) = footer_before(source, upper)? {
+    while let Some((offset, footer, _)) = footer_before(source, upper)? {
+        let position = footer.commit;
         match read_commit(source, &footer.commit) {
             Ok(commit) => {
+                let (end, footer) = own_footers(source, &position)?;
                 let mut newest = Newest {
-                    position: footer.commit,
+                    position,
                     commit,
-                    end: offset + len as u64,
-                    footer: Some(footer),
+                    end,
+                    footer,
                     tail: if damage.is_some() { Tail::Authentic } else { Tail::Clean },
                 };
                 if newest.end < size {
@@ -65,6 +67,28 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
     Err(damage.unwrap_or_else(|| {
         Error::corrupt("the coffer has no intact commit: it is cut short, or damaged throughout")
     }))
+}
+
+/// The footers that stand right behind a commit: where they end, and the last of them. Copies that
+/// stand further on are in a tail that no commit has.
+fn own_footers(source: &Source, position: &Position) -> Result<(u64, Option<Footer>)> {
+    let container = source.layers.container.as_deref();
+    let len = Footer::len(container, &source.meta);
+    let (mut end, mut last) = (position.end(), None);
+    loop {
+        let bytes = match source.read(end, len) {
+            Ok(bytes) => bytes,
+            Err(e) if e.code() == crate::error::Code::Io => return Err(e),
+            Err(_) => return Ok((end, last)),
+        };
+        match Footer::read(&bytes, end, container, &source.meta) {
+            Some((footer, len)) if footer.commit == *position => {
+                end += len as u64;
+                last = Some(footer);
+            }
+            _ => return Ok((end, last)),
+        }
+    }
 }
 
 /// Reads the chain of commits back to a snapshot, and the catalog it makes.
@@ -147,6 +171,7 @@ fn footer_before(source: &Source, upper: u64) -> Result<Option<(u64, Footer, usi
         let Some(offset) = end.checked_sub(len as u64) else { return Ok(None) };
         let bytes = source.read(offset, len)?;
         Ok(Footer::read(&bytes, offset, container, &source.meta)
+            .filter(|(footer, _)| footer.archive == source.archive)
             .map(|(footer, len)| (offset, footer, len)))
     };
     if let Some(found) = at_end(upper)? {
@@ -154,8 +179,9 @@ fn footer_before(source: &Source, upper: u64) -> Result<Option<(u64, Footer, usi
     }
     let mut marks = Marks::backwards(source, FOOTER_TAG, upper);
     while let Some(offset) = marks.next()? {
-        if let Some(found) = at_end(offset + len as u64).ok().flatten()
-            && found.0 + found.2 as u64 <= upper
+        let end = offset + len as u64;
+        if end <= upper
+            && let Some(found) = at_end(end)?
         {
             return Ok(Some(found));
         }
@@ -166,7 +192,7 @@ fn footer_before(source: &Source, upper: u64) -> Result<Option<(u64, Footer, usi
 /// Adopts commits behind `newest` that are whole though their footers are not, and judges the rest.
 fn walk_forward(source: &Source, size: u64, newest: &mut Newest) -> Result<()> {
     let parts = parts_from(source, newest.end, size)?;
-    let mut authentic = parts.iter().any(|(_, _, part)| part.archive == newest.commit.archive);
+    let mut authentic = !parts.is_empty();
     let mut at = 0;
     while let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) {
         let follows = commit.archive == newest.commit.archive
@@ -182,7 +208,7 @@ fn walk_forward(source: &Source, size: u64, newest: &mut Newest) -> Result<()> {
         }
         at = next;
     }
-    newest.tail = if authentic || newest.tail == Tail::Authentic && newest.footer.is_some() {
+    newest.tail = if newest.end < size && (authentic || newest.tail == Tail::Authentic) {
         Tail::Authentic
     } else if newest.end < size {
         Tail::Torn
@@ -241,10 +267,13 @@ fn parts_from(source: &Source, from: u64, size: u64) -> Result<Vec<(u64, u64, Pa
     let mut parts = Vec::new();
     let mut marks = Marks::forwards(source, COMMIT_TAG, from, size);
     while let Some(offset) = marks.next()? {
-        let available =
-            usize::try_from(size - offset).unwrap_or(usize::MAX).min(4 * record::MAX_BODY);
-        let bytes = source.read(offset, available)?;
-        if let Some((part, len)) = commit::read_part(&bytes, offset, container, &source.meta) {
+        let available = |most: usize| usize::try_from(size - offset).unwrap_or(most).min(most);
+        let start = source.read(offset, available(2 * record::MARK))?;
+        let Some((_, len)) = record::peek(container.is_some(), &start) else { continue };
+        let bytes = source.read(offset, available(len))?;
+        if let Some((part, len)) = commit::read_part(&bytes, offset, container, &source.meta)
+            && part.archive == source.archive
+        {
             parts.push((offset, len as u64, part));
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::block::Layers;
 use crate::catalog::{Block, Catalog, Entry, Place};
+use crate::commit::ARCHIVE_ID;
 use crate::error::{Code, Error, Result};
 use crate::record::MetaSeal;
 use crate::storage::Storage;
@@ -15,6 +16,8 @@ pub(crate) struct Source {
     pub(crate) path: PathBuf,
     pub(crate) layers: Layers,
     pub(crate) meta: MetaSeal,
+    /// The coffer's identity: records of another one are not believed, even under the same key.
+    pub(crate) archive: [u8; ARCHIVE_ID],
 }
 
 /// No file.
@@ -58,6 +61,7 @@ impl Source {
             path: path.to_path_buf(),
             layers,
             meta: MetaSeal::new(None),
+            archive: [0; ARCHIVE_ID],
         }
     }
 

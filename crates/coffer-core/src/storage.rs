@@ -141,7 +141,7 @@ impl NewFile {
         self.storage.file.set_permissions(old.metadata()?.permissions())
     }
 
-    /// Gives the file its final name, durably. Without `replace` an existing file is an error.
+    /// Gives the file, which is made durable first, its final name; see [`sync_directory`]. Without `replace` an existing file is an error.
     pub(crate) fn publish(self, replace: bool) -> io::Result<()> {
         self.storage.file.sync_all()?;
         if replace {
@@ -149,7 +149,7 @@ impl NewFile {
         } else {
             self.path.persist_noclobber(&self.target).map_err(|e| e.error)?;
         }
-        sync_directory(directory(&self.target))
+        Ok(())
     }
 }
 
@@ -184,12 +184,15 @@ fn unfinished_prefix(target: &Path) -> String {
     format!(".{name}.")
 }
 
+/// Makes the names in the directory of `target` durable.
 #[cfg(unix)]
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+pub(crate) fn sync_directory(target: &Path) -> io::Result<()> {
+    let target = std::fs::canonicalize(target)?;
+    File::open(directory(&target))?.sync_all()
 }
 
+/// Makes the names in the directory of `target` durable, as this system does by itself.
 #[cfg(not(unix))]
-fn sync_directory(_path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }

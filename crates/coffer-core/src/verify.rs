@@ -26,7 +26,7 @@ pub struct Verified {
 /// A block, and what should be in it.
 enum Unit {
     Pack(Block, Vec<(Arc<str>, Entry)>),
-    Large(Arc<str>, Entry, Vec<Block>),
+    Large((Arc<str>, Entry), Vec<Block>),
 }
 
 /// Reads and checks everything that is live.
@@ -35,17 +35,19 @@ pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
     verified.bytes = units.iter().map(Unit::size).sum();
     let bytes = AtomicU64::new(0);
     let members = AtomicU64::new(0);
-    let check = |unit: &Unit| -> Result<Vec<(String, Error)>> {
+    let check = |unit: &Unit| -> Result<Vec<Problem>> {
         watch.cancel.check()?;
-        let problems = unit.check(&source);
+        let problems = unit.check(&source, watch)?;
+        let problems: Vec<_> =
+            problems.into_iter().filter_map(|p| p.confirmed(reader, &source)).collect();
         let bytes = bytes.fetch_add(unit.size(), Ordering::Relaxed) + unit.size();
         let members = members.fetch_add(unit.members(), Ordering::Relaxed) + unit.members();
         watch.report(|| Report { bytes, total_bytes: Some(verified.bytes), members, name: None });
         Ok(problems)
     };
-    let problems: Vec<(String, Error)> = pool::each(&units, check)?.concat();
-    let Some((_, first)) = problems.first() else { return Ok(verified) };
-    let mut names: Vec<&str> = problems.iter().map(|(name, _)| name.as_str()).collect();
+    let problems: Vec<Problem> = pool::each(&units, check)?.concat();
+    let Some(Problem { error: first, .. }) = problems.first() else { return Ok(verified) };
+    let mut names: Vec<&str> = problems.iter().map(|p| &*p.name).collect();
     names.dedup();
     let shown = names.iter().take(20).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
     let more =
@@ -78,7 +80,7 @@ fn units(reader: &Reader) -> Result<(Vec<Unit>, Arc<Source>, Verified)> {
             Place::Pieces { header, pieces } => {
                 let ids = std::iter::once(*header).chain(pieces.iter().map(|p| p.block));
                 let blocks = ids.map(|id| catalog.block(id).cloned()).collect::<Result<_>>()?;
-                units.push(Unit::Large(name.clone(), entry.clone(), blocks));
+                units.push(Unit::Large((name.clone(), entry.clone()), blocks));
             }
             // Not in the file yet.
             Place::Memory(_) => {}
@@ -96,7 +98,7 @@ impl Unit {
     fn size(&self) -> u64 {
         match self {
             Self::Pack(_, members) => members.iter().map(|(_, e)| e.size).sum(),
-            Self::Large(_, entry, _) => entry.size,
+            Self::Large((_, entry), _) => entry.size,
         }
     }
 
@@ -108,22 +110,58 @@ impl Unit {
     }
 
     /// What is wrong, and with which members.
-    fn check(&self, source: &Source) -> Vec<(String, Error)> {
+    fn check(&self, source: &Source, watch: &Watch) -> Result<Vec<Problem>> {
+        let problem = |(name, entry): &(Arc<str>, Entry), error: Error| Problem {
+            name: name.clone(),
+            entry: entry.clone(),
+            error,
+        };
         match self {
-            Self::Pack(block, members) => match source.block(block) {
+            Self::Pack(block, members) => Ok(match source.block(block) {
                 Ok(bytes) => members
                     .iter()
-                    .filter_map(|(name, entry)| {
-                        let checked = check_packed(source, block, &bytes, name, entry);
-                        checked.err().map(|e| (name.to_string(), e))
+                    .filter_map(|member| {
+                        let checked = check_packed(source, block, &bytes, &member.0, &member.1);
+                        checked.err().map(|e| problem(member, e))
                     })
                     .collect(),
-                Err(e) => members.iter().map(|(name, _)| (name.to_string(), e.clone())).collect(),
-            },
-            Self::Large(name, entry, blocks) => {
-                let checked = check_large(source, name, entry, blocks);
-                checked.err().map(|e| (name.to_string(), e)).into_iter().collect()
+                Err(e) => members.iter().map(|member| problem(member, e.clone())).collect(),
+            }),
+            Self::Large(member, blocks) => {
+                match check_large(source, &member.0, &member.1, blocks, watch) {
+                    Err(e) if e.code() == Code::Aborted => Err(e),
+                    checked => Ok(checked.err().map(|e| problem(member, e)).into_iter().collect()),
+                }
             }
+        }
+    }
+}
+
+/// A member that could not be read where the catalog said.
+#[derive(Clone)]
+struct Problem {
+    name: Arc<str>,
+    entry: Entry,
+    error: Error,
+}
+
+impl Problem {
+    /// What was moved or replaced meanwhile is not damaged: it is read where it is now.
+    fn confirmed(self, reader: &Reader, source: &Source) -> Option<Self> {
+        match reader.still_there(&self.name, &self.entry, source) {
+            Ok(true) => return Some(self),
+            Ok(false) if self.entry.directory => return None,
+            Ok(false) => {}
+            Err(error) => return Some(Self { error, ..self }),
+        }
+        let read = reader.with(&self.name, Some(self.entry.version), |found, source| {
+            let size = usize::try_from(found.entry.size)
+                .map_err(|_| Error::new(Code::Limit, "the member does not fit into memory"))?;
+            found.read(source, 0, size)
+        });
+        match read {
+            Err(error) if error.code() != Code::Stale => Some(Self { error, ..self }),
+            _ => None,
         }
     }
 }
@@ -155,7 +193,13 @@ fn check_packed(
     Ok(())
 }
 
-fn check_large(source: &Source, name: &str, entry: &Entry, blocks: &[Block]) -> Result<()> {
+fn check_large(
+    source: &Source,
+    name: &str,
+    entry: &Entry,
+    blocks: &[Block],
+    watch: &Watch,
+) -> Result<()> {
     let Place::Pieces { pieces, .. } = &entry.place else { return Ok(()) };
     let Some((header, blocks)) = blocks.split_first() else { return Ok(()) };
     let stored = entry.stored();
@@ -165,6 +209,7 @@ fn check_large(source: &Source, name: &str, entry: &Entry, blocks: &[Block]) -> 
         return Err(contradiction(header));
     }
     for (i, (piece, block)) in pieces.iter().zip(blocks).enumerate() {
+        watch.cancel.check()?;
         let bytes = source.block(block)?;
         let padding = if i + 1 == pieces.len() { tar::padding(stored) } else { 0 };
         if bytes.len() != piece.stored as usize + padding {

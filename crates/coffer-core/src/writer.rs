@@ -97,7 +97,8 @@ impl Writer {
                 let result = self.close();
                 status.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
                 done(result.map(|()| Outcome::Done));
-                for message in waiting.into_iter().chain(receiver.iter()) {
+                // Whatever is sent from here on is answered by the sender.
+                for message in waiting.into_iter().chain(receiver.try_iter()) {
                     match message.task {
                         Task::Close => (message.done)(Ok(Outcome::Done)),
                         _ => (message.done)(Err(closed())),
@@ -163,17 +164,22 @@ impl Writer {
                 } else {
                     self.before_change().and_then(|()| self.commit(force))
                 };
-                done(result.map(|()| Outcome::Done));
+                self.tell(done, result.map(|()| Outcome::Done));
             }
             Task::Compact { watch } => {
                 self.commit_group();
-                done(self.compact(&watch).map(|()| Outcome::Done));
+                let result = self.compact(&watch).map(|()| Outcome::Done);
+                self.tell(done, result);
             }
             Task::Begin => {
                 self.commit_group();
-                done(self.begin());
+                let result = self.begin();
+                self.tell(done, result);
             }
-            Task::End { commit } => done(self.end(commit)),
+            Task::End { commit } => {
+                let result = self.end(commit);
+                self.tell(done, result);
+            }
             change => self.change(change, done),
         }
         None
@@ -184,23 +190,29 @@ impl Writer {
         if alone && self.state.group.is_empty() {
             // The changes that share a commit share its fate.
             if let Err(e) = self.before_change().and_then(|()| self.container.begin()) {
-                return done(Err(e));
+                return self.tell(done, Err(e));
             }
         }
         let result = self.before_change().and_then(|()| self.apply(task));
         match result {
             Ok(outcome) if alone => self.state.group.push((done, outcome)),
-            Ok(outcome) => done(Ok(outcome)),
+            Ok(outcome) => self.tell(done, Ok(outcome)),
             Err(e) if alone => {
                 if self.state.group.is_empty() {
                     self.container.rollback();
                 } else if matches!(e.code(), Code::Io | Code::Poisoned) {
                     self.fail_group(&e);
                 }
-                done(Err(e));
+                self.tell(done, Err(e));
             }
-            Err(e) => done(Err(e)),
+            Err(e) => self.tell(done, Err(e)),
         }
+    }
+
+    /// Answers, when everybody can see what the answer is about.
+    fn tell(&self, done: Done, result: Result<Outcome>) {
+        self.publish();
+        done(result);
     }
 
     fn apply(&mut self, task: Task) -> Result<Outcome> {
@@ -272,11 +284,13 @@ impl Writer {
         head: Vec<u8>,
         data: &Data,
     ) -> Result<()> {
-        let total = head.len() as u64 + (**data).as_ref().len() as u64;
+        let total = head.len() as u64 + data.size() as u64;
         let layers = self.container.source.layers.clone();
         if kept.is_empty() && total <= SMALL {
             let mut raw = head;
-            raw.extend_from_slice((**data).as_ref());
+            let before = raw.len();
+            raw.resize(before + data.size(), 0);
+            data.copy_to(0, raw.split_at_mut(before).1)?;
             let stored = layers.encode_member(&raw)?;
             return self.container.put_small(name, false, total, attributes, stored);
         }
@@ -294,11 +308,10 @@ impl Writer {
             let job = Box::new(move || {
                 // Copied here, on a worker: the caller may change its buffer while it is read.
                 let split = head.len().clamp(range.start, range.end);
-                let mut bytes = Vec::with_capacity(range.len());
-                bytes.extend_from_slice(head.get(range.start..split).unwrap_or_default());
-                let data = (*data).as_ref();
-                let rest = split.saturating_sub(head.len())..range.end.saturating_sub(head.len());
-                bytes.extend_from_slice(data.get(rest).unwrap_or_default());
+                let mut bytes = head.get(range.start..split).unwrap_or_default().to_vec();
+                let before = bytes.len();
+                bytes.resize(range.len(), 0);
+                data.copy_to(split.saturating_sub(head.len()), bytes.split_at_mut(before).1)?;
                 Ok(bytes)
             });
             Ok(Some(Raw { job, last: at >= total }))
@@ -348,9 +361,7 @@ impl Writer {
             self.container.rollback();
             return Ok(Outcome::Done);
         }
-        if self.auto_flush
-            && let Err(e) = self.commit(false)
-        {
+        if let Err(e) = self.commit(false) {
             self.container.rollback();
             return Err(e);
         }
@@ -377,6 +388,7 @@ impl Writer {
 
     fn fail_group(&mut self, error: &Error) {
         self.container.rollback();
+        self.publish();
         for (done, _) in self.state.group.drain(..) {
             done(Err(error.clone()));
         }
@@ -438,7 +450,7 @@ impl Writer {
         let result = if self.container.modified() { self.commit(false) } else { Ok(()) };
         if result.is_ok() && self.legacy.is_none() && self.container.wants_compaction() {
             // The coffer is whole without it, and the next close tries again.
-            let _ = self.container.compact(&self.path, &self.locks, &Watch::silent());
+            let _ = self.compact(&Watch::silent());
         }
         if result.is_err() {
             self.container.abandon();

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::locks::Locks;
 use crate::recover;
 use crate::source::Source;
-use crate::storage::{NewFile, Storage};
+use crate::storage::{NewFile, Storage, sync_directory};
 use crate::watch::{Report, Watch};
 
 /// Packs with at least this much tar are copied as they are; smaller ones are merged.
@@ -61,6 +61,7 @@ impl Container {
             path: path.to_path_buf(),
             layers: self.source.layers.clone(),
             meta: self.source.meta.clone(),
+            archive: self.header.archive,
         };
         let mut copy = Self::create(source, self.header.clone(), self.durable)?;
         copy.copy_live(self, watch)?;
@@ -72,6 +73,7 @@ impl Container {
         }
         locks.check(old)?;
         file.publish(true).map_err(|e| failed(&e))?;
+        let named = sync_directory(path);
 
         // Readers in this process change over to the new file and its catalog in one step.
         let source = copy.source.clone();
@@ -79,6 +81,12 @@ impl Container {
         *self.view.write() = View { catalog, source };
         copy.view = self.view.clone();
         *self = copy;
+        if let Err(e) = named {
+            // The new name may not survive a power failure, and the old file is gone.
+            let error = Error::io("fsync", path, &e);
+            self.poison(&error);
+            return Err(error);
+        }
         Ok(())
     }
 
@@ -167,7 +175,8 @@ impl Container {
         let mut at = self.committed;
         loop {
             history.push((at.generation, at.digest));
-            let commit = recover::read_commit(&self.source, &at)?;
+            // History that cannot be read is history that is not remembered.
+            let Ok(commit) = recover::read_commit(&self.source, &at) else { break };
             match commit.previous {
                 Some(previous) if previous.len > 0 && history.len() < HISTORY => at = previous,
                 _ => {

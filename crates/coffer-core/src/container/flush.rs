@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::locks::Locks;
 
 /// A snapshot replaces deltas once these outweigh it, but not before they have this many bytes.
-const MIN_DELTAS: u64 = 64 << 10;
+const MIN_DELTAS: u64 = if cfg!(test) { 2 << 10 } else { 64 << 10 };
 
 /// What comes before a compacted file's first commit.
 #[derive(Default)]
@@ -101,10 +101,18 @@ impl Container {
         let mut bytes = Vec::new();
         let mut header_copy = self.header_copy;
         if snapshot {
+            // Before the first sync: a commit that is whole must not stand behind a torn copy.
             header_copy = self.tail;
             self.header.write(container, &self.source.meta, &mut bytes);
+            if let Err(e) = super::write(&self.source, &bytes, self.tail) {
+                self.cut();
+                return Err(e);
+            }
+            self.tail += bytes.len() as u64;
+            self.unsynced = true;
+            bytes.clear();
         }
-        let offset = self.tail + bytes.len() as u64;
+        let offset = self.tail;
         let superseded = if snapshot { self.since_snapshot + self.snapshot_len } else { 0 };
         let commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded);
         let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;

@@ -26,7 +26,7 @@ use crate::tar::{self, Heading};
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
-const FOOTER_EVERY: u64 = 64 << 20;
+const FOOTER_EVERY: u64 = if cfg!(test) { 32 << 10 } else { 64 << 20 };
 
 /// What readers see.
 pub(crate) struct View {
@@ -98,7 +98,6 @@ struct Savepoint {
     tail: u64,
     last_footer: u64,
     next_block: BlockId,
-    next_version: u64,
     changes: Changes,
     /// What was in place of each member set or removed since.
     undo: Vec<(Arc<str>, Option<Entry>)>,
@@ -200,7 +199,7 @@ impl Container {
             since_snapshot: loaded.since_snapshot,
             snapshot_len: loaded.snapshot_len,
             last_footer: newest.end,
-            unsynced: newest.end < size,
+            unsynced: true,
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -210,6 +209,10 @@ impl Container {
         };
         let scrubbed =
             newest.footer.as_ref().is_some_and(|f| f.scrubbed) || newest.commit.scrub.is_empty();
+        // A process that was killed may have left the commit where no sync has covered it.
+        if durable || !scrubbed {
+            container.sync()?;
+        }
         if !scrubbed {
             container.scrub(&newest.commit.scrub)?;
         } else if newest.footer.is_none() {
@@ -266,15 +269,12 @@ impl Container {
     pub(crate) fn begin(&mut self) -> Result<()> {
         self.ready()?;
         self.settle()?;
-        let (next_block, next_version) = {
-            let view = self.view.read();
-            (view.catalog.next_block, view.catalog.next_version)
-        };
+        // Numbers are not given twice, so a reader can tell what was undone from what came after.
+        let next_block = self.view.read().catalog.next_block;
         self.savepoints.push(Savepoint {
             tail: self.tail,
             last_footer: self.last_footer,
             next_block,
-            next_version,
             changes: self.changes.clone(),
             undo: Vec::new(),
         });
@@ -311,8 +311,6 @@ impl Container {
             for id in savepoint.next_block..view.catalog.next_block {
                 view.catalog.drop_block(id);
             }
-            view.catalog.next_block = savepoint.next_block;
-            view.catalog.next_version = savepoint.next_version;
         }
         self.changes = savepoint.changes;
         self.tail = savepoint.tail;
@@ -446,5 +444,20 @@ fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
         at += len;
     }
     file.sync_all().map_err(|e| failed(&e))?;
-    temporary.persist(path).map_err(|e| failed(&e.error))
+    // What was saved before stays.
+    let mut numbered = path.to_path_buf();
+    let mut temporary = temporary;
+    for number in 1.. {
+        match temporary.persist_noclobber(&numbered) {
+            Ok(()) => break,
+            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
+                temporary = e.path;
+                let mut next = path.as_os_str().to_owned();
+                next.push(format!(".{number}"));
+                numbered = next.into();
+            }
+            Err(e) => return Err(failed(&e.error)),
+        }
+    }
+    crate::storage::sync_directory(path).map_err(|e| failed(&e))
 }
