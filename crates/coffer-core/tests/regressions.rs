@@ -1,0 +1,281 @@
+//! Defects that were found, each with the test that found it.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod support;
+
+use coffer_core::coffer::*;
+use coffer_core::kind::Kind;
+use coffer_core::watch::*;
+use std::sync::atomic::*;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+use support::*;
+
+fn null() -> Case {
+    Case { kind: Kind::null(), coffer_key: None, secure_key: None }
+}
+
+fn send(
+    c: &Coffer,
+    change: Change,
+    batch: Option<u64>,
+) -> mpsc::Receiver<coffer_core::error::Result<Outcome>> {
+    let (s, r) = mpsc::channel();
+    c.submit(change, batch, Box::new(move |x| drop(s.send(x))));
+    r
+}
+
+#[test]
+fn closing_waits_for_a_batch_that_is_open() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    let Outcome::Batch(b) = c.change(Change::Begin).unwrap() else { panic!() };
+    let closing = send(&c, Change::Close, None);
+    std::thread::sleep(Duration::from_millis(100));
+    let end = send(&c, Change::End { commit: true }, Some(b)).recv().unwrap();
+    assert!(end.is_ok(), "{end:?}");
+    closing.recv_timeout(Duration::from_secs(30)).unwrap().unwrap();
+}
+
+struct Once {
+    fired: AtomicBool,
+    coffer: Mutex<Option<Coffer>>,
+}
+impl Progress for Once {
+    fn advance(&self, _r: Report) {
+        if !self.fired.swap(true, Ordering::SeqCst) {
+            let c = self.coffer.lock().unwrap().take().unwrap();
+            c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        }
+    }
+}
+
+/// extract + compaction in the middle: the packs' numbers change under it.
+#[test]
+fn extraction_gives_the_right_bytes_while_the_coffer_is_compacted() {
+    let dir = directory();
+    let p = path(&dir);
+    for case in cases().iter().rev() {
+        let c = case.open(&p, Mode::Write);
+        let Outcome::Batch(b) = c.change(Change::Begin).unwrap() else { panic!() };
+        for i in 0..3000u32 {
+            let data: Vec<u8> = i.to_le_bytes().iter().copied().cycle().take(15_000).collect();
+            drop(send(&c, Change::write(&format!("m{i:04}"), Arc::new(data)), Some(b)));
+        }
+        send(&c, Change::End { commit: true }, Some(b)).recv().unwrap().unwrap();
+        flush(&c);
+        for i in 0..600 {
+            c.submit(
+                Change::Delete { name: format!("m{i:04}"), recursive: false },
+                None,
+                Box::new(drop),
+            );
+        }
+        flush(&c);
+        let out = dir.path().join(case.name());
+        let once =
+            Arc::new(Once { fired: AtomicBool::new(false), coffer: Mutex::new(Some(c.clone())) });
+        let watch = Watch { cancel: Cancel::default(), progress: Some(once) };
+        let r = c.extract(&Selection::All, &out, &watch);
+        let mut bad = 0;
+        for i in 600..3000u32 {
+            let got = std::fs::read(out.join(format!("m{i:04}"))).unwrap();
+            let want: Vec<u8> = i.to_le_bytes().iter().copied().cycle().take(15_000).collect();
+            bad += u32::from(got != want);
+        }
+        assert_eq!((r.unwrap().files, bad), (2_400, 0), "{}", case.name());
+        c.close().unwrap();
+    }
+}
+
+#[test]
+fn the_cancel_flag_of_an_open_says_nothing_to_later_calls() {
+    let dir = directory();
+    let cancel = Cancel::default();
+    let mut o = null().options(Mode::Write);
+    o.cancel = cancel.clone();
+    let c = Coffer::open(&path(&dir), o).unwrap();
+    write(&c, "a", b"x");
+    cancel.cancel();
+    c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+}
+
+#[test]
+fn the_status_is_new_when_a_flush_returns() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    let mut stale = 0;
+    for i in 0..300 {
+        write(&c, "a", &[i as u8]);
+        flush(&c);
+        let s = c.status();
+        if s.modified || s.commit.generation != i + 2 {
+            stale += 1;
+        }
+    }
+    assert_eq!(stale, 0);
+}
+
+/// A version given again after a batch was undone.
+#[test]
+fn a_version_that_was_undone_is_not_given_again() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    let Outcome::Batch(b) = c.change(Change::Begin).unwrap() else { panic!() };
+    send(&c, Change::write("x", Arc::new(b"AAAA".to_vec())), Some(b)).recv().unwrap().unwrap();
+    let first = c.read_range("x", 0, 2, None).unwrap();
+    send(&c, Change::End { commit: false }, Some(b)).recv().unwrap().unwrap();
+    write(&c, "x", b"BBBB");
+    let second = c.read_range("x", 2, 2, Some(first.version));
+    assert!(second.is_err(), "two versions in one stream");
+}
+
+/// An uncommitted tail of more than 64 MiB, then death: the tar must still be a tar.
+#[test]
+fn a_long_uncommitted_tail_is_cut_off_whole() {
+    let dir = directory();
+    let p = path(&dir);
+    let case = null();
+    let c = case.open(&p, Mode::Write);
+    write(&c, "first", b"1");
+    flush(&c);
+    let size = std::fs::metadata(&p).unwrap().len();
+    write(&c, "big", &noise(1, 100 << 20));
+    // "Killed": copy the file as it is now.
+    let q = dir.path().join("copy.coffer");
+    std::fs::copy(&p, &q).unwrap();
+    let d = case.open(&q, Mode::Append);
+    write(&d, "second", b"2");
+    flush(&d);
+    d.close().unwrap();
+    let now = std::fs::metadata(&q).unwrap().len();
+    let tar = zstd::decode_all(std::fs::File::open(&q).unwrap()).unwrap();
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let seen: Vec<String> = archive
+        .entries()
+        .unwrap()
+        .map(|e| {
+            e.map_or_else(|e| format!("ERROR {e}"), |e| e.path().unwrap().display().to_string())
+        })
+        .collect();
+    assert_eq!(seen.len(), 3, "committed {size} bytes, now {now}; tar: {seen:?}");
+}
+
+/// The footer of one commit and the whole next commit are in one bad sector.
+#[test]
+fn an_authentic_footer_behind_damage_is_not_cut_away_silently() {
+    let dir = directory();
+    let p = path(&dir);
+    let case = &cases()[2];
+    let c = case.open(&p, Mode::Write);
+    write(&c, "a", b"1");
+    flush(&c);
+    let l0 = std::fs::metadata(&p).unwrap().len();
+    write(&c, "b", b"2");
+    flush(&c);
+    let l1 = std::fs::metadata(&p).unwrap().len();
+    write(&c, "c", b"3");
+    flush(&c);
+    drop(c);
+    std::thread::sleep(Duration::from_millis(100));
+    let mut bytes = std::fs::read(&p).unwrap();
+    let find = |tag: &[u8], from: u64| {
+        bytes.windows(4).enumerate().find(|(i, w)| *i as u64 >= from && *w == tag).unwrap().0
+    };
+    let f1 = find(b"cofF", l0);
+    let c2 = find(b"cofC", l1);
+    for b in &mut bytes[f1 + 40..f1 + 60] {
+        *b ^= 1
+    }
+    for b in &mut bytes[c2 + 40..c2 + 60] {
+        *b ^= 1
+    }
+    std::fs::write(&p, &bytes).unwrap();
+    let d = case.open(&p, Mode::Append);
+    assert!(d.notices().iter().any(|n| n.code == "damaged-commit"), "{:?}", d.notices());
+    d.close().unwrap();
+    let torn = p.with_file_name("test.coffer.torn");
+    assert!(torn.exists(), "cut away silently");
+}
+
+/// Damaged twice: is the first .torn kept?
+#[test]
+fn what_was_saved_as_torn_stays_when_more_is_saved() {
+    let dir = directory();
+    let p = path(&dir);
+    let case = &cases()[2];
+    let torn = p.with_file_name("test.coffer.torn");
+    let mut first = None;
+    case.open(&p, Mode::Write).close().unwrap();
+    for round in 0..2 {
+        let c = case.open(&p, Mode::Append);
+        write(&c, "a", format!("round {round}").as_bytes());
+        c.close().unwrap();
+        let mut bytes = std::fs::read(&p).unwrap();
+        let at = bytes.windows(4).enumerate().rfind(|(_, w)| *w == b"cofC").unwrap().0;
+        bytes[at + 60] ^= 1;
+        std::fs::write(&p, &bytes).unwrap();
+        let d = case.open(&p, Mode::Append);
+        d.close().unwrap();
+        let now = std::fs::read(&torn).unwrap();
+        if round == 0 {
+            first = Some(now)
+        } else {
+            let all: Vec<Vec<u8>> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|e| std::fs::read(e.unwrap().path()).unwrap())
+                .collect();
+            assert!(all.contains(first.as_ref().unwrap()), "the first .torn is lost");
+        }
+    }
+}
+
+struct Deletes(Mutex<Option<Coffer>>);
+impl Progress for Deletes {
+    fn advance(&self, _r: Report) {
+        let Some(c) = self.0.lock().unwrap().take() else { return };
+        for i in 100..400 {
+            c.submit(
+                Change::Delete { name: format!("m{i}"), recursive: false },
+                None,
+                Box::new(drop),
+            );
+        }
+        flush(&c);
+    }
+}
+
+/// verify while a writer in the same process deletes.
+#[test]
+fn a_sound_coffer_verifies_while_members_are_deleted() {
+    let dir = directory();
+    let c = cases()[2].open(&path(&dir), Mode::Write);
+    for i in 0..400 {
+        write(&c, &format!("m{i}"), &noise(i, 20_000));
+    }
+    flush(&c);
+    let watch = Watch {
+        cancel: Cancel::default(),
+        progress: Some(Arc::new(Deletes(Mutex::new(Some(c.clone()))))),
+    };
+    c.verify(&watch).unwrap();
+}
+
+#[test]
+fn the_status_is_new_when_a_change_is_answered() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    write(&c, "a", b"1");
+    let (s, r) = mpsc::channel();
+    let d = c.clone();
+    c.submit(Change::Flush { force: false }, None, Box::new(move |_| s.send(d.status()).unwrap()));
+    let st = r.recv().unwrap();
+    assert!(!st.modified && st.commit.generation == 2, "{} {}", st.modified, st.commit.generation);
+}
+
+/// A panic on the pool.
+#[test]
+fn a_panic_on_the_pool_fails_the_call_and_not_the_process() {
+    let r = coffer_core::pool::start(|| -> u8 { panic!("boom") });
+    assert!(r.recv().is_err());
+}
