@@ -208,12 +208,12 @@ fn walk_forward(source: &Source, size: u64, newest: &mut Newest) -> Result<()> {
         }
         at = next;
     }
-    newest.tail = if newest.end < size && (authentic || newest.tail == Tail::Authentic) {
-        Tail::Authentic
-    } else if newest.end < size {
-        Tail::Torn
-    } else {
+    newest.tail = if newest.end == size {
         Tail::Clean
+    } else if authentic || newest.tail == Tail::Authentic || displaced(source, newest.end, size)? {
+        Tail::Authentic
+    } else {
+        Tail::Torn
     };
     Ok(())
 }
@@ -280,6 +280,25 @@ fn parts_from(source: &Source, from: u64, size: u64) -> Result<Vec<(u64, u64, Pa
     Ok(parts)
 }
 
+/// Whether an authentic record stands where it was not written: bytes before it were lost or came
+/// in between, and what follows the coffer's end is more than an unfinished write.
+fn displaced(source: &Source, from: u64, size: u64) -> Result<bool> {
+    let container = source.layers.container.as_deref();
+    for tag in [COMMIT_TAG, FOOTER_TAG] {
+        let mut marks = Marks { displaced: true, ..Marks::forwards(source, tag, from, size) };
+        while let Some(offset) = marks.next()? {
+            let most = 2 * record::MAX_BODY + record::MARK;
+            let len = usize::try_from(size - offset).unwrap_or(most).min(most);
+            let body = record::read(container, &source.read(offset, len)?)
+                .and_then(|record| source.meta.open(&record.body));
+            if body.is_some_and(|body| body.starts_with(&source.archive)) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// A search for records by their marks: the tag, followed by the record's own offset.
 struct Marks<'a> {
     source: &'a Source,
@@ -288,6 +307,8 @@ struct Marks<'a> {
     lead: u64,
     range: (u64, u64),
     backwards: bool,
+    /// Looks for records that are not at their own offset instead.
+    displaced: bool,
     found: Vec<u64>,
 }
 
@@ -297,7 +318,7 @@ const SIGNATURE: u64 = TAG as u64 + 8;
 impl<'a> Marks<'a> {
     fn new(source: &'a Source, tag: [u8; TAG], range: (u64, u64), backwards: bool) -> Self {
         let lead = record::mark_offset(source.layers.container.is_some()) as u64;
-        Self { source, tag, lead, range, backwards, found: Vec::new() }
+        Self { source, tag, lead, range, backwards, displaced: false, found: Vec::new() }
     }
 
     fn backwards(source: &'a Source, tag: [u8; TAG], upper: u64) -> Self {
@@ -335,7 +356,8 @@ impl<'a> Marks<'a> {
                 .filter(|(_, w)| w[..TAG] == self.tag)
                 .filter_map(|(i, w)| {
                     let offset = (window.0 + i as u64).checked_sub(self.lead)?;
-                    (w[TAG..] == offset.to_le_bytes()).then_some(offset)
+                    let at_home = w[TAG..] == offset.to_le_bytes();
+                    (at_home != self.displaced).then_some(offset)
                 })
                 .collect();
             if !self.backwards {

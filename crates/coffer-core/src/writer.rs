@@ -361,7 +361,9 @@ impl Writer {
             self.container.rollback();
             return Ok(Outcome::Done);
         }
-        if let Err(e) = self.commit(false) {
+        if self.auto_flush
+            && let Err(e) = self.commit(false)
+        {
             self.container.rollback();
             return Err(e);
         }
