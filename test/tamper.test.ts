@@ -73,6 +73,20 @@ function twins(of: readonly Piece[]): [Piece, Piece] {
   throw new Error('no two pieces of one length')
 }
 
+/** The pieces of a member as the blocks they make up: all chunks of a block but the last are full. */
+function blocks(of: readonly Piece[]): Piece[] {
+  const full = Math.max(...of.map((piece) => piece.length))
+  const found: Piece[] = []
+  let begun: Piece | undefined
+  for (const piece of of) {
+    begun = begun === undefined ? piece : { ...begun, length: begun.length + piece.length }
+    if (piece.length === full && piece.mark !== null) continue
+    found.push(begun)
+    begun = undefined
+  }
+  return found
+}
+
 function replaced(file: Buffer, piece: Piece, bytes: Buffer): Buffer {
   return Buffer.concat([file.subarray(0, piece.offset), bytes, file.subarray(piece.offset + piece.length)])
 }
@@ -128,6 +142,14 @@ describe.each(kinds)('tampering with data, $label', (kind) => {
     const [first, second] = twins(made.a)
     const swapped = replaced(replaced(made.file, first, bytesOf(made.file, second)), second, bytesOf(made.file, first))
     await expectDamage(kind, made, swapped, 'a')
+  })
+
+  it('whole blocks of a member that were swapped are damage, though each is whole in itself', async () => {
+    const made = await make(kind)
+    const [first, second] = twins(blocks(made.a))
+    expect(first.length).toBeGreaterThan(1_000_000)
+    const [one, two] = [bytesOf(made.file, first), bytesOf(made.file, second)]
+    await expectDamage(kind, made, replaced(replaced(made.file, first, two), second, one), 'a')
   })
 
   it('pieces of two members that were swapped are damage to both', async () => {

@@ -686,26 +686,27 @@ fn open_to_write(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> R
 
 fn open_to_read(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> Result<Coffer> {
     let file = Arc::new(locks.open(false)?);
-    let (reader, status, notices, spool) =
-        match open::open(file.clone(), path, &expected(options, keys))? {
-            Found::Coffer(opened) => {
-                check_history(options, &opened)?;
-                let Opened { source, newest, loaded, mut notices, .. } = *opened;
-                if !locks.held() {
-                    // Without a lock, what looks torn may be somebody writing.
-                    notices.retain(|n| n.code != "torn-tail");
-                }
-                let view = Shared::new(View { catalog: loaded.catalog, source });
-                let position = newest.position;
-                let commit = CommitId { generation: position.generation, digest: position.digest };
-                let status = Status { closed: false, modified: false, commit };
-                (Reader::of_commit(view, position.generation), status, notices, None)
+    let (reader, status, notices, spool) = match recover::steadily(&*file, || {
+        open::open(file.clone(), path, &expected(options, keys))
+    })? {
+        Found::Coffer(opened) => {
+            check_history(options, &opened)?;
+            let Opened { source, newest, loaded, mut notices, .. } = *opened;
+            if !locks.held() {
+                // Without a lock, what looks torn may be somebody writing.
+                notices.retain(|n| n.code != "torn-tail");
             }
-            Found::Legacy => {
-                let (container, dir, notices) = import(path, options, keys, &file)?;
-                (Reader::of_writer(container.view.clone()), Status::default(), notices, Some(dir))
-            }
-        };
+            let view = Shared::new(View { catalog: loaded.catalog, source });
+            let position = newest.position;
+            let commit = CommitId { generation: position.generation, digest: position.digest };
+            let status = Status { closed: false, modified: false, commit };
+            (Reader::of_commit(view, position.generation), status, notices, None)
+        }
+        Found::Legacy => {
+            let (container, dir, notices) = import(path, options, keys, &file)?;
+            (Reader::of_writer(container.view.clone()), Status::default(), notices, Some(dir))
+        }
+    };
     Ok(Coffer(Arc::new(Inner {
         path: path.to_path_buf(),
         reader,

@@ -202,15 +202,20 @@ fn latest(
     if let Some(known) = newer.as_ref().filter(|n| n.generation > generation) {
         return Ok(Some(known.clone()));
     }
-    let size = source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))?;
-    let newest = recover::newest(source, size)?;
-    if newest.position.generation <= generation {
-        return Ok(None);
+    let look = || {
+        let size = source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))?;
+        let newest = recover::newest(source, size)?;
+        if newest.position.generation <= generation {
+            return Ok(None);
+        }
+        let catalog = recover::catalog(source, &newest)?.catalog;
+        Ok(Some(Arc::new(Newer { generation: newest.position.generation, catalog })))
+    };
+    let found = recover::steadily(&*source.storage, look)?;
+    if let Some(found) = &found {
+        *newer = Some(found.clone());
     }
-    let catalog = recover::catalog(source, &newest)?.catalog;
-    let found = Arc::new(Newer { generation: newest.position.generation, catalog });
-    *newer = Some(found.clone());
-    Ok(Some(found))
+    Ok(found)
 }
 
 pub(crate) fn no_member(member: &str) -> Error {

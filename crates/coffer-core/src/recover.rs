@@ -3,9 +3,10 @@
 
 use crate::catalog::Catalog;
 use crate::commit::{self, Commit, Footer, Part, Position};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::record::{self, COMMIT_TAG, FOOTER_TAG, TAG};
 use crate::source::Source;
+use crate::storage::Storage;
 
 /// How much of the file a search reads at once.
 const WINDOW: u64 = 1 << 20;
@@ -32,6 +33,24 @@ pub(crate) struct Newest {
     pub(crate) tail: Tail,
 }
 
+/// How often a reader without a lock looks again, and how long it waits before it does.
+const LOOKS: usize = 8;
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+
+/// Looks at a file that somebody may be writing. What looked damaged while the file grew or was cut
+/// is looked at again.
+pub(crate) fn steadily<T>(storage: &dyn Storage, look: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 1..LOOKS {
+        let before = storage.len().ok();
+        match look() {
+            Err(e) if e.code() == Code::Corrupt && storage.len().ok() != before => {}
+            looked => return looked,
+        }
+        std::thread::sleep(PAUSE);
+    }
+    look()
+}
+
 /// Finds the newest intact commit in a file of `size` bytes.
 pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
     let mut upper = size;
@@ -53,7 +72,7 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
                 }
                 return Ok(newest);
             }
-            Err(e) if e.code() == crate::error::Code::Io => return Err(e),
+            Err(e) if e.code() == Code::Io => return Err(e),
             Err(e) => {
                 damage.get_or_insert(e);
                 upper = offset;
@@ -78,7 +97,7 @@ fn own_footers(source: &Source, position: &Position) -> Result<(u64, Option<Foot
     loop {
         let bytes = match source.read(end, len) {
             Ok(bytes) => bytes,
-            Err(e) if e.code() == crate::error::Code::Io => return Err(e),
+            Err(e) if e.code() == Code::Io => return Err(e),
             Err(_) => return Ok((end, last)),
         };
         match Footer::read(&bytes, end, container, &source.meta) {
@@ -378,7 +397,7 @@ const COPY_SEARCH: u64 = 256 << 20;
 /// Where copies of the header may lie, by the clear marks of the last footers: for a file whose
 /// beginning is damaged, and whose keys are therefore not known to fit yet.
 pub(crate) fn header_copies(
-    storage: &dyn crate::storage::Storage,
+    storage: &dyn Storage,
     path: &std::path::Path,
     sealed: bool,
     size: u64,
