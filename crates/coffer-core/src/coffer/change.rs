@@ -1,0 +1,129 @@
+//! What can be done to a coffer, and what comes of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::CommitId;
+use crate::error::{Code, Error, Result};
+use crate::ingest::{Added, Symlinks};
+use crate::watch::Watch;
+
+/// Bytes that a caller hands over. They are copied piece by piece, on the threads that need them,
+/// and only while they are copied: memory that is not ours may be taken back between two pieces.
+pub trait Bytes: Send + Sync {
+    /// How many there are.
+    fn size(&self) -> usize;
+
+    /// Copies the bytes from `offset` on into all of `into`.
+    ///
+    /// # Errors
+    /// [`Code::Aborted`] if the bytes have been taken back.
+    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
+}
+
+impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
+    fn size(&self) -> usize {
+        self.as_ref().len()
+    }
+
+    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()> {
+        let bytes = self.as_ref().get(offset..).and_then(|rest| rest.get(..into.len()));
+        into.copy_from_slice(
+            bytes.ok_or_else(|| Error::new(Code::InvalidArg, "there are fewer bytes"))?,
+        );
+        Ok(())
+    }
+}
+
+/// Bytes that a caller hands over.
+pub type Data = Arc<dyn Bytes>;
+
+/// A change to a coffer.
+pub enum Change {
+    /// Puts a member, in place of whatever has its name.
+    Write {
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        data: Data,
+        /// Its mode, in place of the old one or 0644.
+        mode: Option<u32>,
+        /// Its time in seconds and nanoseconds, in place of now.
+        mtime: Option<(i64, u32)>,
+    },
+    /// Appends to a member, or makes it.
+    Append {
+        /// Its name.
+        name: String,
+        /// What to append.
+        data: Data,
+    },
+    /// Adds a file or a tree.
+    Add {
+        /// The file or directory.
+        source: PathBuf,
+        /// What it is called in the coffer; by default as it is.
+        name: Option<String>,
+        /// Whether members of the same names are replaced.
+        replace: bool,
+        /// What to do with symbolic links.
+        symlinks: Symlinks,
+        /// Who watches.
+        watch: Watch,
+    },
+    /// Deletes a member.
+    Delete {
+        /// Its name.
+        name: String,
+        /// With everything below it.
+        recursive: bool,
+    },
+    /// Commits what has changed.
+    Flush {
+        /// Even if nothing has.
+        force: bool,
+    },
+    /// Rewrites the coffer without its dead blocks.
+    Compact {
+        /// Who watches.
+        watch: Watch,
+    },
+    /// Begins a batch: see [`Outcome::Batch`].
+    Begin,
+    /// Ends the batch that the change belongs to.
+    End {
+        /// Keeps and commits its changes, or undoes them all.
+        commit: bool,
+    },
+    /// Flushes and closes.
+    Close,
+}
+
+impl Change {
+    /// A write with the attributes it has by default.
+    pub fn write(name: &str, data: Data) -> Self {
+        Self::Write { name: name.to_owned(), data, mode: None, mtime: None }
+    }
+}
+
+/// What came of a change.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// What an add did.
+    Added(Added),
+    /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
+    Batch(u64),
+}
+
+/// How a coffer stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Status {
+    /// It is closed, or being closed.
+    pub closed: bool,
+    /// It has changes that no commit has.
+    pub modified: bool,
+    /// The last commit; all zero in a legacy coffer.
+    pub commit: CommitId,
+}

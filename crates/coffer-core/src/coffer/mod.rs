@@ -1,0 +1,331 @@
+//! A coffer, as the outside uses it.
+//!
+//! ```
+//! use std::sync::{Arc, mpsc};
+//! use coffer_core::coffer::{Change, Coffer, Mode, Options};
+//! use coffer_core::key::Key;
+//! use coffer_core::kind::Kind;
+//!
+//! # let dir = std::env::temp_dir().join(format!("coffer-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&dir)?;
+//! let mut options = Options::new(Mode::Write, Kind::store());
+//! options.coffer_key = Some(Key::generate(32));
+//! let coffer = Coffer::open(&dir.join("vault.coffer"), options)?;
+//!
+//! let (sender, receiver) = mpsc::channel();
+//! let change = Change::write("notes/todo.txt", Arc::new(b"buy milk".to_vec()));
+//! coffer.submit(change, None, Box::new(move |result| drop(sender.send(result))));
+//! receiver.recv()??;
+//! assert_eq!(coffer.read("notes/todo.txt")?, b"buy milk");
+//! coffer.close()?;
+//! # std::fs::remove_dir_all(&dir)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod change;
+mod opening;
+mod options;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+
+use crate::container::SMALL;
+use crate::error::{Code, Error, Result};
+use crate::extract;
+use crate::ingest;
+use crate::locks::Locks;
+use crate::pool;
+use crate::read::Reader;
+use crate::spool::SpoolDir;
+use crate::storage::DiskFile;
+use crate::verify;
+use crate::watch::Watch;
+use crate::writer::{self, Done, Given, Message, Task};
+
+pub use self::change::{Bytes, Change, Data, Outcome, Status};
+pub use self::options::{CommitId, Mode, Options};
+pub use crate::extract::{Extracted, Selection};
+pub use crate::ingest::{Added, Skipped, Symlinks};
+pub use crate::locks::LockMode;
+pub use crate::open::Notice;
+pub use crate::read::{Member, Range};
+pub use crate::verify::Verified;
+
+/// A handle on an open coffer. Clones are the same handle.
+#[derive(Clone)]
+pub struct Coffer(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    reader: Reader,
+    status: Arc<Mutex<Status>>,
+    notices: Vec<Notice>,
+    /// How many reads are under way.
+    active: Mutex<usize>,
+    idle: Condvar,
+    side: Side,
+}
+
+enum Side {
+    Writes(Sender<Message>),
+    Reads(Mutex<Option<Holding>>),
+}
+
+/// What a handle that only reads gives back at its end.
+struct Holding {
+    locks: Locks,
+    file: Arc<DiskFile>,
+    _spool: Option<SpoolDir>,
+}
+
+impl Coffer {
+    /// Opens a coffer, or makes one. Waits for its lock, and reads its catalog.
+    ///
+    /// # Errors
+    /// [`Code::Locked`], [`Code::Exists`], [`Code::NotFound`], [`Code::WrongKey`],
+    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
+    /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
+        opening::open_coffer(&path, &options).map_err(|e| e.at(&path))
+    }
+
+    /// Queues a change. Changes take effect in the order they are submitted. `done` is called once,
+    /// on a thread of the core, when the change is accepted, or flushed where auto-flush is on.
+    pub fn submit(&self, change: Change, batch: Option<u64>, done: Done) {
+        let path = self.0.path.clone();
+        let done: Done = Box::new(move |result| done(result.map_err(|e| e.at(&path))));
+        let closing = matches!(change, Change::Close);
+        // A batch that is open may still end; the thread answers if it is too late for that.
+        if !closing && batch.is_none() && self.status().closed {
+            return done(Err(writer::closed()));
+        }
+        let Side::Writes(sender) = &self.0.side else {
+            if closing {
+                let inner = self.0.clone();
+                return pool::thread(move || done(inner.close_reader().map(|()| Outcome::Done)));
+            }
+            let refused = "the coffer was opened with mode 'r': open it with 'a' to change it";
+            return done(Err(Error::new(Code::ReadOnly, refused)));
+        };
+        let task = match self.task(change) {
+            Ok(task) => task,
+            Err(e) => return done(Err(e)),
+        };
+        if closing {
+            self.0.lock_status().closed = true;
+            let inner = self.0.clone();
+            let sender = sender.clone();
+            return pool::thread(move || {
+                inner.wait_until_idle();
+                send(&sender, Message { task, batch: None, done }, true);
+            });
+        }
+        send(sender, Message { task, batch, done }, false);
+    }
+
+    fn task(&self, change: Change) -> Result<Task> {
+        let named = |name: &str| crate::name::check(name).map(str::to_owned);
+        Ok(match change {
+            Change::Write { name, data, mode, mtime } => {
+                let name = named(&name)?;
+                let given = Given { mode, mtime };
+                let size = data.size() as u64;
+                if size > SMALL {
+                    return Ok(Task::Large { name, data, given });
+                }
+                let source = self.0.reader.view.read().source.clone();
+                let stored = pool::start(move || {
+                    let mut bytes = vec![0; data.size()];
+                    data.copy_to(0, &mut bytes)?;
+                    source.layers.encode_member(&bytes)
+                });
+                Task::Small { name, size, given, stored }
+            }
+            Change::Append { name, data } => Task::Append { name: named(&name)?, data },
+            Change::Add { source, name, replace, symlinks, watch } => {
+                Task::Add(ingest::Request { source, name, replace, symlinks, watch })
+            }
+            Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
+            Change::Flush { force } => Task::Flush { force },
+            Change::Compact { watch } => Task::Compact { watch },
+            Change::Begin => Task::Begin,
+            Change::End { commit } => Task::End { commit },
+            Change::Close => Task::Close,
+        })
+    }
+
+    /// Makes a change and waits for it. Not for a thread of the pool.
+    ///
+    /// # Errors
+    /// Whatever the change's error is.
+    pub fn change(&self, change: Change) -> Result<Outcome> {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.submit(change, None, Box::new(move |result| drop(sender.send(result))));
+        receiver.recv().unwrap_or_else(|_| Err(writer::closed()))
+    }
+
+    /// Flushes, closes and waits for it. Not for a thread of the pool.
+    ///
+    /// # Errors
+    /// Whatever kept the last changes from being flushed.
+    pub fn close(&self) -> Result<()> {
+        self.change(Change::Close).map(|_| ())
+    }
+
+    /// Reads a member whole.
+    ///
+    /// # Errors
+    /// [`Code::MemberNotFound`], [`Code::Corrupt`], [`Code::Stale`], [`Code::Limit`],
+    /// [`Code::Closed`], [`Code::Io`].
+    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
+        self.reading(|reader| Ok(reader.read_range(name, 0, u64::MAX, None)?.bytes))
+    }
+
+    /// Reads at most `len` bytes of a member from `start`, decoding only the blocks they are in.
+    /// With `version`, fails unless the member is still of that version.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_range(
+        &self,
+        name: &str,
+        start: u64,
+        len: u64,
+        version: Option<u64>,
+    ) -> Result<Range> {
+        self.reading(|reader| reader.read_range(name, start, len, version))
+    }
+
+    /// The members whose names begin with `prefix`, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Code::Closed`].
+    pub fn members(&self, prefix: Option<&str>) -> Result<Vec<Member>> {
+        self.reading(|reader| Ok(reader.members(prefix)))
+    }
+
+    /// A member, or a directory that the names of members imply.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] for what is no name, [`Code::Closed`].
+    pub fn stat(&self, name: &str) -> Result<Option<Member>> {
+        self.reading(|reader| reader.stat(name))
+    }
+
+    /// Extracts members below a directory.
+    ///
+    /// # Errors
+    /// [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::Aborted`], and as [`Self::read`].
+    pub fn extract(&self, what: &Selection, target: &Path, watch: &Watch) -> Result<Extracted> {
+        self.reading(|reader| extract::extract(reader, what, target, watch))
+    }
+
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// [`Code::Corrupt`], naming the members that are damaged; [`Code::Aborted`].
+    pub fn verify(&self, watch: &Watch) -> Result<Verified> {
+        self.reading(|reader| verify::verify(reader, watch))
+    }
+
+    /// How the coffer stands. Never waits for the disk.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        *self.0.lock_status()
+    }
+
+    /// What was found at opening and set right, or passed over.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.0.notices
+    }
+
+    /// The coffer's absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Asks a question on the pool: any of the calls that read. Closing waits for the questions that
+    /// were asked before it.
+    pub fn ask<T: 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        if self.status().closed {
+            return answer(Err(writer::closed().at(&self.0.path)));
+        }
+        let coffer = self.clone();
+        let reading = Reading::begin(self.0.clone());
+        pool::spawn(move || {
+            answer(reading.and_then(|_reading| question(&coffer)));
+        });
+    }
+
+    fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let reading = Reading::begin(self.0.clone())?;
+        read(&reading.0.reader).map_err(|e| e.at(&self.0.path))
+    }
+}
+
+/// A read under way: closing waits until it is dropped.
+struct Reading(Arc<Inner>);
+
+impl Reading {
+    fn begin(inner: Arc<Inner>) -> Result<Self> {
+        let mut active = inner.active.lock().unwrap_or_else(PoisonError::into_inner);
+        // While others are under way, closing still waits, and may as well wait for this one.
+        if *active == 0 && inner.lock_status().closed {
+            return Err(writer::closed().at(&inner.path));
+        }
+        *active += 1;
+        drop(active);
+        Ok(Self(inner))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut active = self.0.active.lock().unwrap_or_else(PoisonError::into_inner);
+        *active -= 1;
+        if *active == 0 {
+            self.0.idle.notify_all();
+        }
+    }
+}
+
+/// Hands a message to the writing thread, or answers it if that has ended.
+fn send(sender: &Sender<Message>, message: Message, closing: bool) {
+    if let Err(failed) = sender.send(message) {
+        let done = failed.into_inner().done;
+        done(if closing { Ok(Outcome::Done) } else { Err(writer::closed()) });
+    }
+}
+
+impl Inner {
+    fn lock_status(&self) -> std::sync::MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_until_idle(&self) {
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
+        while *active > 0 {
+            active = self.idle.wait(active).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn close_reader(&self) -> Result<()> {
+        self.lock_status().closed = true;
+        self.wait_until_idle();
+        let Side::Reads(holding) = &self.side else { return Ok(()) };
+        if let Some(mut holding) = holding.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            holding.locks.release(&*holding.file);
+        }
+        self.reader.view.close(&self.path);
+        Ok(())
+    }
+}
