@@ -250,7 +250,7 @@ describe.skipIf(python === null)('a PyCoffer process', () => {
     const path = join(tempDir(), 'box.coffer')
     const keys = keysFor(kind)
     await (await openKind(kind, path, 'x', keys)).close()
-    const doomed = new PyCoffer()
+    const doomed = new PyCoffer(tempDir())
     await doomed.open('holder', 'store', path, 'r', keys)
     await expect(openKind(kind, path, 'a', keys, { lockTimeout: 0 })).rejects.toMatchObject(locked)
     doomed.kill()

@@ -41,9 +41,12 @@ export class PyCoffer {
   readonly #process: ChildProcessWithoutNullStreams
   readonly #waiting: Waiting[] = []
 
-  constructor() {
+  /** @param temp where PyCoffer unpacks coffers to: what it leaves there when it is killed is the test's to remove */
+  constructor(temp?: string) {
     if (python === null) throw new Error('there is no Python with PyCoffer here')
-    this.#process = spawn(python, [script])
+    this.#process = spawn(python, [script], {
+      env: { ...process.env, ...(temp === undefined ? {} : { TMPDIR: temp }) },
+    })
     this.#process.stderr.pipe(process.stderr)
     createInterface({ input: this.#process.stdout }).on('line', (line) => {
       const answer = JSON.parse(line) as { ok?: unknown; error?: { type: string; message: string } }
