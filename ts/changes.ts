@@ -1,3 +1,4 @@
+import { encode } from './cbor/encode.ts'
 import { invalid } from './errors.ts'
 import { joinLines } from './lines.ts'
 import { type NativeCoffer, settled } from './native.ts'
@@ -72,6 +73,10 @@ export class Changes {
       throw invalid('the lines must be an array or another iterable of strings')
     }
     await this.write(name, joinLines(lines), {})
+  }
+
+  async dump(name: string, value: unknown, options: WriteOptions): Promise<void> {
+    await this.write(name, encode(value), options)
   }
 
   async add(source: string | URL, name: string | undefined, options: AddOptions): Promise<Added> {

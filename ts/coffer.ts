@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
+import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
 import { CofferError, invalid } from './errors.ts'
 import { custom, generateKeys, type Keys, type Layers } from './kinds.ts'
@@ -20,6 +21,7 @@ import {
   openOptions,
   type WriteOptions,
 } from './options.ts'
+import { openPlugin, type PluginName, type Plugins } from './plugin.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `open` takes for a coffer of your own mix. */
@@ -159,6 +161,18 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
+   * Stores a value as CBOR, as {@link load} gives it back: plain objects, arrays, `Map`, `Set`,
+   * `Date`, `Buffer`, typed arrays, strings, numbers, bigints, booleans, null and undefined. It is
+   * encoded before the call returns, so what happens to it afterwards makes no difference.
+   *
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` for anything else: the message has the path to
+   *   it. `…_LIMIT` if it is more than 500 levels deep. And as `write` does
+   */
+  async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+    return this.#outside('dump').dump(name, value, options)
+  }
+
+  /**
    * Stores a file, or a directory with all that is below it, with permissions and times.
    *
    * @param name what it is called in the coffer: the last component of `source` by default
@@ -203,6 +217,27 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
     if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
     return (await this.read(name)).toString(encoding)
+  }
+
+  /**
+   * The value that {@link dump} stored, or that somebody else wrote as CBOR. Nothing in it is
+   * executed.
+   *
+   * @throws {CofferError} `ERR_COFFER_CORRUPT` if the member is no CBOR, or has tags without a
+   *   counterpart in JavaScript. `…_LIMIT` if it is too deep. And as `read` does
+   */
+  async load<T = unknown>(name: string): Promise<T> {
+    return decode(await this.read(name), { path: this.path, member: name }) as T
+  }
+
+  /**
+   * A plugin for this coffer, by its name: one of Coffer's own, or one that `registerPlugin` made
+   * known. Close it, or let `await using` do so; the coffer stays open.
+   *
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
+   */
+  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
+    return openPlugin(name, { coffer: this })
   }
 
   /** The lines of a UTF-8 member, without their line ends (`\n` or `\r\n`). */

@@ -21,5 +21,27 @@ export { CofferMarket } from './market.ts'
 export type { Member } from './member.ts'
 export { CofferNull } from './null.ts'
 export type { Commit, Key, Mode, ModeText, OpenOptions, WriteOptions } from './options.ts'
+export {
+  CofferPlugin,
+  type Plugin,
+  type PluginClass,
+  type PluginHost,
+  type PluginName,
+  type Plugins,
+  RecordPlugin,
+  registerPlugin,
+} from './plugin.ts'
+export type { ChromeSource } from './plugins/chrome.ts'
+export type {
+  AddPasswordOptions,
+  ImportChromeOptions,
+  ImportedPasswords,
+  ImportPyCofferOptions,
+  NewPassword,
+  PasswordEntry,
+  PasswordInfo,
+  PasswordKey,
+  PasswordPlugin,
+} from './plugins/password.ts'
 export { CofferStore } from './store.ts'
 export type { Progress, WatchOptions } from './watch.ts'
