@@ -166,7 +166,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * encoded before the call returns, so what happens to it afterwards makes no difference.
    *
    * @throws {CofferError} `ERR_COFFER_INVALID_ARG` for anything else: the message has the path to
-   *   it. `…_LIMIT` if it is more than 500 levels deep. And as `write` does
+   *   it. `…_LIMIT` if it is more than 200 levels deep. And as `write` does
    */
   async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
     return this.#outside('dump').dump(name, value, options)

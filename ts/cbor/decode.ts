@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { SequenceEvents } from 'cbor2/decoder'
 import { CofferError } from '../errors.ts'
-import { arrayTypes, MAJOR, MAX_DEPTH, TAG, toNativeOrder } from './tags.ts'
+import { arrayTypes, MAJOR, MAX_LEVELS, TAG, toNativeOrder } from './tags.ts'
 
 /** A container whose parts are being read. */
 interface Open {
@@ -33,7 +33,7 @@ export function decode(bytes: Uint8Array, origin: Origin): unknown {
   } catch (cause) {
     const where = `${inspect(origin.member)} of ${origin.path}`
     if (cause instanceof TooDeep) {
-      throw new CofferError('ERR_COFFER_LIMIT', `${where} is more than ${MAX_DEPTH} levels deep`, { ...origin })
+      throw new CofferError('ERR_COFFER_LIMIT', `${where} has more than ${MAX_LEVELS} levels`, { ...origin })
     }
     // A read beyond the end is a RangeError of DataView's.
     const reason =
@@ -54,8 +54,8 @@ class Decoder {
   #value: unknown
 
   decode(bytes: Uint8Array): unknown {
-    // cbor2's own depth counts an array twice: the limit that counts is the one in #begin.
-    const items = new SequenceEvents(bytes, { maxDepth: 8 * MAX_DEPTH, encoding: null, requirePreferred: false })
+    // cbor2 counts an array as two levels, so the limit that is met first is that in #begin.
+    const items = new SequenceEvents(bytes, { maxDepth: 2 * MAX_LEVELS + 2, encoding: null, requirePreferred: false })
     for (const [type, , value] of items) {
       if (this.#complete) throw new Error('something follows it')
       this.#read(type, value)
@@ -76,8 +76,7 @@ class Decoder {
   }
 
   #begin(type: number, left: number, tag?: number | bigint): void {
-    // Each level is a container and perhaps its tag.
-    if (this.#open.length === 2 * MAX_DEPTH) throw new TooDeep()
+    if (this.#open.length === MAX_LEVELS) throw new TooDeep()
     const container: Open = { type, tag, parts: [], left }
     if (left === 0) this.#add(this.#finish(container))
     else this.#open.push(container)

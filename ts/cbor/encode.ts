@@ -198,6 +198,9 @@ function prototypes(value: object): number {
 
 function whatItIs(value: object): string {
   if (types.isProxy(value)) return 'a Proxy'
-  const name: unknown = Object.getPrototypeOf(value)?.constructor?.name
-  return `an instance of ${typeof name === 'string' && name !== '' ? name : 'a class'}: dump takes plain objects, arrays, Map, Set, Date, Buffer, typed arrays and primitive values`
+  const type: unknown = Object.getPrototypeOf(value)?.constructor?.name
+  // Such as Math, or the arguments of a call.
+  const builtIn = Object.prototype.toString.call(value).slice('[object '.length, -1)
+  const name = typeof type === 'string' && type !== 'Object' ? type : builtIn
+  return `an instance of ${name}: dump takes plain objects, arrays, Map, Set, Date, Buffer, typed arrays and primitive values`
 }

@@ -1,10 +1,10 @@
 import { endianness } from 'node:os'
 
-/**
- * How many containers may be inside one another. Beyond that other languages' decoders give up, and
- * so would the stack of this one.
- */
-export const MAX_DEPTH = 500
+/** How many containers may be inside one another in a value. In CBOR each is one, and perhaps its tag. */
+export const MAX_DEPTH = 200
+
+/** How many containers and tags may be inside one another in CBOR. Python's cbor2 has the same limit. */
+export const MAX_LEVELS = 2 * MAX_DEPTH
 
 /** The kinds of data items that have a length or contents, RFC 8949 section 3.1. */
 export const MAJOR = { bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const
