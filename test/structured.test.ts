@@ -42,7 +42,7 @@ describe('a value that was dumped comes back as it was:', () => {
     ['integers', [0, 1, 23, 24, 255, 256, 65_535, 65_536, 2 ** 32 - 1, 2 ** 32, -1, -24, -25, -256, -257, -(2 ** 32)]],
     ['the largest safe integers', [Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER]],
     ['numbers beyond them', [2 ** 53, 2 ** 60, -(2 ** 60), 2 ** 64, 1e300]],
-    ['fractions', [0.5, 1.5, 0.1, -0.1, 1 / 3, 1e-7, 5.960464477539063e-8, 1.1754943508222875e-38]],
+    ['fractions', [0.5, 1.5, 0.1, -0.1, 1 / 3, 1e-7, 2 ** -24, 2 ** -25, 2 ** -126, 2 ** -149]],
     ['the ends of the doubles', [Number.MIN_VALUE, Number.MAX_VALUE, Number.EPSILON]],
     ['numbers that are none or infinite', [Number.NaN, Infinity, -Infinity]],
     ['minus zero', -0],

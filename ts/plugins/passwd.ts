@@ -56,7 +56,8 @@ function entriesFrom(store: unknown): PasswordEntry[] {
     if (!(info instanceof PyPasswordInfo)) throw new Error('it has a value that is no PasswordInfo')
     const text = (value: unknown, what: string): string | null => {
       if (value === undefined || value === null) return null
-      if (typeof value !== 'string') throw new Error(`it has an entry whose ${what} is no text`)
+      if (typeof value !== 'string' || !value.isWellFormed())
+        throw new Error(`it has an entry whose ${what} is no text`)
       length += value.length
       if (length > MAX_TEXT) throw new Error('it unfolds to more than 64 MiB')
       return value

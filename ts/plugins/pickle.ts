@@ -174,7 +174,7 @@ function decimal(line: string): number {
 
 /** Python's raw-unicode-escape: Latin-1 with `\u` and `\U`. */
 function readUnicode(machine: Machine): void {
-  const escaped = /\\u([0-9a-f]{4})|\\U([0-9a-f]{8})/gi
+  const escaped = /\\u([0-9a-fA-F]{4})|\\U([0-9a-fA-F]{8})/g
   machine.push(
     machine
       .line()
