@@ -92,6 +92,18 @@ describe('a record of PyCoffer', () => {
   })
 })
 
+describe('a date', () => {
+  it('of an hour that comes twice, as a clock is put back, is that hour', async () => {
+    const [entry] = await imported(Buffer.from(record(dates.replaceAll('\xe8\x01', '\xe8\x81')), 'latin1'))
+    expect(entry?.ctime).toEqual(new Date(2024, 0, 1))
+  })
+
+  it('of the first century is in it', async () => {
+    const [entry] = await imported(Buffer.from(record(dates.replaceAll('\x07\xe8', '\x00\x05')), 'latin1'))
+    expect(entry?.ctime.getFullYear()).toBe(5)
+  })
+})
+
 describe('a pickle that is no such record', () => {
   it.each([
     'os.system',
