@@ -160,7 +160,7 @@ describe('a pickle that is no such record', () => {
     ['sets one item and a half', '}(NNNu.', 'sets items of what is no dict'],
     ['appends to a dict', '}Na.', 'appends to what is no list'],
     ['takes from an empty stack', '0.', 'more from its stack'],
-    ['takes what is below a mark', 'N(0.', 'more from its stack'],
+    ['takes what is below a mark', 'N(0N.', 'more from its stack'],
     ['goes back to no mark', 't.', 'a mark that it never made'],
     ['recalls what it never remembered', 'h\x05.', 'recalls what it never remembered'],
     ['has a persistent id', 'P1\n.', 'the opcode 0x50'],

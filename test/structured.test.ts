@@ -230,6 +230,7 @@ describe('dump', () => {
     ['an instance of a class', { 'the point': new Point() }, 'value["the point"] is an instance of Point'],
     ['an instance of a subclass', [new (class Names extends Map {})()], 'value[0] is an instance of Names'],
     ['an instance of an array subclass', new (class List extends Array {})(), 'value is an instance of List'],
+    ['an instance of a typed array subclass', [new (class Samples extends Int16Array {})(2)], 'an instance of Samples'],
     ['a WeakMap', new Map([['weak', new WeakMap()]]), "value.get('weak') is an instance of WeakMap"],
     ['a Promise', new Set([1, Promise.resolve()]), 'value.values()[1] is an instance of Promise'],
     ['a key of a map', new Map([[() => {}, 1]]), 'value.keys()[0] is a function'],
