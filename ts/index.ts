@@ -12,6 +12,7 @@ export {
   type CofferOptions,
   type ExtractAllOptions,
   type Extracted,
+  type ExtractOptions,
   type Notice,
   type Verified,
 } from './coffer.ts'
@@ -21,5 +22,7 @@ export { CofferMarket } from './market.ts'
 export type { Member } from './member.ts'
 export { CofferNull } from './null.ts'
 export type { Commit, Key, Mode, ModeText, OpenOptions, WriteOptions } from './options.ts'
+export { CofferPlugin, Plugin, type PluginClass, type PluginHost, type Plugins, registerPlugin } from './plugin.ts'
+export { type PushOptions, Rsync, type RsyncAction, type Rsynced, type RsyncOptions } from './plugins/rsync.ts'
 export { CofferStore } from './store.ts'
 export type { Progress, WatchOptions } from './watch.ts'

@@ -1,10 +1,14 @@
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
+import type { Rsync } from './plugins/rsync.ts'
+import type { Trees } from './trees.ts'
 
 /** What a plugin is made from. */
 export interface PluginHost {
   /** The coffer that the plugin belongs to. */
   readonly coffer: Coffer
+  /** What the engine does with directory trees outside the coffer. */
+  readonly trees: Trees
 }
 
 /** A class of plugins, as {@link registerPlugin} takes it. */
@@ -20,8 +24,9 @@ export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
  * }
  * ```
  */
-// biome-ignore lint/suspicious/noEmptyInterface: others add to it
-export interface Plugins {}
+export interface Plugins {
+  rsync: Rsync
+}
 
 /** What all plugins have: a coffer, and an end. */
 export abstract class Plugin implements AsyncDisposable {
@@ -41,6 +46,9 @@ export abstract class Plugin implements AsyncDisposable {
   }
 }
 
+/** A plugin for the whole coffer. */
+export abstract class CofferPlugin extends Plugin {}
+
 const registered = new Map<string, PluginClass>()
 
 /**
@@ -48,7 +56,10 @@ const registered = new Map<string, PluginClass>()
  *
  * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken
  */
-export function registerPlugin<N extends keyof Plugins & string>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
+export function registerPlugin<N extends keyof Plugins & string>(
+  name: N,
+  plugin: PluginClass<Plugins[N] & Plugin>,
+): void {
   if (registered.has(name)) throw invalid(`there is a plugin ${name} already`)
   registered.set(name, plugin)
 }
