@@ -4,7 +4,6 @@ import { joinLines } from './lines.ts'
 import { type NativeCoffer, settled } from './native.ts'
 import {
   checkBoolean,
-  checkChoice,
   checkData,
   checkName,
   checkOptions,
@@ -13,6 +12,7 @@ import {
   defaultName,
   type WriteOptions,
 } from './options.ts'
+import { checkSymlinks, type Symlinks } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `add` takes. */
@@ -23,7 +23,7 @@ export interface AddOptions extends WatchOptions {
    * What to do with symbolic links: store the file they lead to (`follow`, the default), leave them
    * out (`skip`), or refuse (`error`). Links to directories are never entered.
    */
-  symlinks?: 'follow' | 'skip' | 'error'
+  symlinks?: Symlinks
 }
 
 /** What `add` did. */
@@ -84,7 +84,7 @@ export class Changes {
     const to = name === undefined ? defaultName(from) : checkName(name)
     checkOptions(options, 'add', ['replace', 'symlinks', ...watchOptions])
     const replace = checkBoolean(options.replace, 'replace') ?? true
-    const symlinks = checkChoice(options.symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
+    const symlinks = checkSymlinks(options.symlinks)
     return watched(options, (watch) => this.#native.add(this.#batch, from, to, replace, symlinks, watch))
   }
 

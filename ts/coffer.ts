@@ -22,13 +22,22 @@ import {
   type WriteOptions,
 } from './options.ts'
 import { openPlugin, type PluginName, type Plugins } from './plugin.ts'
+import { Trees } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `open` takes for a coffer of your own mix. */
 export interface CofferOptions extends OpenOptions, Layers {}
 
+/** What `extract` takes. */
+export interface ExtractOptions extends WatchOptions {
+  /** Whether files that are there are replaced, as they are by default; if not, one is an error, and nothing is written. */
+  replace?: boolean
+  /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
+  from?: string
+}
+
 /** What `extractAll` takes. */
-export interface ExtractAllOptions extends WatchOptions {
+export interface ExtractAllOptions extends ExtractOptions {
   /** The members to extract, directories with all that is below them; everything by default. */
   members?: readonly string[]
 }
@@ -60,6 +69,8 @@ export interface Notice {
   /** What it was. */
   message: string
 }
+
+const extractOptions = ['replace', 'from', ...watchOptions] as const
 
 /**
  * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
@@ -237,7 +248,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
    */
   async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
-    return openPlugin(name, { coffer: this })
+    const trees = new Trees(this.#native, (call) => this.#outside(call))
+    return openPlugin(name, { coffer: this, trees })
   }
 
   /** The lines of a UTF-8 member, without their line ends (`\n` or `\r\n`). */
@@ -290,22 +302,23 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * Extracts a member, or a directory with all that is below it, to its whole name below the
    * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH`, and as `read` does
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` with `replace: false`,
+   *   `…_UNSAFE_PATH`, `…_INVALID_ARG` for a name that is not below `from`, and as `read` does
    */
-  async extract(name: string, target: string | URL = '.', options: WatchOptions = {}): Promise<Extracted> {
+  async extract(name: string, target: string | URL = '.', options: ExtractOptions = {}): Promise<Extracted> {
     checkName(name)
     const directory = checkPath(target, 'the target of extract')
-    checkOptions(options, 'extract', watchOptions)
-    return watched(options, (watch) => this.#native.extract([name], directory, watch))
+    checkOptions(options, 'extract', extractOptions)
+    return this.#extract([name], directory, options)
   }
 
   /** Extracts everything, or the given members, below the target. See {@link extract}. */
   async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
     const directory = checkPath(target, 'the target of extractAll')
-    const { members } = checkOptions(options, 'extractAll', ['members', ...watchOptions])
+    const { members } = checkOptions(options, 'extractAll', ['members', ...extractOptions])
     if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
     const names = members?.map((name: string) => checkName(name))
-    return watched(options, (watch) => this.#native.extract(names, directory, watch))
+    return this.#extract(names, directory, options)
   }
 
   /**
@@ -352,6 +365,13 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const { path, mode, closed, modified } = this
     return `${this.constructor.name} ${inspect({ path, mode, closed, modified }, options)}`
+  }
+
+  async #extract(names: string[] | undefined, target: string, options: ExtractOptions): Promise<Extracted> {
+    const from = options.from === undefined ? undefined : checkName(options.from, 'from')
+    const replace = checkBoolean(options.replace, 'replace') ?? true
+    const extraction = { names, recursive: true, from, replace }
+    return watched(options, (watch) => this.#native.extract(extraction, target, watch))
   }
 
   #outside(call: string): Changes {

@@ -12,6 +12,7 @@ export {
   type CofferOptions,
   type ExtractAllOptions,
   type Extracted,
+  type ExtractOptions,
   type Notice,
   type Verified,
 } from './coffer.ts'
@@ -43,5 +44,6 @@ export type {
   PasswordKey,
   PasswordPlugin,
 } from './plugins/password.ts'
+export { type PushOptions, type RsyncAction, type Rsynced, type RsyncOptions, type RsyncPlugin } from './plugins/rsync.ts'
 export { CofferStore } from './store.ts'
 export type { Progress, WatchOptions } from './watch.ts'

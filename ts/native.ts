@@ -5,6 +5,7 @@ import { CofferError, type ErrorCode } from './errors.ts'
 
 export type {
   NativeCoffer,
+  NativeEntry,
   NativeKind,
   NativeLayer,
   NativeMember,

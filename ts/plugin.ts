@@ -2,11 +2,15 @@ import { inspect } from 'node:util'
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
 import type { PasswordPlugin } from './plugins/password.ts'
+import type { RsyncPlugin } from './plugins/rsync.ts'
+import type { Trees } from './trees.ts'
 
 /** What a plugin is made from. */
 export interface PluginHost {
   /** The coffer that the plugin belongs to. */
   readonly coffer: Coffer
+  /** What the engine does with directory trees outside the coffer. */
+  readonly trees: Trees
 }
 
 /** A class of plugins, as {@link registerPlugin} takes it. */
@@ -24,6 +28,7 @@ export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
  */
 export interface Plugins {
   password: PasswordPlugin
+  rsync: RsyncPlugin
 }
 
 /** The name of a plugin. */
@@ -138,6 +143,7 @@ export abstract class RecordPlugin<T> extends Plugin {
 /** Coffer's own plugins are loaded when somebody asks for them. */
 const own = {
   password: async () => (await import('./plugins/password.ts')).PasswordPlugin,
+  rsync: async () => (await import('./plugins/rsync.ts')).RsyncPlugin,
 } satisfies Record<string, () => Promise<PluginClass>>
 
 const registered = new Map<string, PluginClass>()

@@ -12,7 +12,7 @@ use crate::catalog::{Entry, Place, Placed};
 use crate::coffer::{CommitId, Data, Outcome, Status};
 use crate::container::{Ancestry, Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
-use crate::ingest;
+use crate::ingest::{self, Added};
 use crate::locks::Locks;
 use crate::read::no_member;
 use crate::source::{Found, Source};
@@ -34,6 +34,7 @@ pub(crate) enum Task {
     Large { name: String, data: Data, given: Given },
     Append { name: String, data: Data },
     Add(ingest::Request),
+    Update(ingest::Update),
     Delete { name: String, recursive: bool },
     Flush { force: bool },
     Compact { watch: Watch },
@@ -230,17 +231,10 @@ impl Writer {
             }
             Task::Append { name, data } => self.append(&name, &data)?,
             Task::Add(request) => {
-                self.container.begin()?;
-                return match ingest::add(&mut self.container, &request) {
-                    Ok(added) => {
-                        self.container.keep();
-                        Ok(Outcome::Added(added))
-                    }
-                    Err(e) => {
-                        self.container.rollback();
-                        Err(e)
-                    }
-                };
+                return self.undivided(|container| ingest::add(container, &request));
+            }
+            Task::Update(update) => {
+                return self.undivided(|container| ingest::update(container, update));
             }
             Task::Delete { name, recursive } => self.delete(&name, recursive)?,
             Task::Flush { .. }
@@ -250,6 +244,18 @@ impl Writer {
             | Task::Close => {}
         }
         Ok(Outcome::Done)
+    }
+
+    /// Adds all of something, or leaves everything as it was.
+    fn undivided(&mut self, add: impl FnOnce(&mut Container) -> Result<Added>) -> Result<Outcome> {
+        self.container.begin()?;
+        let added = add(&mut self.container);
+        if added.is_ok() {
+            self.container.keep();
+        } else {
+            self.container.rollback();
+        }
+        added.map(Outcome::Added)
     }
 
     /// Attributes of a member that is written: given ones, else the old mode and the time now.

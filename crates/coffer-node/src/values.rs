@@ -2,7 +2,10 @@
 //!
 //! Sizes are JavaScript numbers, exact up to 2^53.
 
-use coffer_core::coffer::{Added, Extracted, Member, Notice, Range, Skipped, Status, Verified};
+use coffer_core::coffer::{
+    Added, Entry, Extracted, Extraction, Item, Kind, Member, Notice, Range, Selection, Skipped,
+    Status, Verified,
+};
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 
@@ -106,6 +109,93 @@ impl From<Added> for NativeAdded {
             bytes: added.bytes as f64,
             skipped: added.skipped.into_iter().map(NativeSkipped::from).collect(),
         }
+    }
+}
+
+/// What `extract` extracts, and how.
+#[napi(object)]
+pub struct NativeExtraction {
+    /// The names of the members; absent for all.
+    pub names: Option<Vec<String>>,
+    /// Whether what is below those that are directories goes with them.
+    pub recursive: bool,
+    /// The directory that names are taken relative to.
+    pub from: Option<String>,
+    /// Whether files that are there are replaced.
+    pub replace: bool,
+}
+
+impl From<NativeExtraction> for Extraction {
+    fn from(extraction: NativeExtraction) -> Self {
+        let what = match extraction.names {
+            None => Selection::All,
+            Some(names) if extraction.recursive => Selection::Names(names),
+            Some(names) => Selection::Exactly(names),
+        };
+        Self { what, from: extraction.from, replace: extraction.replace }
+    }
+}
+
+/// An entry of a directory outside.
+#[napi(object)]
+pub struct NativeEntry {
+    /// Its path.
+    pub path: String,
+    /// What it is.
+    #[napi(ts_type = "'file' | 'directory' | 'link' | 'other'")]
+    pub kind: String,
+    /// Why it is left out, if it is neither a file nor a directory.
+    pub reason: Option<String>,
+    /// The bytes of a file.
+    pub size: f64,
+    /// When it was changed last.
+    pub mtime: NativeTime,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+impl From<Entry> for NativeEntry {
+    fn from(entry: Entry) -> Self {
+        let kind = match entry.kind {
+            Kind::File => "file",
+            Kind::Directory => "directory",
+            Kind::Link => "link",
+            Kind::Other => "other",
+        };
+        Self {
+            path: entry.path.to_string_lossy().into_owned(),
+            kind: kind.to_owned(),
+            reason: entry.reason.map(str::to_owned),
+            size: entry.size as f64,
+            mtime: NativeTime { seconds: entry.mtime_s as f64, nanoseconds: entry.mtime_ns },
+            mode: entry.mode,
+        }
+    }
+}
+
+/// A file or directory outside that is to become a member.
+#[napi(object)]
+pub struct NativeItem {
+    /// What it is called in the coffer.
+    pub name: String,
+    /// What it is, and where.
+    pub entry: NativeEntry,
+}
+
+impl From<NativeItem> for Item {
+    fn from(NativeItem { name, entry }: NativeItem) -> Self {
+        let kind = if entry.kind == "directory" { Kind::Directory } else { Kind::File };
+        let (mtime_s, mtime_ns) = entry.mtime.into_core();
+        let entry = Entry {
+            path: entry.path.into(),
+            kind,
+            reason: None,
+            size: entry.size as u64,
+            mode: entry.mode,
+            mtime_s,
+            mtime_ns,
+        };
+        Self { name, entry }
     }
 }
 

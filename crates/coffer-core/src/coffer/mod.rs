@@ -26,11 +26,13 @@ mod change;
 mod opening;
 mod options;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
+use crate::compare;
 use crate::container::SMALL;
 use crate::error::{Code, Error, Result};
 use crate::extract;
@@ -40,17 +42,20 @@ use crate::pool;
 use crate::read::Reader;
 use crate::spool::SpoolDir;
 use crate::storage::DiskFile;
+use crate::tree::{self, Own};
 use crate::verify;
-use crate::watch::Watch;
+use crate::watch::{Cancel, Watch};
 use crate::writer::{self, Done, Given, Message, Task};
 
 pub use self::change::{Bytes, Change, Data, Outcome, Status};
 pub use self::options::{CommitId, Mode, Options};
-pub use crate::extract::{Extracted, Selection};
-pub use crate::ingest::{Added, Skipped, Symlinks};
+pub use crate::extract::{Extracted, Extraction};
+pub use crate::ingest::{Added, Item, Skipped};
 pub use crate::locks::LockMode;
 pub use crate::open::Notice;
 pub use crate::read::{Member, Range};
+pub use crate::sweep::Selection;
+pub use crate::tree::{Entry, Kind, Symlinks};
 pub use crate::verify::Verified;
 
 /// A handle on an open coffer. Clones are the same handle.
@@ -148,6 +153,9 @@ impl Coffer {
             Change::Add { source, name, replace, symlinks, watch } => {
                 Task::Add(ingest::Request { source, name, replace, symlinks, watch })
             }
+            Change::Update { delete, add, watch } => {
+                Task::Update(ingest::Update { delete, add, watch })
+            }
             Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
             Change::Flush { force } => Task::Flush { force },
             Change::Compact { watch } => Task::Compact { watch },
@@ -218,9 +226,49 @@ impl Coffer {
     /// Extracts members below a directory.
     ///
     /// # Errors
-    /// [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::Aborted`], and as [`Self::read`].
-    pub fn extract(&self, what: &Selection, target: &Path, watch: &Watch) -> Result<Extracted> {
+    /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
+    /// [`Code::Aborted`], and as [`Self::read`].
+    pub fn extract(&self, what: &Extraction, target: &Path, watch: &Watch) -> Result<Extracted> {
         self.reading(|reader| extract::extract(reader, what, target, watch))
+    }
+
+    /// The names of those members whose bytes are not those of the file that is given for each.
+    ///
+    /// # Errors
+    /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
+    /// and as [`Self::read`].
+    pub fn differing(
+        &self,
+        pairs: &BTreeMap<String, PathBuf>,
+        watch: &Watch,
+    ) -> Result<Vec<String>> {
+        self.reading(|reader| compare::differing(reader, pairs, watch))
+    }
+
+    /// What is at a path outside, if anything is; `follow` says whether a link there is followed.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn look(&self, path: &Path, follow: bool) -> Result<Option<Entry>> {
+        tree::look(path, follow, &Own::of(&self.0.path))
+    }
+
+    /// What is in a directory outside, in the order of the names.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn list(&self, directory: &Path, symlinks: Symlinks) -> Result<Vec<Entry>> {
+        tree::list(directory, symlinks, &Own::of(&self.0.path))
+    }
+
+    /// Removes files, links and empty directories below a directory outside, in the given order.
+    /// Their paths are relative to it, as names are; what is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Code::UnsafePath`] for a path that would leave the directory, [`Code::InvalidArg`],
+    /// [`Code::Aborted`], [`Code::Io`].
+    pub fn remove(&self, root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
+        tree::remove(root, paths, cancel)
     }
 
     /// Reads and checks everything.
