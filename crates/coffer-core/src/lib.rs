@@ -13,6 +13,7 @@ mod codec;
 pub mod coffer;
 mod commit;
 mod container;
+pub mod crypt;
 pub mod error;
 mod extract;
 mod frame;
