@@ -2,6 +2,7 @@ import { statSync } from 'node:fs'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
+import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
 import { custom, generateKeys, type Keys, type Layers } from './kinds.ts'
 import { splitLines, streamLines } from './lines.ts'
@@ -20,6 +21,7 @@ import {
   openOptions,
   type WriteOptions,
 } from './options.ts'
+import { openPlugin, type Plugins } from './plugin.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `open` takes for a coffer of your own mix. */
@@ -300,6 +302,16 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     this.#outside('compact')
     checkOptions(options, 'compact', watchOptions)
     await watched(options, (watch) => this.#native.compact(watch))
+  }
+
+  /**
+   * A plugin of this coffer: `crypt`, or one that was registered with {@link registerPlugin}.
+   *
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if there is none of this name
+   */
+  async plugin<N extends keyof Plugins & string>(name: N): Promise<Plugins[N]> {
+    const host = { coffer: this, crypt: new Cryptor(this.#native) }
+    return (await openPlugin(name, host)) as unknown as Plugins[N]
   }
 
   /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */

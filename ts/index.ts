@@ -15,11 +15,21 @@ export {
   type Notice,
   type Verified,
 } from './coffer.ts'
+export type {
+  ConvertOptions,
+  Cryptor,
+  DecryptOptions,
+  DecryptStreamOptions,
+  EncryptOptions,
+  EncryptStreamOptions,
+} from './cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
 export type { Cipher, Keys, Layer, Layers } from './kinds.ts'
 export { CofferMarket } from './market.ts'
 export type { Member } from './member.ts'
 export { CofferNull } from './null.ts'
 export type { Commit, Key, Mode, ModeText, OpenOptions, WriteOptions } from './options.ts'
+export { KeyPlugin, Plugin, type PluginClass, type PluginHost, type Plugins, registerPlugin } from './plugin.ts'
+export { Crypt } from './plugins/crypt.ts'
 export { CofferStore } from './store.ts'
 export type { Progress, WatchOptions } from './watch.ts'

@@ -1,10 +1,14 @@
 import type { Coffer } from './coffer.ts'
+import type { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
+import type { Crypt } from './plugins/crypt.ts'
 
 /** What a plugin is made from. */
 export interface PluginHost {
   /** The coffer that the plugin belongs to. */
   readonly coffer: Coffer
+  /** What encrypts with the coffer's key outside of it. */
+  readonly crypt: Cryptor
 }
 
 /** A class of plugins, as {@link registerPlugin} takes it. */
@@ -20,8 +24,10 @@ export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
  * }
  * ```
  */
-// biome-ignore lint/suspicious/noEmptyInterface: others add to it
-export interface Plugins {}
+export interface Plugins {
+  /** Encrypts and decrypts files outside the coffer. */
+  crypt: Crypt
+}
 
 /** What all plugins have: a coffer, and an end. */
 export abstract class Plugin implements AsyncDisposable {
@@ -48,7 +54,10 @@ const registered = new Map<string, PluginClass>()
  *
  * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken
  */
-export function registerPlugin<N extends keyof Plugins & string>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
+export function registerPlugin<N extends keyof Plugins & string>(
+  name: N,
+  plugin: PluginClass<Plugins[N] & Plugin>,
+): void {
   if (registered.has(name)) throw invalid(`there is a plugin ${name} already`)
   registered.set(name, plugin)
 }
@@ -59,4 +68,15 @@ export async function openPlugin(name: string, host: PluginHost): Promise<Plugin
   if (found) return new found(host)
   const known = [...registered.keys()].join(', ')
   throw new CofferError('ERR_COFFER_INVALID_ARG', `there is no plugin ${name}: there are ${known || 'none'}`)
+}
+
+/** A plugin that works with the coffer's key on what is outside the coffer. */
+export abstract class KeyPlugin extends Plugin {
+  /** What encrypts and decrypts with the coffer's key. */
+  protected readonly crypt: Cryptor
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.crypt = host.crypt
+  }
 }
