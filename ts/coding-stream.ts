@@ -67,7 +67,7 @@ export class CodingStream<N extends Native> extends Transform {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     this.#wanted?.()
-    this.#gathered.fill(0)
+    this.#gathered.fill(0, 0, this.#size)
     this.#opening.then(
       (native) => native.release(),
       () => {},
@@ -118,6 +118,10 @@ export class CodingStream<N extends Native> extends Transform {
   async *#code(): AsyncGenerator<Buffer, void, undefined> {
     const bytes = this.#gathered.subarray(0, this.#size)
     this.#size = 0
-    if (this.#native) yield* this.#coding.take(this.#native, bytes)
+    try {
+      if (this.#native) yield* this.#coding.take(this.#native, bytes)
+    } finally {
+      bytes.fill(0)
+    }
   }
 }
