@@ -3,6 +3,7 @@ import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
 import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
+import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
 import { custom, generateKeys, type Keys, type Layers } from './kinds.ts'
 import { splitLines, streamLines } from './lines.ts'
@@ -249,7 +250,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    */
   async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
     const trees = new Trees(this.#native, (call) => this.#outside(call))
-    return openPlugin(name, { coffer: this, trees })
+    return openPlugin(name, { coffer: this, crypt: new Cryptor(this.#native), trees })
   }
 
   /** The lines of a UTF-8 member, without their line ends (`\n` or `\r\n`). */

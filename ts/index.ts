@@ -16,6 +16,14 @@ export {
   type Notice,
   type Verified,
 } from './coffer.ts'
+export type {
+  ConvertOptions,
+  Cryptor,
+  DecryptOptions,
+  DecryptStreamOptions,
+  EncryptOptions,
+  EncryptStreamOptions,
+} from './cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
 export type { Cipher, Keys, Layer, Layers } from './kinds.ts'
 export { CofferMarket } from './market.ts'
@@ -24,6 +32,7 @@ export { CofferNull } from './null.ts'
 export type { Commit, Key, Mode, ModeText, OpenOptions, WriteOptions } from './options.ts'
 export {
   CofferPlugin,
+  KeyPlugin,
   type Plugin,
   type PluginClass,
   type PluginHost,
@@ -33,6 +42,7 @@ export {
   registerPlugin,
 } from './plugin.ts'
 export type { ChromeSource } from './plugins/chrome.ts'
+export type { CryptPlugin } from './plugins/crypt.ts'
 export type {
   AddPasswordOptions,
   ImportChromeOptions,
@@ -44,6 +54,6 @@ export type {
   PasswordKey,
   PasswordPlugin,
 } from './plugins/password.ts'
-export { type PushOptions, type RsyncAction, type Rsynced, type RsyncOptions, type RsyncPlugin } from './plugins/rsync.ts'
+export type { PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
 export { CofferStore } from './store.ts'
 export type { Progress, WatchOptions } from './watch.ts'

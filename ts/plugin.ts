@@ -1,6 +1,8 @@
 import { inspect } from 'node:util'
 import type { Coffer } from './coffer.ts'
+import type { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
+import type { CryptPlugin } from './plugins/crypt.ts'
 import type { PasswordPlugin } from './plugins/password.ts'
 import type { RsyncPlugin } from './plugins/rsync.ts'
 import type { Trees } from './trees.ts'
@@ -11,6 +13,8 @@ export interface PluginHost {
   readonly coffer: Coffer
   /** What the engine does with directory trees outside the coffer. */
   readonly trees: Trees
+  /** What encrypts with the coffer's key outside of it. */
+  readonly crypt: Cryptor
 }
 
 /** A class of plugins, as {@link registerPlugin} takes it. */
@@ -27,7 +31,11 @@ export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
  * ```
  */
 export interface Plugins {
+  /** Encrypts and decrypts files outside the coffer. */
+  crypt: CryptPlugin
+  /** Keeps passwords. */
   password: PasswordPlugin
+  /** Brings directory trees up to date, both ways. */
   rsync: RsyncPlugin
 }
 
@@ -140,8 +148,25 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 }
 
+/** A plugin that works with the coffer's key on what is outside the coffer. */
+export abstract class KeyPlugin extends Plugin {
+  readonly #crypt: Cryptor
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.#crypt = host.crypt
+  }
+
+  /** What encrypts and decrypts. Throws `ERR_COFFER_CLOSED` when the plugin is closed. */
+  protected get crypt(): Cryptor {
+    this.checkOpen()
+    return this.#crypt
+  }
+}
+
 /** Coffer's own plugins are loaded when somebody asks for them. */
 const own = {
+  crypt: async () => (await import('./plugins/crypt.ts')).CryptPlugin,
   password: async () => (await import('./plugins/password.ts')).PasswordPlugin,
   rsync: async () => (await import('./plugins/rsync.ts')).RsyncPlugin,
 } satisfies Record<string, () => Promise<PluginClass>>

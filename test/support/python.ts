@@ -134,6 +134,21 @@ export class PyCoffer {
     await this.#call({ do: 'extractall', handle, target })
   }
 
+  /** Encrypts a file with the keys of an open coffer, as PyCoffer's command `crypt` does. */
+  async encrypt(handle: string, source: string, target: string): Promise<void> {
+    await this.#call({ do: 'encrypt', handle, source, target })
+  }
+
+  /** Decrypts a file with the keys of an open coffer, as PyCoffer's command `decrypt` does. */
+  async decrypt(handle: string, source: string, target: string): Promise<void> {
+    await this.#call({ do: 'decrypt', handle, source, target })
+  }
+
+  /** Adds bytes to the end of an encrypted file. */
+  async encryptAppend(handle: string, target: string, data: Uint8Array): Promise<void> {
+    await this.#call({ do: 'encrypt_append', handle, target, data: Buffer.from(data).toString('base64') })
+  }
+
   /** What PyCoffer sees in a coffer, without a lock. */
   async list(kind: Label, path: string, keys: Keys): Promise<Listing> {
     return (await this.#call({ do: 'list', kind, path, keys })) as Listing

@@ -192,7 +192,6 @@ export class RsyncPlugin extends CofferPlugin {
   }
 }
 
-
 /** Where the paths of a tree are in the coffer, and outside. */
 interface Places {
   nameOf(path: string): string

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Block, Digest};
 use crate::chunk;
+use crate::crypt::FileKey;
 use crate::error::{Error, Result};
 use crate::frame::{self, SKIPPABLE_HEADER};
 use crate::key;
@@ -25,6 +26,8 @@ pub(crate) struct Layers {
     pub(crate) chunk_plain: usize,
     /// Member bytes of a full piece.
     pub(crate) piece: usize,
+    /// What encrypts files outside the coffer, where anything is sealed.
+    pub(crate) files: Option<FileKey>,
 }
 
 /// How the tar of a block enters its frame.

@@ -3,6 +3,7 @@
 use crate::block::Layers;
 use crate::codec::{Decoder, Encoder};
 use crate::commit::{ARCHIVE_ID, HEADER_MARKS};
+use crate::crypt::FileKey;
 use crate::error::{Code, Error, Result};
 use crate::key::{self, CHECK_LEN, Key};
 use crate::kind::{Cipher, Kind, KindName, Layer};
@@ -263,6 +264,7 @@ impl Header {
             container: container_seal(&self.kind, keys)?,
             chunk_plain: self.chunk_plain as usize,
             piece: self.piece as usize,
+            files: FileKey::new(&self.kind, keys)?,
         })
     }
 }
@@ -298,7 +300,7 @@ fn wrong_key(which: &str) -> Error {
     Error::new(Code::WrongKey, format!("{which} is not the key this coffer was made with"))
 }
 
-fn cipher_byte(cipher: Option<Cipher>) -> u8 {
+pub(crate) fn cipher_byte(cipher: Option<Cipher>) -> u8 {
     match cipher {
         None => 0,
         Some(Cipher::Secretbox) => 1,
@@ -307,13 +309,13 @@ fn cipher_byte(cipher: Option<Cipher>) -> u8 {
     }
 }
 
-fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
+pub(crate) fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
     [None, Some(Cipher::Secretbox), Some(Cipher::Fernet), Some(Cipher::AesOcb)]
         .get(usize::from(byte))
         .copied()
 }
 
-fn cipher_name(cipher: Option<Cipher>) -> &'static str {
+pub(crate) fn cipher_name(cipher: Option<Cipher>) -> &'static str {
     cipher.map_or("nothing", Cipher::as_str)
 }
 

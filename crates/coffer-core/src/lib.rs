@@ -14,6 +14,7 @@ pub mod coffer;
 mod commit;
 mod compare;
 mod container;
+pub mod crypt;
 pub mod error;
 mod extract;
 mod frame;

@@ -22,7 +22,7 @@ use crate::watch::NativeWatch;
 /// An open coffer.
 #[napi]
 pub struct NativeCoffer {
-    coffer: Coffer,
+    pub(crate) coffer: Coffer,
 }
 
 /// Opens a coffer. It may wait for a lock, so it has a thread of its own.
@@ -324,7 +324,7 @@ impl NativeCoffer {
         Ok(object)
     }
 
-    fn ask<'env, T>(
+    pub(crate) fn ask<'env, T>(
         &self,
         env: &'env Env,
         question: impl FnOnce(&Coffer) -> Result<T> + Send + 'static,

@@ -8,6 +8,7 @@
 
 pub mod bytes;
 pub mod coffer;
+pub mod crypt;
 pub mod options;
 pub mod settle;
 pub mod values;

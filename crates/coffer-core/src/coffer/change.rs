@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::CommitId;
 use crate::error::{Code, Error, Result};
 use crate::ingest::{Added, Item};
@@ -20,6 +22,16 @@ pub trait Bytes: Send + Sync {
     /// # Errors
     /// [`Code::Aborted`] if the bytes have been taken back.
     fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
+
+    /// A copy of all of them, wiped when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::copy_to`].
+    fn copied(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let mut copy = Zeroizing::new(vec![0; self.size()]);
+        self.copy_to(0, &mut copy)?;
+        Ok(copy)
+    }
 }
 
 impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {

@@ -34,6 +34,7 @@ use crossbeam_channel::Sender;
 
 use crate::compare;
 use crate::container::SMALL;
+use crate::crypt::Cryptor;
 use crate::error::{Code, Error, Result};
 use crate::extract;
 use crate::ingest;
@@ -279,6 +280,15 @@ impl Coffer {
         self.reading(|reader| verify::verify(reader, watch))
     }
 
+    /// What encrypts and decrypts files outside the coffer with its key. It does not need the coffer
+    /// to stay open.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] if the coffer seals nothing, [`Code::Closed`].
+    pub fn cryptor(&self) -> Result<Cryptor> {
+        self.reading(|reader| Cryptor::of(&reader.view.read().source.layers))
+    }
+
     /// How the coffer stands. Never waits for the disk.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -304,14 +314,30 @@ impl Coffer {
         question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
+        self.ask_on(pool::spawn, question, answer);
+    }
+
+    /// As [`Self::ask`], on a thread of its own: for a question that waits for the pool.
+    pub fn ask_apart<T: 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        self.ask_on(pool::thread, question, answer);
+    }
+
+    fn ask_on<T: 'static>(
+        &self,
+        run: impl FnOnce(Box<dyn FnOnce() + Send>),
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
         if self.status().closed {
             return answer(Err(writer::closed().at(&self.0.path)));
         }
         let coffer = self.clone();
         let reading = Reading::begin(self.0.clone());
-        pool::spawn(move || {
-            answer(reading.and_then(|_reading| question(&coffer)));
-        });
+        run(Box::new(move || answer(reading.and_then(|_reading| question(&coffer)))));
     }
 
     fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
