@@ -181,6 +181,14 @@ describe('a record', () => {
     expect(await counter.look()).toEqual({ total: 2, log: ['a', 'b'] })
   })
 
+  it('has the changes that were begun when the plugin was closed', async () => {
+    const box = await newBox()
+    const counter = await box.plugin('counter')
+    const counting = Promise.all([counter.count('a'), counter.count('b')])
+    await counter.close()
+    expect(await counting).toEqual([1, 2])
+  })
+
   it('is not changed by a change to what was looked at', async () => {
     const counter = await (await newBox()).plugin('counter')
     await counter.count('a')

@@ -122,12 +122,7 @@ export abstract class RecordPlugin<T> extends Plugin {
   /** The record as it is now. Changing what is returned changes nothing in the coffer. */
   protected async view(): Promise<T> {
     this.checkOpen()
-    try {
-      return this.restore(await this.#coffer.load(this.record))
-    } catch (error) {
-      if (error instanceof CofferError && error.code === 'ERR_COFFER_MEMBER_NOT_FOUND') return this.empty()
-      throw error
-    }
+    return this.#load()
   }
 
   /**
@@ -140,11 +135,20 @@ export abstract class RecordPlugin<T> extends Plugin {
   protected async update<R>(change: (record: T) => R | Promise<R>): Promise<R> {
     this.checkOpen()
     return this.#coffer.batch(async (batch) => {
-      const record = await this.view()
+      const record = await this.#load()
       const result = await change(record)
       await batch.dump(this.record, record)
       return result
     })
+  }
+
+  async #load(): Promise<T> {
+    try {
+      return this.restore(await this.#coffer.load(this.record))
+    } catch (error) {
+      if (error instanceof CofferError && error.code === 'ERR_COFFER_MEMBER_NOT_FOUND') return this.empty()
+      throw error
+    }
   }
 }
 
