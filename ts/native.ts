@@ -5,10 +5,14 @@ import { CofferError, type ErrorCode } from './errors.ts'
 
 export type {
   NativeCoffer,
+  NativeDerivation,
+  NativeInfo,
+  NativeKdf,
   NativeKind,
   NativeLayer,
   NativeMember,
   NativeOptions,
+  NativeSecret,
   NativeTime,
   NativeWatch,
   Settled,

@@ -93,7 +93,12 @@ impl fmt::Debug for Key {
 /// The 32-byte secretbox key that seals a coffer's own records.
 #[must_use]
 pub fn metadata_key(key: &Key) -> Key {
-    let derived = Zeroizing::new(blake3::derive_key(METADATA_CONTEXT, key.as_bytes()));
+    derived(METADATA_CONTEXT, key.as_bytes())
+}
+
+/// A key of 32 bytes from other key material, with BLAKE3's `derive_key`.
+pub(crate) fn derived(context: &str, material: &[u8]) -> Key {
+    let derived = Zeroizing::new(blake3::derive_key(context, material));
     Key(Zeroizing::new(derived.to_vec()))
 }
 

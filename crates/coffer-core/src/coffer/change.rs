@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::CommitId;
 use crate::error::{Code, Error, Result};
 use crate::ingest::{Added, Symlinks};
+use crate::secret::NewSecret;
 use crate::watch::Watch;
 
 /// Bytes that a caller hands over. They are copied piece by piece, on the threads that need them,
@@ -85,6 +86,13 @@ pub enum Change {
     },
     /// Rewrites the coffer without its dead blocks.
     Compact {
+        /// Who watches.
+        watch: Watch,
+    },
+    /// Rewrites the coffer under new keys.
+    Rekey {
+        /// The new keys, or the passphrase they come from.
+        to: NewSecret,
         /// Who watches.
         watch: Watch,
     },
