@@ -163,6 +163,31 @@ mod tests {
 
     const SALT: [u8; SALT_LEN] = *b"0123456789abcdef";
 
+    /// Made with `PyNaCl`, `nacl.pwhash.argon2id.kdf(32, passphrase, salt, passes, memory)`, and
+    /// the `blake3` package of Python, `blake3(secret, derive_key_context=...)`.
+    #[test]
+    fn the_keys_are_those_of_another_argon2id_and_blake3() {
+        let keys = derive(&passphrase("correct horse battery staple"), SALT, Kdf::MIN).unwrap();
+        assert_eq!(
+            hex(&keys.coffer),
+            "e36abc9d46273a5d29aa56f64f6b930a253771c12932ef3be2773a99981fae21"
+        );
+        assert_eq!(
+            hex(&keys.secure),
+            "3a33bd7e15abfdca20de42482a8ad5235178eeee4dd86831f837e883924b62e0"
+        );
+        let kdf = Kdf { memory: 64 << 10, passes: 3 };
+        let keys = derive(&passphrase("Gr\u{fc}\u{df}e"), [0; SALT_LEN], kdf).unwrap();
+        assert_eq!(
+            hex(&keys.coffer),
+            "72a7079f865048d8d67c11ecddd579a904d472391280eac837f765b2600665ca"
+        );
+        assert_eq!(
+            hex(&keys.secure),
+            "39f84f5dd71d88ce027ff21b4f116ca28dab60b425dc241164bbee5ac8110568"
+        );
+    }
+
     #[test]
     fn each_part_of_what_is_derived_from_matters() {
         let of = |text, salt, kdf| hex(&derive(&passphrase(text), salt, kdf).unwrap().coffer);

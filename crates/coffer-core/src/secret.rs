@@ -131,3 +131,49 @@ pub(crate) fn without_passphrase() -> Error {
         "the coffer was made with keys, not from a passphrase: open it with its keys",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> [u8; HEADER_MARKS] {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let (keys, origin) = secret.make(Kdf::MIN, &Cancel::default()).unwrap();
+        Header::new(Kind::store(), &keys, &origin, 1000, 4096).unwrap().marks
+    }
+
+    #[test]
+    fn a_passphrase_is_tried_on_two_headers_of_a_file_and_on_no_third() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        let keyring = Keyring::new(&secret, &cancel);
+        let headers = [marks(), marks(), marks()];
+        let key = |marks| keyring.keys(marks).map(|keys| keys.coffer.unwrap().as_bytes().to_vec());
+        let first = key(&headers[0]).unwrap();
+        assert_ne!(key(&headers[1]).unwrap(), first);
+        assert_eq!(key(&headers[2]).unwrap_err().code(), Code::Limit);
+        assert_eq!(key(&headers[0]).unwrap(), first);
+    }
+
+    #[test]
+    fn whoever_called_it_off_meanwhile_gets_no_keys() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let keyring = Keyring::new(&secret, &cancel);
+        assert_eq!(keyring.keys(&marks()).unwrap_err().code(), Code::Aborted);
+        assert_eq!(secret.make(Kdf::MIN, &cancel).unwrap_err().code(), Code::Aborted);
+    }
+
+    #[test]
+    fn a_way_of_deriving_that_is_not_known_is_a_newer_version() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        for at in [48, 49] {
+            let mut marks = marks();
+            marks[at] += 1;
+            let error = Keyring::new(&secret, &cancel).keys(&marks).unwrap_err();
+            assert_eq!(error.code(), Code::Version, "byte {at}");
+        }
+    }
+}
