@@ -5,7 +5,19 @@ import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
 import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
-import { custom, generateKeys, type Keys, type Layers } from './kinds.ts'
+import { type Info, infoFrom } from './info.ts'
+import {
+  checkNewKeys,
+  checkPassphraseFor,
+  custom,
+  generateKeys,
+  type Keys,
+  type Kind,
+  type Layers,
+  type NewKeys,
+  type Secret,
+  wipe,
+} from './kinds.ts'
 import { splitLines, streamLines } from './lines.ts'
 import { type Member, memberFrom } from './member.ts'
 import { type NativeCoffer, settled } from './native.ts'
@@ -22,6 +34,7 @@ import {
   openOptions,
   type WriteOptions,
 } from './options.ts'
+import type { KdfOptions, Passphrase } from './passphrase.ts'
 import { openPlugin, type PluginName, type Plugins } from './plugin.ts'
 import { Trees } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
@@ -41,6 +54,12 @@ export interface ExtractOptions extends WatchOptions {
 export interface ExtractAllOptions extends ExtractOptions {
   /** The members to extract, directories with all that is below them; everything by default. */
   members?: readonly string[]
+}
+
+/** What `changePassphrase` takes. */
+export interface ChangePassphraseOptions extends WatchOptions {
+  /** How hard the passphrase is to guess: as the old one by default, if there was one. */
+  kdf?: KdfOptions
 }
 
 /** What `extract` and `extractAll` did. */
@@ -91,12 +110,14 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   readonly notices: readonly Notice[]
   readonly #native: NativeCoffer
   readonly #changes: Changes
+  readonly #kind: Kind
 
-  protected constructor({ native, path, mode }: Opened) {
+  protected constructor({ native, path, mode, kind }: Opened) {
     this.path = path
     this.mode = mode
     this.notices = native.notices()
     this.#native = native
+    this.#kind = kind
     this.#changes = new Changes(native)
   }
 
@@ -351,6 +372,41 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     await watched(options, (watch) => this.#native.compact(watch))
   }
 
+  /**
+   * Rewrites the coffer under new keys: what it holds is opened with the old ones, sealed with the
+   * new ones into a new file, and put in place of the old file in one step. If it is stopped or
+   * fails, the coffer is as it was, with its old keys. A coffer that had a passphrase has none
+   * afterwards.
+   *
+   * The old file's bytes, copies and backups of it still open with the old keys.
+   *
+   * @param keys as `open` takes them: which ones the kind needs is said at its class
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG`, `…_READ_ONLY`, `…_CORRUPT` if something cannot be
+   *   read that was to be rewritten, `…_CLOSED`, `…_IO`
+   */
+  async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
+    this.#outside('rekey')
+    checkOptions(options, 'rekey', watchOptions)
+    return this.#rekey(checkNewKeys(this.#kind, keys), options)
+  }
+
+  /**
+   * Rewrites the coffer under keys from a passphrase, with a new salt: see {@link rekey}. A coffer
+   * that was made with keys has a passphrase afterwards.
+   *
+   * @throws {CofferError} `ERR_COFFER_LIMIT` if the system has not the memory, and as `rekey` does
+   */
+  async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
+    this.#outside('changePassphrase')
+    const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
+    return this.#rekey(checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+  }
+
+  /** What the coffer is, and how it fills its file. */
+  async info(): Promise<Info> {
+    return infoFrom(this.path, await settled(this.#native.info()))
+  }
+
   /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */
   async close(): Promise<void> {
     this.#outside('close')
@@ -373,6 +429,13 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     const replace = checkBoolean(options.replace, 'replace') ?? true
     const extraction = { names, recursive: true, from, replace }
     return watched(options, (watch) => this.#native.extract(extraction, target, watch))
+  }
+
+  async #rekey(secret: Secret, options: WatchOptions): Promise<void> {
+    const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
+    // The engine has copies of its own by now, and wipes them when it is done.
+    wipe(secret)
+    await rekeying
   }
 
   #outside(call: string): Changes {

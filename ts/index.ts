@@ -8,6 +8,7 @@ export { CofferBank } from './bank.ts'
 export type { Batch } from './batch.ts'
 export type { Added, AddOptions, DeleteOptions } from './changes.ts'
 export {
+  type ChangePassphraseOptions,
   Coffer,
   type CofferOptions,
   type ExtractAllOptions,
@@ -25,11 +26,14 @@ export type {
   EncryptStreamOptions,
 } from './cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
-export type { Cipher, Keys, Layer, Layers } from './kinds.ts'
+export { type Identity, identify, type KindName } from './identify.ts'
+export type { Info } from './info.ts'
+export type { Cipher, Keys, Layer, Layers, NewKeys } from './kinds.ts'
 export { CofferMarket } from './market.ts'
 export type { Member } from './member.ts'
 export { CofferNull } from './null.ts'
 export type { Commit, Key, Mode, ModeText, OpenOptions, WriteOptions } from './options.ts'
+export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './passphrase.ts'
 export {
   CofferPlugin,
   KeyPlugin,

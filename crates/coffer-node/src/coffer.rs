@@ -11,11 +11,11 @@ use napi::bindgen_prelude::{BigInt, Buffer, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;
 
 use crate::bytes;
-use crate::options::NativeOptions;
+use crate::options::{NativeOptions, NativeSecret};
 use crate::settle::Promise;
 use crate::values::{
-    NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeItem, NativeMember,
-    NativeNotice, NativeRange, NativeStatus, NativeTime, NativeVerified,
+    NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeInfo, NativeItem,
+    NativeMember, NativeNotice, NativeRange, NativeStatus, NativeTime, NativeVerified,
 };
 use crate::watch::NativeWatch;
 
@@ -142,6 +142,20 @@ impl NativeCoffer {
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn compact<'env>(&self, env: &'env Env, watch: &NativeWatch) -> napi::Result<Object<'env>> {
         self.submit(env, None, Change::Compact { watch: watch.watch() }, done)
+    }
+
+    /// Rewrites the coffer under new keys.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn rekey<'env>(
+        &self,
+        env: &'env Env,
+        to: NativeSecret,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        match to.into_core() {
+            Ok(to) => self.submit(env, None, Change::Rekey { to, watch: watch.watch() }, done),
+            Err(error) => Promise::<()>::failed(env, error),
+        }
     }
 
     /// Begins a batch and resolves with its token.
@@ -283,6 +297,12 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         let cancel = watch.cancel_flag();
         self.ask(env, move |coffer| coffer.remove(Path::new(&root), &paths, &cancel))
+    }
+
+    /// What the coffer is, and how it fills its file.
+    #[napi(ts_return_type = "Promise<Settled<NativeInfo>>")]
+    pub fn info<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| coffer.info().map(NativeInfo::from))
     }
 
     /// Reads and checks everything.

@@ -3,13 +3,15 @@
 //! Sizes are JavaScript numbers, exact up to 2^53.
 
 use coffer_core::coffer::{
-    Added, Entry, Extracted, Extraction, Item, Kind, Member, Notice, Range, Selection, Skipped,
-    Status, Verified,
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Member, Notice, Range, Selection,
+    Skipped, Status, Verified,
 };
+use coffer_core::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 
-use crate::options::NativeCommit;
+use crate::options::{NativeCommit, NativeLayer};
+use crate::passphrase::NativeDerivation;
 
 /// A time: whole seconds since 1970, rounded down, and the nanoseconds after them.
 #[napi(object)]
@@ -237,6 +239,70 @@ impl From<Verified> for NativeVerified {
             members: verified.members as f64,
             blocks: verified.blocks as f64,
             bytes: verified.bytes as f64,
+        }
+    }
+}
+
+/// What a coffer is, and how it fills its file.
+#[napi(object)]
+pub struct NativeInfo {
+    /// `bank`, `store`, `market`, `null` or `custom`.
+    pub kind: String,
+    /// What is done to members.
+    pub member: NativeLayer,
+    /// What is done to the tar.
+    pub container: NativeLayer,
+    /// Bytes in a chunk.
+    pub chunk_size: u32,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// How its keys come from a passphrase, if they do.
+    pub kdf: Option<NativeDerivation>,
+    /// Whether the file is in PyCoffer's format still.
+    pub legacy: bool,
+    /// The number of the last commit.
+    pub generation: f64,
+    /// Members that are files.
+    pub files: f64,
+    /// Members that are directories.
+    pub directories: f64,
+    /// Bytes of the members.
+    pub bytes: f64,
+    /// The same after the member layer.
+    pub stored_bytes: f64,
+    /// Blocks.
+    pub blocks: f64,
+    /// Bytes of the file.
+    pub file_size: f64,
+    /// Bytes of live blocks.
+    pub live_bytes: f64,
+    /// Bytes that compaction gives back.
+    pub dead_bytes: f64,
+}
+
+impl From<Info> for NativeInfo {
+    fn from(info: Info) -> Self {
+        let layer = |layer: Layer| NativeLayer {
+            level: layer.level,
+            cipher: layer.cipher.map(|cipher| cipher.as_str().to_owned()),
+        };
+        Self {
+            kind: info.kind.name.as_str().to_owned(),
+            member: layer(info.kind.member),
+            container: layer(info.kind.container),
+            chunk_size: info.chunk_size,
+            block_size: info.block_size,
+            kdf: info.passphrase.map(NativeDerivation::from),
+            legacy: info.legacy,
+            generation: info.generation as f64,
+            files: info.files as f64,
+            directories: info.directories as f64,
+            bytes: info.bytes as f64,
+            stored_bytes: info.stored_bytes as f64,
+            blocks: info.blocks as f64,
+            file_size: info.file_size as f64,
+            live_bytes: info.live_bytes as f64,
+            dead_bytes: info.dead_bytes as f64,
         }
     }
 }

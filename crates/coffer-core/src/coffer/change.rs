@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::CommitId;
 use crate::error::{Code, Error, Result};
 use crate::ingest::{Added, Item};
+use crate::secret::NewSecret;
 use crate::tree::Symlinks;
 use crate::watch::Watch;
 
@@ -108,6 +109,13 @@ pub enum Change {
     },
     /// Rewrites the coffer without its dead blocks.
     Compact {
+        /// Who watches.
+        watch: Watch,
+    },
+    /// Rewrites the coffer under new keys.
+    Rekey {
+        /// The new keys, or the passphrase they come from.
+        to: NewSecret,
         /// Who watches.
         watch: Watch,
     },

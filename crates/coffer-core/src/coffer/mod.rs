@@ -37,6 +37,7 @@ use crate::container::SMALL;
 use crate::crypt::Cryptor;
 use crate::error::{Code, Error, Result};
 use crate::extract;
+use crate::info;
 use crate::ingest;
 use crate::locks::Locks;
 use crate::pool;
@@ -51,10 +52,12 @@ use crate::writer::{self, Done, Given, Message, Task};
 pub use self::change::{Bytes, Change, Data, Outcome, Status};
 pub use self::options::{CommitId, Mode, Options};
 pub use crate::extract::{Extracted, Extraction};
+pub use crate::info::Info;
 pub use crate::ingest::{Added, Item, Skipped};
 pub use crate::locks::LockMode;
 pub use crate::open::Notice;
 pub use crate::read::{Member, Range};
+pub use crate::secret::NewSecret;
 pub use crate::sweep::Selection;
 pub use crate::tree::{Entry, Kind, Symlinks};
 pub use crate::verify::Verified;
@@ -143,12 +146,13 @@ impl Coffer {
                     return Ok(Task::Large { name, data, given });
                 }
                 let source = self.0.reader.view.read().source.clone();
+                let sealing = source.clone();
                 let stored = pool::start(move || {
                     let mut bytes = vec![0; data.size()];
                     data.copy_to(0, &mut bytes)?;
-                    source.layers.encode_member(&bytes)
+                    sealing.layers.encode_member(&bytes)
                 });
-                Task::Small { name, size, given, stored }
+                Task::Small { name, size, given, stored, source }
             }
             Change::Append { name, data } => Task::Append { name: named(&name)?, data },
             Change::Add { source, name, replace, symlinks, watch } => {
@@ -160,6 +164,7 @@ impl Coffer {
             Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
             Change::Flush { force } => Task::Flush { force },
             Change::Compact { watch } => Task::Compact { watch },
+            Change::Rekey { to, watch } => Task::Rekey { to, watch },
             Change::Begin => Task::Begin,
             Change::End { commit } => Task::End { commit },
             Change::Close => Task::Close,
@@ -270,6 +275,15 @@ impl Coffer {
     /// [`Code::Aborted`], [`Code::Io`].
     pub fn remove(&self, root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
         tree::remove(root, paths, cancel)
+    }
+
+    /// What the coffer is and how it fills its file.
+    ///
+    /// # Errors
+    /// [`Code::Closed`], [`Code::Io`].
+    pub fn info(&self) -> Result<Info> {
+        let generation = self.status().commit.generation;
+        self.reading(|reader| info::info(reader, &self.0.path, generation))
     }
 
     /// Reads and checks everything.
