@@ -88,7 +88,7 @@ function obsolete(source: Nodes, target: Nodes, stored: Nodes, planning: Plannin
   for (const path of gone) {
     if (kept.has(path)) gone.delete(path)
   }
-  for (const path of needed) {
+  for (const path of [...needed].sort()) {
     const type = stored.has(path) ? stored.get(path)?.type : 'directory'
     const old = gone.has(path) ? undefined : target.get(path)
     if (old !== undefined && old.type !== type) throw planning.inTheWay(path)

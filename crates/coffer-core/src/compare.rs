@@ -24,17 +24,11 @@ pub(crate) fn differing(
     let sweep = Sweep::new(reader, &Selection::Exactly(pairs.keys().cloned().collect()), watch)?;
     let total = sweep.members.iter().map(|(_, entry)| entry.size).sum();
     let (bytes, members) = (AtomicU64::new(0), AtomicU64::new(0));
-    let compared = |name: &str, entry: &Entry, same: bool| {
-        let bytes = bytes.fetch_add(entry.size, Ordering::Relaxed) + entry.size;
-        let members = members.fetch_add(1, Ordering::Relaxed) + 1;
-        let name = name.to_owned();
-        watch.report(|| Report {
-            bytes,
-            total_bytes: Some(total),
-            members,
-            name: Some(name.clone()),
-        });
-        if same { None } else { Some(name) }
+    let advance = |name: &str, compared: u64, whole: bool| {
+        let bytes = bytes.fetch_add(compared, Ordering::Relaxed) + compared;
+        let members = members.fetch_add(u64::from(whole), Ordering::Relaxed) + u64::from(whole);
+        let (total_bytes, name) = (Some(total), Some(name.to_owned()));
+        watch.report(|| Report { bytes, total_bytes, members, name });
     };
     let open = |name: &str| Outside::open(pairs.get(name).ok_or_else(|| no_member(name))?);
     let found = sweep.files(
@@ -42,7 +36,8 @@ pub(crate) fn differing(
             watch.cancel.check()?;
             let file = open(name)?;
             let same = file.size == entry.size && file.matches(0, bytes)?;
-            Ok(compared(name, entry, same))
+            advance(name, entry.size, true);
+            Ok((!same).then(|| name.to_owned()))
         },
         |name, entry| {
             let file = open(name)?;
@@ -52,8 +47,10 @@ pub(crate) fn differing(
                 let part = reader.read_range(name, at, STEP, Some(entry.version))?.bytes;
                 same = file.matches(at, &part)?;
                 at += part.len() as u64;
+                advance(name, part.len() as u64, false);
             }
-            Ok(compared(name, entry, same))
+            advance(name, entry.size - at, true);
+            Ok((!same).then(|| name.to_owned()))
         },
     )?;
     let mut names: Vec<_> = found.into_iter().flatten().collect();
