@@ -104,9 +104,7 @@ impl NativeEncryptor {
     #[napi(ts_return_type = "Promise<Settled<Buffer>>")]
     pub fn push<'env>(&self, env: &'env Env, plain: Uint8Array) -> napi::Result<Object<'env>> {
         let plain = bytes::take(env, plain)?;
-        self.slot.work(env, move |encryptor| {
-            encryptor.push(&plain.copied()?).map(Buffer::from)
-        })
+        self.slot.work(env, move |encryptor| encryptor.push(&plain.copied()?).map(Buffer::from))
     }
 
     /// Resolves with the rest of the file.
