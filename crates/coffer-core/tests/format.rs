@@ -42,19 +42,39 @@ fn the_null_coffer_of_the_format_document_is_what_it_says() {
     check_engine("null.coffer", Options::new(Mode::Read, Kind::null()));
 }
 
+#[test]
+fn the_encrypted_file_of_the_format_document_is_what_it_says() {
+    const FILE: &str = "todo.encrypted";
+    let key = example_key();
+    let bytes = std::fs::read(fixture(FILE)).unwrap();
+    compare(FILE, &bytes, &Decoder::new(FILE, &bytes, Some(&key)).encrypted_file(&key));
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = Options::new(Mode::Write, Kind::market());
+    options.secure_key = Some(Key::from_bytes(&key).unwrap());
+    let coffer = Coffer::open(&directory.path().join("market.coffer"), options).unwrap();
+    let target = directory.path().join("todo.txt");
+    let cryptor = coffer.cryptor().unwrap();
+    cryptor.decrypt_file(&fixture(FILE), &target, false, false, &Watch::silent()).unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), MEMBER.1);
+    coffer.close().unwrap();
+}
+
 /// Compares a fixture with the bytes that the document prints, and the document's listings with
 /// what the decoder makes of those bytes.
 fn check(file: &str, key: Option<&[u8]>) {
     let bytes = std::fs::read(fixture(file)).unwrap();
-    let listings = Decoder::new(file, &bytes, key).run();
+    compare(file, &bytes, &Decoder::new(file, &bytes, key).run());
+}
+
+fn compare(file: &str, bytes: &[u8], listings: &[(String, String)]) {
     let document = document(file);
-    for (title, text) in &listings {
+    for (title, text) in listings {
         let printed = document.iter().find(|(t, _)| t == title).map(|(_, text)| text.as_str());
         assert_eq!(
             printed,
             Some(text.as_str()),
             "docs/format.md should have{}",
-            markdown(&listings)
+            markdown(listings)
         );
     }
     assert_eq!(document.len(), listings.len(), "a listing of {file} stands for nothing");
@@ -291,6 +311,46 @@ impl<'a> Decoder<'a> {
         self.block("block 1", MEMBER.0, MEMBER.1);
         self.commit("commit 2");
         self.footer("footer 2");
+        let mut all = vec![(self.file.to_owned(), self.outer.done())];
+        all.extend(self.listings);
+        all
+    }
+
+    /// The parts of the encrypted file, in their order.
+    fn encrypted_file(mut self, key: &[u8]) -> Vec<(String, String)> {
+        self.metadata_key = Some(blake3::derive_key("coffer v1 crypt key", key));
+        let (mark, body) = self.record("head", |f| {
+            assert_eq!(f.take(4, "tag cofE"), b"cofE");
+            assert_eq!(f.byte(|b| format!("version {b}")), 1);
+            assert_eq!(f.byte(|b| format!("cipher {b}")), 1);
+            assert_eq!(f.take(2, "features"), [0; 2]);
+            f.take(8, "salt");
+            f.take(12, "key check");
+        });
+        let salted = [key, &mark[8..16]].concat();
+        assert_eq!(mark[16..], blake3::derive_key("coffer v1 crypt key check", &salted)[..12]);
+        let mut id = [0; 16];
+        self.body(Some("head"), &body, |f| {
+            assert_eq!(f.take(MARK, "the mark"), mark);
+            id = f.array("file id");
+        });
+        let len = self.outer.u32("data: chunk, payload of");
+        assert_eq!(self.outer.take(28, "reserved"), [0; 28]);
+        let frame = open_secretbox(key, self.sealed(len as usize));
+        assert_eq!(unzstd(&frame, MEMBER.1.len()), MEMBER.1);
+        let mut fields = Fields::new(&frame);
+        fields.take(frame.len(), "zstd frame");
+        self.publish("data, opened", fields);
+        let digest = blake3_of(&self.outer.bytes[..self.outer.at]);
+        let (_, body) = self.record("tail", |f| {
+            assert_eq!(f.take(4, "tag cofT"), b"cofT");
+            assert_eq!(f.take(24, "zero"), [0; 24]);
+        });
+        self.body(Some("tail"), &body, |f| {
+            assert_eq!(f.array("file id"), id);
+            assert_eq!(f.u64("bytes of plaintext"), MEMBER.1.len() as u64);
+            assert_eq!(f.array("digest of all bytes before the tail"), digest);
+        });
         let mut all = vec![(self.file.to_owned(), self.outer.done())];
         all.extend(self.listings);
         all
