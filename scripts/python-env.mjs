@@ -13,6 +13,7 @@ const requirements = [
   'fernetfile==0.1.7',
   'naclfile==0.0.6',
   'backports.zstd==1.8.0',
+  'blake3==1.0.11',
   'cffi==2.1.1',
   'cryptography==50.0.2',
   'filelock==4.2.12',
