@@ -14,6 +14,7 @@ const requirements = [
   'naclfile==0.0.6',
   'backports.zstd==1.8.0',
   'cbor2==6.3.0',
+  'blake3==1.0.11',
   'cffi==2.1.1',
   'cryptography==50.0.2',
   'filelock==4.2.12',

@@ -10,8 +10,6 @@ use crate::kind::{Cipher, Kind, KindName, Layer};
 use crate::passphrase::{Kdf, SALT_LEN};
 use crate::record::{self, HEADER_TAG, MARK, Mark, MetaSeal, SALT_TAG};
 use crate::seal::{self, Seal};
-use crate::secret::{NewSecret, Secret};
-use crate::watch::Cancel;
 
 /// The version of the format that this engine writes.
 pub(crate) const VERSION: u8 = 1;
@@ -347,33 +345,6 @@ impl Header {
             return Err(wrong_key("secureKey", &marks, keys));
         }
         Ok(header)
-    }
-
-    /// The header of the same coffer under another secret, and the keys that come of it.
-    pub(crate) fn rekeyed(&self, to: &NewSecret, cancel: &Cancel) -> Result<(Self, Keys)> {
-        let mut kind = self.kind;
-        if let Some(cipher) = to.cipher {
-            if kind.name != KindName::Bank || cipher == Cipher::Secretbox {
-                return Err(Error::new(
-                    Code::InvalidArg,
-                    "only a bank has a choice of ciphers: 'fernet' or 'aes-ocb'",
-                ));
-            }
-            kind.container.cipher = Some(cipher);
-        }
-        if !kind.is_sealed() {
-            return Err(Error::new(
-                Code::InvalidArg,
-                "no layer of this coffer is sealed, so it has no keys to change",
-            ));
-        }
-        let secret =
-            Secret::new(to.coffer_key.clone(), to.secure_key.clone(), to.passphrase.clone())?;
-        secret.check(&kind)?;
-        let before = Self::origin(&self.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
-        let (keys, origin) = secret.make(to.kdf.over(before)?, cancel)?;
-        let header = Self::new(kind, &keys, &origin, self.chunk_plain, self.piece)?;
-        Ok((Self { archive: self.archive, ..header }, keys))
     }
 
     /// The layers with their keys.

@@ -6,7 +6,7 @@ use crate::commit::HEADER_MARKS;
 use crate::error::{Code, Error, Result};
 use crate::header::{Header, Keys, Origin};
 use crate::key::Key;
-use crate::kind::{Cipher, Kind};
+use crate::kind::{Cipher, Kind, KindName};
 use crate::passphrase::{self, Kdf, KdfChoice, Passphrase};
 use crate::watch::Cancel;
 
@@ -78,6 +78,36 @@ pub struct NewSecret {
     pub kdf: KdfChoice,
     /// A Bank's container cipher, in place of the one it has.
     pub cipher: Option<Cipher>,
+}
+
+impl NewSecret {
+    /// The header of the same coffer under this secret, and the keys that come of it.
+    pub(crate) fn header(&self, old: &Header, cancel: &Cancel) -> Result<(Header, Keys)> {
+        let mut kind = old.kind;
+        if let Some(cipher) = self.cipher {
+            if kind.name != KindName::Bank || cipher == Cipher::Secretbox {
+                return Err(Error::new(
+                    Code::InvalidArg,
+                    "only a bank has a choice of ciphers: 'fernet' or 'aes-ocb'",
+                ));
+            }
+            kind.container.cipher = Some(cipher);
+        }
+        if !kind.is_sealed() {
+            return Err(Error::new(
+                Code::InvalidArg,
+                "no layer of this coffer is sealed, so it has no keys to change",
+            ));
+        }
+        let secret =
+            Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())?;
+        secret.check(&kind)?;
+        let before = Header::origin(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
+        let (keys, origin) = secret.make(self.kdf.over(before)?, cancel)?;
+        let mut header = Header::new(kind, &keys, &origin, old.chunk_plain, old.piece)?;
+        header.archive = old.archive;
+        Ok((header, keys))
+    }
 }
 
 /// A secret tried on the headers of one file. What was derived is remembered: opening may look at

@@ -30,7 +30,7 @@ impl Container {
         locks: &Locks,
         watch: &Watch,
     ) -> Result<()> {
-        let (header, keys) = self.header.rekeyed(to, &watch.cancel)?;
+        let (header, keys) = to.header(&self.header, &watch.cancel)?;
         let mut layers = header.layers(&keys)?;
         // The level may have been asked for at opening, in place of the file's own.
         layers.member_level = self.source.layers.member_level;
