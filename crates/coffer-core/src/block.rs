@@ -94,6 +94,18 @@ impl Layers {
         }
     }
 
+    /// Whether a block made by the one is what the other would make: with the same keys and chunks.
+    pub(crate) fn make_the_same(&self, other: &Self) -> bool {
+        let same = |one: &Option<Arc<dyn Seal>>, two: &Option<Arc<dyn Seal>>| match (one, two) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        same(&self.member, &other.member)
+            && same(&self.container, &other.container)
+            && self.member_level.is_some() == other.member_level.is_some()
+            && self.chunk_plain == other.chunk_plain
+    }
+
     /// How pieces of large members enter their blocks: stored, unless nothing compressed them yet.
     pub(crate) fn piece_form(&self) -> Form {
         if self.member_level.is_none() && self.member.is_none() {

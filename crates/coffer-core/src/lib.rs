@@ -34,6 +34,7 @@ mod recover;
 pub mod seal;
 mod source;
 mod spool;
+mod stage;
 mod storage;
 mod tar;
 mod verify;
