@@ -9,6 +9,7 @@ export type {
   NativeLayer,
   NativeMember,
   NativeOptions,
+  NativeStage,
   NativeTime,
   NativeWatch,
   Settled,

@@ -1,5 +1,6 @@
 import { invalid } from './errors.ts'
 import { Aborted, binding, type NativeWatch, type Settled, settled } from './native.ts'
+import { checkSignal } from './options.ts'
 
 /** How far a long call has come. */
 export interface Progress {
@@ -34,9 +35,7 @@ export async function watched<T>(
   { signal, onProgress }: WatchOptions,
   run: (watch: NativeWatch) => Promise<Settled<T>>,
 ): Promise<T> {
-  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
-    throw invalid('signal must be an AbortSignal')
-  }
+  checkSignal(signal)
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw invalid('onProgress must be a function')
   }

@@ -98,10 +98,8 @@ impl Writer {
         while let Some(message) = self.next() {
             if let Some(done) = self.take(message) {
                 let (receiver, status) = (self.receiver.clone(), self.status.clone());
-                let (stages, waiting) =
-                    (self.stages.clone(), std::mem::take(&mut self.state.deferred));
+                let waiting = std::mem::take(&mut self.state.deferred);
                 let result = self.close();
-                stages.close();
                 status.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
                 done(result.map(|()| Outcome::Done));
                 // Whatever is sent from here on is answered by the sender.
@@ -485,6 +483,7 @@ impl Writer {
         if let Some(spooled) = &self.legacy {
             self.locks.release(&*spooled.original);
         }
+        self.stages.close();
         self.container.view.close(&self.path);
         result
     }

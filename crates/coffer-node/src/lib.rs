@@ -10,5 +10,6 @@ pub mod bytes;
 pub mod coffer;
 pub mod options;
 pub mod settle;
+pub mod stage;
 pub mod values;
 pub mod watch;

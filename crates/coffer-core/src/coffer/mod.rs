@@ -174,17 +174,18 @@ impl Coffer {
     }
 
     /// A place for the bytes of a member that come little by little. It holds up nothing, and
-    /// becomes a member with [`Change::Staged`]. In a coffer that cannot be changed it takes
-    /// nothing, and says so.
+    /// becomes a member with [`Change::Staged`]. Where that could not be, because the coffer cannot
+    /// be changed or the name is none, it takes nothing and says why.
     #[must_use]
-    pub fn stage(&self) -> Stage {
-        match &self.0.side {
+    pub fn stage(&self, name: &str) -> Stage {
+        let stage = crate::name::check(name).and_then(|_| match &self.0.side {
             Side::Writes(_, stages) => {
                 let layers = self.0.reader.view.read().source.layers.clone();
-                stages.stage(layers)
+                Ok(stages.stage(layers))
             }
-            Side::Reads(_) => Stage::refused(read_only().at(&self.0.path)),
-        }
+            Side::Reads(_) => Err(read_only()),
+        });
+        stage.unwrap_or_else(|e| Stage::refused(e.at(&self.0.path)))
     }
 
     /// Makes a change and waits for it. Not for a thread of the pool.
