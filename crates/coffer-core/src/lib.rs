@@ -40,6 +40,7 @@ pub mod seal;
 mod secret;
 mod source;
 mod spool;
+mod stage;
 mod storage;
 mod sweep;
 mod tar;
