@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { lines, noise } from '../support/bytes.ts'
-import type { Coffer, Crypt } from '../support/coffer.ts'
+import type { Coffer, CryptPlugin } from '../support/coffer.ts'
 import { bytesOf, chunks } from '../support/format.ts'
 import { keyedKinds, keysFor, openKind } from '../support/kinds.ts'
 import { PyCoffer, python } from '../support/python.ts'
@@ -24,7 +24,7 @@ describe.skipIf(python === null).each(keyedKinds)('crypt with real PyCoffer, $la
   let pycoffer: PyCoffer
   let directory: string
   let box: Coffer
-  let crypt: Crypt
+  let crypt: CryptPlugin
 
   const at = (name: string): string => join(directory, name)
 

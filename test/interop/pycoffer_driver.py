@@ -8,17 +8,21 @@ PyCoffer's Store and Market can only read members in mode 'r': in 'w' and 'a' th
 compression parameters to its decompressor, which refuses them.
 """
 
+import ast
 import base64
+import datetime
 import hashlib
 import json
 import os
 import sys
 
+import cbor2
 from pycoffer import Coffer
 from pycoffer.coffers.bank import CofferBank
 from pycoffer.coffers.market import CofferMarket
 from pycoffer.coffers.null import CofferNull
 from pycoffer.coffers.store import CofferStore
+from pycoffer.plugins.password import PasswordInfo
 from fernetfile.tar import TarFile as FernetTar
 from naclfile.zstd import open as nacl_zstd_open
 
@@ -102,6 +106,26 @@ def do_readlines(handle, name):
 
 def do_writelines(handle, name, lines):
     HANDLES[handle].writelines(lines, name)
+
+
+def do_load_cbor(handle, name):
+    """A member of CBOR, as Python shows it."""
+    return repr(cbor2.loads(HANDLES[handle].read(name)))
+
+
+def do_dump_cbor(handle, name, literal):
+    """Writes a Python literal, in which {"date": ...} stands for a date, as CBOR."""
+    value = ast.literal_eval(literal)
+    if isinstance(value, dict) and "date" in value:
+        value["date"] = datetime.datetime.fromisoformat(value["date"])
+    HANDLES[handle].write(cbor2.dumps(value), name)
+
+
+def do_add_passwords(handle, passwords):
+    """Through PyCoffer's own plugin, which pickles them."""
+    with HANDLES[handle].plugin("password") as plugin:
+        for fields in passwords:
+            plugin.add(PasswordInfo(**fields))
 
 
 def do_add(handle, source, name):

@@ -4,7 +4,7 @@ import { Readable, type Transform } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { onTestFinished } from 'vitest'
-import type { Crypt } from './coffer.ts'
+import type { CryptPlugin } from './coffer.ts'
 import { type Keys, type Kind, keysFor, openKind } from './kinds.ts'
 import { tempDir } from './temp.ts'
 
@@ -12,7 +12,7 @@ import { tempDir } from './temp.ts'
 export async function cryptOf(
   kind: Kind,
   keys: Keys = keysFor(kind),
-): Promise<{ crypt: Crypt; at: (name: string) => string }> {
+): Promise<{ crypt: CryptPlugin; at: (name: string) => string }> {
   const directory = tempDir()
   const box = await openKind(kind, join(directory, 'box.coffer'), 'x', keys)
   onTestFinished(async () => box.close())

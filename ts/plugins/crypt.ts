@@ -1,12 +1,12 @@
 import type { Transform } from 'node:stream'
 import type { DecryptOptions, DecryptStreamOptions, EncryptOptions, EncryptStreamOptions } from '../cryptor.ts'
-import { KeyPlugin, registerPlugin } from '../plugin.ts'
+import { KeyPlugin } from '../plugin.ts'
 
 /**
  * Encrypts and decrypts files outside a coffer with the coffer's key. PyCoffer's `crypt` opens what
  * is encrypted here; what it encrypted opens here with `legacy: true`.
  */
-export class Crypt extends KeyPlugin {
+export class CryptPlugin extends KeyPlugin {
   /** Encrypts a file into another. See {@link Cryptor.encrypt}. */
   async encrypt(source: string | URL, target: string | URL, options: EncryptOptions = {}): Promise<void> {
     return this.crypt.encrypt(source, target, options)
@@ -27,5 +27,3 @@ export class Crypt extends KeyPlugin {
     return this.crypt.createDecryptStream(options)
   }
 }
-
-registerPlugin('crypt', Crypt)

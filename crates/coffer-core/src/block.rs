@@ -97,6 +97,27 @@ impl Layers {
         }
     }
 
+    /// A small member's stored bytes, from the layers they were made by.
+    pub(crate) fn transcode_member(
+        &self,
+        from: &Self,
+        stored: &[u8],
+        size: u64,
+    ) -> Result<Vec<u8>> {
+        let len = usize::try_from(size)
+            .map_err(|_| Error::corrupt("a small member is larger than memory"))?;
+        self.encode_member(&from.decode_member(stored, len)?)
+    }
+
+    /// Whether members are sealed with the very same key.
+    pub(crate) fn seals_members_as(&self, other: &Self) -> bool {
+        match (&self.member, &other.member) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// How pieces of large members enter their blocks: stored, unless nothing compressed them yet.
     pub(crate) fn piece_form(&self) -> Form {
         if self.member_level.is_none() && self.member.is_none() {

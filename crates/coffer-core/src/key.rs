@@ -95,17 +95,18 @@ impl fmt::Debug for Key {
 /// The 32-byte secretbox key that seals a coffer's own records.
 #[must_use]
 pub fn metadata_key(key: &Key) -> Key {
-    subkey(METADATA_CONTEXT, key)
+    derived(METADATA_CONTEXT, key.as_bytes())
 }
 
 /// The 32-byte secretbox key that seals the head and the tail of encrypted files.
 #[must_use]
 pub fn crypt_key(key: &Key) -> Key {
-    subkey(CRYPT_CONTEXT, key)
+    derived(CRYPT_CONTEXT, key.as_bytes())
 }
 
-fn subkey(context: &str, key: &Key) -> Key {
-    let derived = Zeroizing::new(blake3::derive_key(context, key.as_bytes()));
+/// A key of 32 bytes from other key material, with BLAKE3's `derive_key`.
+pub(crate) fn derived(context: &str, material: &[u8]) -> Key {
+    let derived = Zeroizing::new(blake3::derive_key(context, material));
     Key(Zeroizing::new(derived.to_vec()))
 }
 

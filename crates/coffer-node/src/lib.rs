@@ -9,7 +9,9 @@
 pub mod bytes;
 pub mod coffer;
 pub mod crypt;
+pub mod identify;
 pub mod options;
+pub mod passphrase;
 pub mod settle;
 pub mod values;
 pub mod watch;
