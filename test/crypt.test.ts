@@ -342,6 +342,20 @@ describe('a coffer that is closed', () => {
   })
 })
 
+describe('a coffer whose keys were changed', () => {
+  it('encrypts with the new ones, and no longer decrypts what the old ones encrypted', async () => {
+    await using box = await CofferStore.open(join(tempDir(), 'box.coffer'), 'x', CofferStore.generateKeys())
+    const crypt = await box.plugin('crypt')
+    const old = await through(crypt.createEncryptStream(), noise(1_000))
+    const keys = CofferStore.generateKeys()
+    await box.rekey(keys)
+    await expect(through(crypt.createDecryptStream(), old)).rejects.toMatchObject({ code: 'ERR_COFFER_WRONG_KEY' })
+    const { crypt: other } = await cryptOf(kindOf('store'), keys)
+    const file = await through(crypt.createEncryptStream(), noise(1_000))
+    expect((await through(other.createDecryptStream(), file)).equals(noise(1_000))).toBe(true)
+  })
+})
+
 describe('arguments', () => {
   const refused = (message: RegExp) => ({ code: 'ERR_COFFER_INVALID_ARG', message: expect.stringMatching(message) })
   const wrong = (value: unknown): never => value as never
