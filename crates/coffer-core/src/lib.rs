@@ -29,6 +29,7 @@ mod locks;
 mod model_test;
 mod name;
 mod open;
+mod origin;
 pub mod passphrase;
 pub mod pool;
 mod read;
