@@ -31,6 +31,7 @@ mod locks;
 mod model_test;
 mod name;
 mod open;
+mod origin;
 pub mod passphrase;
 pub mod pool;
 mod read;
