@@ -10,6 +10,7 @@ use crate::container::{Attributes, Container};
 use crate::header::{Header, Keys};
 use crate::key::Key;
 use crate::kind::{Cipher, Kind};
+use crate::origin::Origin;
 use crate::source::{Found, Source};
 
 const PIECE: usize = 4096;
@@ -27,8 +28,9 @@ impl Case {
         let keys = Keys {
             coffer: kind.container.cipher.map(|_| Key::generate(32)),
             secure: kind.member.cipher.map(|_| Key::generate(32)),
+            derived: false,
         };
-        let header = Header::new(kind, &keys, 1000, PIECE as u32).unwrap();
+        let header = Header::new(kind, &keys, &Origin::of_keys(), 1000, PIECE as u32).unwrap();
         Self { stages: Stages::new(Some(temp.path().to_owned())), temp, header, keys }
     }
 
