@@ -1,0 +1,172 @@
+import { text } from 'node:stream/consumers'
+import { copy } from '../clipboard.ts'
+import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { takeInput } from '../input.ts'
+import { json, line, manner, properties, say, shown, styled, table } from '../output.ts'
+import { type PasswordEntry, type PasswordPlugin, pending } from '../pending.ts'
+import { askNewSecret, askWhether, canAsk } from '../prompt.ts'
+import { changing, reading } from '../session.ts'
+
+/** `coffer password` */
+export function password(): Entry {
+  const group = new Entry('password').summary('keep passwords').description('Keeps passwords in a coffer.')
+  ls(group)
+  add(group)
+  show(group)
+  remove(group)
+  importChrome(group)
+  clip(group)
+  return group
+}
+
+interface Which {
+  name?: string
+  owner?: string
+}
+
+function ls(group: Entry): void {
+  group
+    .command('ls')
+    .description('Lists the passwords, without the passwords themselves.')
+    .argument('[text]', 'only those with this text in them')
+    .example('Everything that has to do with the bank', 'coffer password ls bank')
+    .action(async (text: string | undefined, _: object, command: Entry) => {
+      const entries = await look(command, (passwords) =>
+        text === undefined ? passwords.list() : passwords.search(text),
+      )
+      if (manner.json) return json(entries.map(withoutPassword))
+      const head = ['name', 'user name', 'url', 'owner'].map((title) => styled('bold', title))
+      const rows = entries.map(({ name, username = '', url = '', owner = '' }) =>
+        [name, username, url, owner].map(shown),
+      )
+      if (rows.length > 0) await table([head, ...rows])
+    })
+}
+
+function add(group: Entry): void {
+  named(group.command('add'))
+    .description('Stores a password, which is asked for, or read from standard input.')
+    .option('--username <name>', 'the name to log in with')
+    .option('--url <url>', 'where to log in')
+    .option('--note <text>', 'a note')
+    .option('--stdin', 'read the password from the first line of standard input')
+    .option('--replace', 'replace the one that is there')
+    .example('It asks for the password', 'coffer password add mail --username ada --url https://mail.example')
+    .example('A new random password', 'openssl rand -base64 24 | coffer password add wifi --stdin')
+    .action(async (argument: string | undefined, options: PasswordEntry & AddOptions, command: Entry) => {
+      const { username, url, note, stdin, replace } = options
+      const which = chosen(argument, options)
+      const secret = await newPassword(which.name, stdin)
+      const entry = { ...which, username, url, note, password: secret }
+      await change(command, true, (passwords) => passwords.add(defined(entry), { replace: replace ?? false }))
+      if (manner.json) return json(which)
+      say(`stored the password ${which.name}`)
+    })
+}
+
+interface AddOptions {
+  stdin?: boolean
+  replace?: boolean
+}
+
+function show(group: Entry): void {
+  named(group.command('show'))
+    .description('Shows a password and what belongs to it.')
+    .option('--only', 'the password alone')
+    .example('For a program', 'coffer password show wifi --only')
+    .action(async (argument: string | undefined, options: Which & { only?: boolean }, command: Entry) => {
+      const entry = await look(command, (passwords) => passwords.get(chosen(argument, options)))
+      if (options.only) return line(shown(entry.password))
+      if (manner.json) return json(entry)
+      const all = (['name', 'username', 'password', 'url', 'owner', 'note'] as const).map(
+        (key) => [key, entry[key] ?? ''] as const,
+      )
+      await properties(all.filter(([, value]) => value !== ''))
+    })
+}
+
+function remove(group: Entry): void {
+  named(group.command('delete'))
+    .description('Deletes a password. It asks first.')
+    .option('--force', 'do not ask')
+    .example('Without being asked', 'coffer password delete wifi --force')
+    .action(async (argument: string | undefined, options: Which & { force?: boolean }, command: Entry) => {
+      const which = chosen(argument, options)
+      if (!options.force && !canAsk()) {
+        throw new UsageError('delete asks first, and standard input is not a terminal: --force deletes without asking')
+      }
+      const deleted = await change(command, false, async (passwords) => {
+        await passwords.get(which)
+        if (!options.force && !(await askWhether(`Delete the password ${which.name}?`))) return false
+        await passwords.delete(which)
+        return true
+      })
+      if (manner.json) return json({ ...which, deleted })
+      say(deleted ? `deleted the password ${which.name}` : 'nothing was deleted')
+    })
+}
+
+function importChrome(group: Entry): void {
+  group
+    .command('import-chrome')
+    .description('Stores the passwords of a file that Chrome exported. Remove that file afterwards: it is in clear.')
+    .argument('[file]', 'the file (CSV)')
+    .option('-i, --csv <file>', 'the same as the argument, as PyCoffer has it')
+    .example('What Chrome exported', 'coffer password import-chrome "Chrome Passwords.csv"')
+    .action(async (argument: string | undefined, { csv }: { csv?: string }, command: Entry) => {
+      const file = argument ?? csv
+      if (file === undefined) throw new UsageError('which file? Chrome exports it as "Chrome Passwords.csv"')
+      const result = await change(command, true, (passwords) => passwords.importChrome(file))
+      if (manner.json) return json(result ?? null)
+      say(`stored the passwords of ${file}; remove that file now, it is in clear`)
+    })
+}
+
+function clip(group: Entry): void {
+  named(group.command('clip'))
+    .description('Puts a password into the clipboard, through pbcopy, wl-copy, xclip, xsel or clip.exe.')
+    .example('To paste it', 'coffer password clip mail')
+    .action(async (argument: string | undefined, options: Which, command: Entry) => {
+      const entry = await look(command, (passwords) => passwords.get(chosen(argument, options)))
+      await copy(entry.password)
+      if (manner.json) return json({ name: entry.name })
+      say(`the password ${entry.name} is in the clipboard`)
+    })
+}
+
+function named(command: Entry): Entry {
+  return command
+    .argument('[name]', 'the name of the password')
+    .option('--name <name>', 'the same as the argument, as PyCoffer has it')
+    .option('--owner <owner>', 'whose it is, where several have one of the same name') as Entry
+}
+
+function chosen(argument: string | undefined, { name, owner }: Which): { name: string; owner?: string } {
+  const said = argument ?? name
+  if (said === undefined) throw new UsageError('which password? Its name is needed')
+  return owner === undefined ? { name: said } : { name: said, owner }
+}
+
+async function newPassword(name: string, stdin: boolean | undefined): Promise<string> {
+  if (!stdin) return askNewSecret(`password ${name}`)
+  const [first = ''] = (await text(takeInput('the password'))).split(/\r?\n/)
+  if (first === '') throw new UsageError('the first line of standard input is empty, so there is no password')
+  return first
+}
+
+async function look<T>(command: Entry, work: (passwords: PasswordPlugin) => Promise<T>): Promise<T> {
+  return reading(command, {}, async (coffer) => work(await pending(coffer).plugin('password')))
+}
+
+async function change<T>(command: Entry, create: boolean, work: (passwords: PasswordPlugin) => Promise<T>): Promise<T> {
+  return changing(command, { create }, async (coffer) => work(await pending(coffer).plugin('password')))
+}
+
+function withoutPassword({ name, username, url, owner, note }: PasswordEntry): PasswordEntry {
+  return defined({ name, username, url, owner, note })
+}
+
+function defined<T extends object>(entry: T): T {
+  return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined)) as T
+}
