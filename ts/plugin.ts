@@ -48,10 +48,7 @@ const registered = new Map<string, PluginClass>()
  *
  * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken
  */
-export function registerPlugin<N extends keyof Plugins & string>(
-  name: N,
-  plugin: PluginClass<Plugins[N] & Plugin>,
-): void {
+export function registerPlugin<N extends keyof Plugins & string>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
   if (registered.has(name)) throw invalid(`there is a plugin ${name} already`)
   registered.set(name, plugin)
 }

@@ -48,21 +48,25 @@ export interface CryptPlugin extends AsyncDisposable {
   createDecryptStream(options: { legacy?: boolean }): NodeJS.ReadWriteStream
 }
 
-export interface PasswordEntry {
+export interface PasswordInfo {
   name: string
-  username?: string
-  url?: string
-  owner?: string
-  note?: string
+  owner: string | null
+  username: string | null
+  url: string | null
+  note: string | null
+}
+
+export interface PasswordEntry extends PasswordInfo {
+  password: string | null
 }
 
 export interface PasswordPlugin extends AsyncDisposable {
-  list(): Promise<PasswordEntry[]>
-  search(text: string): Promise<PasswordEntry[]>
-  get(which: { name: string; owner?: string }): Promise<PasswordEntry & { password: string }>
-  add(entry: PasswordEntry & { password: string }, options: { replace?: boolean }): Promise<void>
-  delete(which: { name: string; owner?: string }): Promise<void>
-  importChrome(file: string, options?: { owner?: string; replace?: boolean }): Promise<unknown>
+  list(): Promise<PasswordInfo[]>
+  search(text: string): Promise<PasswordInfo[]>
+  get(key: { name: string; owner: string | null }): Promise<PasswordEntry>
+  add(entry: { name: string } & Partial<PasswordEntry>, options: { replace?: boolean }): Promise<void>
+  delete(key: { name: string; owner: string | null }): Promise<void>
+  importChrome(file: string, options: { replace?: boolean }): Promise<{ added: number; replaced: number }>
 }
 
 export interface RsyncOptions extends WatchOptions {

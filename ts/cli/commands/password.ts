@@ -3,8 +3,8 @@ import { copy } from '../clipboard.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
-import { json, line, manner, properties, say, shown, styled, table } from '../output.ts'
-import { type PasswordEntry, type PasswordPlugin, pending } from '../pending.ts'
+import { count, json, line, manner, properties, say, shown, styled, table } from '../output.ts'
+import { type PasswordEntry, type PasswordInfo, type PasswordPlugin, pending } from '../pending.ts'
 import { askNewSecret, askWhether, canAsk } from '../prompt.ts'
 import { changing, reading } from '../session.ts'
 
@@ -35,10 +35,10 @@ function ls(group: Entry): void {
       const entries = await look(command, (passwords) =>
         text === undefined ? passwords.list() : passwords.search(text),
       )
-      if (manner.json) return json(entries.map(withoutPassword))
+      if (manner.json) return json(entries.map(plain))
       const head = ['name', 'user name', 'url', 'owner'].map((title) => styled('bold', title))
-      const rows = entries.map(({ name, username = '', url = '', owner = '' }) =>
-        [name, username, url, owner].map(shown),
+      const rows = entries.map(({ name, username, url, owner }) =>
+        [name, username, url, owner].map((text) => shown(text ?? '')),
       )
       if (rows.length > 0) await table([head, ...rows])
     })
@@ -54,18 +54,21 @@ function add(group: Entry): void {
     .option('--replace', 'replace the one that is there')
     .example('It asks for the password', 'coffer password add mail --username ada --url https://mail.example')
     .example('A new random password', 'openssl rand -base64 24 | coffer password add wifi --stdin')
-    .action(async (argument: string | undefined, options: PasswordEntry & AddOptions, command: Entry) => {
+    .action(async (argument: string | undefined, options: AddOptions, command: Entry) => {
       const { username, url, note, stdin, replace } = options
       const which = chosen(argument, options)
       const secret = await newPassword(which.name, stdin)
       const entry = { ...which, username, url, note, password: secret }
-      await change(command, true, (passwords) => passwords.add(defined(entry), { replace: replace ?? false }))
+      await change(command, true, (passwords) => passwords.add(entry, { replace: replace ?? false }))
       if (manner.json) return json(which)
       say(`stored the password ${which.name}`)
     })
 }
 
-interface AddOptions {
+interface AddOptions extends Which {
+  username?: string
+  url?: string
+  note?: string
   stdin?: boolean
   replace?: boolean
 }
@@ -76,13 +79,12 @@ function show(group: Entry): void {
     .option('--only', 'the password alone')
     .example('For a program', 'coffer password show wifi --only')
     .action(async (argument: string | undefined, options: Which & { only?: boolean }, command: Entry) => {
-      const entry = await look(command, (passwords) => passwords.get(chosen(argument, options)))
-      if (options.only) return line(shown(entry.password))
-      if (manner.json) return json(entry)
-      const all = (['name', 'username', 'password', 'url', 'owner', 'note'] as const).map(
-        (key) => [key, entry[key] ?? ''] as const,
-      )
-      await properties(all.filter(([, value]) => value !== ''))
+      const entry = await one(command, chosen(argument, options))
+      if (options.only) return line(shown(entry.password ?? ''))
+      if (manner.json) return json({ ...plain(entry), password: entry.password })
+      const { name, username, password, url, owner, note } = entry
+      const all = Object.entries({ name, 'user name': username, password, url, owner, note })
+      await properties(all.flatMap(([title, value]) => (value === null ? [] : [[title, value] as const])))
     })
 }
 
@@ -97,9 +99,9 @@ function remove(group: Entry): void {
         throw new UsageError('delete asks first, and standard input is not a terminal: --force deletes without asking')
       }
       const deleted = await change(command, false, async (passwords) => {
-        await passwords.get(which)
+        const found = await find(passwords, which)
         if (!options.force && !(await askWhether(`Delete the password ${which.name}?`))) return false
-        await passwords.delete(which)
+        await passwords.delete(found)
         return true
       })
       if (manner.json) return json({ ...which, deleted })
@@ -113,14 +115,21 @@ function importChrome(group: Entry): void {
     .description('Stores the passwords of a file that Chrome exported. Remove that file afterwards: it is in clear.')
     .argument('[file]', 'the file (CSV)')
     .option('-i, --csv <file>', 'the same as the argument, as PyCoffer has it')
+    .option('--replace', 'replace those that are there')
     .example('What Chrome exported', 'coffer password import-chrome "Chrome Passwords.csv"')
-    .action(async (argument: string | undefined, { csv }: { csv?: string }, command: Entry) => {
-      const file = argument ?? csv
-      if (file === undefined) throw new UsageError('which file? Chrome exports it as "Chrome Passwords.csv"')
-      const result = await change(command, true, (passwords) => passwords.importChrome(file))
-      if (manner.json) return json(result ?? null)
-      say(`stored the passwords of ${file}; remove that file now, it is in clear`)
-    })
+    .action(
+      async (argument: string | undefined, { csv, replace }: { csv?: string; replace?: boolean }, command: Entry) => {
+        const file = argument ?? csv
+        if (file === undefined) throw new UsageError('which file? Chrome exports it as "Chrome Passwords.csv"')
+        const result = await change(command, true, (passwords) =>
+          passwords.importChrome(file, { replace: replace ?? false }),
+        )
+        if (manner.json) return json(result)
+        say(
+          `stored ${count(result.added + result.replaced, 'password')} of ${file}; remove that file now, it is in clear`,
+        )
+      },
+    )
 }
 
 function clip(group: Entry): void {
@@ -128,7 +137,8 @@ function clip(group: Entry): void {
     .description('Puts a password into the clipboard, through pbcopy, wl-copy, xclip, xsel or clip.exe.')
     .example('To paste it', 'coffer password clip mail')
     .action(async (argument: string | undefined, options: Which, command: Entry) => {
-      const entry = await look(command, (passwords) => passwords.get(chosen(argument, options)))
+      const entry = await one(command, chosen(argument, options))
+      if (entry.password === null) throw new UsageError(`${entry.name} has no password`)
       await copy(entry.password)
       if (manner.json) return json({ name: entry.name })
       say(`the password ${entry.name} is in the clipboard`)
@@ -163,10 +173,26 @@ async function change<T>(command: Entry, create: boolean, work: (passwords: Pass
   return changing(command, { create }, async (coffer) => work(await pending(coffer).plugin('password')))
 }
 
-function withoutPassword({ name, username, url, owner, note }: PasswordEntry): PasswordEntry {
-  return defined({ name, username, url, owner, note })
+async function one(command: Entry, which: { name: string; owner?: string }): Promise<PasswordEntry> {
+  return look(command, async (passwords) => passwords.get(await find(passwords, which)))
 }
 
-function defined<T extends object>(entry: T): T {
-  return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined)) as T
+/** Which password a name means: if no owner is given, the only one of that name. */
+async function find(passwords: PasswordPlugin, { name, owner }: { name: string; owner?: string }): Promise<Found> {
+  if (owner !== undefined) return { name, owner }
+  const found = (await passwords.list()).filter((entry) => entry.name === name)
+  if (found.length > 1) {
+    const owners = found.map((entry) => entry.owner ?? 'nobody').join(', ')
+    throw new UsageError(`there are several passwords ${name}: --owner says whose, of ${owners}`)
+  }
+  return { name, owner: found[0]?.owner ?? null }
+}
+
+interface Found {
+  name: string
+  owner: string | null
+}
+
+function plain({ name, owner, username, url, note }: PasswordInfo): PasswordInfo {
+  return { name, owner, username, url, note }
 }
