@@ -119,7 +119,7 @@ class Import {
       for await (const entry of entries) {
         const body: Body = entry as unknown as Body
         await this.#take(entry.header as Header, body).catch((reason: unknown) => {
-          failure = { reason }
+          failure ??= { reason }
           throw reason
         })
       }
@@ -163,10 +163,14 @@ class Import {
   }
 
   async *#counted(name: string, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
-    for await (const chunk of body) {
-      this.#result.bytes += chunk.length
-      this.#report({ bytes: this.#result.bytes, members: this.#result.files, name })
-      yield chunk
+    try {
+      for await (const chunk of body) {
+        this.#result.bytes += chunk.length
+        this.#report({ bytes: this.#result.bytes, members: this.#result.files, name })
+        yield chunk
+      }
+    } catch (error) {
+      throw notAnArchive(error)
     }
   }
 

@@ -8,7 +8,7 @@ import { tempDir } from './temp.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 const main = join(root, 'dist', 'cli', 'main.js')
-const pty = join(import.meta.dirname, 'pty.py')
+const script = join(import.meta.dirname, 'terminal.py')
 
 /** The Python that runs a pseudo-terminal; null where there is none: what needs a terminal is skipped. */
 export const terminalPython: string | null = ['python3', 'python'].find(canOpenTerminals) ?? null
@@ -110,7 +110,7 @@ export class User {
     options: RunOptions = {},
   ): Promise<TerminalResult> {
     if (terminalPython === null) throw new Error('there is no Python that opens pseudo-terminals')
-    const child = spawn(terminalPython, [pty], {
+    const child = spawn(terminalPython, [script], {
       cwd: this.home,
       env: this.environment({ TERM: 'xterm', ...options.env }),
     })

@@ -35,7 +35,7 @@ export function remove(): Entry {
             members.push(...(await below(coffer.members.bind(coffer), name)))
           else members.push(member)
         }
-        if (!force && !(await askWhether(question(members, coffer.path)))) return []
+        if (!force && !(await askWhether(question(members, coffer.path)))) throw new Error('nothing was deleted')
         await coffer.batch(async (batch) => {
           for (const name of new Set(names)) {
             // A directory that was given before may have taken it along.

@@ -98,14 +98,14 @@ function remove(group: Entry): void {
       if (!options.force && !canAsk()) {
         throw new UsageError('delete asks first, and standard input is not a terminal: --force deletes without asking')
       }
-      const deleted = await change(command, false, async (passwords) => {
+      await change(command, false, async (passwords) => {
         const found = await find(passwords, which)
-        if (!options.force && !(await askWhether(`Delete the password ${which.name}?`))) return false
+        if (!options.force && !(await askWhether(`Delete the password ${which.name}?`)))
+          throw new Error('nothing was deleted')
         await passwords.delete(found)
-        return true
       })
-      if (manner.json) return json({ ...which, deleted })
-      say(deleted ? `deleted the password ${which.name}` : 'nothing was deleted')
+      if (manner.json) return json(which)
+      say(`deleted the password ${which.name}`)
     })
 }
 
