@@ -14,11 +14,13 @@ const requirements = [
   'naclfile==0.0.6',
   'backports.zstd==1.8.0',
   'cffi==2.1.1',
+  'click==8.5.1',
   'cryptography==50.0.2',
   'filelock==4.2.12',
   'pycparser==3.12',
   'pycryptodome==4.4.0',
   'PyNaCl==1.6.2',
+  'PyYAML==6.0.3',
   'pyzstd==0.20.0',
   'typing_extensions==4.16.0',
 ]

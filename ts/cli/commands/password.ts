@@ -58,7 +58,7 @@ function add(group: Entry): void {
       const { username, url, note, stdin, replace } = options
       const which = chosen(argument, options)
       const secret = await newPassword(which.name, stdin)
-      const entry = { ...which, username, url, note, password: secret }
+      const entry = { name: which.name, owner: which.owner || null, username, url, note, password: secret }
       await change(command, true, (passwords) => passwords.add(entry, { replace: replace ?? false }))
       if (manner.json) return json(which)
       say(`stored the password ${which.name}`)
@@ -179,10 +179,10 @@ async function one(command: Entry, which: { name: string; owner?: string }): Pro
 
 /** Which password a name means: if no owner is given, the only one of that name. */
 async function find(passwords: PasswordPlugin, { name, owner }: { name: string; owner?: string }): Promise<Found> {
-  if (owner !== undefined) return { name, owner }
+  if (owner !== undefined) return { name, owner: owner || null }
   const found = (await passwords.list()).filter((entry) => entry.name === name)
   if (found.length > 1) {
-    const owners = found.map((entry) => entry.owner ?? 'nobody').join(', ')
+    const owners = found.map((entry) => entry.owner ?? "''").join(', ')
     throw new UsageError(`there are several passwords ${name}: --owner says whose, of ${owners}`)
   }
   return { name, owner: found[0]?.owner ?? null }
