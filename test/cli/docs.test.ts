@@ -27,7 +27,7 @@ function transcripts(): Step[][] {
 /** What a document shows, as a pattern: `…` stands for anything, also for several lines. */
 function pattern(printed: string): RegExp {
   const quoted = printed.split('…').map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
-  return new RegExp(`^${quoted.join('[^]*?')}$`)
+  return new RegExp(`^${quoted.join('[\\s\\S]*?')}$`)
 }
 
 /** Everything that the second transcript needs. */
@@ -42,7 +42,7 @@ describe('the transcript of docs/cli.md', () => {
     let status = ''
     for (const { command, printed } of steps) {
       const output = user.shell(`umask 022; (exit ${status || 0}); ${command}; echo "status $?"`)
-      const [, shown = '', code = ''] = /^([^]*)status (\d+)\n$/.exec(output) ?? []
+      const [, shown = '', code = ''] = /^([\s\S]*)status (\d+)\n$/.exec(output) ?? []
       expect(shown, command).toMatch(pattern(printed))
       status = code
     }
