@@ -1,5 +1,5 @@
 // @ts-check
-/** A Python with PyCoffer in it, for the interoperability tests. */
+/** A Python with PyCoffer in it, and with another reader of CBOR, for the interoperability tests. */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
@@ -13,6 +13,8 @@ const requirements = [
   'fernetfile==0.1.7',
   'naclfile==0.0.6',
   'backports.zstd==1.8.0',
+  'cbor2==6.3.0',
+  'blake3==1.0.11',
   'cffi==2.1.1',
   'click==8.5.1',
   'cryptography==50.0.2',

@@ -4,8 +4,6 @@ import {
   linkSync,
   lutimesSync,
   mkdirSync,
-  readdirSync,
-  readFileSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -19,6 +17,7 @@ import { noise } from './support/bytes.ts'
 import { type Coffer, CofferNull, type Progress } from './support/coffer.ts'
 import { keysFor, kinds, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
+import { inventory } from './support/tree.ts'
 
 const open = async (): Promise<Coffer> => CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
 
@@ -39,19 +38,6 @@ function makeTree(root: string): string {
   utimesSync(join(tree, 'file'), 1_000_000_000, 1_000_000_000.123_456)
   utimesSync(join(tree, 'empty'), 1_100_000_000, 1_100_000_000)
   return tree
-}
-
-/** Modes and times of the files and empty directories in a tree, by relative path: those are members. */
-function inventory(root: string): Record<string, object> {
-  const found: Record<string, object> = {}
-  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
-    const path = join(entry.parentPath, entry.name)
-    if (entry.isDirectory() && readdirSync(path).length > 0) continue
-    const { mode, mtimeNs, size } = statSync(path, { bigint: true })
-    const file = entry.isFile() ? { size, data: readFileSync(path).toString('base64').slice(0, 200) } : {}
-    found[path.slice(root.length + 1)] = { mode: mode & 0o7777n, mtimeNs, ...file }
-  }
-  return found
 }
 
 describe.each(kinds)('adding to a $label', (kind) => {

@@ -7,6 +7,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -120,6 +121,129 @@ describe('what is extracted', () => {
     await box.extractAll(target)
     expect(readFileSync(join(target, 'a'), 'utf8')).toBe('1')
     expect(readFileSync(join(target, 'big')).equals(noise(3_000_000))).toBe(true)
+  })
+})
+
+describe('extraction with replace: false', () => {
+  it.each(['r', 'a'] as const)('writes nothing at all where one file exists, and names it, mode %s', async (mode) => {
+    const target = tempDir()
+    const box = await boxWith({ a: '1', 'b/c': '2', d: '3' })
+    await box.close()
+    mkdirSync(join(target, 'b'))
+    writeFileSync(join(target, 'd'), 'mine')
+    await using again = await CofferNull.open(box.path, mode)
+    await expect(again.extractAll(target, { replace: false })).rejects.toMatchObject({
+      name: 'CofferError',
+      code: 'ERR_COFFER_EXISTS',
+      path: join(target, 'd'),
+      member: 'd',
+    })
+    expect(readdirSync(target, { recursive: true }).sort()).toEqual(['b', 'd'])
+    expect(readFileSync(join(target, 'd'), 'utf8')).toBe('mine')
+    await expect(again.extract('d', target, { replace: false })).rejects.toMatchObject({ code: 'ERR_COFFER_EXISTS' })
+  })
+
+  it('extracts beside files that are not in the way, into directories that exist, and into a new target', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ a: '1', 'b/c': '2' })
+    mkdirSync(join(target, 'b'))
+    writeFileSync(join(target, 'b/other'), 'mine')
+    expect((await box.extractAll(target, { replace: false })).files).toBe(2)
+    expect(readFileSync(join(target, 'b/c'), 'utf8')).toBe('2')
+    expect((await box.extract('b', join(target, 'new'), { replace: false })).files).toBe(1)
+  })
+
+  it('neither follows nor replaces a link', async () => {
+    const root = tempDir()
+    mkdirSync(join(root, 'target'))
+    symlinkSync('nowhere', join(root, 'target/a'))
+    await using box = await boxWith({ a: '1' })
+    await expect(box.extractAll(join(root, 'target'), { replace: false })).rejects.toMatchObject({
+      code: 'ERR_COFFER_UNSAFE_PATH',
+    })
+    expect(readdirSync(root)).toEqual(['target'])
+    expect(readdirSync(join(root, 'target'))).toEqual(['a'])
+  })
+
+  it('keeps a file that appears while it works', { timeout: 30_000 }, async () => {
+    const members = Object.fromEntries(Array.from({ length: 600 }, (_, index) => [`${index}`, 'theirs']))
+    await using box = await boxWith(members)
+    await box.write('zz', noise(4_000_000))
+    for (let kept = 0; kept < 3; ) {
+      const target = tempDir()
+      const extraction = box.extractAll(target, { replace: false }).catch((error: unknown) => error)
+      // The large one comes last: as soon as another is there, the look ahead is over.
+      while (!existsSync(join(target, '0'))) await new Promise((resolve) => setImmediate(resolve))
+      try {
+        writeFileSync(join(target, 'zz'), 'mine', { flag: 'wx' })
+      } catch {
+        // Too late: another time.
+        await extraction
+        continue
+      }
+      expect(await extraction).toMatchObject({ code: 'ERR_COFFER_EXISTS', member: 'zz' })
+      expect(readFileSync(join(target, 'zz'), 'utf8')).toBe('mine')
+      kept += 1
+    }
+  })
+})
+
+describe('extraction with from', () => {
+  it('takes names relative to that directory, of a member, of a directory and of a list', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ 'docs/a/b': '1', 'docs/c': '2', docs2: '3', 'other/d': '4' })
+    await box.extract('docs/a/b', join(target, 'one'), { from: 'docs' })
+    expect(readdirSync(join(target, 'one'), { recursive: true }).sort()).toEqual(['a', 'a/b'])
+    await box.extract('docs/a', join(target, 'two'), { from: 'docs/a' })
+    expect(readdirSync(join(target, 'two'), { recursive: true })).toEqual(['b'])
+    await box.extractAll(join(target, 'three'), { members: ['docs/c', '/docs/a/b'], from: '/docs' })
+    expect(readdirSync(join(target, 'three'), { recursive: true }).sort()).toEqual(['a', 'a/b', 'c'])
+  })
+
+  it('selects nothing outside that directory', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ 'docs/a/b': '1', 'docs/c': '2', docs2: '3', 'other/d': '4' })
+    expect(await box.extractAll(target, { from: 'docs' })).toEqual({ files: 2, directories: 0, bytes: 2 })
+    expect(readdirSync(target, { recursive: true }).sort()).toEqual(['a', 'a/b', 'c'])
+  })
+
+  it('restores large members, and directories with their times, relative to it as well', async () => {
+    const root = tempDir()
+    const mtime = new Date('2011-12-13T14:15:16.789Z')
+    mkdirSync(join(root, 'tree/empty/inner'), { recursive: true, mode: 0o700 })
+    utimesSync(join(root, 'tree/empty/inner'), mtime, mtime)
+    await using box = await boxWith({})
+    await box.write('up/tree/large', noise(2_100_000), { mtime })
+    await box.add(join(root, 'tree'), 'up/tree')
+    await box.extractAll(join(root, 'out'), { from: 'up/tree' })
+    expect(readFileSync(join(root, 'out/large')).equals(noise(2_100_000))).toBe(true)
+    expect(statSync(join(root, 'out/large')).mtime).toEqual(mtime)
+    expect(statSync(join(root, 'out/empty/inner')).mtime).toEqual(mtime)
+  })
+
+  it.each([
+    ['a name beside it', { members: ['docs/c', 'other/d'], from: 'docs' }, 'ERR_COFFER_INVALID_ARG', 'other/d'],
+    ['a name that begins like it', { members: ['docs2'], from: 'docs' }, 'ERR_COFFER_INVALID_ARG', 'docs2'],
+    ['a directory that is not there', { from: 'missing' }, 'ERR_COFFER_MEMBER_NOT_FOUND', 'missing'],
+    ['a file', { from: 'docs2' }, 'ERR_COFFER_INVALID_ARG', 'docs2'],
+    ['what is no name', { from: '../x' }, 'ERR_COFFER_INVALID_ARG', '../x'],
+  ])('refuses %s, and extracts nothing', async (_, options, code, member) => {
+    const target = tempDir()
+    await using box = await boxWith({ 'docs/c': '2', docs2: '3', 'other/d': '4' })
+    await expect(box.extractAll(target, options)).rejects.toMatchObject({ code, member })
+    expect(readdirSync(target)).toEqual([])
+  })
+
+  it('goes with replace: false', async () => {
+    const target = tempDir()
+    await using box = await boxWith({ 'docs/c': '2' })
+    writeFileSync(join(target, 'c'), 'mine')
+    await expect(box.extract('docs', target, { from: 'docs', replace: false })).rejects.toMatchObject({
+      code: 'ERR_COFFER_EXISTS',
+      path: join(target, 'c'),
+      member: 'docs/c',
+    })
+    expect(readFileSync(join(target, 'c'), 'utf8')).toBe('mine')
   })
 })
 

@@ -68,6 +68,11 @@ export class Batch {
     return this.#open().writeLines(name, lines)
   }
 
+  /** As {@link Coffer.dump}. */
+  async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+    return this.#open().dump(name, value, options)
+  }
+
   /** As {@link Coffer.add}. */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
     return this.#open().add(source, name, options)
@@ -86,6 +91,11 @@ export class Batch {
   /** As {@link Coffer.readText}; sees the changes of the batch. */
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
     return this.#coffer.readText(name, encoding)
+  }
+
+  /** As {@link Coffer.load}; sees the changes of the batch. */
+  async load<T = unknown>(name: string): Promise<T> {
+    return this.#coffer.load<T>(name)
   }
 
   /** As {@link Coffer.has}; sees the changes of the batch. */

@@ -1,9 +1,9 @@
+import { encode } from './cbor/encode.ts'
 import { invalid } from './errors.ts'
 import { joinLines } from './lines.ts'
 import { type NativeCoffer, settled } from './native.ts'
 import {
   checkBoolean,
-  checkChoice,
   checkData,
   checkName,
   checkOptions,
@@ -12,6 +12,7 @@ import {
   defaultName,
   type WriteOptions,
 } from './options.ts'
+import { checkSymlinks, type Symlinks } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `add` takes. */
@@ -22,7 +23,7 @@ export interface AddOptions extends WatchOptions {
    * What to do with symbolic links: store the file they lead to (`follow`, the default), leave them
    * out (`skip`), or refuse (`error`). Links to directories are never entered.
    */
-  symlinks?: 'follow' | 'skip' | 'error'
+  symlinks?: Symlinks
 }
 
 /** What `add` did. */
@@ -74,12 +75,16 @@ export class Changes {
     await this.write(name, joinLines(lines), {})
   }
 
+  async dump(name: string, value: unknown, options: WriteOptions): Promise<void> {
+    await this.write(name, encode(value), options)
+  }
+
   async add(source: string | URL, name: string | undefined, options: AddOptions): Promise<Added> {
     const from = checkPath(source, 'the source of add')
     const to = name === undefined ? defaultName(from) : checkName(name)
     checkOptions(options, 'add', ['replace', 'symlinks', ...watchOptions])
     const replace = checkBoolean(options.replace, 'replace') ?? true
-    const symlinks = checkChoice(options.symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
+    const symlinks = checkSymlinks(options.symlinks)
     return watched(options, (watch) => this.#native.add(this.#batch, from, to, replace, symlinks, watch))
   }
 

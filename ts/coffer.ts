@@ -1,9 +1,23 @@
 import { statSync } from 'node:fs'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
+import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
+import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
-import { custom, generateKeys, type Keys, type Layers } from './kinds.ts'
+import { type Info, infoFrom } from './info.ts'
+import {
+  checkNewKeys,
+  checkPassphraseFor,
+  custom,
+  generateKeys,
+  type Keys,
+  type Kind,
+  type Layers,
+  type NewKeys,
+  type Secret,
+  wipe,
+} from './kinds.ts'
 import { splitLines, streamLines } from './lines.ts'
 import { type Member, memberFrom } from './member.ts'
 import { type NativeCoffer, settled } from './native.ts'
@@ -20,15 +34,32 @@ import {
   openOptions,
   type WriteOptions,
 } from './options.ts'
+import type { KdfOptions, Passphrase } from './passphrase.ts'
+import { openPlugin, type PluginName, type Plugins } from './plugin.ts'
+import { Trees } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `open` takes for a coffer of your own mix. */
 export interface CofferOptions extends OpenOptions, Layers {}
 
+/** What `extract` takes. */
+export interface ExtractOptions extends WatchOptions {
+  /** Whether files that are there are replaced, as they are by default; if not, one is an error, and nothing is written. */
+  replace?: boolean
+  /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
+  from?: string
+}
+
 /** What `extractAll` takes. */
-export interface ExtractAllOptions extends WatchOptions {
+export interface ExtractAllOptions extends ExtractOptions {
   /** The members to extract, directories with all that is below them; everything by default. */
   members?: readonly string[]
+}
+
+/** What `changePassphrase` takes. */
+export interface ChangePassphraseOptions extends WatchOptions {
+  /** How hard the passphrase is to guess: as the old one by default, if there was one. */
+  kdf?: KdfOptions
 }
 
 /** What `extract` and `extractAll` did. */
@@ -59,6 +90,8 @@ export interface Notice {
   message: string
 }
 
+const extractOptions = ['replace', 'from', ...watchOptions] as const
+
 /**
  * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
  *
@@ -77,12 +110,14 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   readonly notices: readonly Notice[]
   readonly #native: NativeCoffer
   readonly #changes: Changes
+  readonly #kind: Kind
 
-  protected constructor({ native, path, mode }: Opened) {
+  protected constructor({ native, path, mode, kind }: Opened) {
     this.path = path
     this.mode = mode
     this.notices = native.notices()
     this.#native = native
+    this.#kind = kind
     this.#changes = new Changes(native)
   }
 
@@ -159,6 +194,18 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
+   * Stores a value as CBOR, as {@link load} gives it back: plain objects, arrays, `Map`, `Set`,
+   * `Date`, `Buffer`, typed arrays, strings, numbers, bigints, booleans, null and undefined. It is
+   * encoded before the call returns, so what happens to it afterwards makes no difference.
+   *
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` for anything else: the message has the path to
+   *   it. `…_LIMIT` if it is more than 200 levels deep. And as `write` does
+   */
+  async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+    return this.#outside('dump').dump(name, value, options)
+  }
+
+  /**
    * Stores a file, or a directory with all that is below it, with permissions and times.
    *
    * @param name what it is called in the coffer: the last component of `source` by default
@@ -203,6 +250,28 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
     if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
     return (await this.read(name)).toString(encoding)
+  }
+
+  /**
+   * The value that {@link dump} stored, or that somebody else wrote as CBOR. Nothing in it is
+   * executed.
+   *
+   * @throws {CofferError} `ERR_COFFER_CORRUPT` if the member is no CBOR, or has tags without a
+   *   counterpart in JavaScript. `…_LIMIT` if it is too deep. And as `read` does
+   */
+  async load<T = unknown>(name: string): Promise<T> {
+    return decode(await this.read(name), { path: this.path, member: name }) as T
+  }
+
+  /**
+   * A plugin for this coffer, by its name: one of Coffer's own, or one that `registerPlugin` made
+   * known. Close it, or let `await using` do so; the coffer stays open.
+   *
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
+   */
+  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
+    const trees = new Trees(this.#native, (call) => this.#outside(call))
+    return openPlugin(name, { coffer: this, crypt: new Cryptor(this.#native), trees })
   }
 
   /** The lines of a UTF-8 member, without their line ends (`\n` or `\r\n`). */
@@ -255,22 +324,23 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * Extracts a member, or a directory with all that is below it, to its whole name below the
    * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH`, and as `read` does
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` with `replace: false`,
+   *   `…_UNSAFE_PATH`, `…_INVALID_ARG` for a name that is not below `from`, and as `read` does
    */
-  async extract(name: string, target: string | URL = '.', options: WatchOptions = {}): Promise<Extracted> {
+  async extract(name: string, target: string | URL = '.', options: ExtractOptions = {}): Promise<Extracted> {
     checkName(name)
     const directory = checkPath(target, 'the target of extract')
-    checkOptions(options, 'extract', watchOptions)
-    return watched(options, (watch) => this.#native.extract([name], directory, watch))
+    checkOptions(options, 'extract', extractOptions)
+    return this.#extract([name], directory, options)
   }
 
   /** Extracts everything, or the given members, below the target. See {@link extract}. */
   async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
     const directory = checkPath(target, 'the target of extractAll')
-    const { members } = checkOptions(options, 'extractAll', ['members', ...watchOptions])
+    const { members } = checkOptions(options, 'extractAll', ['members', ...extractOptions])
     if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
     const names = members?.map((name: string) => checkName(name))
-    return watched(options, (watch) => this.#native.extract(names, directory, watch))
+    return this.#extract(names, directory, options)
   }
 
   /**
@@ -302,6 +372,41 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     await watched(options, (watch) => this.#native.compact(watch))
   }
 
+  /**
+   * Rewrites the coffer under new keys: what it holds is opened with the old ones, sealed with the
+   * new ones into a new file, and put in place of the old file in one step. If it is stopped or
+   * fails, the coffer is as it was, with its old keys. A coffer that had a passphrase has none
+   * afterwards.
+   *
+   * The old file's bytes, copies and backups of it still open with the old keys.
+   *
+   * @param keys as `open` takes them: which ones the kind needs is said at its class
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG`, `…_READ_ONLY`, `…_CORRUPT` if something cannot be
+   *   read that was to be rewritten, `…_CLOSED`, `…_IO`
+   */
+  async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
+    this.#outside('rekey')
+    checkOptions(options, 'rekey', watchOptions)
+    return this.#rekey(checkNewKeys(this.#kind, keys), options)
+  }
+
+  /**
+   * Rewrites the coffer under keys from a passphrase, with a new salt: see {@link rekey}. A coffer
+   * that was made with keys has a passphrase afterwards.
+   *
+   * @throws {CofferError} `ERR_COFFER_LIMIT` if the system has not the memory, and as `rekey` does
+   */
+  async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
+    this.#outside('changePassphrase')
+    const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
+    return this.#rekey(checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+  }
+
+  /** What the coffer is, and how it fills its file. */
+  async info(): Promise<Info> {
+    return infoFrom(this.path, await settled(this.#native.info()))
+  }
+
   /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */
   async close(): Promise<void> {
     this.#outside('close')
@@ -317,6 +422,20 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const { path, mode, closed, modified } = this
     return `${this.constructor.name} ${inspect({ path, mode, closed, modified }, options)}`
+  }
+
+  async #extract(names: string[] | undefined, target: string, options: ExtractOptions): Promise<Extracted> {
+    const from = options.from === undefined ? undefined : checkName(options.from, 'from')
+    const replace = checkBoolean(options.replace, 'replace') ?? true
+    const extraction = { names, recursive: true, from, replace }
+    return watched(options, (watch) => this.#native.extract(extraction, target, watch))
+  }
+
+  async #rekey(secret: Secret, options: WatchOptions): Promise<void> {
+    const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
+    // The engine has copies of its own by now, and wipes them when it is done.
+    wipe(secret)
+    await rekeying
   }
 
   #outside(call: string): Changes {

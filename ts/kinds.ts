@@ -1,7 +1,8 @@
 import { types } from 'node:util'
 import { invalid } from './errors.ts'
-import { binding, type NativeKind, type NativeLayer } from './native.ts'
+import { binding, type NativeKdf, type NativeKind, type NativeLayer } from './native.ts'
 import { checkChoice, checkInteger, checkOptions, type Key, LEVELS, type OpenOptions } from './options.ts'
+import { checkKdf, checkPassphrase, type KdfOptions, type Passphrase } from './passphrase.ts'
 
 /** What a layer seals with; `none` where it does not seal. */
 export type Cipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
@@ -28,6 +29,24 @@ export interface Keys {
   cofferKey?: string
   /** The key of the members, where they are sealed. */
   secureKey?: string
+}
+
+/** New keys for a coffer that exists. */
+export interface NewKeys {
+  /** The key of the container. */
+  cofferKey?: Key
+  /** The key of the members. */
+  secureKey?: Key
+  /** The container's cipher from now on, for a `CofferBank`: as it was by default, or `aes-ocb` for a key of 16 or 24 bytes. */
+  cipher?: 'fernet' | 'aes-ocb'
+}
+
+/** What opens a coffer, in the engine's form: bytes of our own, which {@link wipe} overwrites. */
+export interface Secret {
+  cofferKey?: Buffer
+  secureKey?: Buffer
+  passphrase?: Buffer
+  kdf?: NativeKdf
 }
 
 /** A kind: its form for the engine, and what it seals with. */
@@ -57,7 +76,7 @@ export function bank(cipher?: 'fernet' | 'aes-ocb'): Kind {
 }
 
 /** The cipher that a bank's options imply: Fernet knows keys of one length only. */
-export function bankCipher({ cipher, cofferKey }: OpenOptions): 'fernet' | 'aes-ocb' | undefined {
+export function bankCipher({ cipher, cofferKey }: NewKeys): 'fernet' | 'aes-ocb' | undefined {
   if (cipher !== undefined || cofferKey === undefined) return cipher
   const length = parseKey(cofferKey, 'cofferKey').length
   return length === 16 || length === 24 ? 'aes-ocb' : undefined
@@ -95,12 +114,50 @@ export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
   return binding.generateKey(keyBytes[cipher][0])
 }
 
-/** The keys that a kind needs, as bytes of our own that may be wiped. */
-export function checkKeys(kind: Kind, options: OpenOptions): { cofferKey?: Buffer; secureKey?: Buffer } {
-  return {
-    cofferKey: checkKey(kind.label, kind.container, options.cofferKey, 'cofferKey'),
-    secureKey: checkKey(kind.label, kind.member, options.secureKey, 'secureKey'),
+/** What opens a coffer of a kind: the keys that it needs, or a passphrase. */
+export function checkSecret(kind: Kind, options: OpenOptions): Secret {
+  const { passphrase, kdf, cofferKey, secureKey } = options
+  if (passphrase === undefined) {
+    if (kdf !== undefined) throw invalid('kdf says how keys come from a passphrase, and there is none')
+    return checkKeys(kind, options)
   }
+  if (cofferKey !== undefined || secureKey !== undefined) {
+    throw invalid('give either keys or a passphrase: the keys of a passphrase come from it alone')
+  }
+  return checkPassphraseFor(kind, passphrase, kdf)
+}
+
+/** The keys that a coffer of a kind is to have from now on, and a bank's new cipher. */
+export function checkNewKeys(kind: Kind, keys: NewKeys): Secret & { cipher?: string } {
+  const isBank = kind.native.name === 'bank'
+  checkOptions(keys, 'rekey', ['cofferKey', 'secureKey', ...(isBank ? (['cipher'] as const) : [])])
+  checkSealed(kind, 'it has no keys to change')
+  if (!isBank) return checkKeys(kind, keys)
+  const cipher = bankCipher(keys)
+  return { ...checkKeys(bank(cipher), keys), cipher }
+}
+
+/** The passphrase that a coffer of a kind has, or is to have from now on. */
+export function checkPassphraseFor(kind: Kind, passphrase: Passphrase, kdf: KdfOptions | undefined): Secret {
+  checkSealed(kind, 'a passphrase would protect nothing')
+  return { kdf: kdf === undefined ? undefined : checkKdf(kdf), passphrase: checkPassphrase(passphrase) }
+}
+
+/** Overwrites what a secret consists of. */
+export function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
+  for (const bytes of [cofferKey, secureKey, passphrase]) bytes?.fill(0)
+}
+
+function checkKeys(kind: Kind, { cofferKey, secureKey }: NewKeys): Secret {
+  const none = cofferKey === undefined && secureKey === undefined
+  return {
+    cofferKey: checkKey(kind, kind.container, cofferKey, 'cofferKey', none),
+    secureKey: checkKey(kind, kind.member, secureKey, 'secureKey', none),
+  }
+}
+
+function checkSealed({ label, member, container }: Kind, therefore: string): void {
+  if (member === 'none' && container === 'none') throw invalid(`no layer of a ${label} is sealed here, so ${therefore}`)
 }
 
 /** zstd's own default. */
@@ -128,14 +185,21 @@ function nativeLayer({ level = 0, cipher }: Layer, byDefault: number): NativeLay
   }
 }
 
-function checkKey(label: string, cipher: Cipher, key: Key | undefined, what: string): Buffer | undefined {
+function checkKey(
+  { label }: Kind,
+  cipher: Cipher,
+  key: Key | undefined,
+  what: 'cofferKey' | 'secureKey',
+  none: boolean,
+): Buffer | undefined {
   const layer = what === 'cofferKey' ? 'container' : 'members'
   if (cipher === 'none') {
     if (key === undefined) return undefined
     throw invalid(`${label} takes no ${what} here: the ${layer} would not be sealed with it`)
   }
   if (key === undefined) {
-    throw invalid(`${label} needs a ${what}, which seals the ${layer}: ${label}.generateKeys() makes one`)
+    const passphrase = none ? '. A passphrase will do in place of keys' : ''
+    throw invalid(`${label} needs a ${what}, which seals the ${layer}: ${label}.generateKeys() makes one${passphrase}`)
   }
   const bytes = parseKey(key, what)
   const lengths: readonly number[] = keyBytes[cipher]

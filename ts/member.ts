@@ -1,4 +1,4 @@
-import type { NativeMember } from './native.ts'
+import type { NativeMember, NativeTime } from './native.ts'
 
 /** A member: a named byte string in a coffer, or a directory. */
 export interface Member {
@@ -19,14 +19,18 @@ export interface Member {
 
 /** A member from its native form. */
 export function memberFrom({ name, directory, size, storedSize, mtime, mode }: NativeMember): Member {
-  const { seconds, nanoseconds } = mtime
   return {
     name,
     type: directory ? 'directory' : 'file',
     size,
     storedSize,
-    mtime: new Date(seconds * 1_000 + Math.floor(nanoseconds / 1_000_000)),
-    mtimeNs: BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds),
+    mtime: new Date(mtime.seconds * 1_000 + Math.floor(mtime.nanoseconds / 1_000_000)),
+    mtimeNs: timeNs(mtime),
     mode,
   }
+}
+
+/** A time in nanoseconds since 1970. */
+export function timeNs({ seconds, nanoseconds }: NativeTime): bigint {
+  return BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds)
 }

@@ -5,10 +5,15 @@ import { CofferError, type ErrorCode } from './errors.ts'
 
 export type {
   NativeCoffer,
+  NativeDerivation,
+  NativeEntry,
+  NativeInfo,
+  NativeKdf,
   NativeKind,
   NativeLayer,
   NativeMember,
   NativeOptions,
+  NativeSecret,
   NativeTime,
   NativeWatch,
   Settled,

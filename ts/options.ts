@@ -2,6 +2,7 @@ import { basename, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { inspect, types } from 'node:util'
 import { invalid } from './errors.ts'
+import type { KdfOptions, Passphrase } from './passphrase.ts'
 
 /**
  * A key: raw bytes, or base64 or base64url text as `generateKeys` returns it. Secretbox and Fernet
@@ -29,6 +30,10 @@ export interface OpenOptions {
   cofferKey?: Key
   /** The key of the members. */
   secureKey?: Key
+  /** A passphrase that the keys come from, in place of keys. */
+  passphrase?: Passphrase
+  /** How hard the passphrase of a new coffer is to guess. A coffer that exists says itself. */
+  kdf?: KdfOptions
   /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
   cipher?: 'fernet' | 'aes-ocb'
   /** Whether each change is flushed before its promise settles. The default depends on the kind. */
@@ -61,6 +66,8 @@ export interface OpenOptions {
 export const openOptions = [
   'cofferKey',
   'secureKey',
+  'passphrase',
+  'kdf',
   'autoFlush',
   'backup',
   'lock',

@@ -1,10 +1,20 @@
+import { inspect } from 'node:util'
 import type { Coffer } from './coffer.ts'
+import type { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
+import type { CryptPlugin } from './plugins/crypt.ts'
+import type { PasswordPlugin } from './plugins/password.ts'
+import type { RsyncPlugin } from './plugins/rsync.ts'
+import type { Trees } from './trees.ts'
 
 /** What a plugin is made from. */
 export interface PluginHost {
   /** The coffer that the plugin belongs to. */
   readonly coffer: Coffer
+  /** What the engine does with directory trees outside the coffer. */
+  readonly trees: Trees
+  /** What encrypts with the coffer's key outside of it. */
+  readonly crypt: Cryptor
 }
 
 /** A class of plugins, as {@link registerPlugin} takes it. */
@@ -20,43 +30,180 @@ export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
  * }
  * ```
  */
-// biome-ignore lint/suspicious/noEmptyInterface: others add to it
-export interface Plugins {}
+export interface Plugins {
+  /** Encrypts and decrypts files outside the coffer. */
+  crypt: CryptPlugin
+  /** Keeps passwords. */
+  password: PasswordPlugin
+  /** Brings directory trees up to date, both ways. */
+  rsync: RsyncPlugin
+}
 
-/** What all plugins have: a coffer, and an end. */
+/** The name of a plugin. */
+export type PluginName = keyof Plugins & string
+
+/** What all plugins have: an end. Plugins extend one of the three classes below. */
 export abstract class Plugin implements AsyncDisposable {
-  /** The coffer that the plugin belongs to. */
-  protected readonly coffer: Coffer
+  readonly #coffer: Coffer
+  #closed = false
 
   constructor({ coffer }: PluginHost) {
-    this.coffer = coffer
+    this.#coffer = coffer
   }
 
-  /** Ends the work with the plugin. The coffer stays open. */
-  async close(): Promise<void> {}
+  /** Whether `close` has been called. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /** Ends the work with the plugin. The coffer stays open. May be called more than once. */
+  async close(): Promise<void> {
+    this.#closed = true
+  }
 
   /** The same as {@link close}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
+
+  /**
+   * Throws if the plugin has been closed: for the beginning of a plugin's calls.
+   *
+   * @throws {CofferError} `ERR_COFFER_CLOSED`
+   */
+  protected checkOpen(): void {
+    if (!this.#closed) return
+    const { path } = this.#coffer
+    throw new CofferError('ERR_COFFER_CLOSED', 'the plugin is closed: ask the coffer for another', { path })
+  }
 }
+
+/** A plugin that has the whole coffer. */
+export abstract class CofferPlugin extends Plugin {
+  readonly #coffer: Coffer
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.#coffer = host.coffer
+  }
+
+  /** The coffer that the plugin belongs to. Throws `ERR_COFFER_CLOSED` when the plugin is closed. */
+  protected get coffer(): Coffer {
+    this.checkOpen()
+    return this.#coffer
+  }
+}
+
+/** Where the records of plugins are. */
+const RECORDS = '.plugins/'
+
+/** A plugin that has a record of its own: a value, stored as {@link Coffer.dump} does. */
+export abstract class RecordPlugin<T> extends Plugin {
+  /** The name of the record: a member below `.plugins/`. */
+  protected abstract readonly record: `${typeof RECORDS}${string}`
+  readonly #coffer: Coffer
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.#coffer = host.coffer
+  }
+
+  /** What the record holds before anything was stored in it. */
+  protected abstract empty(): T
+
+  /**
+   * The record, from what is stored. It may have been written by somebody else: override this to
+   * look at it, and throw if it is not what it should be.
+   */
+  protected restore(stored: unknown): T {
+    return stored as T
+  }
+
+  /** The record as it is now. Changing what is returned changes nothing in the coffer. */
+  protected async view(): Promise<T> {
+    this.checkOpen()
+    return this.#load()
+  }
+
+  /**
+   * Changes the record: reads it, lets the function change it in place, and stores it, all in a
+   * batch. So changes that are made at the same time wait for one another and none is lost, and if
+   * the function throws, nothing is changed.
+   *
+   * @returns what the function returned
+   */
+  protected async update<R>(change: (record: T) => R | Promise<R>): Promise<R> {
+    this.checkOpen()
+    return this.#coffer.batch(async (batch) => {
+      const record = await this.#load()
+      const result = await change(record)
+      await batch.dump(this.record, record)
+      return result
+    })
+  }
+
+  async #load(): Promise<T> {
+    try {
+      return this.restore(await this.#coffer.load(this.record))
+    } catch (error) {
+      if (error instanceof CofferError && error.code === 'ERR_COFFER_MEMBER_NOT_FOUND') return this.empty()
+      throw error
+    }
+  }
+}
+
+/** A plugin that works with the coffer's key on what is outside the coffer. */
+export abstract class KeyPlugin extends Plugin {
+  readonly #crypt: Cryptor
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.#crypt = host.crypt
+  }
+
+  /** What encrypts and decrypts. Throws `ERR_COFFER_CLOSED` when the plugin is closed. */
+  protected get crypt(): Cryptor {
+    this.checkOpen()
+    return this.#crypt
+  }
+}
+
+/** Coffer's own plugins are loaded when somebody asks for them. */
+const own = {
+  crypt: async () => (await import('./plugins/crypt.ts')).CryptPlugin,
+  password: async () => (await import('./plugins/password.ts')).PasswordPlugin,
+  rsync: async () => (await import('./plugins/rsync.ts')).RsyncPlugin,
+} satisfies Record<string, () => Promise<PluginClass>>
 
 const registered = new Map<string, PluginClass>()
 
+const names = (): string[] => [...Object.keys(own), ...registered.keys()]
+
 /**
- * Makes a plugin known under a name.
+ * Makes a plugin known under a name, in this process.
  *
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken, or the class extends none of
+ *   {@link CofferPlugin}, {@link RecordPlugin} and {@link KeyPlugin}
  */
-export function registerPlugin<N extends keyof Plugins & string>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
-  if (registered.has(name)) throw invalid(`there is a plugin ${name} already`)
+export function registerPlugin<N extends PluginName>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
+  const text: string = name
+  if (typeof text !== 'string' || text === '') {
+    throw invalid(`the name of a plugin must be a string, not ${inspect(name)}`)
+  }
+  if (typeof plugin !== 'function' || !(plugin.prototype instanceof Plugin)) {
+    throw invalid(`the plugin ${name} must be a class that extends CofferPlugin, RecordPlugin or KeyPlugin`)
+  }
+  if (names().includes(name)) throw invalid(`there is a plugin ${name} already: choose another name`)
   registered.set(name, plugin)
 }
 
-/** A plugin for a coffer. */
-export async function openPlugin(name: string, host: PluginHost): Promise<Plugin> {
-  const found = registered.get(name)
-  if (found) return new found(host)
-  const known = [...registered.keys()].join(', ')
-  throw new CofferError('ERR_COFFER_INVALID_ARG', `there is no plugin ${name}: there are ${known || 'none'}`)
+/** A plugin for a coffer. The names of the plugins say of which class it is. */
+export async function openPlugin<N extends PluginName>(name: N, host: PluginHost): Promise<Plugins[N]> {
+  const found = Object.hasOwn(own, name) ? await own[name as keyof typeof own]() : registered.get(name)
+  if (found === undefined) {
+    throw invalid(`there is no plugin ${inspect(name)}: there are ${names().join(', ')}`)
+  }
+  const { path, closed } = host.coffer
+  if (closed) throw new CofferError('ERR_COFFER_CLOSED', `${path} is closed`, { path })
+  return new found(host) as unknown as Plugins[N]
 }

@@ -29,11 +29,8 @@ export const watchOptions = ['signal', 'onProgress'] as const
 
 const INTERVAL_MS = 50
 
-/** Runs a call of the engine that can be stopped and watched. */
-export async function watched<T>(
-  { signal, onProgress }: WatchOptions,
-  run: (watch: NativeWatch) => Promise<Settled<T>>,
-): Promise<T> {
+/** Refuses what cannot stop or watch a call, and a call that has been stopped already. */
+export function checkWatch({ signal, onProgress }: WatchOptions): void {
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
     throw invalid('signal must be an AbortSignal')
   }
@@ -41,7 +38,12 @@ export async function watched<T>(
     throw invalid('onProgress must be a function')
   }
   signal?.throwIfAborted()
+}
 
+/** Runs a call of the engine that can be stopped and watched. */
+export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch) => Promise<Settled<T>>): Promise<T> {
+  checkWatch(options)
+  const { signal, onProgress } = options
   const watch = new binding.NativeWatch()
   const cancel = (): void => watch.cancel()
   signal?.addEventListener('abort', cancel, { once: true })

@@ -8,17 +8,21 @@ PyCoffer's Store and Market can only read members in mode 'r': in 'w' and 'a' th
 compression parameters to its decompressor, which refuses them.
 """
 
+import ast
 import base64
+import datetime
 import hashlib
 import json
 import os
 import sys
 
+import cbor2
 from pycoffer import Coffer
 from pycoffer.coffers.bank import CofferBank
 from pycoffer.coffers.market import CofferMarket
 from pycoffer.coffers.null import CofferNull
 from pycoffer.coffers.store import CofferStore
+from pycoffer.plugins.password import PasswordInfo
 from fernetfile.tar import TarFile as FernetTar
 from naclfile.zstd import open as nacl_zstd_open
 
@@ -104,6 +108,26 @@ def do_writelines(handle, name, lines):
     HANDLES[handle].writelines(lines, name)
 
 
+def do_load_cbor(handle, name):
+    """A member of CBOR, as Python shows it."""
+    return repr(cbor2.loads(HANDLES[handle].read(name)))
+
+
+def do_dump_cbor(handle, name, literal):
+    """Writes a Python literal, in which {"date": ...} stands for a date, as CBOR."""
+    value = ast.literal_eval(literal)
+    if isinstance(value, dict) and "date" in value:
+        value["date"] = datetime.datetime.fromisoformat(value["date"])
+    HANDLES[handle].write(cbor2.dumps(value), name)
+
+
+def do_add_passwords(handle, passwords):
+    """Through PyCoffer's own plugin, which pickles them."""
+    with HANDLES[handle].plugin("password") as plugin:
+        for fields in passwords:
+            plugin.add(PasswordInfo(**fields))
+
+
 def do_add(handle, source, name):
     HANDLES[handle].add(source, name)
 
@@ -118,6 +142,22 @@ def do_flush(handle):
 
 def do_extractall(handle, target):
     HANDLES[handle].extractall(target)
+
+
+def do_encrypt(handle, source, target):
+    with HANDLES[handle].plugin("crypt") as crypt:
+        crypt.encrypt(source, target)
+
+
+def do_decrypt(handle, source, target):
+    with HANDLES[handle].plugin("crypt") as crypt:
+        crypt.decrypt(source, target)
+
+
+def do_encrypt_append(handle, target, data):
+    """What PyCoffer's own file object does in mode 'a': another frame behind those that are there."""
+    with HANDLES[handle].crypt_open(target, "ab") as file:
+        file.write(base64.b64decode(data))
 
 
 def do_digest(handle):

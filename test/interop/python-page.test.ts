@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { noise } from '../support/bytes.ts'
-import { type Keys, type Kind, keysFor, kinds, openKind } from '../support/kinds.ts'
+import { type Keys, type Kind, keyedKinds, keysFor, kinds, openKind } from '../support/kinds.ts'
 import { PyCoffer, python } from '../support/python.ts'
 import { sampleMembers } from '../support/sample.ts'
 import { tempDir } from '../support/temp.ts'
@@ -18,12 +18,17 @@ function program(): string {
 }
 
 /** Runs the page's program and returns every file it made, by name. */
-function extract(directory: string, kind: Kind, path: string, keys: Keys): Map<string, Buffer> {
+function extract(directory: string, kind: Kind, path: string, keys: Keys, passphrase?: string): Map<string, Buffer> {
   const script = join(directory, 'read_coffer.py')
   const target = join(directory, 'out')
   writeFileSync(script, program())
   const { PATH } = process.env
-  const env = { PATH, COFFER_KEY: keys.cofferKey ?? '', SECURE_KEY: keys.secureKey ?? '' }
+  const env = {
+    PATH,
+    ...(passphrase === undefined
+      ? { COFFER_KEY: keys.cofferKey ?? '', SECURE_KEY: keys.secureKey ?? '' }
+      : { PASSPHRASE: passphrase }),
+  }
   const run = spawnSync(python ?? '', [script, kind.label, path, target], { encoding: 'utf8', env })
   expect(run.stderr).toBe('')
   expect(run.status).toBe(0)
@@ -85,5 +90,22 @@ describe.skipIf(python === null).each(kinds)('the Python of docs/reading-without
     const found = extract(directory, kind, path, keys)
     expect([...found.keys()].sort()).toEqual([...members.keys()].sort())
     for (const [name, data] of members) expect(found.get(name)?.equals(data), name).toBe(true)
+  })
+})
+
+describe.skipIf(python === null).each(keyedKinds)('the same page with a $label from a passphrase', (kind) => {
+  it('derives its keys, and gets every member out', async () => {
+    const directory = tempDir()
+    const path = join(directory, 'box.coffer')
+    const kdf = { memory: 20 * 1024 * 1024, passes: 3 }
+    // Accents typed as characters of their own are the same passphrase.
+    const box = await openKind(kind, path, 'x', {}, { passphrase: 'Gr\u00fc\u00dfe an Zo\u00eb', kdf })
+    await box.write('large', noise(2_000_000))
+    await box.write('small', 'small')
+    await box.close()
+    const found = extract(directory, kind, path, {}, 'Gru\u0308\u00dfe an Zoe\u0308')
+    expect([...found.keys()].sort()).toEqual(['large', 'small'])
+    expect(found.get('large')?.equals(noise(2_000_000))).toBe(true)
+    expect(found.get('small')?.toString()).toBe('small')
   })
 })

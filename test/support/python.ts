@@ -103,6 +103,21 @@ export class PyCoffer {
     await this.#call({ do: 'writelines', handle, name, lines })
   }
 
+  /** What Python's cbor2 reads in a member, as Python shows it. */
+  async loadCbor(handle: string, name: string): Promise<string> {
+    return (await this.#call({ do: 'load_cbor', handle, name })) as string
+  }
+
+  /** Has Python's cbor2 write a Python literal. The value of its key `date`, if it has one, becomes a date. */
+  async dumpCbor(handle: string, name: string, literal: string): Promise<void> {
+    await this.#call({ do: 'dump_cbor', handle, name, literal })
+  }
+
+  /** Adds passwords with PyCoffer's plugin. */
+  async addPasswords(handle: string, passwords: readonly Readonly<Record<string, string | null>>[]): Promise<void> {
+    await this.#call({ do: 'add_passwords', handle, passwords })
+  }
+
   async add(handle: string, source: string, name: string): Promise<void> {
     await this.#call({ do: 'add', handle, source, name })
   }
@@ -117,6 +132,21 @@ export class PyCoffer {
 
   async extractAll(handle: string, target: string): Promise<void> {
     await this.#call({ do: 'extractall', handle, target })
+  }
+
+  /** Encrypts a file with the keys of an open coffer, as PyCoffer's command `crypt` does. */
+  async encrypt(handle: string, source: string, target: string): Promise<void> {
+    await this.#call({ do: 'encrypt', handle, source, target })
+  }
+
+  /** Decrypts a file with the keys of an open coffer, as PyCoffer's command `decrypt` does. */
+  async decrypt(handle: string, source: string, target: string): Promise<void> {
+    await this.#call({ do: 'decrypt', handle, source, target })
+  }
+
+  /** Adds bytes to the end of an encrypted file. */
+  async encryptAppend(handle: string, target: string, data: Uint8Array): Promise<void> {
+    await this.#call({ do: 'encrypt_append', handle, target, data: Buffer.from(data).toString('base64') })
   }
 
   /** What PyCoffer sees in a coffer, without a lock. */

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Block, Digest};
 use crate::chunk;
+use crate::crypt::FileKey;
 use crate::error::{Error, Result};
 use crate::frame::{self, SKIPPABLE_HEADER};
 use crate::key;
@@ -25,6 +26,8 @@ pub(crate) struct Layers {
     pub(crate) chunk_plain: usize,
     /// Member bytes of a full piece.
     pub(crate) piece: usize,
+    /// What encrypts files outside the coffer, where anything is sealed.
+    pub(crate) files: Option<FileKey>,
 }
 
 /// How the tar of a block enters its frame.
@@ -91,6 +94,27 @@ impl Layers {
                 Err(Error::corrupt("a member is not as long as it should be"))
             }
             None => Ok(packed.to_vec()),
+        }
+    }
+
+    /// A small member's stored bytes, from the layers they were made by.
+    pub(crate) fn transcode_member(
+        &self,
+        from: &Self,
+        stored: &[u8],
+        size: u64,
+    ) -> Result<Vec<u8>> {
+        let len = usize::try_from(size)
+            .map_err(|_| Error::corrupt("a small member is larger than memory"))?;
+        self.encode_member(&from.decode_member(stored, len)?)
+    }
+
+    /// Whether members are sealed with the very same key.
+    pub(crate) fn seals_members_as(&self, other: &Self) -> bool {
+        match (&self.member, &other.member) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            (None, None) => true,
+            _ => false,
         }
     }
 

@@ -3,30 +3,40 @@
 //! Every path is opened below the target by `cap-std`, which does not leave it whatever links
 //! another process plants meanwhile. Links that are there already are refused, not followed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use crate::catalog::{Block, BlockId, Catalog, Entry, Place};
-use crate::error::{Code, Error, Result};
-use crate::name;
-use crate::pool;
-use crate::read::{Reader, no_member};
-use crate::source::Source;
-use crate::watch::{Report, Watch};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
 
-/// Which members.
+use crate::catalog::Entry;
+use crate::error::{Code, Error, Result};
+use crate::name;
+use crate::read::Reader;
+use crate::sweep::{Selection, Sweep};
+use crate::tree;
+use crate::watch::{Report, Watch};
+
+/// What to extract, and how.
 #[derive(Debug, Clone)]
-pub enum Selection {
-    /// All of them.
-    All,
-    /// These, and what is below those that are directories.
-    Names(Vec<String>),
+pub struct Extraction {
+    /// Which members.
+    pub what: Selection,
+    /// The directory that names are taken relative to: nothing outside it is extracted.
+    pub from: Option<String>,
+    /// Whether files that are there are replaced. If not, one of them is an error, and none is
+    /// touched.
+    pub replace: bool,
+}
+
+impl From<Selection> for Extraction {
+    fn from(what: Selection) -> Self {
+        Self { what, from: None, replace: true }
+    }
 }
 
 /// What an extraction did.
@@ -46,11 +56,19 @@ const STEP: usize = 8 << 20;
 /// Extracts members below `target`, which is made if it is missing.
 pub(crate) fn extract(
     reader: &Reader,
-    selection: &Selection,
+    extraction: &Extraction,
     target: &Path,
     watch: &Watch,
 ) -> Result<Extracted> {
-    let Chosen { members, blocks, source } = select(reader, selection)?;
+    let from = extraction.from.as_deref().map(name::check).transpose()?;
+    let mut sweep = Sweep::new(reader, &selection(&extraction.what, from)?, watch)?;
+    if let Some(from) = from {
+        // The directory itself is the target.
+        if sweep.members.iter().any(|(name, entry)| **name == *from && !entry.directory) {
+            return Err(not_a_directory(from));
+        }
+        sweep.members.retain(|(name, _)| **name != *from);
+    }
     std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
     let dir = Dir::open_ambient_dir(target, ambient_authority())
         .map_err(|e| Error::io("open", target, &e))?;
@@ -58,83 +76,65 @@ pub(crate) fn extract(
         reader,
         dir,
         target,
+        from: from.map(|from| format!("{from}/")).unwrap_or_default(),
+        replace: extraction.replace,
         watch,
         bytes: AtomicU64::new(0),
         members: AtomicU64::new(0),
-        total: members.iter().map(|(_, e)| e.size).sum(),
+        total: sweep.members.iter().map(|(_, e)| e.size).sum(),
     };
-    out.directories(&members)?;
-    let mut extracted = Extracted { bytes: out.total, ..Extracted::default() };
-    let mut packs: BTreeMap<BlockId, Vec<(Arc<str>, Entry)>> = BTreeMap::new();
-    let mut rest = Vec::new();
-    let mut directories = Vec::new();
-    for (name, entry) in members {
-        if entry.directory {
-            directories.push((name, entry));
-            continue;
-        }
-        extracted.files += 1;
-        match entry.place {
-            Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
-            _ => rest.push((name, entry)),
-        }
+    if !extraction.replace {
+        out.check_free(&sweep.members)?;
     }
-    let packs: Vec<_> = packs.into_iter().collect();
-    pool::each(&packs, |(id, members)| out.pack(&source, &blocks[id], members))?;
-    for (name, entry) in rest {
-        out.large(&name, &entry)?;
-    }
+    out.directories(&sweep.members)?;
+    let files = sweep.files(
+        |name, entry, bytes| {
+            out.file(name, entry, |file| file.write_all(bytes))?;
+            out.advance(name, entry.size, true);
+            Ok(())
+        },
+        |name, entry| out.large(name, entry),
+    )?;
     // Times of directories last: making files in them changed those.
-    for (name, entry) in directories.iter().rev() {
+    let directories = sweep.members.iter().rev().filter(|(_, entry)| entry.directory);
+    let mut extracted = Extracted { files: files.len() as u64, directories: 0, bytes: out.total };
+    for (name, entry) in directories {
         out.finish_directory(name, entry)?;
         extracted.directories += 1;
     }
     Ok(extracted)
 }
 
-/// What is extracted, as one look at the coffer found it.
-struct Chosen {
-    members: Vec<(Arc<str>, Entry)>,
-    /// The packs that hold members of it. Their numbers mean nothing in another catalog.
-    blocks: BTreeMap<BlockId, Block>,
-    source: Arc<Source>,
-}
-
-fn select(reader: &Reader, selection: &Selection) -> Result<Chosen> {
-    let view = reader.view.read();
-    let members = choose(&view.catalog, selection)?;
-    let mut blocks = BTreeMap::new();
-    for (_, entry) in &members {
-        if let Place::Packed { block, .. } = entry.place {
-            blocks.insert(block, view.catalog.block(block)?.clone());
-        }
-    }
-    Ok(Chosen { members, blocks, source: view.source.clone() })
-}
-
-fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
-    let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
-    let Selection::Names(names) = selection else {
-        return Ok(catalog.iter().map(own).collect());
+/// What is extracted of a selection when names are taken relative to `from`.
+fn selection(what: &Selection, from: Option<&str>) -> Result<Selection> {
+    let Some(from) = from else { return Ok(what.clone()) };
+    let names = match what {
+        Selection::All => return Ok(Selection::Names(vec![from.to_owned()])),
+        Selection::Names(names) | Selection::Exactly(names) => names,
     };
-    let mut chosen = BTreeMap::new();
     for wanted in names {
         let wanted = name::check(wanted)?;
-        let before = chosen.len();
-        let known = chosen.contains_key(wanted);
-        chosen.extend(catalog.get_key_value(wanted).map(own));
-        chosen.extend(catalog.below(wanted).map(own));
-        if chosen.len() == before && !known && !catalog.has_below(wanted) {
-            return Err(no_member(wanted));
+        let rest = wanted.strip_prefix(from);
+        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            let message = format!("{wanted:?} is not below {from:?}, where names are taken from");
+            return Err(Error::new(Code::InvalidArg, message).of_member(wanted));
         }
     }
-    Ok(chosen.into_iter().collect())
+    Ok(what.clone())
+}
+
+fn not_a_directory(from: &str) -> Error {
+    Error::new(Code::InvalidArg, format!("names are taken from {from:?}, which is a file"))
+        .of_member(from)
 }
 
 struct Out<'a> {
     reader: &'a Reader,
     dir: Dir,
     target: &'a Path,
+    /// What is cut off the front of each name.
+    from: String,
+    replace: bool,
     watch: &'a Watch,
     bytes: AtomicU64,
     members: AtomicU64,
@@ -142,45 +142,44 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    /// Makes every directory that is needed, from the top, none of them a link.
-    fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
-        let mut needed: BTreeSet<&str> = BTreeSet::new();
-        for (name, entry) in members {
-            needed.extend(name::parents(name));
-            if entry.directory {
-                needed.insert(name);
-            }
-        }
-        for path in needed {
-            match self.dir.create_dir(path) {
-                Ok(()) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let found =
-                        self.dir.symlink_metadata(path).map_err(|e| self.io("stat", path, &e))?;
-                    if !found.is_dir() {
-                        return Err(self.in_the_way(path, "a directory is needed there"));
-                    }
-                }
-                Err(e) => return Err(self.io("mkdir", path, &e)),
+    /// Where a member goes, relative to the target.
+    fn place<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix(&self.from).unwrap_or(name)
+    }
+
+    /// Fails if a file is where one is to go.
+    fn check_free(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
+        for (name, _) in members.iter().filter(|(_, entry)| !entry.directory) {
+            self.watch.cancel.check()?;
+            if self.dir.symlink_metadata(self.place(name)).is_ok_and(|found| found.is_file()) {
+                return Err(self.exists(name));
             }
         }
         Ok(())
     }
 
-    /// Writes the members of one pack, which is decoded once.
-    fn pack(&self, source: &Source, block: &Block, members: &[(Arc<str>, Entry)]) -> Result<()> {
-        self.watch.cancel.check()?;
-        let tar = source.block(block).ok();
+    /// Makes every directory that is needed, from the top, none of them a link.
+    fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
+        let mut needed: BTreeSet<&str> = BTreeSet::new();
         for (name, entry) in members {
-            let from_pack =
-                tar.as_ref().and_then(|tar| bytes_in_pack(source, block, tar, entry).ok());
-            let bytes = match from_pack {
-                Some(bytes) => bytes,
-                // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
-                None => self.reader.read_range(name, 0, u64::MAX, Some(entry.version))?.bytes,
-            };
-            self.file(name, entry, |file| file.write_all(&bytes))?;
-            self.advance(name, entry.size, true);
+            needed.extend(name::parents(name).filter(|parent| parent.starts_with(&self.from)));
+            if entry.directory {
+                needed.insert(name);
+            }
+        }
+        for name in needed {
+            let path = self.place(name);
+            match self.dir.create_dir(path) {
+                Ok(()) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                    let found =
+                        self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?;
+                    if !found.is_dir() {
+                        return Err(self.in_the_way(name, "a directory is needed there"));
+                    }
+                }
+                Err(e) => return Err(self.io("mkdir", name, &e)),
+            }
         }
         Ok(())
     }
@@ -225,14 +224,18 @@ impl Out<'_> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
         private(&mut options);
-        let mut opened = self.dir.open_with(name, &options);
+        let path = self.place(name);
+        let mut opened = self.dir.open_with(path, &options);
         if opened.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists) {
-            let found = self.dir.symlink_metadata(name).map_err(|e| self.io("stat", name, &e))?;
+            let found = self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?;
             if !found.is_file() {
                 return Err(self.in_the_way(name, "a file is to go there"));
             }
-            self.dir.remove_file(name).map_err(|e| self.io("unlink", name, &e))?;
-            opened = self.dir.open_with(name, &options);
+            if !self.replace {
+                return Err(self.exists(name));
+            }
+            self.dir.remove_file(path).map_err(|e| self.io("unlink", name, &e))?;
+            opened = self.dir.open_with(path, &options);
         }
         let mut file = opened.map_err(|e| self.io("open", name, &e))?.into_std();
         let filled = fill(&mut file)
@@ -240,13 +243,14 @@ impl Out<'_> {
             .and_then(|()| file.set_modified(time(entry)));
         filled.map_err(|e| {
             // What cannot be removed now is what the error is about, too.
-            let _ = self.dir.remove_file(name);
+            let _ = self.dir.remove_file(path);
             self.io("write", name, &e)
         })
     }
 
     fn finish_directory(&self, name: &str, entry: &Entry) -> Result<()> {
-        let file = self.dir.open(name).map_err(|e| self.io("open", name, &e))?.into_std();
+        let file =
+            self.dir.open(self.place(name)).map_err(|e| self.io("open", name, &e))?.into_std();
         set_mode(&file, entry.mode)
             .and_then(|()| file.set_modified(time(entry)))
             .map_err(|e| self.io("utimensat", name, &e))
@@ -265,27 +269,18 @@ impl Out<'_> {
     }
 
     fn in_the_way(&self, name: &str, what: &str) -> Error {
-        let path = self.target.join(name);
-        let message =
-            format!("{} is a link or of another type, and {what}: remove it first", path.display());
-        Error::new(Code::UnsafePath, message).at(&path).of_member(name)
+        tree::in_the_way(&self.target.join(self.place(name)), what).of_member(name)
+    }
+
+    fn exists(&self, name: &str) -> Error {
+        let path = self.target.join(self.place(name));
+        let message = format!("{} exists already, and replace is off", path.display());
+        Error::new(Code::Exists, message).at(&path).of_member(name)
     }
 
     fn io(&self, syscall: &'static str, name: &str, error: &std::io::Error) -> Error {
-        // cap-std answers so where a component of the path is a link that leads outside.
-        if error.kind() == std::io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
-            return self.in_the_way(name, "the path would leave the target");
-        }
-        Error::io(syscall, &self.target.join(name), error).of_member(name)
+        tree::refused(syscall, &self.target.join(self.place(name)), error).of_member(name)
     }
-}
-
-fn bytes_in_pack(source: &Source, block: &Block, tar: &[u8], entry: &Entry) -> Result<Vec<u8>> {
-    let Place::Packed { at, stored, .. } = entry.place else {
-        return Err(Error::corrupt("not in a pack"));
-    };
-    let size = usize::try_from(entry.size).map_err(|_| Error::new(Code::Limit, "too large"))?;
-    source.layers.decode_member(source.slice(tar, block, at, stored)?, size)
 }
 
 fn time(entry: &Entry) -> SystemTime {

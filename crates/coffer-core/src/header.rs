@@ -3,9 +3,11 @@
 use crate::block::Layers;
 use crate::codec::{Decoder, Encoder};
 use crate::commit::{ARCHIVE_ID, HEADER_MARKS};
+use crate::crypt::FileKey;
 use crate::error::{Code, Error, Result};
 use crate::key::{self, CHECK_LEN, Key};
 use crate::kind::{Cipher, Kind, KindName, Layer};
+use crate::passphrase::{Kdf, SALT_LEN};
 use crate::record::{self, HEADER_TAG, MARK, Mark, MetaSeal, SALT_TAG};
 use crate::seal::{self, Seal};
 
@@ -13,15 +15,58 @@ use crate::seal::{self, Seal};
 pub(crate) const VERSION: u8 = 1;
 /// More than the header ever takes, for reading it at once.
 pub(crate) const MAX_LEN: usize = 4096;
-const SALT: usize = 16;
+/// The feature of a coffer whose keys come from a passphrase.
+const PASSPHRASE: u8 = 0x01;
+/// Argon2id, as the header numbers it.
+const ARGON2ID: u8 = 1;
+/// The only number of lanes there is.
+const LANES: u8 = 1;
+/// Where the salt lies in the second mark, and behind it what the key derivation costs.
+const SALT_AT: usize = 4;
+const KDF_AT: usize = SALT_AT + SALT_LEN;
 
-/// The keys of a coffer, as the caller gave them.
+/// The keys of a coffer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
     /// For the container.
     pub(crate) coffer: Option<Key>,
     /// For the members.
     pub(crate) secure: Option<Key>,
+    /// They come from a passphrase, not from the caller.
+    pub(crate) derived: bool,
+}
+
+/// Where keys come from, as the header says in clear.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) salt: [u8; SALT_LEN],
+    /// What it costs to derive them from a passphrase; `None` where they do not come from one.
+    pub(crate) kdf: Option<Kdf>,
+}
+
+impl Origin {
+    /// From whoever made the coffer.
+    pub(crate) fn of_keys() -> Self {
+        Self { salt: key::random_bytes(), kdf: None }
+    }
+
+    /// From a passphrase, with a new salt.
+    pub(crate) fn of_passphrase(kdf: Kdf) -> Self {
+        Self { salt: key::random_bytes(), kdf: Some(kdf) }
+    }
+
+    fn mark(&self) -> Mark {
+        let mut mark: Mark = [0; MARK];
+        mark[..SALT_AT].copy_from_slice(&SALT_TAG);
+        mark[SALT_AT..KDF_AT].copy_from_slice(&self.salt);
+        if let Some(Kdf { memory, passes }) = self.kdf {
+            mark[KDF_AT] = ARGON2ID;
+            mark[KDF_AT + 1] = LANES;
+            mark[KDF_AT + 2..KDF_AT + 4].copy_from_slice(&passes.to_le_bytes());
+            mark[KDF_AT + 4..].copy_from_slice(&memory.to_le_bytes());
+        }
+        mark
+    }
 }
 
 impl Keys {
@@ -58,6 +103,15 @@ impl Keys {
     }
 }
 
+/// What a header says in clear, as far as this version of the format knows.
+pub(crate) struct Label {
+    pub(crate) version: u8,
+    pub(crate) kind: Option<KindName>,
+    /// What the container is sealed with, if it is.
+    pub(crate) cipher: Option<Option<Cipher>>,
+    pub(crate) passphrase: bool,
+}
+
 /// What a coffer is.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
@@ -73,25 +127,28 @@ pub(crate) struct Header {
 
 impl Header {
     /// The header of a new coffer.
-    pub(crate) fn new(kind: Kind, keys: &Keys, chunk_plain: u32, piece: u32) -> Result<Self> {
+    pub(crate) fn new(
+        kind: Kind,
+        keys: &Keys,
+        origin: &Origin,
+        chunk_plain: u32,
+        piece: u32,
+    ) -> Result<Self> {
         keys.check(&kind)?;
-        let salt = key::random_bytes::<SALT>();
         let mut first: Mark = [0; MARK];
         first[..4].copy_from_slice(&HEADER_TAG);
         first[4] = VERSION;
         first[5] = kind.name as u8;
         first[6] = cipher_byte(kind.container.cipher);
+        first[7] = if origin.kdf.is_some() { PASSPHRASE } else { 0 };
         if let Some(root) = keys.root(&kind) {
-            first[8..].copy_from_slice(&key::key_check(root, &salt));
+            first[8..].copy_from_slice(&key::key_check(root, &origin.salt));
         }
-        let mut second: Mark = [0; MARK];
-        second[..4].copy_from_slice(&SALT_TAG);
-        second[4..4 + SALT].copy_from_slice(&salt);
         let mut marks = [0; HEADER_MARKS];
         marks[..MARK].copy_from_slice(&first);
-        marks[MARK..].copy_from_slice(&second);
+        marks[MARK..].copy_from_slice(&origin.mark());
         let member_check = match (&keys.secure, kind.member.cipher) {
-            (Some(key), Some(_)) => key::member_key_check(key, &salt),
+            (Some(key), Some(_)) => key::member_key_check(key, &origin.salt),
             _ => [0; CHECK_LEN],
         };
         Ok(Self { marks, archive: key::random_bytes(), kind, chunk_plain, piece, member_check })
@@ -124,18 +181,55 @@ impl Header {
         })
     }
 
-    /// Compares what the clear bytes say with the kind and the keys that the caller has. Gives the
-    /// kind, with the file's own container cipher.
+    /// Where the keys come from, as the clear bytes say.
+    pub(crate) fn origin(marks: &[u8; HEADER_MARKS]) -> Result<Origin> {
+        let (first, second) = split(marks);
+        let mut origin = Origin { salt: [0; SALT_LEN], kdf: None };
+        origin.salt.copy_from_slice(&second[SALT_AT..KDF_AT]);
+        if first[7] & PASSPHRASE == 0 {
+            return Ok(origin);
+        }
+        let [algorithm, lanes, p0, p1, m0, m1, m2, m3] = second[KDF_AT..] else {
+            return Err(damaged("it does not say how keys are derived"));
+        };
+        if algorithm != ARGON2ID || lanes != LANES {
+            return Err(Error::new(
+                Code::Version,
+                format!(
+                    "the coffer's keys are derived from its passphrase by method {algorithm} with {lanes} lanes; this Coffer knows method {ARGON2ID} (Argon2id) with {LANES}. Install a newer one"
+                ),
+            ));
+        }
+        origin.kdf = Some(Kdf {
+            passes: u16::from_le_bytes([p0, p1]),
+            memory: u32::from_le_bytes([m0, m1, m2, m3]),
+        });
+        Ok(origin)
+    }
+
+    /// What the clear bytes say that a file is, without any key.
+    pub(crate) fn label(marks: &[u8; HEADER_MARKS]) -> Label {
+        let (first, _) = split(marks);
+        let known = first[4] == VERSION;
+        Label {
+            version: first[4],
+            kind: KindName::from_byte(first[5]).filter(|_| known),
+            cipher: cipher_of(first[6]).filter(|_| known),
+            passphrase: known && first[7] & PASSPHRASE != 0,
+        }
+    }
+
+    /// Compares what the clear bytes say with the kind that the caller wants. Gives the kind, with
+    /// the file's own container cipher.
     ///
     /// `cipher_is_free` is set where the caller leaves a Bank's cipher to the file.
     pub(crate) fn judge(
         marks: &[u8; HEADER_MARKS],
         wanted: &Kind,
         cipher_is_free: bool,
-        keys: &Keys,
     ) -> Result<Kind> {
-        let (first, second) = split(marks);
-        if first[4] > VERSION || first[7] != 0 {
+        let (first, _) = split(marks);
+        if first[4] > VERSION || first[7] & !PASSPHRASE != 0 {
             return Err(Error::new(
                 Code::Version,
                 format!(
@@ -173,31 +267,34 @@ impl Header {
             }
             kind.container.cipher = cipher;
         }
-        let salt = &second[4..4 + SALT];
-        if let Some(root) = keys.root(&kind) {
-            let fits = kind
-                .container
-                .cipher
-                .is_none_or(|c| c.key_lengths().contains(&root.as_bytes().len()));
-            if !fits || !key::same(&key::key_check(root, salt), &first[8..]) {
-                return Err(wrong_key(if cipher.is_some() { "cofferKey" } else { "secureKey" }));
-            }
-        }
-        keys.check(&kind)?;
         Ok(kind)
     }
 
-    /// Reads the header that `bytes` begin with.
+    /// Checks the root key by what the clear bytes say of it, and that the other key is there.
+    fn check_keys(marks: &[u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> Result<()> {
+        let (first, second) = split(marks);
+        if let Some(root) = keys.root(kind) {
+            let cipher = kind.container.cipher;
+            let fits = cipher.is_none_or(|c| c.key_lengths().contains(&root.as_bytes().len()));
+            let check = key::key_check(root, &second[SALT_AT..KDF_AT]);
+            if !fits || !key::same(&check, &first[8..]) {
+                let which = if cipher.is_some() { "cofferKey" } else { "secureKey" };
+                return Err(wrong_key(which, marks, keys));
+            }
+        }
+        keys.check(kind)
+    }
+
+    /// Reads the header that `bytes` begin with, of a kind that [`Self::judge`] gave.
     pub(crate) fn read(
         bytes: &[u8],
-        wanted: &Kind,
-        cipher_is_free: bool,
+        marks: [u8; HEADER_MARKS],
+        kind: &Kind,
         keys: &Keys,
     ) -> Result<Self> {
-        let marks = Self::marks(bytes).ok_or_else(|| damaged("it is not whole"))?;
-        let kind = Self::judge(&marks, wanted, cipher_is_free, keys)?;
-        let container = container_seal(&kind, keys)?;
-        let meta = keys.meta(&kind);
+        Self::check_keys(&marks, kind, keys)?;
+        let container = container_seal(kind, keys)?;
+        let meta = keys.meta(kind);
         let record = record::read(container.as_deref(), bytes)
             .ok_or_else(|| damaged("its first part does not open"))?;
         let body = meta
@@ -241,11 +338,11 @@ impl Header {
         }
         if let (Some(key), Some(_)) = (&keys.secure, member.cipher)
             && !key::same(
-                &key::member_key_check(key, &marks[MARK + 4..MARK + 4 + SALT]),
+                &key::member_key_check(key, &marks[MARK + SALT_AT..MARK + KDF_AT]),
                 &header.member_check,
             )
         {
-            return Err(wrong_key("secureKey"));
+            return Err(wrong_key("secureKey", &marks, keys));
         }
         Ok(header)
     }
@@ -263,6 +360,7 @@ impl Header {
             container: container_seal(&self.kind, keys)?,
             chunk_plain: self.chunk_plain as usize,
             piece: self.piece as usize,
+            files: FileKey::new(&self.kind, keys)?,
         })
     }
 }
@@ -290,15 +388,22 @@ fn split(marks: &[u8; HEADER_MARKS]) -> (Mark, Mark) {
     (first, second)
 }
 
-fn damaged(what: &str) -> Error {
+pub(crate) fn damaged(what: &str) -> Error {
     Error::corrupt(format!("the header is damaged: {what}"))
 }
 
-fn wrong_key(which: &str) -> Error {
-    Error::new(Code::WrongKey, format!("{which} is not the key this coffer was made with"))
+fn wrong_key(which: &str, marks: &[u8; HEADER_MARKS], keys: &Keys) -> Error {
+    let message = if keys.derived {
+        "the passphrase is not the one this coffer was made with".to_owned()
+    } else if marks[7] & PASSPHRASE != 0 {
+        format!("{which} is not the key of this coffer, which was made from a passphrase")
+    } else {
+        format!("{which} is not the key this coffer was made with")
+    };
+    Error::new(Code::WrongKey, message)
 }
 
-fn cipher_byte(cipher: Option<Cipher>) -> u8 {
+pub(crate) fn cipher_byte(cipher: Option<Cipher>) -> u8 {
     match cipher {
         None => 0,
         Some(Cipher::Secretbox) => 1,
@@ -307,13 +412,13 @@ fn cipher_byte(cipher: Option<Cipher>) -> u8 {
     }
 }
 
-fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
+pub(crate) fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
     [None, Some(Cipher::Secretbox), Some(Cipher::Fernet), Some(Cipher::AesOcb)]
         .get(usize::from(byte))
         .copied()
 }
 
-fn cipher_name(cipher: Option<Cipher>) -> &'static str {
+pub(crate) fn cipher_name(cipher: Option<Cipher>) -> &'static str {
     cipher.map_or("nothing", Cipher::as_str)
 }
 

@@ -1,8 +1,7 @@
 //! Files and directories on their way in.
 
 use std::collections::VecDeque;
-use std::fs::Metadata;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -12,19 +11,8 @@ use crate::error::{Code, Error, Result};
 use crate::name;
 use crate::pool;
 use crate::storage::{DiskFile, Storage};
+use crate::tree::{self, Entry, Kind, Own, Symlinks};
 use crate::watch::{Report, Watch};
-
-/// What to do with symbolic links in a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Symlinks {
-    /// A link to a file is added as the file it names. Links to directories are not entered.
-    #[default]
-    Follow,
-    /// Links are left out.
-    Skip,
-    /// A link is an error.
-    Error,
-}
 
 /// What an add did.
 #[derive(Debug, Default, Clone)]
@@ -57,12 +45,20 @@ pub(crate) struct Request {
     pub(crate) watch: Watch,
 }
 
-struct Item {
-    path: PathBuf,
-    name: String,
-    directory: bool,
-    size: u64,
-    attributes: Attributes,
+/// A file or an empty directory that is to become a member.
+#[derive(Debug, Clone)]
+pub struct Item {
+    /// What it is called in the coffer.
+    pub name: String,
+    /// What it is, and where.
+    pub entry: Entry,
+}
+
+/// What to bring up to date: all of it, or nothing.
+pub(crate) struct Update {
+    pub(crate) delete: Vec<String>,
+    pub(crate) add: Vec<Item>,
+    pub(crate) watch: Watch,
 }
 
 /// Small files under way at once, in number and in bytes.
@@ -71,14 +67,10 @@ const MAX_QUEUED_BYTES: u64 = 16 << 20;
 
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
-    let mut walk = Walk {
-        request,
-        coffer: &container.source.path.clone(),
-        items: Vec::new(),
-        added: Added::default(),
-    };
+    let own = Own::of(&container.source.path);
+    let mut walk = Walk { request, own, items: Vec::new(), skipped: Vec::new() };
     walk.start()?;
-    let Walk { items, mut added, .. } = walk;
+    let Walk { items, skipped, .. } = walk;
     if !request.replace {
         let view = container.view.read();
         if let Some(item) = items.iter().find(|i| view.catalog.get(&i.name).is_some()) {
@@ -89,147 +81,134 @@ pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added>
             .of_member(&item.name));
         }
     }
+    Ok(Added { skipped, ..put(container, items, Check::Size, &request.watch)? })
+}
+
+/// Deletes members and adds files, which must still be as the items say.
+pub(crate) fn update(container: &mut Container, mut update: Update) -> Result<Added> {
+    for name in &update.delete {
+        update.watch.cancel.check()?;
+        container.remove(name::check(name)?)?;
+    }
+    for item in &mut update.add {
+        item.name = name::check(&item.name)?.to_owned();
+    }
+    put(container, update.add, Check::SizeAndTime, &update.watch)
+}
+
+fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch) -> Result<Added> {
+    let mut added = Added::default();
     let mut put = Put {
         container,
-        watch: &request.watch,
+        watch,
+        check,
         queue: VecDeque::new(),
         queued: 0,
         report: Report {
-            total_bytes: Some(items.iter().map(|i| i.size).sum()),
+            total_bytes: Some(items.iter().map(Item::bytes).sum()),
             ..Report::default()
         },
     };
     for item in items {
-        added.files += u64::from(!item.directory);
-        added.directories += u64::from(item.directory);
-        added.bytes += item.size;
+        added.files += u64::from(!item.is_directory());
+        added.directories += u64::from(item.is_directory());
+        added.bytes += item.bytes();
         put.item(item)?;
     }
     put.drain(0, 0)?;
     Ok(added)
 }
 
+impl Item {
+    fn is_directory(&self) -> bool {
+        self.entry.kind == Kind::Directory
+    }
+
+    fn bytes(&self) -> u64 {
+        if self.is_directory() { 0 } else { self.entry.size }
+    }
+
+    fn attributes(&self) -> Attributes {
+        let Entry { mode, mtime_s, mtime_ns, .. } = self.entry;
+        Attributes { mode, mtime_s, mtime_ns }
+    }
+}
+
 struct Walk<'a> {
     request: &'a Request,
-    coffer: &'a Path,
+    own: Own,
     items: Vec<Item>,
-    added: Added,
+    skipped: Vec<Skipped>,
 }
 
 impl Walk<'_> {
     fn start(&mut self) -> Result<()> {
         let source = std::path::absolute(&self.request.source)
             .map_err(|e| Error::io("stat", &self.request.source, &e))?;
-        let meta = std::fs::metadata(&source).map_err(|e| Error::io("stat", &source, &e))?;
         let base = match &self.request.name {
             Some(name) => name.clone(),
             None => source.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned(),
         };
-        if meta.is_dir() {
-            let root = matches!(base.as_str(), "" | "." | "/");
-            let base = if root { "" } else { name::check(&base)? };
-            return self.directory(&source, base.to_owned(), &meta);
-        }
-        self.file(source, name::check(&base)?.to_owned(), &meta)
+        let Some(entry) = tree::look(&source, true, &self.own)? else {
+            return Err(Error::io("stat", &source, &std::io::ErrorKind::NotFound.into()));
+        };
+        let root = entry.kind == Kind::Directory && matches!(base.as_str(), "" | "." | "/");
+        let name = if root { "" } else { name::check(&base)? };
+        self.entry(entry, name.to_owned())
     }
 
-    fn directory(&mut self, path: &Path, name: String, meta: &Metadata) -> Result<()> {
-        self.request.watch.cancel.check()?;
-        let failed = |e: std::io::Error| Error::io("readdir", path, &e);
-        let mut entries = std::fs::read_dir(path)
-            .map_err(failed)?
-            .collect::<std::io::Result<Vec<_>>>()
-            .map_err(failed)?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        if entries.is_empty() && !name.is_empty() {
-            let attributes = attributes(meta);
-            self.items.push(Item {
-                path: path.to_path_buf(),
-                name,
-                directory: true,
-                size: 0,
-                attributes,
-            });
-            return Ok(());
-        }
-        for entry in entries {
-            let path = entry.path();
-            let Some(file_name) = entry.file_name().to_str().map(str::to_owned) else {
-                self.skip(&path, "its name is not UTF-8");
-                continue;
-            };
-            let child = if name.is_empty() { file_name } else { format!("{name}/{file_name}") };
-            let meta = entry.metadata().map_err(|e| Error::io("stat", &path, &e))?;
-            if meta.is_symlink() {
-                self.link(path, child)?;
-            } else if meta.is_dir() {
-                self.directory(&path, child, &meta)?;
-            } else {
-                self.file(path, child, &meta)?;
+    fn entry(&mut self, entry: Entry, name: String) -> Result<()> {
+        match entry.kind {
+            Kind::Directory => return self.directory(entry, name),
+            Kind::File => {
+                name::check(&name)?;
+                self.items.push(Item { name, entry });
             }
-        }
-        Ok(())
-    }
-
-    fn link(&mut self, path: PathBuf, child: String) -> Result<()> {
-        match self.request.symlinks {
-            Symlinks::Skip => self.skip(&path, "it is a symbolic link"),
-            Symlinks::Error => {
+            Kind::Link if self.request.symlinks == Symlinks::Error => {
+                let path = entry.path;
                 return Err(Error::new(
                     Code::UnsafePath,
                     format!("{} is a symbolic link, and symlinks is 'error'", path.display()),
                 )
                 .at(&path));
             }
-            Symlinks::Follow => match std::fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => {
-                    self.skip(&path, "it is a symbolic link to a directory")
-                }
-                Ok(meta) => return self.file(path, child, &meta),
-                Err(_) => self.skip(&path, "it is a symbolic link to nothing"),
-            },
+            Kind::Link | Kind::Other => self.skipped.push(Skipped {
+                path: entry.path.to_string_lossy().into_owned(),
+                reason: entry.reason.unwrap_or_default().to_owned(),
+            }),
         }
         Ok(())
     }
 
-    fn file(&mut self, path: PathBuf, name: String, meta: &Metadata) -> Result<()> {
-        if !meta.is_file() {
-            self.skip(&path, "it is not a regular file");
-        } else if self.is_coffer(&path, meta) {
-            self.skip(&path, "it is this coffer, or its lock");
-        } else {
-            name::check(&name)?;
-            let attributes = attributes(meta);
-            self.items.push(Item { path, name, directory: false, size: meta.len(), attributes });
+    fn directory(&mut self, directory: Entry, name: String) -> Result<()> {
+        self.request.watch.cancel.check()?;
+        let entries = tree::list(&directory.path, self.request.symlinks, &self.own)?;
+        if entries.is_empty() && !name.is_empty() {
+            self.items.push(Item { name, entry: directory });
+            return Ok(());
+        }
+        for entry in entries {
+            let last = entry.path.file_name().unwrap_or_default().to_string_lossy();
+            let child = if name.is_empty() { last.into_owned() } else { format!("{name}/{last}") };
+            self.entry(entry, child)?;
         }
         Ok(())
     }
+}
 
-    fn skip(&mut self, path: &Path, reason: &str) {
-        let path = path.to_string_lossy().into_owned();
-        self.added.skipped.push(Skipped { path, reason: reason.to_owned() });
-    }
-
-    #[cfg(unix)]
-    fn is_coffer(&self, path: &Path, meta: &Metadata) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let same = |other: &Path| {
-            std::fs::metadata(other).is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino()))
-        };
-        let mut lock = self.coffer.as_os_str().to_owned();
-        lock.push(".lock");
-        path == self.coffer || same(self.coffer) || same(Path::new(&lock))
-    }
-
-    #[cfg(not(unix))]
-    fn is_coffer(&self, path: &Path, _meta: &Metadata) -> bool {
-        path == self.coffer
-    }
+/// How much of a file must still be as it was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// It has not become shorter.
+    Size,
+    /// Neither its size nor its time has changed, before nor while it was read.
+    SizeAndTime,
 }
 
 struct Put<'a> {
     container: &'a mut Container,
     watch: &'a Watch,
+    check: Check,
     queue: VecDeque<(Item, Receiver<Result<Vec<u8>>>)>,
     queued: u64,
     report: Report,
@@ -238,43 +217,45 @@ struct Put<'a> {
 impl Put<'_> {
     fn item(&mut self, item: Item) -> Result<()> {
         self.watch.cancel.check()?;
-        if item.directory {
+        if item.is_directory() {
             self.drain(0, 0)?;
-            return self.container.put_small(&item.name, true, 0, item.attributes, Vec::new());
+            return self.container.put_small(&item.name, true, 0, item.attributes(), Vec::new());
         }
-        if item.size <= SMALL {
+        let (size, check) = (item.entry.size, self.check);
+        if size <= SMALL {
             let source = self.container.source.clone();
-            let (path, size) = (item.path.clone(), item.size);
-            let result = pool::start(move || source.layers.encode_member(&whole(&path, size)?));
-            self.queued += item.size;
+            let entry = item.entry.clone();
+            let result = pool::start(move || {
+                let file = Opened::new(entry, check)?;
+                let bytes = file.read(0, size)?;
+                file.check()?;
+                source.layers.encode_member(&bytes)
+            });
+            self.queued += size;
             self.queue.push_back((item, result));
             return self.drain(MAX_QUEUED, MAX_QUEUED_BYTES);
         }
         self.drain(0, 0)?;
-        let file =
-            DiskFile::open(&item.path, false).map_err(|e| Error::io("open", &item.path, &e))?;
-        let file = Arc::new(file);
+        let attributes = item.attributes();
+        let file = Arc::new(Opened::new(item.entry, check)?);
         let piece = self.container.source.layers.piece as u64;
         let mut at = 0;
         let (watch, report) = (self.watch, &mut self.report);
         report.name = Some(item.name.clone());
-        self.container.put_large(&item.name, item.attributes, &[], || {
+        self.container.put_large(&item.name, attributes, &[], || {
             watch.cancel.check()?;
-            if at >= item.size {
+            if at >= size {
                 return Ok(None);
             }
-            let (offset, len) = (at, piece.min(item.size - at));
+            let (offset, len) = (at, piece.min(size - at));
             at += len;
             report.bytes += len;
             watch.report(|| report.clone());
-            let (file, path) = (file.clone(), item.path.clone());
-            let job = Box::new(move || {
-                let mut bytes = vec![0; len as usize];
-                file.read_at(&mut bytes, offset).map_err(|e| changed(&path, &e))?;
-                Ok(bytes)
-            });
-            Ok(Some(Raw { job, last: at >= item.size }))
+            let file = file.clone();
+            let job = Box::new(move || file.read(offset, len));
+            Ok(Some(Raw { job, last: at >= size }))
         })?;
+        file.check()?;
         report.members += 1;
         watch.report(|| report.clone());
         Ok(())
@@ -284,12 +265,13 @@ impl Put<'_> {
     fn drain(&mut self, count: usize, bytes: u64) -> Result<()> {
         while self.queue.len() > count || self.queued > bytes {
             let Some((item, result)) = self.queue.pop_front() else { break };
-            self.queued -= item.size;
+            let size = item.bytes();
+            self.queued -= size;
             let stored = result
                 .recv()
                 .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
-            self.container.put_small(&item.name, false, item.size, item.attributes, stored)?;
-            self.report.bytes += item.size;
+            self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+            self.report.bytes += size;
             self.report.members += 1;
             self.report.name = Some(item.name);
             self.watch.report(|| self.report.clone());
@@ -299,35 +281,48 @@ impl Put<'_> {
     }
 }
 
-fn whole(path: &Path, size: u64) -> Result<Vec<u8>> {
-    let file = DiskFile::open(path, false).map_err(|e| Error::io("open", path, &e))?;
-    let mut bytes = vec![0; size as usize];
-    file.read_at(&mut bytes, 0).map_err(|e| changed(path, &e))?;
-    Ok(bytes)
+/// A file being read.
+struct Opened {
+    file: DiskFile,
+    entry: Entry,
+    check: Check,
 }
 
-fn changed(path: &Path, error: &std::io::Error) -> Error {
-    if error.kind() == std::io::ErrorKind::UnexpectedEof {
-        let message = format!("{} became shorter while it was read: add it again", path.display());
-        return Error::new(Code::Io, message).at(path);
+impl Opened {
+    fn new(entry: Entry, check: Check) -> Result<Self> {
+        let file =
+            DiskFile::open(&entry.path, false).map_err(|e| Error::io("open", &entry.path, &e))?;
+        let opened = Self { file, entry, check };
+        opened.check()?;
+        Ok(opened)
     }
-    Error::io("read", path, error)
-}
 
-#[cfg(unix)]
-fn attributes(meta: &Metadata) -> Attributes {
-    use std::os::unix::fs::MetadataExt;
-    Attributes {
-        mode: meta.mode() & 0o7777,
-        mtime_s: meta.mtime(),
-        mtime_ns: u32::try_from(meta.mtime_nsec()).unwrap_or(0),
+    fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let path = &self.entry.path;
+        let mut bytes = vec![0; len as usize];
+        self.file.read_at(&mut bytes, offset).map_err(|e| {
+            if e.kind() != std::io::ErrorKind::UnexpectedEof {
+                return Error::io("read", path, &e);
+            }
+            let message =
+                format!("{} became shorter while it was read: add it again", path.display());
+            Error::new(Code::Io, message).at(path)
+        })?;
+        Ok(bytes)
     }
-}
 
-#[cfg(not(unix))]
-fn attributes(meta: &Metadata) -> Attributes {
-    let since = meta.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok());
-    let since = since.unwrap_or_default();
-    let mode = if meta.is_dir() { 0o755 } else { 0o644 };
-    Attributes { mode, mtime_s: since.as_secs() as i64, mtime_ns: since.subsec_nanos() }
+    /// Whether the file is still as it was found.
+    fn check(&self) -> Result<()> {
+        let Some(file) = self.file.file().filter(|_| self.check == Check::SizeAndTime) else {
+            return Ok(());
+        };
+        let Entry { path, size, mtime_s, mtime_ns, .. } = &self.entry;
+        let meta = file.metadata().map_err(|e| Error::io("fstat", path, &e))?;
+        let now = tree::attributes(&meta);
+        if (meta.len(), now.mtime_s, now.mtime_ns) == (*size, *mtime_s, *mtime_ns) {
+            return Ok(());
+        }
+        let message = format!("{} has changed since it was looked at: do it again", path.display());
+        Err(Error::new(Code::Stale, message).at(path))
+    }
 }

@@ -17,6 +17,8 @@ use crate::error::{Code, Error, Result};
 const METADATA_CONTEXT: &str = "coffer v1 metadata key";
 const CHECK_CONTEXT: &str = "coffer v1 key check";
 const MEMBER_CHECK_CONTEXT: &str = "coffer v1 member key check";
+const CRYPT_CONTEXT: &str = "coffer v1 crypt key";
+const CRYPT_CHECK_CONTEXT: &str = "coffer v1 crypt key check";
 
 /// Bytes in a key check.
 pub const CHECK_LEN: usize = 20;
@@ -93,7 +95,18 @@ impl fmt::Debug for Key {
 /// The 32-byte secretbox key that seals a coffer's own records.
 #[must_use]
 pub fn metadata_key(key: &Key) -> Key {
-    let derived = Zeroizing::new(blake3::derive_key(METADATA_CONTEXT, key.as_bytes()));
+    derived(METADATA_CONTEXT, key.as_bytes())
+}
+
+/// The 32-byte secretbox key that seals the head and the tail of encrypted files.
+#[must_use]
+pub fn crypt_key(key: &Key) -> Key {
+    derived(CRYPT_CONTEXT, key.as_bytes())
+}
+
+/// A key of 32 bytes from other key material, with BLAKE3's `derive_key`.
+pub(crate) fn derived(context: &str, material: &[u8]) -> Key {
+    let derived = Zeroizing::new(blake3::derive_key(context, material));
     Key(Zeroizing::new(derived.to_vec()))
 }
 
@@ -111,11 +124,17 @@ pub fn member_key_check(key: &Key, salt: &[u8]) -> [u8; CHECK_LEN] {
     check(MEMBER_CHECK_CONTEXT, key, salt)
 }
 
-fn check(context: &str, key: &Key, salt: &[u8]) -> [u8; CHECK_LEN] {
+/// As [`key_check`], for the key of an encrypted file.
+#[must_use]
+pub fn crypt_key_check<const N: usize>(key: &Key, salt: &[u8]) -> [u8; N] {
+    check(CRYPT_CHECK_CONTEXT, key, salt)
+}
+
+fn check<const N: usize>(context: &str, key: &Key, salt: &[u8]) -> [u8; N] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(key.as_bytes());
     hasher.update(salt);
-    let mut check = [0; CHECK_LEN];
+    let mut check = [0; N];
     hasher.finalize_xof().fill(&mut check);
     check
 }

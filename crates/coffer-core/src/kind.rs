@@ -125,6 +125,12 @@ impl Kind {
         Self { name: KindName::Custom, member, container, auto_flush: true }
     }
 
+    /// Whether a layer is sealed, so that there is something for a key to do.
+    #[must_use]
+    pub const fn is_sealed(&self) -> bool {
+        self.container.cipher.is_some() || self.member.cipher.is_some()
+    }
+
     /// Whether the member layer leaves bytes as they are, so that the container compresses them.
     #[must_use]
     pub const fn members_are_plain(&self) -> bool {

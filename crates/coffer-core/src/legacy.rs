@@ -261,10 +261,7 @@ impl<R: Read> Chunks<R> {
         self.seal
             .open(&sealed, &mut self.plain)
             .map_err(|_| invalid("a chunk does not authenticate"))?;
-        // The reserved bytes are outside the seal, so somebody may have cleared them.
-        let own = frame::skippable_content(&self.plain)
-            .is_some_and(|len| frame::SKIPPABLE_HEADER + len as usize == self.plain.len());
-        if own { Err(invalid(OWN_RECORD)) } else { Ok(()) }
+        if record::is_plain_record(&self.plain) { Err(invalid(OWN_RECORD)) } else { Ok(()) }
     }
 }
 

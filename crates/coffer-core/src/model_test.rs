@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::catalog::Place;
 use crate::container::{Attributes, Container, Raw};
 use crate::error::{Code, Error, Result};
-use crate::header::{Header, Keys};
+use crate::header::{Header, Keys, Origin};
 use crate::key::Key;
 use crate::kind::{Cipher, Kind};
 use crate::locks::Locks;
@@ -239,8 +239,9 @@ impl Run {
         let keys = Keys {
             coffer: kind.container.cipher.map(|_| Key::generate(32)),
             secure: kind.member.cipher.map(|_| Key::generate(32)),
+            derived: false,
         };
-        let header = Header::new(kind, &keys, 1000, PIECE as u32).unwrap();
+        let header = Header::new(kind, &keys, &Origin::of_keys(), 1000, PIECE as u32).unwrap();
         let durable = !rng.one_in(8);
         Self {
             disk: Arc::new(Disk::default()),

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crate::chunk;
 use crate::commit::HEADER_MARKS;
 use crate::error::{Code, Error, Result};
-use crate::header::{self, Header, Keys};
+use crate::header::{self, Header};
 use crate::kind::Kind;
 use crate::record;
 use crate::recover::{self, Loaded, Newest, Tail};
+use crate::secret::Keyring;
 use crate::source::{self, Source};
 use crate::storage::Storage;
 
@@ -26,7 +27,7 @@ pub struct Notice {
 pub(crate) struct Expected<'a> {
     pub(crate) kind: &'a Kind,
     pub(crate) cipher_is_free: bool,
-    pub(crate) keys: &'a Keys,
+    pub(crate) keyring: &'a Keyring<'a>,
     /// The level for what is written now, in place of the file's own.
     pub(crate) level: Option<i32>,
 }
@@ -73,16 +74,19 @@ pub(crate) fn open(
             if marks.is_none() || same {
                 continue;
             }
-            if let Ok(mut opened) = open_at(&storage, path, &bytes, expected, size) {
-                opened.notices.push(Notice {
-                    code: "damaged-header",
-                    message: format!(
-                        "the header at the beginning is damaged ({}); its copy at byte {copy} was used. compact() writes it anew",
-                        error.message()
-                    ),
-                });
-                return Ok(Found::Coffer(Box::new(opened)));
-            }
+            let mut opened = match open_at(&storage, path, &bytes, expected, size) {
+                Ok(opened) => opened,
+                Err(e) if e.code() == Code::Aborted => return Err(e),
+                Err(_) => continue,
+            };
+            opened.notices.push(Notice {
+                code: "damaged-header",
+                message: format!(
+                    "the header at the beginning is damaged ({}); its copy at byte {copy} was used. compact() writes it anew",
+                    error.message()
+                ),
+            });
+            return Ok(Found::Coffer(Box::new(opened)));
         }
     }
     if Header::marks(&start).is_some() || has_marks(&*storage, path, size)? {
@@ -98,7 +102,10 @@ fn open_at(
     expected: &Expected<'_>,
     size: u64,
 ) -> Result<Opened> {
-    let header = Header::read(start, expected.kind, expected.cipher_is_free, expected.keys)?;
+    let marks = Header::marks(start).ok_or_else(|| header::damaged("it is not whole"))?;
+    let kind = Header::judge(&marks, expected.kind, expected.cipher_is_free)?;
+    let keys = expected.keyring.keys(&marks)?;
+    let header = Header::read(start, marks, &kind, &keys)?;
     let mut wanted = header.clone();
     if let Some(level) = expected.level {
         wanted.kind = wanted.kind.with_level(level);
@@ -106,8 +113,8 @@ fn open_at(
     let source = Arc::new(Source {
         storage: storage.clone(),
         path: path.to_path_buf(),
-        layers: wanted.layers(expected.keys)?,
-        meta: expected.keys.meta(&header.kind),
+        layers: wanted.layers(&keys)?,
+        meta: keys.meta(&header.kind),
         archive: header.archive,
     });
     let newest = recover::newest(&source, size)?;
@@ -177,7 +184,7 @@ fn has_marks(storage: &dyn Storage, path: &Path, size: u64) -> Result<bool> {
 }
 
 /// Whether a file may be PyCoffer's: a chunk with empty reserved bytes, or a zstd frame.
-fn looks_legacy(start: &[u8]) -> bool {
+pub(crate) fn looks_legacy(start: &[u8]) -> bool {
     let sealed = start.first_chunk::<{ chunk::HEADER }>().is_some_and(|h| {
         let len = u32::from_le_bytes([h[0], h[1], h[2], h[3]]) as usize;
         len > 0 && len <= chunk::MAX_SEALED && h[4..].iter().all(|b| *b == 0)

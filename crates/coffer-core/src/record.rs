@@ -24,6 +24,10 @@ pub(crate) const SALT_TAG: [u8; TAG] = *b"cofK";
 pub(crate) const COMMIT_TAG: [u8; TAG] = *b"cofC";
 /// A footer.
 pub(crate) const FOOTER_TAG: [u8; TAG] = *b"cofF";
+/// The first chunk of an encrypted file.
+pub(crate) const FILE_HEAD_TAG: [u8; TAG] = *b"cofE";
+/// The last chunk of an encrypted file.
+pub(crate) const FILE_TAIL_TAG: [u8; TAG] = *b"cofT";
 /// The largest body a record is read with.
 pub(crate) const MAX_BODY: usize = 128 * 1024;
 
@@ -54,12 +58,14 @@ const DIGEST: usize = 32;
 impl MetaSeal {
     /// With the metadata key derived from `key`, or with none.
     pub(crate) fn new(key: Option<&Key>) -> Self {
-        Self(key.map(|key| {
-            let metadata = crate::key::metadata_key(key);
-            let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
-            bytes.copy_from_slice(&metadata.as_bytes()[..32]);
-            Arc::new(SecretboxSeal::new(&bytes))
-        }))
+        key.map_or(Self(None), |key| Self::with(&crate::key::metadata_key(key)))
+    }
+
+    /// With a derived key of 32 bytes.
+    pub(crate) fn with(derived: &Key) -> Self {
+        let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
+        bytes.copy_from_slice(&derived.as_bytes()[..32]);
+        Self(Some(Arc::new(SecretboxSeal::new(&bytes))))
     }
 
     pub(crate) fn seal(&self, plain: &[u8]) -> Vec<u8> {
@@ -127,6 +133,13 @@ pub(crate) fn len(container: Option<&dyn Seal>, body: usize) -> usize {
         Some(seal) => chunk::HEADER + seal.sealed_len(SKIPPABLE_HEADER + body),
         None => SKIPPABLE_HEADER + MARK + body,
     }
+}
+
+/// Whether the plaintext of a chunk is that of a record. Its mark may be gone: the reserved bytes
+/// are outside the seal, so anybody can clear them.
+pub(crate) fn is_plain_record(plain: &[u8]) -> bool {
+    frame::skippable_content(plain)
+        .is_some_and(|len| SKIPPABLE_HEADER + len as usize == plain.len())
 }
 
 /// How far into a record its mark lies.

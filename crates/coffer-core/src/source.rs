@@ -55,6 +55,7 @@ impl Source {
             container: None,
             chunk_plain: 1,
             piece: 1,
+            files: None,
         };
         Self {
             storage: Arc::new(Nothing),

@@ -156,18 +156,22 @@ impl NewFile {
 /// Removes what a killed process left unfinished beside `target`. Only for who holds its lock.
 pub(crate) fn sweep_unfinished(target: &Path) {
     let target = &std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
-    let prefix = unfinished_prefix(target);
     let Ok(entries) = std::fs::read_dir(directory(target)) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let random = name.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(UNFINISHED));
-        if random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
-        {
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if is_unfinished(target, &path) {
             // What cannot be removed now is removed at the next open.
-            let _ = std::fs::remove_file(entry.path());
+            let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Whether a path is one that an unfinished file beside `target` has.
+pub(crate) fn is_unfinished(target: &Path, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let random = name
+        .strip_prefix(&unfinished_prefix(target))
+        .and_then(|rest| rest.strip_suffix(UNFINISHED));
+    random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// The directory a file lies in.

@@ -12,9 +12,10 @@ use crate::catalog::{Entry, Place, Placed};
 use crate::coffer::{CommitId, Data, Outcome, Status};
 use crate::container::{Ancestry, Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
-use crate::ingest;
+use crate::ingest::{self, Added};
 use crate::locks::Locks;
 use crate::read::no_member;
+use crate::secret::NewSecret;
 use crate::source::{Found, Source};
 use crate::spool::SpoolDir;
 use crate::storage::DiskFile;
@@ -30,15 +31,43 @@ const NEW_FILE: u32 = 0o644;
 
 /// What is to be done.
 pub(crate) enum Task {
-    Small { name: String, size: u64, given: Given, stored: Receiver<Result<Vec<u8>>> },
-    Large { name: String, data: Data, given: Given },
-    Append { name: String, data: Data },
+    Small {
+        name: String,
+        size: u64,
+        given: Given,
+        stored: Receiver<Result<Vec<u8>>>,
+        /// Whose member layer `stored` comes from.
+        source: Arc<Source>,
+    },
+    Large {
+        name: String,
+        data: Data,
+        given: Given,
+    },
+    Append {
+        name: String,
+        data: Data,
+    },
     Add(ingest::Request),
-    Delete { name: String, recursive: bool },
-    Flush { force: bool },
-    Compact { watch: Watch },
+    Update(ingest::Update),
+    Delete {
+        name: String,
+        recursive: bool,
+    },
+    Flush {
+        force: bool,
+    },
+    Compact {
+        watch: Watch,
+    },
+    Rekey {
+        to: NewSecret,
+        watch: Watch,
+    },
     Begin,
-    End { commit: bool },
+    End {
+        commit: bool,
+    },
     Close,
 }
 
@@ -171,6 +200,11 @@ impl Writer {
                 let result = self.compact(&watch).map(|()| Outcome::Done);
                 self.tell(done, result);
             }
+            Task::Rekey { to, watch } => {
+                self.commit_group();
+                let result = self.rekey(&to, &watch).map(|()| Outcome::Done);
+                self.tell(done, result);
+            }
             Task::Begin => {
                 self.commit_group();
                 let result = self.begin();
@@ -217,10 +251,15 @@ impl Writer {
 
     fn apply(&mut self, task: Task) -> Result<Outcome> {
         match task {
-            Task::Small { name, size, given, stored } => {
-                let stored = stored
+            Task::Small { name, size, given, stored, source } => {
+                let mut stored = stored
                     .recv()
                     .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
+                let layers = &self.container.source.layers;
+                if !layers.seals_members_as(&source.layers) {
+                    // It was sealed while the coffer still had its old keys.
+                    stored = layers.transcode_member(&source.layers, &stored, size)?;
+                }
                 let attributes = self.attributes(&name, given);
                 self.container.put_small(&name, false, size, attributes, stored)?;
             }
@@ -230,26 +269,32 @@ impl Writer {
             }
             Task::Append { name, data } => self.append(&name, &data)?,
             Task::Add(request) => {
-                self.container.begin()?;
-                return match ingest::add(&mut self.container, &request) {
-                    Ok(added) => {
-                        self.container.keep();
-                        Ok(Outcome::Added(added))
-                    }
-                    Err(e) => {
-                        self.container.rollback();
-                        Err(e)
-                    }
-                };
+                return self.undivided(|container| ingest::add(container, &request));
+            }
+            Task::Update(update) => {
+                return self.undivided(|container| ingest::update(container, update));
             }
             Task::Delete { name, recursive } => self.delete(&name, recursive)?,
             Task::Flush { .. }
             | Task::Compact { .. }
+            | Task::Rekey { .. }
             | Task::Begin
             | Task::End { .. }
             | Task::Close => {}
         }
         Ok(Outcome::Done)
+    }
+
+    /// Adds all of something, or leaves everything as it was.
+    fn undivided(&mut self, add: impl FnOnce(&mut Container) -> Result<Added>) -> Result<Outcome> {
+        self.container.begin()?;
+        let added = add(&mut self.container);
+        if added.is_ok() {
+            self.container.keep();
+        } else {
+            self.container.rollback();
+        }
+        added.map(Outcome::Added)
     }
 
     /// Attributes of a member that is written: given ones, else the old mode and the time now.
@@ -433,6 +478,18 @@ impl Writer {
             return self.convert(watch);
         }
         self.container.compact(&self.path, &self.locks, watch)
+    }
+
+    fn rekey(&mut self, to: &NewSecret, watch: &Watch) -> Result<()> {
+        if self.state.batch.is_some() {
+            return Err(Error::new(
+                Code::InvalidArg,
+                "the keys of a coffer cannot be changed inside a batch",
+            ));
+        }
+        self.before_change()?;
+        self.convert(watch)?;
+        self.container.rekey(&self.path, to, &self.locks, watch)
     }
 
     /// Copies the coffer as it was when opened, before the first change to it.

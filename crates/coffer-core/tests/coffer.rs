@@ -113,7 +113,7 @@ fn a_tree_goes_in_and_comes_out_the_same() {
         };
         coffer.change(add).unwrap();
         let out = dir.path().join("out");
-        let extracted = coffer.extract(&Selection::All, &out, &Watch::silent()).unwrap();
+        let extracted = coffer.extract(&Selection::All.into(), &out, &Watch::silent()).unwrap();
         assert_eq!((extracted.files, extracted.directories), (301, 1));
         let diff = std::process::Command::new("diff")
             .arg("-r")

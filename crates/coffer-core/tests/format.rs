@@ -11,12 +11,17 @@ use std::path::Path;
 use coffer_core::coffer::{Coffer, Mode, Options};
 use coffer_core::key::Key;
 use coffer_core::kind::Kind;
+use coffer_core::passphrase::Passphrase;
 use coffer_core::watch::Watch;
+use sodiumoxide::crypto::pwhash::argon2id13::{self, MemLimit, OpsLimit};
 use sodiumoxide::crypto::secretbox;
 
 const MARK: usize = 28;
+const CHUNK_HEAD: usize = 32;
 const SKIPPABLE: [u8; 4] = [0x5c, 0x2a, 0x4d, 0x18];
 const MEMBER: (&str, &[u8]) = ("notes/todo.txt", b"buy milk\n");
+/// What `passphrase.coffer` was made from.
+const PASSPHRASE: &str = "correct horse battery staple";
 /// Bytes in a line of a listing.
 const WIDTH: usize = 16;
 /// Between the zero and the count, where a listing has more zeros than fit into a line.
@@ -42,19 +47,81 @@ fn the_null_coffer_of_the_format_document_is_what_it_says() {
     check_engine("null.coffer", Options::new(Mode::Read, Kind::null()));
 }
 
+#[test]
+fn the_encrypted_file_of_the_format_document_is_what_it_says() {
+    const FILE: &str = "todo.encrypted";
+    let key = example_key();
+    let bytes = std::fs::read(fixture(FILE)).unwrap();
+    compare(FILE, &bytes, &Decoder::new(FILE, &bytes, Some(&key)).encrypted_file(&key));
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = Options::new(Mode::Write, Kind::market());
+    options.secure_key = Some(Key::from_bytes(&key).unwrap());
+    let coffer = Coffer::open(&directory.path().join("market.coffer"), options).unwrap();
+    let target = directory.path().join("todo.txt");
+    let cryptor = coffer.cryptor().unwrap();
+    cryptor.decrypt_file(&fixture(FILE), &target, false, false, &Watch::silent()).unwrap();
+    assert_eq!(std::fs::read(&target).unwrap(), MEMBER.1);
+    coffer.close().unwrap();
+}
+
+/// The document prints what differs from the other Store: the clear bytes of the header.
+#[test]
+fn the_coffer_from_a_passphrase_is_what_the_format_document_says() {
+    let file = "passphrase.coffer";
+    let bytes = std::fs::read(fixture(file)).unwrap();
+    let second = CHUNK_HEAD + u32::from_le_bytes(bytes[..4].try_into().unwrap()) as usize;
+    let mark: &[u8; MARK] = bytes[second + 4..second + CHUNK_HEAD].try_into().unwrap();
+    let key = derived_key(PASSPHRASE.as_bytes(), mark, "coffer v1 passphrase coffer key");
+    let listings = Decoder::new(file, &bytes, Some(&key)).run();
+    let heads = [0..CHUNK_HEAD, second..second + CHUNK_HEAD];
+    let clear: String = listings[0]
+        .1
+        .split_inclusive('\n')
+        .filter(|line| {
+            let offset = usize::from_str_radix(line.split(' ').next().unwrap(), 16).unwrap();
+            heads.iter().any(|head| head.contains(&offset))
+        })
+        .collect();
+    let title = format!("{file}: the clear bytes of the header");
+    let expected = vec![(title, clear)];
+    assert!(document(file) == expected, "docs/format.md should have{}", markdown(&expected));
+
+    let mut options = Options::new(Mode::Read, Kind::store());
+    options.passphrase = Some(Passphrase::new(PASSPHRASE.as_bytes()).unwrap());
+    check_engine(file, options);
+    let mut options = Options::new(Mode::Read, Kind::store());
+    options.coffer_key = Some(Key::from_bytes(&key).unwrap());
+    check_engine(file, options);
+}
+
+/// A key of a passphrase, by what the second mark of a header says.
+fn derived_key(passphrase: &[u8], mark: &[u8; MARK], context: &str) -> Vec<u8> {
+    assert_eq!(mark[20..22], [1, 1], "Argon2id with one lane");
+    let salt = argon2id13::Salt::from_slice(&mark[4..20]).unwrap();
+    let passes = u16::from_le_bytes(mark[22..24].try_into().unwrap());
+    let kib = u32::from_le_bytes(mark[24..28].try_into().unwrap());
+    let (passes, memory) = (OpsLimit(passes.into()), MemLimit(kib as usize * 1024));
+    let mut secret = [0; 32];
+    argon2id13::derive_key(&mut secret, passphrase, &salt, passes, memory).unwrap();
+    blake3::derive_key(context, &secret).to_vec()
+}
+
 /// Compares a fixture with the bytes that the document prints, and the document's listings with
 /// what the decoder makes of those bytes.
 fn check(file: &str, key: Option<&[u8]>) {
     let bytes = std::fs::read(fixture(file)).unwrap();
-    let listings = Decoder::new(file, &bytes, key).run();
+    compare(file, &bytes, &Decoder::new(file, &bytes, key).run());
+}
+
+fn compare(file: &str, bytes: &[u8], listings: &[(String, String)]) {
     let document = document(file);
-    for (title, text) in &listings {
+    for (title, text) in listings {
         let printed = document.iter().find(|(t, _)| t == title).map(|(_, text)| text.as_str());
         assert_eq!(
             printed,
             Some(text.as_str()),
             "docs/format.md should have{}",
-            markdown(&listings)
+            markdown(listings)
         );
     }
     assert_eq!(document.len(), listings.len(), "a listing of {file} stands for nothing");
@@ -173,6 +240,12 @@ impl<'a> Fields<'a> {
         value
     }
 
+    fn u16(&mut self, label: &str) -> u16 {
+        let value = u16::from_le_bytes(self.bytes[self.at..self.at + 2].try_into().unwrap());
+        self.take(2, &format!("{label} {value}"));
+        value
+    }
+
     fn u32(&mut self, label: &str) -> u32 {
         let value = u32::from_le_bytes(self.bytes[self.at..self.at + 4].try_into().unwrap());
         self.take(4, &format!("{label} {value}"));
@@ -249,6 +322,23 @@ struct Committed {
     digest: [u8; 32],
 }
 
+/// The mark of a second header record where keys do not come from a passphrase.
+fn salt_mark(f: &mut Fields<'_>) {
+    assert_eq!(f.take(4, "tag cofK"), b"cofK");
+    f.take(16, "salt");
+    assert_eq!(f.take(8, "zero"), [0; 8]);
+}
+
+/// The mark of a second header record where they do.
+fn derivation_mark(f: &mut Fields<'_>) {
+    assert_eq!(f.take(4, "tag cofK"), b"cofK");
+    f.take(16, "salt");
+    assert_eq!(f.byte(|b| format!("derivation {b}: Argon2id")), 1);
+    assert_eq!(f.byte(|b| format!("lanes {b}")), 1);
+    f.u16("passes");
+    f.u32("memory in KiB");
+}
+
 struct Decoder<'a> {
     file: &'a str,
     outer: Fields<'a>,
@@ -291,6 +381,46 @@ impl<'a> Decoder<'a> {
         self.block("block 1", MEMBER.0, MEMBER.1);
         self.commit("commit 2");
         self.footer("footer 2");
+        let mut all = vec![(self.file.to_owned(), self.outer.done())];
+        all.extend(self.listings);
+        all
+    }
+
+    /// The parts of the encrypted file, in their order.
+    fn encrypted_file(mut self, key: &[u8]) -> Vec<(String, String)> {
+        self.metadata_key = Some(blake3::derive_key("coffer v1 crypt key", key));
+        let (mark, body) = self.record("head", |f| {
+            assert_eq!(f.take(4, "tag cofE"), b"cofE");
+            assert_eq!(f.byte(|b| format!("version {b}")), 1);
+            assert_eq!(f.byte(|b| format!("cipher {b}")), 1);
+            assert_eq!(f.take(2, "features"), [0; 2]);
+            f.take(8, "salt");
+            f.take(12, "key check");
+        });
+        let salted = [key, &mark[8..16]].concat();
+        assert_eq!(mark[16..], blake3::derive_key("coffer v1 crypt key check", &salted)[..12]);
+        let mut id = [0; 16];
+        self.body(Some("head"), &body, |f| {
+            assert_eq!(f.take(MARK, "the mark"), mark);
+            id = f.array("file id");
+        });
+        let len = self.outer.u32("data: chunk, payload of");
+        assert_eq!(self.outer.take(28, "reserved"), [0; 28]);
+        let frame = open_secretbox(key, self.sealed(len as usize));
+        assert_eq!(unzstd(&frame, MEMBER.1.len()), MEMBER.1);
+        let mut fields = Fields::new(&frame);
+        fields.take(frame.len(), "zstd frame");
+        self.publish("data, opened", fields);
+        let digest = blake3_of(&self.outer.bytes[..self.outer.at]);
+        let (_, body) = self.record("tail", |f| {
+            assert_eq!(f.take(4, "tag cofT"), b"cofT");
+            assert_eq!(f.take(24, "zero"), [0; 24]);
+        });
+        self.body(Some("tail"), &body, |f| {
+            assert_eq!(f.array("file id"), id);
+            assert_eq!(f.u64("bytes of plaintext"), MEMBER.1.len() as u64);
+            assert_eq!(f.array("digest of all bytes before the tail"), digest);
+        });
         let mut all = vec![(self.file.to_owned(), self.outer.done())];
         all.extend(self.listings);
         all
@@ -365,7 +495,7 @@ impl<'a> Decoder<'a> {
             assert_eq!(f.byte(|b| format!("version {b}")), 1);
             f.byte(|b| format!("kind {b}"));
             f.byte(|b| format!("container cipher {b}"));
-            assert_eq!(f.byte(|b| format!("features {b}")), 0);
+            f.byte(|b| format!("features {b}"));
             f.take(20, "key check");
         });
         let mut archive = [0; 16];
@@ -381,11 +511,13 @@ impl<'a> Decoder<'a> {
             f.uint("bytes in a full piece");
             f.take(20, "member key check");
         });
-        let (second, body) = self.record(&format!("{what}, second record"), |f| {
-            assert_eq!(f.take(4, "tag cofK"), b"cofK");
-            f.take(16, "salt");
-            assert_eq!(f.take(8, "zero"), [0; 8]);
-        });
+        let derives = match first[7] {
+            0 => false,
+            1 => true,
+            other => panic!("unknown features {other}"),
+        };
+        let second_mark = if derives { derivation_mark } else { salt_mark };
+        let (second, body) = self.record(&format!("{what}, second record"), second_mark);
         self.body((!copy).then_some("header, second record"), &body, |f| {
             assert_eq!(f.array("archive id"), archive);
         });
@@ -448,11 +580,8 @@ impl<'a> Decoder<'a> {
         f.take(512 - 265, "uname, gname, devmajor, devminor, prefix and rest");
         if size > 0 {
             let stored = f.take(size, "content after the member layer");
-            let plain = if self.file == "store.coffer" {
-                unzstd(stored, content.len())
-            } else {
-                stored.to_vec()
-            };
+            let plain =
+                if self.key.is_some() { unzstd(stored, content.len()) } else { stored.to_vec() };
             assert_eq!(plain, content);
             let padding = f.take(tar.len() - 512 - size, "padding");
             assert!(padding.iter().all(|byte| *byte == 0));

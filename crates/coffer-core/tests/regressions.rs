@@ -76,7 +76,7 @@ fn extraction_gives_the_right_bytes_while_the_coffer_is_compacted() {
         let once =
             Arc::new(Once { fired: AtomicBool::new(false), coffer: Mutex::new(Some(c.clone())) });
         let watch = Watch { cancel: Cancel::default(), progress: Some(once) };
-        let r = c.extract(&Selection::All, &out, &watch);
+        let r = c.extract(&Selection::All.into(), &out, &watch);
         let mut bad = 0;
         for i in 600..3000u32 {
             let got = std::fs::read(out.join(format!("m{i:04}"))).unwrap();

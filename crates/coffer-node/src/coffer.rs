@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use coffer_core::coffer::{Change, Coffer, Outcome, Selection, Symlinks};
+use coffer_core::coffer::{Change, Coffer, Extraction, Item, Outcome, Symlinks};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::key::Key;
 use coffer_core::pool;
@@ -11,18 +11,18 @@ use napi::bindgen_prelude::{BigInt, Buffer, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;
 
 use crate::bytes;
-use crate::options::NativeOptions;
+use crate::options::{NativeOptions, NativeSecret};
 use crate::settle::Promise;
 use crate::values::{
-    NativeAdded, NativeExtracted, NativeMember, NativeNotice, NativeRange, NativeStatus,
-    NativeTime, NativeVerified,
+    NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeInfo, NativeItem,
+    NativeMember, NativeNotice, NativeRange, NativeStatus, NativeTime, NativeVerified,
 };
 use crate::watch::NativeWatch;
 
 /// An open coffer.
 #[napi]
 pub struct NativeCoffer {
-    coffer: Coffer,
+    pub(crate) coffer: Coffer,
 }
 
 /// Opens a coffer. It may wait for a lock, so it has a thread of its own.
@@ -98,19 +98,26 @@ impl NativeCoffer {
         symlinks: String,
         watch: &NativeWatch,
     ) -> napi::Result<Object<'env>> {
-        let symlinks = match symlinks.as_str() {
-            "skip" => Symlinks::Skip,
-            "error" => Symlinks::Error,
-            _ => Symlinks::Follow,
-        };
+        let symlinks = links(&symlinks);
         let source = PathBuf::from(source);
         let name = Some(name);
         let watch = watch.watch();
         let change = Change::Add { source, name, replace, symlinks, watch };
-        self.submit(env, batch, change, |outcome| match outcome {
-            Outcome::Added(added) => Ok(NativeAdded::from(added)),
-            _ => Err(unexpected()),
-        })
+        self.submit(env, batch, change, added)
+    }
+
+    /// Deletes members and adds files, all of it or nothing.
+    #[napi(ts_return_type = "Promise<Settled<NativeAdded>>")]
+    pub fn update<'env>(
+        &self,
+        env: &'env Env,
+        gone: Vec<String>,
+        items: Vec<NativeItem>,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        let add = items.into_iter().map(Item::from).collect();
+        let change = Change::Update { delete: gone, add, watch: watch.watch() };
+        self.submit(env, None, change, added)
     }
 
     /// Removes a member, or a tree.
@@ -135,6 +142,20 @@ impl NativeCoffer {
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn compact<'env>(&self, env: &'env Env, watch: &NativeWatch) -> napi::Result<Object<'env>> {
         self.submit(env, None, Change::Compact { watch: watch.watch() }, done)
+    }
+
+    /// Rewrites the coffer under new keys.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn rekey<'env>(
+        &self,
+        env: &'env Env,
+        to: NativeSecret,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        match to.into_core() {
+            Ok(to) => self.submit(env, None, Change::Rekey { to, watch: watch.watch() }, done),
+            Err(error) => Promise::<()>::failed(env, error),
+        }
     }
 
     /// Begins a batch and resolves with its token.
@@ -208,20 +229,80 @@ impl NativeCoffer {
         self.ask(env, move |coffer| Ok(coffer.stat(&name)?.map(NativeMember::from)))
     }
 
-    /// Extracts everything, or the members of these names and what is below them.
+    /// Extracts members below a directory.
     #[napi(ts_return_type = "Promise<Settled<NativeExtracted>>")]
     pub fn extract<'env>(
         &self,
         env: &'env Env,
-        names: Option<Vec<String>>,
+        extraction: NativeExtraction,
         target: String,
         watch: &NativeWatch,
     ) -> napi::Result<Object<'env>> {
-        let what = names.map_or(Selection::All, Selection::Names);
+        let extraction = Extraction::from(extraction);
         let watch = watch.watch();
         self.ask(env, move |coffer| {
-            coffer.extract(&what, Path::new(&target), &watch).map(NativeExtracted::from)
+            coffer.extract(&extraction, Path::new(&target), &watch).map(NativeExtracted::from)
         })
+    }
+
+    /// The names of those members whose bytes are not those of the file that is given for each.
+    #[napi(ts_return_type = "Promise<Settled<string[]>>")]
+    pub fn differing<'env>(
+        &self,
+        env: &'env Env,
+        names: Vec<String>,
+        paths: Vec<String>,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        let pairs = names.into_iter().zip(paths.into_iter().map(PathBuf::from)).collect();
+        let watch = watch.watch();
+        self.ask(env, move |coffer| coffer.differing(&pairs, &watch))
+    }
+
+    /// What is at a path outside; null if nothing is.
+    #[napi(ts_return_type = "Promise<Settled<NativeEntry | null>>")]
+    pub fn look<'env>(
+        &self,
+        env: &'env Env,
+        path: String,
+        follow: bool,
+    ) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| {
+            Ok(coffer.look(Path::new(&path), follow)?.map(NativeEntry::from))
+        })
+    }
+
+    /// What is in a directory outside.
+    #[napi(ts_return_type = "Promise<Settled<NativeEntry[]>>")]
+    pub fn list<'env>(
+        &self,
+        env: &'env Env,
+        directory: String,
+        symlinks: String,
+    ) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| {
+            let entries = coffer.list(Path::new(&directory), links(&symlinks))?;
+            Ok(entries.into_iter().map(NativeEntry::from).collect::<Vec<_>>())
+        })
+    }
+
+    /// Removes files, links and empty directories below a directory outside.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn remove<'env>(
+        &self,
+        env: &'env Env,
+        root: String,
+        paths: Vec<String>,
+        watch: &NativeWatch,
+    ) -> napi::Result<Object<'env>> {
+        let cancel = watch.cancel_flag();
+        self.ask(env, move |coffer| coffer.remove(Path::new(&root), &paths, &cancel))
+    }
+
+    /// What the coffer is, and how it fills its file.
+    #[napi(ts_return_type = "Promise<Settled<NativeInfo>>")]
+    pub fn info<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| coffer.info().map(NativeInfo::from))
     }
 
     /// Reads and checks everything.
@@ -263,7 +344,7 @@ impl NativeCoffer {
         Ok(object)
     }
 
-    fn ask<'env, T>(
+    pub(crate) fn ask<'env, T>(
         &self,
         env: &'env Env,
         question: impl FnOnce(&Coffer) -> Result<T> + Send + 'static,
@@ -274,6 +355,21 @@ impl NativeCoffer {
         let (promise, object) = Promise::new(env)?;
         self.coffer.ask(question, move |answer| promise.settle(answer));
         Ok(object)
+    }
+}
+
+fn links(symlinks: &str) -> Symlinks {
+    match symlinks {
+        "skip" => Symlinks::Skip,
+        "error" => Symlinks::Error,
+        _ => Symlinks::Follow,
+    }
+}
+
+fn added(outcome: Outcome) -> Result<NativeAdded> {
+    match outcome {
+        Outcome::Added(added) => Ok(added.into()),
+        _ => Err(unexpected()),
     }
 }
 

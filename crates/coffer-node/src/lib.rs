@@ -8,7 +8,10 @@
 
 pub mod bytes;
 pub mod coffer;
+pub mod crypt;
+pub mod identify;
 pub mod options;
+pub mod passphrase;
 pub mod settle;
 pub mod values;
 pub mod watch;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coffer_core::coffer::{CommitId, LockMode, Mode, Options};
+use coffer_core::coffer::{CommitId, LockMode, Mode, NewSecret, Options};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::key::Key;
 use coffer_core::kind::{Cipher, Kind, Layer};
+use coffer_core::passphrase::{KdfChoice, Passphrase};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -32,6 +33,48 @@ pub struct NativeKind {
     pub container: Option<NativeLayer>,
 }
 
+/// What Argon2id is to spend on a passphrase; absent where what was there before will do.
+#[napi(object)]
+pub struct NativeKdf {
+    /// Memory, in KiB.
+    pub memory: Option<u32>,
+    /// Passes over that memory.
+    pub passes: Option<u16>,
+}
+
+impl NativeKdf {
+    pub(crate) fn into_core(self) -> KdfChoice {
+        KdfChoice { memory: self.memory, passes: self.passes }
+    }
+}
+
+/// What a coffer is to be sealed with from now on, checked by the facade.
+#[napi(object)]
+pub struct NativeSecret {
+    /// The container's key.
+    pub coffer_key: Option<Uint8Array>,
+    /// The members' key.
+    pub secure_key: Option<Uint8Array>,
+    /// A passphrase in place of keys.
+    pub passphrase: Option<Uint8Array>,
+    /// How hard the passphrase is to guess.
+    pub kdf: Option<NativeKdf>,
+    /// A bank's container cipher; absent where it stays as it is.
+    pub cipher: Option<String>,
+}
+
+impl NativeSecret {
+    pub(crate) fn into_core(self) -> Result<NewSecret> {
+        Ok(NewSecret {
+            coffer_key: self.coffer_key.map(key).transpose()?,
+            secure_key: self.secure_key.map(key).transpose()?,
+            passphrase: self.passphrase.map(passphrase).transpose()?,
+            kdf: self.kdf.map(NativeKdf::into_core).unwrap_or_default(),
+            cipher: self.cipher.as_deref().map(cipher).transpose()?,
+        })
+    }
+}
+
 /// A commit of a coffer.
 #[napi(object)]
 pub struct NativeCommit {
@@ -52,6 +95,10 @@ pub struct NativeOptions {
     pub coffer_key: Option<Uint8Array>,
     /// The members' key.
     pub secure_key: Option<Uint8Array>,
+    /// A passphrase in place of keys.
+    pub passphrase: Option<Uint8Array>,
+    /// How hard the passphrase of a new coffer is to guess.
+    pub kdf: Option<NativeKdf>,
     /// Whether each change is flushed before its promise is settled.
     pub auto_flush: Option<bool>,
     /// The suffix of the copy made before the first change.
@@ -84,6 +131,8 @@ impl NativeOptions {
         options.cipher_is_free = cipher_is_free;
         options.coffer_key = self.coffer_key.map(key).transpose()?;
         options.secure_key = self.secure_key.map(key).transpose()?;
+        options.passphrase = self.passphrase.map(passphrase).transpose()?;
+        options.kdf = self.kdf.map(NativeKdf::into_core).unwrap_or_default();
         options.auto_flush = self.auto_flush;
         options.backup = self.backup;
         options.temp_dir = self.temp_dir.map(PathBuf::from);
@@ -131,6 +180,10 @@ fn cipher(name: &str) -> Result<Cipher> {
 
 fn key(bytes: Uint8Array) -> Result<Key> {
     Key::from_bytes(&bytes)
+}
+
+pub(crate) fn passphrase(bytes: Uint8Array) -> Result<Passphrase> {
+    Passphrase::new(&bytes)
 }
 
 fn lock_mode(name: &str) -> Result<LockMode> {

@@ -55,6 +55,13 @@ impl<T: ToNapiValue + Send + 'static> Promise<T> {
         Ok((Self(Some(deferred)), promise))
     }
 
+    /// A promise of something that failed before it began.
+    pub(crate) fn failed(env: &Env, error: Error) -> napi::Result<Object<'_>> {
+        let (promise, object) = Self::new(env)?;
+        promise.settle(Err(error));
+        Ok(object)
+    }
+
     /// Hands over the outcome.
     pub(crate) fn settle(mut self, outcome: Result<T>) {
         self.resolve(outcome);

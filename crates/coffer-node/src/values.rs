@@ -2,11 +2,16 @@
 //!
 //! Sizes are JavaScript numbers, exact up to 2^53.
 
-use coffer_core::coffer::{Added, Extracted, Member, Notice, Range, Skipped, Status, Verified};
+use coffer_core::coffer::{
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Member, Notice, Range, Selection,
+    Skipped, Status, Verified,
+};
+use coffer_core::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 
-use crate::options::NativeCommit;
+use crate::options::{NativeCommit, NativeLayer};
+use crate::passphrase::NativeDerivation;
 
 /// A time: whole seconds since 1970, rounded down, and the nanoseconds after them.
 #[napi(object)]
@@ -109,6 +114,93 @@ impl From<Added> for NativeAdded {
     }
 }
 
+/// What `extract` extracts, and how.
+#[napi(object)]
+pub struct NativeExtraction {
+    /// The names of the members; absent for all.
+    pub names: Option<Vec<String>>,
+    /// Whether what is below those that are directories goes with them.
+    pub recursive: bool,
+    /// The directory that names are taken relative to.
+    pub from: Option<String>,
+    /// Whether files that are there are replaced.
+    pub replace: bool,
+}
+
+impl From<NativeExtraction> for Extraction {
+    fn from(extraction: NativeExtraction) -> Self {
+        let what = match extraction.names {
+            None => Selection::All,
+            Some(names) if extraction.recursive => Selection::Names(names),
+            Some(names) => Selection::Exactly(names),
+        };
+        Self { what, from: extraction.from, replace: extraction.replace }
+    }
+}
+
+/// An entry of a directory outside.
+#[napi(object)]
+pub struct NativeEntry {
+    /// Its path.
+    pub path: String,
+    /// What it is.
+    #[napi(ts_type = "'file' | 'directory' | 'link' | 'other'")]
+    pub kind: String,
+    /// Why it is left out, if it is neither a file nor a directory.
+    pub reason: Option<String>,
+    /// The bytes of a file.
+    pub size: f64,
+    /// When it was changed last.
+    pub mtime: NativeTime,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+impl From<Entry> for NativeEntry {
+    fn from(entry: Entry) -> Self {
+        let kind = match entry.kind {
+            Kind::File => "file",
+            Kind::Directory => "directory",
+            Kind::Link => "link",
+            Kind::Other => "other",
+        };
+        Self {
+            path: entry.path.to_string_lossy().into_owned(),
+            kind: kind.to_owned(),
+            reason: entry.reason.map(str::to_owned),
+            size: entry.size as f64,
+            mtime: NativeTime { seconds: entry.mtime_s as f64, nanoseconds: entry.mtime_ns },
+            mode: entry.mode,
+        }
+    }
+}
+
+/// A file or directory outside that is to become a member.
+#[napi(object)]
+pub struct NativeItem {
+    /// What it is called in the coffer.
+    pub name: String,
+    /// What it is, and where.
+    pub entry: NativeEntry,
+}
+
+impl From<NativeItem> for Item {
+    fn from(NativeItem { name, entry }: NativeItem) -> Self {
+        let kind = if entry.kind == "directory" { Kind::Directory } else { Kind::File };
+        let (mtime_s, mtime_ns) = entry.mtime.into_core();
+        let entry = Entry {
+            path: entry.path.into(),
+            kind,
+            reason: None,
+            size: entry.size as u64,
+            mode: entry.mode,
+            mtime_s,
+            mtime_ns,
+        };
+        Self { name, entry }
+    }
+}
+
 /// What `extract` did.
 #[napi(object)]
 pub struct NativeExtracted {
@@ -147,6 +239,70 @@ impl From<Verified> for NativeVerified {
             members: verified.members as f64,
             blocks: verified.blocks as f64,
             bytes: verified.bytes as f64,
+        }
+    }
+}
+
+/// What a coffer is, and how it fills its file.
+#[napi(object)]
+pub struct NativeInfo {
+    /// `bank`, `store`, `market`, `null` or `custom`.
+    pub kind: String,
+    /// What is done to members.
+    pub member: NativeLayer,
+    /// What is done to the tar.
+    pub container: NativeLayer,
+    /// Bytes in a chunk.
+    pub chunk_size: u32,
+    /// Bytes in a block.
+    pub block_size: u32,
+    /// How its keys come from a passphrase, if they do.
+    pub kdf: Option<NativeDerivation>,
+    /// Whether the file is in PyCoffer's format still.
+    pub legacy: bool,
+    /// The number of the last commit.
+    pub generation: f64,
+    /// Members that are files.
+    pub files: f64,
+    /// Members that are directories.
+    pub directories: f64,
+    /// Bytes of the members.
+    pub bytes: f64,
+    /// The same after the member layer.
+    pub stored_bytes: f64,
+    /// Blocks.
+    pub blocks: f64,
+    /// Bytes of the file.
+    pub file_size: f64,
+    /// Bytes of live blocks.
+    pub live_bytes: f64,
+    /// Bytes that compaction gives back.
+    pub dead_bytes: f64,
+}
+
+impl From<Info> for NativeInfo {
+    fn from(info: Info) -> Self {
+        let layer = |layer: Layer| NativeLayer {
+            level: layer.level,
+            cipher: layer.cipher.map(|cipher| cipher.as_str().to_owned()),
+        };
+        Self {
+            kind: info.kind.name.as_str().to_owned(),
+            member: layer(info.kind.member),
+            container: layer(info.kind.container),
+            chunk_size: info.chunk_size,
+            block_size: info.block_size,
+            kdf: info.passphrase.map(NativeDerivation::from),
+            legacy: info.legacy,
+            generation: info.generation as f64,
+            files: info.files as f64,
+            directories: info.directories as f64,
+            bytes: info.bytes as f64,
+            stored_bytes: info.stored_bytes as f64,
+            blocks: info.blocks as f64,
+            file_size: info.file_size as f64,
+            live_bytes: info.live_bytes as f64,
+            dead_bytes: info.dead_bytes as f64,
         }
     }
 }

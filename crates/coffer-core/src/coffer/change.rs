@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::CommitId;
 use crate::error::{Code, Error, Result};
-use crate::ingest::{Added, Symlinks};
+use crate::ingest::{Added, Item};
+use crate::secret::NewSecret;
+use crate::tree::Symlinks;
 use crate::watch::Watch;
 
 /// Bytes that a caller hands over. They are copied piece by piece, on the threads that need them,
@@ -19,6 +23,16 @@ pub trait Bytes: Send + Sync {
     /// # Errors
     /// [`Code::Aborted`] if the bytes have been taken back.
     fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
+
+    /// A copy of all of them, wiped when it is dropped.
+    ///
+    /// # Errors
+    /// As [`Self::copy_to`].
+    fn copied(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let mut copy = Zeroizing::new(vec![0; self.size()]);
+        self.copy_to(0, &mut copy)?;
+        Ok(copy)
+    }
 }
 
 impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
@@ -71,6 +85,16 @@ pub enum Change {
         /// Who watches.
         watch: Watch,
     },
+    /// Deletes members and adds files: all of it, or nothing.
+    Update {
+        /// The members to delete; what is gone already is no error.
+        delete: Vec<String>,
+        /// What to add, in place of whatever has the name. A file that has changed since it was
+        /// looked at is [`Code::Stale`].
+        add: Vec<Item>,
+        /// Who watches.
+        watch: Watch,
+    },
     /// Deletes a member.
     Delete {
         /// Its name.
@@ -85,6 +109,13 @@ pub enum Change {
     },
     /// Rewrites the coffer without its dead blocks.
     Compact {
+        /// Who watches.
+        watch: Watch,
+    },
+    /// Rewrites the coffer under new keys.
+    Rekey {
+        /// The new keys, or the passphrase they come from.
+        to: NewSecret,
         /// Who watches.
         watch: Watch,
     },
@@ -111,7 +142,7 @@ impl Change {
 pub enum Outcome {
     /// It is done.
     Done,
-    /// What an add did.
+    /// What an add or an update did.
     Added(Added),
     /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
     Batch(u64),

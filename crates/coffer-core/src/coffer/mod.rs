@@ -26,31 +26,40 @@ mod change;
 mod opening;
 mod options;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
+use crate::compare;
 use crate::container::SMALL;
+use crate::crypt::Cryptor;
 use crate::error::{Code, Error, Result};
 use crate::extract;
+use crate::info;
 use crate::ingest;
 use crate::locks::Locks;
 use crate::pool;
 use crate::read::Reader;
 use crate::spool::SpoolDir;
 use crate::storage::DiskFile;
+use crate::tree::{self, Own};
 use crate::verify;
-use crate::watch::Watch;
+use crate::watch::{Cancel, Watch};
 use crate::writer::{self, Done, Given, Message, Task};
 
 pub use self::change::{Bytes, Change, Data, Outcome, Status};
 pub use self::options::{CommitId, Mode, Options};
-pub use crate::extract::{Extracted, Selection};
-pub use crate::ingest::{Added, Skipped, Symlinks};
+pub use crate::extract::{Extracted, Extraction};
+pub use crate::info::Info;
+pub use crate::ingest::{Added, Item, Skipped};
 pub use crate::locks::LockMode;
 pub use crate::open::Notice;
 pub use crate::read::{Member, Range};
+pub use crate::secret::NewSecret;
+pub use crate::sweep::Selection;
+pub use crate::tree::{Entry, Kind, Symlinks};
 pub use crate::verify::Verified;
 
 /// A handle on an open coffer. Clones are the same handle.
@@ -137,20 +146,25 @@ impl Coffer {
                     return Ok(Task::Large { name, data, given });
                 }
                 let source = self.0.reader.view.read().source.clone();
+                let sealing = source.clone();
                 let stored = pool::start(move || {
                     let mut bytes = vec![0; data.size()];
                     data.copy_to(0, &mut bytes)?;
-                    source.layers.encode_member(&bytes)
+                    sealing.layers.encode_member(&bytes)
                 });
-                Task::Small { name, size, given, stored }
+                Task::Small { name, size, given, stored, source }
             }
             Change::Append { name, data } => Task::Append { name: named(&name)?, data },
             Change::Add { source, name, replace, symlinks, watch } => {
                 Task::Add(ingest::Request { source, name, replace, symlinks, watch })
             }
+            Change::Update { delete, add, watch } => {
+                Task::Update(ingest::Update { delete, add, watch })
+            }
             Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
             Change::Flush { force } => Task::Flush { force },
             Change::Compact { watch } => Task::Compact { watch },
+            Change::Rekey { to, watch } => Task::Rekey { to, watch },
             Change::Begin => Task::Begin,
             Change::End { commit } => Task::End { commit },
             Change::Close => Task::Close,
@@ -218,9 +232,58 @@ impl Coffer {
     /// Extracts members below a directory.
     ///
     /// # Errors
-    /// [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::Aborted`], and as [`Self::read`].
-    pub fn extract(&self, what: &Selection, target: &Path, watch: &Watch) -> Result<Extracted> {
+    /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
+    /// [`Code::Aborted`], and as [`Self::read`].
+    pub fn extract(&self, what: &Extraction, target: &Path, watch: &Watch) -> Result<Extracted> {
         self.reading(|reader| extract::extract(reader, what, target, watch))
+    }
+
+    /// The names of those members whose bytes are not those of the file that is given for each.
+    ///
+    /// # Errors
+    /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
+    /// and as [`Self::read`].
+    pub fn differing(
+        &self,
+        pairs: &BTreeMap<String, PathBuf>,
+        watch: &Watch,
+    ) -> Result<Vec<String>> {
+        self.reading(|reader| compare::differing(reader, pairs, watch))
+    }
+
+    /// What is at a path outside, if anything is; `follow` says whether a link there is followed.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn look(&self, path: &Path, follow: bool) -> Result<Option<Entry>> {
+        tree::look(path, follow, &Own::of(&self.0.path))
+    }
+
+    /// What is in a directory outside, in the order of the names.
+    ///
+    /// # Errors
+    /// [`Code::Io`].
+    pub fn list(&self, directory: &Path, symlinks: Symlinks) -> Result<Vec<Entry>> {
+        tree::list(directory, symlinks, &Own::of(&self.0.path))
+    }
+
+    /// Removes files, links and empty directories below a directory outside, in the given order.
+    /// Their paths are relative to it, as names are; what is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Code::UnsafePath`] for a path that would leave the directory, [`Code::InvalidArg`],
+    /// [`Code::Aborted`], [`Code::Io`].
+    pub fn remove(&self, root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
+        tree::remove(root, paths, cancel)
+    }
+
+    /// What the coffer is and how it fills its file.
+    ///
+    /// # Errors
+    /// [`Code::Closed`], [`Code::Io`].
+    pub fn info(&self) -> Result<Info> {
+        let generation = self.status().commit.generation;
+        self.reading(|reader| info::info(reader, &self.0.path, generation))
     }
 
     /// Reads and checks everything.
@@ -229,6 +292,15 @@ impl Coffer {
     /// [`Code::Corrupt`], naming the members that are damaged; [`Code::Aborted`].
     pub fn verify(&self, watch: &Watch) -> Result<Verified> {
         self.reading(|reader| verify::verify(reader, watch))
+    }
+
+    /// What encrypts and decrypts files outside the coffer with its key. It does not need the coffer
+    /// to stay open.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] if the coffer seals nothing, [`Code::Closed`].
+    pub fn cryptor(&self) -> Result<Cryptor> {
+        self.reading(|reader| Cryptor::of(&reader.view.read().source.layers))
     }
 
     /// How the coffer stands. Never waits for the disk.
@@ -256,14 +328,30 @@ impl Coffer {
         question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
+        self.ask_on(pool::spawn, question, answer);
+    }
+
+    /// As [`Self::ask`], on a thread of its own: for a question that waits for the pool.
+    pub fn ask_apart<T: 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
+        self.ask_on(pool::thread, question, answer);
+    }
+
+    fn ask_on<T: 'static>(
+        &self,
+        run: impl FnOnce(Box<dyn FnOnce() + Send>),
+        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T>) + Send + 'static,
+    ) {
         if self.status().closed {
             return answer(Err(writer::closed().at(&self.0.path)));
         }
         let coffer = self.clone();
         let reading = Reading::begin(self.0.clone());
-        pool::spawn(move || {
-            answer(reading.and_then(|_reading| question(&coffer)));
-        });
+        run(Box::new(move || answer(reading.and_then(|_reading| question(&coffer)))));
     }
 
     fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {

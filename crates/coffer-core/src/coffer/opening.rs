@@ -9,12 +9,12 @@ use crossbeam_channel::unbounded;
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
 use crate::container::{Container, Shared, View};
 use crate::error::{Code, Error, Result};
-use crate::header::Keys;
 use crate::legacy;
 use crate::locks::{Locks, Patience};
 use crate::open::{self, Expected, Found, Opened};
 use crate::read::Reader;
 use crate::recover;
+use crate::secret::{self, Keyring, Secret};
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::storage::{DiskFile, NewFile, sweep_unfinished, sync_directory};
@@ -22,10 +22,10 @@ use crate::writer::{self, Spooled, State, Writer};
 
 /// Opens or makes the coffer at an absolute path.
 pub(super) fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
-    let keys = options.keys();
+    let secret = options.secret()?;
     let writes = options.mode != Mode::Read;
     if !options.cipher_is_free {
-        keys.check(&options.kind)?;
+        secret.check(&options.kind)?;
     }
     let exists = path.try_exists().map_err(|e| Error::io("stat", path, &e))?;
     if !writes && !exists {
@@ -43,7 +43,7 @@ pub(super) fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
         ));
     }
     if !writes {
-        return open_to_read(path, options, &keys, locks);
+        return open_to_read(path, options, &secret, locks);
     }
     sweep_unfinished(path);
     // Only now is it certain, with the lock, whether there is a coffer.
@@ -56,9 +56,9 @@ pub(super) fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
                 path.display()
             ),
         )),
-        (Mode::Append, true) => open_to_write(path, options, &keys, locks),
+        (Mode::Append, true) => open_to_write(path, options, &secret, locks),
         (Mode::Append, false) if options.expect.is_some() => Err(missing(path)),
-        _ => create(path, options, &keys, locks, exists),
+        _ => create(path, options, &secret, locks, exists),
     }
 }
 
@@ -66,11 +66,11 @@ pub(super) fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
 fn create(
     path: &Path,
     options: &Options,
-    keys: &Keys,
+    secret: &Secret,
     locks: Locks,
     exists: bool,
 ) -> Result<Coffer> {
-    let header = options.header()?;
+    let (header, keys) = options.header(secret)?;
     // Whoever holds the old file is waited for.
     let old = if exists { Some(locks.open(true)?) } else { None };
     if let (Some(suffix), true) = (&options.backup, exists) {
@@ -80,7 +80,7 @@ fn create(
     let source = Source {
         storage: file.storage(),
         path: path.to_path_buf(),
-        layers: header.layers(keys)?,
+        layers: header.layers(&keys)?,
         meta: keys.meta(&header.kind),
         archive: header.archive,
     };
@@ -103,10 +103,11 @@ fn create(
     start_writer(path, options, container, locks, None, None, Vec::new())
 }
 
-fn open_to_write(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> Result<Coffer> {
+fn open_to_write(path: &Path, options: &Options, secret: &Secret, locks: Locks) -> Result<Coffer> {
     let file = Arc::new(locks.open(true)?);
+    let keyring = Keyring::new(secret, &options.cancel);
     let backup = options.backup.as_ref().map(|suffix| suffixed(path, suffix));
-    match open::open(file.clone(), path, &expected(options, keys))? {
+    match open::open(file.clone(), path, &expected(options, &keyring))? {
         Found::Coffer(opened) => {
             check_history(options, &opened)?;
             let Opened { source, header, newest, loaded, size, notices } = *opened;
@@ -115,33 +116,34 @@ fn open_to_write(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> R
             start_writer(path, options, container, locks, backup, None, notices)
         }
         Found::Legacy => {
-            let (container, dir, notices) = import(path, options, keys, &file)?;
+            let (container, dir, notices) = import(path, options, secret, &file)?;
             let spooled = Spooled { original: file, _dir: dir };
             start_writer(path, options, container, locks, backup, Some(spooled), notices)
         }
     }
 }
 
-fn open_to_read(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> Result<Coffer> {
+fn open_to_read(path: &Path, options: &Options, secret: &Secret, locks: Locks) -> Result<Coffer> {
     let file = Arc::new(locks.open(false)?);
+    let keyring = Keyring::new(secret, &options.cancel);
     let (reader, status, notices, spool) = match recover::steadily(&*file, || {
-        open::open(file.clone(), path, &expected(options, keys))
+        open::open(file.clone(), path, &expected(options, &keyring))
     })? {
         Found::Coffer(opened) => {
             check_history(options, &opened)?;
-            let Opened { source, newest, loaded, mut notices, .. } = *opened;
+            let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
             if !locks.held() {
                 // Without a lock, what looks torn may be somebody writing.
                 notices.retain(|n| n.code != "torn-tail");
             }
-            let view = Shared::new(View { catalog: loaded.catalog, source });
+            let view = Shared::new(View { catalog: loaded.catalog, source, header: Some(header) });
             let position = newest.position;
             let commit = CommitId { generation: position.generation, digest: position.digest };
             let status = Status { closed: false, modified: false, commit };
             (Reader::of_commit(view, position.generation), status, notices, None)
         }
         Found::Legacy => {
-            let (container, dir, notices) = import(path, options, keys, &file)?;
+            let (container, dir, notices) = import(path, options, secret, &file)?;
             (Reader::of_writer(container.view.clone()), Status::default(), notices, Some(dir))
         }
     };
@@ -159,7 +161,7 @@ fn open_to_read(path: &Path, options: &Options, keys: &Keys, locks: Locks) -> Re
 fn import(
     path: &Path,
     options: &Options,
-    keys: &Keys,
+    secret: &Secret,
     file: &DiskFile,
 ) -> Result<(Container, SpoolDir, Vec<Notice>)> {
     if !options.legacy {
@@ -173,10 +175,13 @@ fn import(
             "a commit was expected, but the coffer is in PyCoffer's format",
         ));
     }
+    if let Secret::Passphrase(_) = secret {
+        return Err(secret::without_passphrase());
+    }
     let dir = SpoolDir::create(options.temp_dir.as_deref())?;
-    let header = options.header()?;
+    let (header, keys) = options.header(secret)?;
     let mut container =
-        legacy::import(file, path, &dir, header, keys, options.durable, &options.cancel)?;
+        legacy::import(file, path, &dir, header, &keys, options.durable, &options.cancel)?;
     container.gather()?;
     container.forget_changes();
     let notice = Notice {
@@ -227,11 +232,11 @@ fn start_writer(
     })))
 }
 
-fn expected<'a>(options: &'a Options, keys: &'a Keys) -> Expected<'a> {
+fn expected<'a>(options: &'a Options, keyring: &'a Keyring<'a>) -> Expected<'a> {
     Expected {
         kind: &options.kind,
         cipher_is_free: options.cipher_is_free,
-        keys,
+        keyring,
         level: options.level,
     }
 }

@@ -8,6 +8,8 @@ use crate::header::{self, Header, Keys};
 use crate::key::Key;
 use crate::kind::Kind;
 use crate::locks::LockMode;
+use crate::passphrase::{Kdf, KdfChoice, Passphrase};
+use crate::secret::Secret;
 use crate::watch::Cancel;
 
 /// How a coffer is opened.
@@ -66,6 +68,10 @@ pub struct Options {
     pub coffer_key: Option<Key>,
     /// The members' key.
     pub secure_key: Option<Key>,
+    /// A passphrase in place of keys.
+    pub passphrase: Option<Passphrase>,
+    /// How hard the passphrase of a new coffer is to guess, in place of [`Kdf::DEFAULT`].
+    pub kdf: KdfChoice,
     /// Whether each change is flushed before it returns; by default what the kind says.
     pub auto_flush: Option<bool>,
     /// What is appended to the path for a copy made before the first change.
@@ -106,6 +112,8 @@ impl Options {
             cipher_is_free: false,
             coffer_key: None,
             secure_key: None,
+            passphrase: None,
+            kdf: KdfChoice::default(),
             auto_flush: None,
             backup: None,
             lock: LockMode::default(),
@@ -121,12 +129,13 @@ impl Options {
         }
     }
 
-    pub(super) fn keys(&self) -> Keys {
-        Keys { coffer: self.coffer_key.clone(), secure: self.secure_key.clone() }
+    /// What opens the coffer.
+    pub(super) fn secret(&self) -> Result<Secret> {
+        Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())
     }
 
-    /// The header of a new coffer.
-    pub(super) fn header(&self) -> Result<Header> {
+    /// The header of a new coffer, and its keys.
+    pub(super) fn header(&self, secret: &Secret) -> Result<(Header, Keys)> {
         let chunk =
             self.chunk_size.unwrap_or(CHUNK_SIZE).saturating_sub(crate::chunk::HEADER as u32);
         let block = self.block_size.unwrap_or(BLOCK_SIZE);
@@ -137,6 +146,8 @@ impl Options {
             )
         })?;
         let kind = self.level.map_or(self.kind, |level| self.kind.with_level(level));
-        Header::new(kind, &self.keys(), chunk, block)
+        secret.check(&kind)?;
+        let (keys, origin) = secret.make(self.kdf.over(Kdf::DEFAULT)?, &self.cancel)?;
+        Ok((Header::new(kind, &keys, &origin, chunk, block)?, keys))
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::flush::{Ancestry, repacked};
 use super::{Container, View};
-use crate::block::Encoded;
+use crate::block::{Encoded, Layers};
 use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
 use crate::error::{Error, Result};
+use crate::header::Header;
 use crate::locks::Locks;
+use crate::record::MetaSeal;
 use crate::recover;
 use crate::source::Source;
 use crate::storage::{NewFile, Storage, sync_directory};
@@ -23,6 +25,13 @@ const HISTORY: usize = 4_096;
 const SMALL_LIVE: u64 = 64 << 20;
 /// ...and its dead part is larger than this, and than the live part.
 const LARGE_DEAD: u64 = 64 << 10;
+
+/// What a new file is sealed with, and says of itself.
+pub(super) struct Form {
+    pub(super) header: Header,
+    pub(super) layers: Layers,
+    pub(super) meta: MetaSeal,
+}
 
 impl Container {
     /// Whether compaction is worth its cost when the coffer closes.
@@ -51,6 +60,24 @@ impl Container {
         ancestry: Ancestry,
         watch: &Watch,
     ) -> Result<()> {
+        let form = Form {
+            header: self.header.clone(),
+            layers: self.source.layers.clone(),
+            meta: self.source.meta.clone(),
+        };
+        self.replace(path, old, locks, ancestry, form, |new, old| new.copy_live(old, watch))
+    }
+
+    /// Has a new file filled, puts it in the place of `old`, and goes on there.
+    pub(super) fn replace(
+        &mut self,
+        path: &Path,
+        old: &dyn Storage,
+        locks: &Locks,
+        ancestry: Ancestry,
+        form: Form,
+        fill: impl FnOnce(&mut Self, &Self) -> Result<()>,
+    ) -> Result<()> {
         let failed = |e: &std::io::Error| Error::io("rename", path, e);
         let file = NewFile::create(path).map_err(|e| Error::io("open", path, &e))?;
         if let Some(old) = old.file() {
@@ -59,12 +86,12 @@ impl Container {
         let source = Source {
             storage: file.storage(),
             path: path.to_path_buf(),
-            layers: self.source.layers.clone(),
-            meta: self.source.meta.clone(),
-            archive: self.header.archive,
+            layers: form.layers,
+            meta: form.meta,
+            archive: form.header.archive,
         };
-        let mut copy = Self::create(source, self.header.clone(), self.durable)?;
-        copy.copy_live(self, watch)?;
+        let mut copy = Self::create(source, form.header, self.durable)?;
+        fill(&mut copy, self)?;
         copy.settle()?;
         copy.write_commit(Vec::new(), ancestry)?;
         copy.sync()?;
@@ -78,7 +105,7 @@ impl Container {
         // Readers in this process change over to the new file and its catalog in one step.
         let source = copy.source.clone();
         let catalog = std::mem::take(&mut copy.view.write().catalog);
-        *self.view.write() = View { catalog, source };
+        *self.view.write() = View { catalog, source, header: Some(copy.header.clone()) };
         copy.view = self.view.clone();
         *self = copy;
         if let Err(e) = named {
@@ -170,7 +197,7 @@ impl Container {
     }
 
     /// What a compacted file says of the commits it no longer holds.
-    fn ancestry(&self) -> Result<Ancestry> {
+    pub(super) fn ancestry(&self) -> Result<Ancestry> {
         let mut history: Vec<(u64, Digest)> = Vec::new();
         let mut at = self.committed;
         loop {

@@ -6,6 +6,7 @@
 mod compact;
 mod flush;
 mod put;
+mod rekey;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
@@ -32,6 +33,8 @@ const FOOTER_EVERY: u64 = if cfg!(test) { 32 << 10 } else { 64 << 20 };
 pub(crate) struct View {
     pub(crate) catalog: Catalog,
     pub(crate) source: Arc<Source>,
+    /// What the file says of itself; `None` once the handle is closed.
+    pub(crate) header: Option<Header>,
 }
 
 /// A view that a writer changes while readers look.
@@ -53,7 +56,7 @@ impl Shared {
     /// Lets go of the file, the catalog and the keys.
     pub(crate) fn close(&self, path: &Path) {
         let source = Arc::new(Source::closed(path));
-        *self.write() = View { catalog: Catalog::default(), source };
+        *self.write() = View { catalog: Catalog::default(), source, header: None };
     }
 }
 
@@ -137,7 +140,11 @@ impl Container {
         let mut bytes = Vec::new();
         header.write(source.layers.container.as_deref(), &source.meta, &mut bytes);
         write(&source, &bytes, 0)?;
-        let view = Shared::new(View { catalog: Catalog::default(), source: source.clone() });
+        let view = Shared::new(View {
+            catalog: Catalog::default(),
+            source: source.clone(),
+            header: Some(header.clone()),
+        });
         let mut container = Self {
             view,
             source,
@@ -186,7 +193,11 @@ impl Container {
                 .truncate(newest.end)
                 .map_err(|e| Error::io("ftruncate", &source.path, &e))?;
         }
-        let view = Shared::new(View { catalog: loaded.catalog, source: source.clone() });
+        let view = Shared::new(View {
+            catalog: loaded.catalog,
+            source: source.clone(),
+            header: Some(header.clone()),
+        });
         let mut container = Self {
             view,
             source,

@@ -174,7 +174,7 @@ impl Container {
         }
     }
 
-    fn write_pieces(
+    pub(super) fn write_pieces(
         &mut self,
         name: &str,
         attributes: Attributes,

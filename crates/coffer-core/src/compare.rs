@@ -1,0 +1,84 @@
+//! Whether members hold the same bytes as files outside.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::catalog::Entry;
+use crate::error::{Error, Result};
+use crate::read::{Reader, no_member};
+use crate::storage::{DiskFile, Storage};
+use crate::sweep::{Selection, Sweep};
+use crate::watch::{Report, Watch};
+
+/// Bytes of a large member that are compared at a time.
+const STEP: u64 = 8 << 20;
+
+/// The names of those members whose bytes are not those of the file that is given for each. No
+/// file is read further than its first difference, about.
+pub(crate) fn differing(
+    reader: &Reader,
+    pairs: &BTreeMap<String, PathBuf>,
+    watch: &Watch,
+) -> Result<Vec<String>> {
+    let sweep = Sweep::new(reader, &Selection::Exactly(pairs.keys().cloned().collect()), watch)?;
+    let total = sweep.members.iter().map(|(_, entry)| entry.size).sum();
+    let (bytes, members) = (AtomicU64::new(0), AtomicU64::new(0));
+    let advance = |name: &str, compared: u64, whole: bool| {
+        let bytes = bytes.fetch_add(compared, Ordering::Relaxed) + compared;
+        let members = members.fetch_add(u64::from(whole), Ordering::Relaxed) + u64::from(whole);
+        let (total_bytes, name) = (Some(total), Some(name.to_owned()));
+        watch.report(|| Report { bytes, total_bytes, members, name });
+    };
+    let open = |name: &str| Outside::open(pairs.get(name).ok_or_else(|| no_member(name))?);
+    let found = sweep.files(
+        |name, entry, bytes| {
+            watch.cancel.check()?;
+            let file = open(name)?;
+            let same = file.size == entry.size && file.matches(0, bytes)?;
+            advance(name, entry.size, true);
+            Ok((!same).then(|| name.to_owned()))
+        },
+        |name, entry| {
+            let file = open(name)?;
+            let (mut at, mut same) = (0, file.size == entry.size);
+            while same && at < entry.size {
+                watch.cancel.check()?;
+                let part = reader.read_range(name, at, STEP, Some(entry.version))?.bytes;
+                same = file.matches(at, &part)?;
+                at += part.len() as u64;
+                advance(name, part.len() as u64, false);
+            }
+            advance(name, entry.size - at, true);
+            Ok((!same).then(|| name.to_owned()))
+        },
+    )?;
+    let mut names: Vec<_> = found.into_iter().flatten().collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A file outside.
+struct Outside<'a> {
+    path: &'a Path,
+    file: DiskFile,
+    size: u64,
+}
+
+impl<'a> Outside<'a> {
+    fn open(path: &'a Path) -> Result<Self> {
+        let file = DiskFile::open(path, false).map_err(|e| Error::io("open", path, &e))?;
+        let size = file.len().map_err(|e| Error::io("fstat", path, &e))?;
+        Ok(Self { path, file, size })
+    }
+
+    /// Whether these bytes are in the file at `offset`.
+    fn matches(&self, offset: u64, bytes: &[u8]) -> Result<bool> {
+        let mut own = vec![0; bytes.len()];
+        match self.file.read_at(&mut own, offset) {
+            Ok(()) => Ok(own == bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(e) => Err(Error::io("read", self.path, &e)),
+        }
+    }
+}

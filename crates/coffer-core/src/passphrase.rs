@@ -1,0 +1,238 @@
+//! Keys from a passphrase: Argon2id makes one secret of it, and BLAKE3 a key for each layer.
+//!
+//! Argon2id is that of RFC 9106, version 0x13, with one lane and a salt of 16 bytes, which is all
+//! that libsodium offers. What it costs is the [`Kdf`], which stands in the coffer's header in
+//! clear. Whoever can change the file can change that: so it has a floor, below which a passphrase
+//! would be cheap to guess, and a ceiling, above which a file would take the machine down.
+
+use std::fmt;
+
+use sodiumoxide::crypto::pwhash::argon2id13::{self, MemLimit, OpsLimit, Salt};
+use zeroize::Zeroizing;
+
+use crate::error::{Code, Error, Result};
+use crate::key::{self, Key};
+
+/// Bytes of a salt.
+pub const SALT_LEN: usize = argon2id13::SALTBYTES;
+
+const COFFER_CONTEXT: &str = "coffer v1 passphrase coffer key";
+const SECURE_CONTEXT: &str = "coffer v1 passphrase secure key";
+/// Bytes that Argon2id is asked for.
+const SECRET_LEN: usize = 32;
+
+/// A passphrase: zeroed when dropped, never shown.
+#[derive(Clone)]
+pub struct Passphrase(Zeroizing<Vec<u8>>);
+
+impl Passphrase {
+    /// A passphrase from its bytes, copied. Text is UTF-8 in Unicode's form NFC, so that it is the
+    /// same from every keyboard.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] if there are none.
+    pub fn new(bytes: &[u8]) -> Result<Self> {
+        if bytes.is_empty() {
+            return Err(Error::new(Code::InvalidArg, "the passphrase is empty"));
+        }
+        Ok(Self(Zeroizing::new(bytes.to_vec())))
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(..)")
+    }
+}
+
+/// What Argon2id spends on a passphrase, and so on each guess at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kdf {
+    /// Memory, in KiB.
+    pub memory: u32,
+    /// Passes over that memory.
+    pub passes: u16,
+}
+
+impl Kdf {
+    /// What a new coffer gets unless it is asked for something else: libsodium's "moderate".
+    pub const DEFAULT: Self = Self { memory: 256 << 10, passes: 3 };
+    /// The floor: the least that OWASP's Password Storage Cheat Sheet recommends for one lane.
+    pub const MIN: Self = Self { memory: 19 << 10, passes: 2 };
+    /// The ceiling: about twenty seconds, and memory that a small machine still has.
+    pub const MAX: Self = Self { memory: 1 << 20, passes: 16 };
+
+    /// Which of the two is out of range, if one is.
+    fn fault(self) -> Option<String> {
+        let Self { memory, passes } = self;
+        if !(Self::MIN.memory..=Self::MAX.memory).contains(&memory) {
+            return Some(format!(
+                "{memory} KiB of memory, and Coffer takes from {} to {} KiB",
+                Self::MIN.memory,
+                Self::MAX.memory
+            ));
+        }
+        if !(Self::MIN.passes..=Self::MAX.passes).contains(&passes) {
+            return Some(format!(
+                "{passes} passes, and Coffer takes from {} to {}",
+                Self::MIN.passes,
+                Self::MAX.passes
+            ));
+        }
+        None
+    }
+}
+
+/// What a caller asks Argon2id to spend; where nothing is said, what was there before counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KdfChoice {
+    /// Memory, in KiB.
+    pub memory: Option<u32>,
+    /// Passes over that memory.
+    pub passes: Option<u16>,
+}
+
+impl KdfChoice {
+    /// The choice, completed from `before`.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] if it is below [`Kdf::MIN`] or above [`Kdf::MAX`].
+    pub fn over(self, before: Kdf) -> Result<Kdf> {
+        let kdf = Kdf {
+            memory: self.memory.unwrap_or(before.memory),
+            passes: self.passes.unwrap_or(before.passes),
+        };
+        match kdf.fault() {
+            None => Ok(kdf),
+            Some(fault) => Err(Error::new(Code::InvalidArg, format!("kdf asks for {fault}"))),
+        }
+    }
+}
+
+/// The keys that a passphrase makes: 32 bytes each, whatever cipher they are for.
+#[derive(Debug, Clone)]
+pub struct DerivedKeys {
+    /// For the container.
+    pub coffer: Key,
+    /// For the members.
+    pub secure: Key,
+}
+
+/// Derives the keys. Takes as long as `kdf` says: not for a thread of the pool.
+///
+/// # Errors
+/// [`Code::Limit`] if `kdf` is out of range, which is found before anything is reserved, or if the
+/// system has not the memory.
+pub fn derive(passphrase: &Passphrase, salt: [u8; SALT_LEN], kdf: Kdf) -> Result<DerivedKeys> {
+    if let Some(fault) = kdf.fault() {
+        return Err(Error::new(
+            Code::Limit,
+            format!("deriving the keys from the passphrase asks for {fault}"),
+        ));
+    }
+    key::init_sodium();
+    let mut secret = Zeroizing::new([0; SECRET_LEN]);
+    let memory = MemLimit((kdf.memory as usize) << 10);
+    let passes = OpsLimit(usize::from(kdf.passes));
+    argon2id13::derive_key(&mut *secret, &passphrase.0, &Salt(salt), passes, memory).map_err(
+        |()| {
+            let memory = kdf.memory;
+            Error::new(
+                Code::Limit,
+                format!("the system has not the {memory} KiB of memory that deriving keys takes"),
+            )
+        },
+    )?;
+    Ok(DerivedKeys {
+        coffer: key::derived(COFFER_CONTEXT, &*secret),
+        secure: key::derived(SECURE_CONTEXT, &*secret),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(key: &Key) -> String {
+        key.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn passphrase(text: &str) -> Passphrase {
+        Passphrase::new(text.as_bytes()).unwrap()
+    }
+
+    const SALT: [u8; SALT_LEN] = *b"0123456789abcdef";
+
+    /// Made with `PyNaCl`, `nacl.pwhash.argon2id.kdf(32, passphrase, salt, passes, memory)`, and
+    /// the `blake3` package of Python, `blake3(secret, derive_key_context=...)`.
+    #[test]
+    fn the_keys_are_those_of_another_argon2id_and_blake3() {
+        let keys = derive(&passphrase("correct horse battery staple"), SALT, Kdf::MIN).unwrap();
+        assert_eq!(
+            hex(&keys.coffer),
+            "e36abc9d46273a5d29aa56f64f6b930a253771c12932ef3be2773a99981fae21"
+        );
+        assert_eq!(
+            hex(&keys.secure),
+            "3a33bd7e15abfdca20de42482a8ad5235178eeee4dd86831f837e883924b62e0"
+        );
+        let kdf = Kdf { memory: 64 << 10, passes: 3 };
+        let keys = derive(&passphrase("Gr\u{fc}\u{df}e"), [0; SALT_LEN], kdf).unwrap();
+        assert_eq!(
+            hex(&keys.coffer),
+            "72a7079f865048d8d67c11ecddd579a904d472391280eac837f765b2600665ca"
+        );
+        assert_eq!(
+            hex(&keys.secure),
+            "39f84f5dd71d88ce027ff21b4f116ca28dab60b425dc241164bbee5ac8110568"
+        );
+    }
+
+    #[test]
+    fn each_part_of_what_is_derived_from_matters() {
+        let of = |text, salt, kdf| hex(&derive(&passphrase(text), salt, kdf).unwrap().coffer);
+        let first = of("buy milk", SALT, Kdf::MIN);
+        assert_eq!(of("buy milk", SALT, Kdf::MIN), first);
+        assert_ne!(of("buy milk ", SALT, Kdf::MIN), first);
+        assert_ne!(of("buy milk", [0; SALT_LEN], Kdf::MIN), first);
+        assert_ne!(of("buy milk", SALT, Kdf { passes: 3, ..Kdf::MIN }), first);
+        assert_ne!(of("buy milk", SALT, Kdf { memory: 20 << 10, ..Kdf::MIN }), first);
+        let keys = derive(&passphrase("buy milk"), SALT, Kdf::MIN).unwrap();
+        assert_ne!(hex(&keys.coffer), hex(&keys.secure));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_by_name_before_anything_is_reserved() {
+        for (memory, passes, named) in [
+            (Kdf::MIN.memory - 1, 2, "19455 KiB"),
+            (Kdf::MAX.memory + 1, 2, "1048577 KiB"),
+            (u32::MAX, 2, "4294967295 KiB"),
+            (0, 2, "0 KiB"),
+            (19 << 10, 1, "1 passes"),
+            (19 << 10, 17, "17 passes"),
+            (19 << 10, u16::MAX, "65535 passes"),
+        ] {
+            let kdf = Kdf { memory, passes };
+            let error = derive(&passphrase("x"), SALT, kdf).unwrap_err();
+            assert_eq!(error.code(), Code::Limit);
+            assert!(error.message().contains(named), "{error}");
+            let choice = KdfChoice { memory: Some(memory), passes: Some(passes) };
+            let error = choice.over(Kdf::DEFAULT).unwrap_err();
+            assert_eq!(error.code(), Code::InvalidArg);
+            assert!(error.message().contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_choice_is_completed_from_what_was_there() {
+        let choice = KdfChoice { memory: Some(20 << 10), passes: None };
+        assert_eq!(choice.over(Kdf::DEFAULT).unwrap(), Kdf { memory: 20 << 10, passes: 3 });
+        assert_eq!(KdfChoice::default().over(Kdf::MAX).unwrap(), Kdf::MAX);
+    }
+
+    #[test]
+    fn nothing_is_shown_and_nothing_is_no_passphrase() {
+        assert_eq!(format!("{:?}", passphrase("secret")), "Passphrase(..)");
+        assert_eq!(Passphrase::new(b"").unwrap_err().code(), Code::InvalidArg);
+    }
+}

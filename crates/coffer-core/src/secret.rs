@@ -1,0 +1,209 @@
+//! What opens a coffer: keys, or the passphrase that they come from.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::commit::HEADER_MARKS;
+use crate::error::{Code, Error, Result};
+use crate::header::{Header, Keys, Origin};
+use crate::key::Key;
+use crate::kind::{Cipher, Kind, KindName};
+use crate::passphrase::{self, Kdf, KdfChoice, Passphrase};
+use crate::watch::Cancel;
+
+/// How many headers of one file a passphrase is tried on: the first, and a copy that says something
+/// else. A file must not make a machine derive for hours.
+const MOST_DERIVATIONS: usize = 2;
+
+/// What opens a coffer.
+#[derive(Debug, Clone)]
+pub(crate) enum Secret {
+    Keys(Keys),
+    Passphrase(Passphrase),
+}
+
+impl Secret {
+    /// From what a caller gave: keys or a passphrase, not both.
+    pub(crate) fn new(
+        coffer: Option<Key>,
+        secure: Option<Key>,
+        passphrase: Option<Passphrase>,
+    ) -> Result<Self> {
+        match passphrase {
+            None => Ok(Self::Keys(Keys { coffer, secure, derived: false })),
+            Some(passphrase) if coffer.is_none() && secure.is_none() => {
+                Ok(Self::Passphrase(passphrase))
+            }
+            Some(_) => Err(Error::new(
+                Code::InvalidArg,
+                "give either keys or a passphrase: the keys of a passphrase come from it alone",
+            )),
+        }
+    }
+
+    /// Checks that there is what the layers need.
+    pub(crate) fn check(&self, kind: &Kind) -> Result<()> {
+        match self {
+            Self::Keys(keys) => keys.check(kind),
+            Self::Passphrase(_) if kind.is_sealed() => Ok(()),
+            Self::Passphrase(_) => Err(Error::new(
+                Code::InvalidArg,
+                "no layer of this coffer is sealed, so there is nothing that a passphrase would protect",
+            )),
+        }
+    }
+
+    /// The keys of a new coffer, and what its header says of where they come from.
+    pub(crate) fn make(&self, kdf: Kdf, cancel: &Cancel) -> Result<(Keys, Origin)> {
+        match self {
+            Self::Keys(keys) => Ok((keys.clone(), Origin::of_keys())),
+            Self::Passphrase(passphrase) => {
+                let origin = Origin::of_passphrase(kdf);
+                let keys = derive(passphrase, origin.salt, kdf)?;
+                cancel.check()?;
+                Ok((keys, origin))
+            }
+        }
+    }
+}
+
+/// What a coffer's contents are sealed with from now on.
+pub struct NewSecret {
+    /// The container's key.
+    pub coffer_key: Option<Key>,
+    /// The members' key.
+    pub secure_key: Option<Key>,
+    /// A passphrase in place of keys.
+    pub passphrase: Option<Passphrase>,
+    /// How hard the passphrase is to be guessed; by default as it was, or [`Kdf::DEFAULT`].
+    pub kdf: KdfChoice,
+    /// A Bank's container cipher, in place of the one it has.
+    pub cipher: Option<Cipher>,
+}
+
+impl NewSecret {
+    /// The header of the same coffer under this secret, and the keys that come of it.
+    pub(crate) fn header(&self, old: &Header, cancel: &Cancel) -> Result<(Header, Keys)> {
+        let mut kind = old.kind;
+        if let Some(cipher) = self.cipher {
+            if kind.name != KindName::Bank || cipher == Cipher::Secretbox {
+                return Err(Error::new(
+                    Code::InvalidArg,
+                    "only a bank has a choice of ciphers: 'fernet' or 'aes-ocb'",
+                ));
+            }
+            kind.container.cipher = Some(cipher);
+        }
+        if !kind.is_sealed() {
+            return Err(Error::new(
+                Code::InvalidArg,
+                "no layer of this coffer is sealed, so it has no keys to change",
+            ));
+        }
+        let secret =
+            Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())?;
+        secret.check(&kind)?;
+        let before = Header::origin(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
+        let (keys, origin) = secret.make(self.kdf.over(before)?, cancel)?;
+        let mut header = Header::new(kind, &keys, &origin, old.chunk_plain, old.piece)?;
+        header.archive = old.archive;
+        Ok((header, keys))
+    }
+}
+
+/// A secret tried on the headers of one file. What was derived is remembered: opening may look at
+/// the same header several times.
+pub(crate) struct Keyring<'a> {
+    secret: &'a Secret,
+    cancel: &'a Cancel,
+    derived: Mutex<Vec<([u8; passphrase::SALT_LEN], Kdf, Keys)>>,
+}
+
+impl<'a> Keyring<'a> {
+    pub(crate) fn new(secret: &'a Secret, cancel: &'a Cancel) -> Self {
+        Self { secret, cancel, derived: Mutex::default() }
+    }
+
+    /// The keys for the file whose header says this in clear.
+    pub(crate) fn keys(&self, marks: &[u8; HEADER_MARKS]) -> Result<Keys> {
+        let passphrase = match self.secret {
+            Secret::Keys(keys) => return Ok(keys.clone()),
+            Secret::Passphrase(passphrase) => passphrase,
+        };
+        let Origin { salt, kdf } = Header::origin(marks)?;
+        let Some(kdf) = kdf else { return Err(without_passphrase()) };
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = derived.iter().find(|(s, k, _)| *s == salt && *k == kdf);
+        if let Some((_, _, keys)) = known {
+            return Ok(keys.clone());
+        }
+        if derived.len() >= MOST_DERIVATIONS {
+            return Err(Error::new(
+                Code::Limit,
+                "the copies of the coffer's header contradict each other, and the passphrase is not tried on all of them",
+            ));
+        }
+        let keys = derive(passphrase, salt, kdf)?;
+        self.cancel.check()?;
+        derived.push((salt, kdf, keys.clone()));
+        Ok(keys)
+    }
+}
+
+fn derive(passphrase: &Passphrase, salt: [u8; passphrase::SALT_LEN], kdf: Kdf) -> Result<Keys> {
+    let keys = passphrase::derive(passphrase, salt, kdf)?;
+    Ok(Keys { coffer: Some(keys.coffer), secure: Some(keys.secure), derived: true })
+}
+
+/// A passphrase does not open what has none.
+pub(crate) fn without_passphrase() -> Error {
+    Error::new(
+        Code::WrongKey,
+        "the coffer was made with keys, not from a passphrase: open it with its keys",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> [u8; HEADER_MARKS] {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let (keys, origin) = secret.make(Kdf::MIN, &Cancel::default()).unwrap();
+        Header::new(Kind::store(), &keys, &origin, 1000, 4096).unwrap().marks
+    }
+
+    #[test]
+    fn a_passphrase_is_tried_on_two_headers_of_a_file_and_on_no_third() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        let keyring = Keyring::new(&secret, &cancel);
+        let headers = [marks(), marks(), marks()];
+        let key = |marks| keyring.keys(marks).map(|keys| keys.coffer.unwrap().as_bytes().to_vec());
+        let first = key(&headers[0]).unwrap();
+        assert_ne!(key(&headers[1]).unwrap(), first);
+        assert_eq!(key(&headers[2]).unwrap_err().code(), Code::Limit);
+        assert_eq!(key(&headers[0]).unwrap(), first);
+    }
+
+    #[test]
+    fn whoever_called_it_off_meanwhile_gets_no_keys() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let keyring = Keyring::new(&secret, &cancel);
+        assert_eq!(keyring.keys(&marks()).unwrap_err().code(), Code::Aborted);
+        assert_eq!(secret.make(Kdf::MIN, &cancel).unwrap_err().code(), Code::Aborted);
+    }
+
+    #[test]
+    fn a_way_of_deriving_that_is_not_known_is_a_newer_version() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        for at in [48, 49] {
+            let mut marks = marks();
+            marks[at] += 1;
+            let error = Keyring::new(&secret, &cancel).keys(&marks).unwrap_err();
+            assert_eq!(error.code(), Code::Version, "byte {at}");
+        }
+    }
+}

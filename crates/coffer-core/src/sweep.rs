@@ -1,0 +1,129 @@
+//! Going through many members, so that each pack is decoded once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::catalog::{Block, BlockId, Catalog, Entry, Place};
+use crate::error::{Code, Error, Result};
+use crate::name;
+use crate::pool;
+use crate::read::{Reader, no_member};
+use crate::source::Source;
+use crate::watch::Watch;
+
+/// Which members.
+#[derive(Debug, Clone)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// These, and what is below those that are directories.
+    Names(Vec<String>),
+    /// These, and nothing else.
+    Exactly(Vec<String>),
+}
+
+/// Members, as one look at the coffer found them.
+pub(crate) struct Sweep<'a> {
+    reader: &'a Reader,
+    watch: &'a Watch,
+    /// The members in the order of their names.
+    pub(crate) members: Vec<(Arc<str>, Entry)>,
+    /// The packs that hold members of it. Their numbers mean nothing in another catalog.
+    blocks: BTreeMap<BlockId, Block>,
+    source: Arc<Source>,
+}
+
+impl<'a> Sweep<'a> {
+    pub(crate) fn new(reader: &'a Reader, selection: &Selection, watch: &'a Watch) -> Result<Self> {
+        let view = reader.view.read();
+        let members = choose(&view.catalog, selection)?;
+        let mut blocks = BTreeMap::new();
+        for (_, entry) in &members {
+            if let Place::Packed { block, .. } = entry.place {
+                blocks.insert(block, view.catalog.block(block)?.clone());
+            }
+        }
+        Ok(Self { reader, watch, members, blocks, source: view.source.clone() })
+    }
+
+    /// Does something for each file: `small` with the bytes of one that is in a pack, many at once,
+    /// and `large` with the others, one after another.
+    pub(crate) fn files<R: Send>(
+        &self,
+        small: impl Fn(&str, &Entry, &[u8]) -> Result<R> + Sync,
+        mut large: impl FnMut(&str, &Entry) -> Result<R>,
+    ) -> Result<Vec<R>> {
+        let mut packs: BTreeMap<BlockId, Vec<(&str, &Entry)>> = BTreeMap::new();
+        let mut rest = Vec::new();
+        for (name, entry) in self.members.iter().filter(|(_, entry)| !entry.directory) {
+            match entry.place {
+                Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
+                _ => rest.push((name, entry)),
+            }
+        }
+        let packs: Vec<_> = packs.into_iter().collect();
+        let mut results =
+            pool::each(&packs, |(id, members)| self.pack(&self.blocks[id], members, &small))?
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>();
+        for (name, entry) in rest {
+            results.push(large(name, entry)?);
+        }
+        Ok(results)
+    }
+
+    /// Goes through the members of one pack, which is decoded once.
+    fn pack<R>(
+        &self,
+        block: &Block,
+        members: &[(&str, &Entry)],
+        small: &impl Fn(&str, &Entry, &[u8]) -> Result<R>,
+    ) -> Result<Vec<R>> {
+        self.watch.cancel.check()?;
+        let tar = self.source.block(block).ok();
+        let mut results = Vec::with_capacity(members.len());
+        for (name, entry) in members {
+            let from_pack =
+                tar.as_ref().and_then(|tar| bytes_in_pack(&self.source, block, tar, entry).ok());
+            let bytes = match from_pack {
+                Some(bytes) => bytes,
+                // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
+                None => self.reader.read_range(name, 0, u64::MAX, Some(entry.version))?.bytes,
+            };
+            results.push(small(name, entry, &bytes)?);
+        }
+        Ok(results)
+    }
+}
+
+fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
+    let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
+    let (names, below) = match selection {
+        Selection::All => return Ok(catalog.iter().map(own).collect()),
+        Selection::Names(names) => (names, true),
+        Selection::Exactly(names) => (names, false),
+    };
+    let mut chosen = BTreeMap::new();
+    for wanted in names {
+        let wanted = name::check(wanted)?;
+        let before = chosen.len();
+        let known = chosen.contains_key(wanted);
+        chosen.extend(catalog.get_key_value(wanted).map(own));
+        if below {
+            chosen.extend(catalog.below(wanted).map(own));
+        }
+        if chosen.len() == before && !known && !(below && catalog.has_below(wanted)) {
+            return Err(no_member(wanted));
+        }
+    }
+    Ok(chosen.into_iter().collect())
+}
+
+fn bytes_in_pack(source: &Source, block: &Block, tar: &[u8], entry: &Entry) -> Result<Vec<u8>> {
+    let Place::Packed { at, stored, .. } = entry.place else {
+        return Err(Error::corrupt("not in a pack"));
+    };
+    let size = usize::try_from(entry.size).map_err(|_| Error::new(Code::Limit, "too large"))?;
+    source.layers.decode_member(source.slice(tar, block, at, stored)?, size)
+}

@@ -1,0 +1,57 @@
+//! Telling what kind of file something is.
+
+use std::path::Path;
+
+use coffer_core::identify::{self, Identity};
+use coffer_core::pool;
+use napi::Env;
+use napi::bindgen_prelude::Object;
+use napi_derive::napi;
+
+use crate::passphrase::NativeDerivation;
+use crate::settle::Promise;
+
+/// What a file is, by its beginning.
+#[napi(object)]
+#[derive(Default)]
+pub struct NativeIdentity {
+    /// `coffer`, `legacy` or `unknown`.
+    pub format: String,
+    /// The version of a coffer's format.
+    pub version: Option<u8>,
+    /// A coffer's kind.
+    pub kind: Option<String>,
+    /// What a coffer's container is sealed with; `none` if it is not.
+    pub cipher: Option<String>,
+    /// Whether a coffer's keys come from a passphrase.
+    pub passphrase: Option<bool>,
+    /// How they do.
+    pub kdf: Option<NativeDerivation>,
+}
+
+impl From<Identity> for NativeIdentity {
+    fn from(identity: Identity) -> Self {
+        match identity {
+            Identity::Coffer { version, kind, cipher, passphrase, kdf } => Self {
+                format: "coffer".to_owned(),
+                version: Some(version),
+                kind: kind.map(|kind| kind.as_str().to_owned()),
+                cipher: cipher.map(|cipher| cipher.map_or("none", |c| c.as_str()).to_owned()),
+                passphrase: Some(passphrase),
+                kdf: kdf.map(NativeDerivation::from),
+            },
+            Identity::Legacy => Self { format: "legacy".to_owned(), ..Self::default() },
+            Identity::Unknown => Self { format: "unknown".to_owned(), ..Self::default() },
+        }
+    }
+}
+
+/// Looks at the beginning of a file, without keys and without a lock.
+#[napi(ts_return_type = "Promise<Settled<NativeIdentity>>")]
+pub fn identify(env: &Env, path: String) -> napi::Result<Object<'_>> {
+    let (promise, object) = Promise::new(env)?;
+    pool::thread(move || {
+        promise.settle(identify::identify(Path::new(&path)).map(NativeIdentity::from));
+    });
+    Ok(object)
+}

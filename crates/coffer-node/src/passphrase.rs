@@ -1,0 +1,67 @@
+//! Keys from a passphrase, for those who keep the salt themselves.
+
+use coffer_core::error::{Code, Error};
+use coffer_core::passphrase::{DerivedKeys, Kdf, SALT_LEN, derive};
+use coffer_core::pool;
+use napi::Env;
+use napi::bindgen_prelude::{Object, Uint8Array};
+use napi_derive::napi;
+
+use crate::options::{NativeKdf, passphrase};
+use crate::settle::Promise;
+
+/// How keys come from a passphrase.
+#[napi(object)]
+pub struct NativeDerivation {
+    /// The salt.
+    pub salt: Uint8Array,
+    /// Memory, in KiB.
+    pub memory: u32,
+    /// Passes over that memory.
+    pub passes: u16,
+}
+
+impl From<([u8; SALT_LEN], Kdf)> for NativeDerivation {
+    fn from((salt, Kdf { memory, passes }): ([u8; SALT_LEN], Kdf)) -> Self {
+        Self { salt: salt.to_vec().into(), memory, passes }
+    }
+}
+
+/// The keys of a passphrase, as url-safe base64.
+#[napi(object)]
+pub struct NativeDerivedKeys {
+    /// The container's key.
+    pub coffer_key: String,
+    /// The members' key.
+    pub secure_key: String,
+}
+
+impl From<DerivedKeys> for NativeDerivedKeys {
+    fn from(keys: DerivedKeys) -> Self {
+        Self {
+            coffer_key: keys.coffer.to_base64url().to_string(),
+            secure_key: keys.secure.to_base64url().to_string(),
+        }
+    }
+}
+
+/// Derives keys, on a thread of its own: it takes as long as it is asked to.
+#[napi(ts_return_type = "Promise<Settled<NativeDerivedKeys>>")]
+pub fn derive_keys(
+    env: &Env,
+    secret: Uint8Array,
+    salt: Uint8Array,
+    kdf: NativeKdf,
+) -> napi::Result<Object<'_>> {
+    let (promise, object) = Promise::new(env)?;
+    let asked = passphrase(secret).and_then(|secret| {
+        let salt = <[u8; SALT_LEN]>::try_from(&*salt)
+            .map_err(|_| Error::new(Code::InvalidArg, "a salt has 16 bytes"))?;
+        Ok((secret, salt, kdf.into_core().over(Kdf::DEFAULT)?))
+    });
+    pool::thread(move || {
+        let keys = asked.and_then(|(secret, salt, kdf)| derive(&secret, salt, kdf));
+        promise.settle(keys.map(NativeDerivedKeys::from));
+    });
+    Ok(object)
+}

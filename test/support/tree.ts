@@ -1,0 +1,19 @@
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { sha256 } from './bytes.ts'
+
+/**
+ * Modes, times and contents of the files and empty directories in a tree, by relative path: those
+ * are members.
+ */
+export function inventory(root: string): Record<string, object> {
+  const found: Record<string, object> = {}
+  for (const entry of readdirSync(root, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name)
+    if (entry.isDirectory() && readdirSync(path).length > 0) continue
+    const { mode, mtimeNs, size } = statSync(path, { bigint: true })
+    const file = entry.isFile() ? { size, sha256: sha256(readFileSync(path)) } : {}
+    found[path.slice(root.length + 1)] = { mode: mode & 0o7777n, mtimeNs, ...file }
+  }
+  return found
+}

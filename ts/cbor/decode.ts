@@ -1,0 +1,192 @@
+import { inspect } from 'node:util'
+import { SequenceEvents } from 'cbor2/decoder'
+import { CofferError } from '../errors.ts'
+import { arrayTypes, MAJOR, MAX_LEVELS, TAG, toNativeOrder } from './tags.ts'
+
+/** A container whose parts are being read. */
+interface Open {
+  /** Its major type. */
+  readonly type: number
+  /** For a tag, its number. */
+  readonly tag: number | bigint | undefined
+  readonly parts: unknown[]
+  /** How many parts are missing; Infinity if a mark ends it. */
+  left: number
+}
+
+/** Where the bytes come from, for errors. */
+export interface Origin {
+  path: string
+  member: string
+}
+
+/**
+ * The value that some CBOR holds. Nothing in it is executed, and what else in the process uses
+ * cbor2 cannot change the outcome.
+ *
+ * @throws {CofferError} `ERR_COFFER_CORRUPT` if it is no CBOR, if bytes follow it, or if it has a
+ *   tag or a simple value without a counterpart here. `ERR_COFFER_LIMIT`: it is too deep
+ */
+export function decode(bytes: Uint8Array, origin: Origin): unknown {
+  try {
+    return new Decoder().decode(bytes)
+  } catch (cause) {
+    const where = `${inspect(origin.member)} of ${origin.path}`
+    if (cause instanceof TooDeep) {
+      throw new CofferError('ERR_COFFER_LIMIT', `${where} has more than ${MAX_LEVELS} levels`, { ...origin })
+    }
+    // A read beyond the end is a RangeError of DataView's.
+    const reason =
+      cause instanceof RangeError ? 'it ends too early' : cause instanceof Error ? cause.message : `${cause}`
+    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is no CBOR that load can read: ${reason}`, {
+      ...origin,
+      cause,
+    })
+  }
+}
+
+class TooDeep extends Error {}
+
+/** Puts the items that cbor2 reads together. */
+class Decoder {
+  readonly #open: Open[] = []
+  #complete = false
+  #value: unknown
+
+  decode(bytes: Uint8Array): unknown {
+    // cbor2 counts an array as two levels, so the limit that is met first is that in #begin.
+    const items = new SequenceEvents(bytes, { maxDepth: 2 * MAX_LEVELS + 2, encoding: null, requirePreferred: false })
+    for (const [type, , value] of items) {
+      if (this.#complete) throw new Error('something follows it')
+      this.#read(type, value)
+    }
+    if (!this.#complete) throw new Error('it is empty')
+    return this.#value
+  }
+
+  #read(type: number, value: unknown): void {
+    const isString = type === MAJOR.bytes || type === MAJOR.text
+    if (typeof value === 'symbol') this.#break()
+    else if (type === MAJOR.array || (isString && value === Infinity)) this.#begin(type, value as number)
+    else if (type === MAJOR.map) this.#begin(type, (value as number) * 2)
+    else if (type === MAJOR.tag) this.#begin(type, 1, value as number | bigint)
+    else if (type === MAJOR.bytes) this.#add(Buffer.from(value as Uint8Array))
+    else if (typeof value !== 'object' || value === null) this.#add(value)
+    else throw new Error(`it has the unknown ${value}`)
+  }
+
+  #begin(type: number, left: number, tag?: number | bigint): void {
+    if (this.#open.length === MAX_LEVELS) throw new TooDeep()
+    const container: Open = { type, tag, parts: [], left }
+    if (left === 0) this.#add(this.#finish(container))
+    else this.#open.push(container)
+  }
+
+  #break(): void {
+    const container = this.#open.pop()
+    if (container?.left !== Infinity) throw new Error('it has an end mark in a wrong place')
+    this.#add(this.#finish(container))
+  }
+
+  #add(value: unknown): void {
+    let item = value
+    for (;;) {
+      const container = this.#open.at(-1)
+      if (container === undefined) {
+        this.#value = item
+        this.#complete = true
+        return
+      }
+      container.parts.push(item)
+      container.left -= 1
+      if (container.left > 0) return
+      this.#open.pop()
+      item = this.#finish(container)
+    }
+  }
+
+  /** The value of a container. What it is in is the last of the open ones. */
+  #finish({ type, tag, parts }: Open): unknown {
+    switch (type) {
+      case MAJOR.bytes:
+        return Buffer.concat(parts as Buffer[])
+      case MAJOR.text:
+        return parts.join('')
+      case MAJOR.map:
+        return mapFrom(parts, this.#open.at(-1)?.tag === TAG.map)
+      case MAJOR.tag:
+        return tagged(tag, parts[0])
+      default:
+        return parts
+    }
+  }
+}
+
+/** A plain object, or a Map if it is said to be one or has keys that are no strings. */
+function mapFrom(parts: readonly unknown[], explicit: boolean): unknown {
+  if (parts.length % 2 !== 0) throw new Error('it has a key without a value')
+  const map = new Map<unknown, unknown>()
+  for (let at = 0; at < parts.length; at += 2) map.set(parts[at], parts[at + 1])
+  if (map.size * 2 < parts.length) throw new Error('it has a key twice')
+  if (explicit || ![...map.keys()].every((key) => typeof key === 'string')) return map
+  // Defines properties and calls no setter, so that `__proto__` is a name as any other.
+  return Object.fromEntries(map as Map<string, unknown>)
+}
+
+function tagged(tag: number | bigint | undefined, value: unknown): unknown {
+  switch (tag) {
+    case TAG.date:
+      if (typeof value === 'string' && RFC_3339.test(value)) return validDate(Date.parse(value))
+      break
+    case TAG.time:
+      // In between, the milliseconds were a fraction of seconds.
+      if (typeof value === 'number') return validDate(Math.round(value * 1_000))
+      break
+    case TAG.bigint:
+      if (Buffer.isBuffer(value)) return magnitude(value)
+      break
+    case TAG.negativeBigint:
+      if (Buffer.isBuffer(value)) return -1n - magnitude(value)
+      break
+    case TAG.set:
+      if (Array.isArray(value)) return setFrom(value)
+      break
+    case TAG.map:
+      if (value instanceof Map) return value
+      break
+    default:
+      if (typeof tag === 'number' && arrayTypes.has(tag)) {
+        if (Buffer.isBuffer(value)) return typedArray(tag, value)
+        break
+      }
+      throw new Error(`it has the unknown tag ${tag}`)
+  }
+  throw new Error(`the tag ${tag} is before a value that is none of it`)
+}
+
+const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i
+
+function validDate(time: number): Date {
+  const date = new Date(time)
+  if (Number.isNaN(date.getTime())) throw new Error('it has a date that is none')
+  return date
+}
+
+function magnitude(bytes: Buffer): bigint {
+  return BigInt(`0x0${bytes.toString('hex')}`)
+}
+
+function setFrom(items: readonly unknown[]): Set<unknown> {
+  const set = new Set(items)
+  if (set.size < items.length) throw new Error('it has an item of a set twice')
+  return set
+}
+
+function typedArray(tag: number, value: Buffer): ArrayBufferView {
+  const Type = arrayTypes.get(tag) ?? Uint8Array
+  if (value.length % Type.BYTES_PER_ELEMENT !== 0) throw new Error(`it has a ${Type.name} that is cut off`)
+  const bytes = Buffer.from(new ArrayBuffer(value.length))
+  value.copy(bytes)
+  toNativeOrder(tag, bytes)
+  return new Type(bytes.buffer as ArrayBuffer)
+}

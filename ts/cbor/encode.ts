@@ -1,0 +1,206 @@
+import { inspect, types } from 'node:util'
+import {
+  defaultEncodeOptions,
+  writeBigInt,
+  writeInt,
+  writeNumber,
+  writeString,
+  writeTag,
+  writeUint8Array,
+} from 'cbor2/encoder'
+import { Writer } from 'cbor2/writer'
+import { CofferError, type ErrorCode } from '../errors.ts'
+import { arrayTags, MAJOR, MAX_DEPTH, SIMPLE, TAG, toNativeOrder } from './tags.ts'
+
+/** Every bigint is written as one, so that it comes back as one. */
+const options = { ...defaultEncodeOptions, collapseBigInts: false }
+
+/** How the part of a container is written in the path to it. */
+type Part = (at: unknown) => string
+
+const item: Part = (at) => `[${at}]`
+const property: Part = (at) =>
+  /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(`${at}`) ? `.${at}` : `[${JSON.stringify(at)}]`
+const mapKey: Part = (at) => `.keys()[${at}]`
+const mapValue: Part = (at) => `.get(${inspect(at, { depth: 0, maxStringLength: 60, breakLength: Infinity })})`
+const setItem: Part = (at) => `.values()[${at}]`
+
+/** A container that the walk is inside of, and the part of it that is being written. */
+interface Step {
+  readonly container: object
+  part: Part
+  at: unknown
+}
+
+/**
+ * A value as CBOR, so that {@link decode} gives it back as it was.
+ *
+ * The walk over the value is ours and only the encoding of single items is cbor2's: what else in the
+ * process uses cbor2 cannot change the outcome, and neither can methods such as `toJSON`.
+ *
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG`: the message has the path to what cannot be stored.
+ *   `ERR_COFFER_LIMIT`: it is too deep
+ */
+export function encode(value: unknown): Uint8Array {
+  return new Encoder().encode(value)
+}
+
+class Encoder {
+  readonly #writer = new Writer()
+  readonly #steps: Step[] = []
+
+  encode(value: unknown): Uint8Array {
+    try {
+      this.#write(value)
+      return this.#writer.read()
+    } catch (error) {
+      if (error instanceof CofferError) throw error
+      // A getter or a Proxy that throws, an array whose memory was transferred.
+      const reason = error instanceof Error ? error.message : inspect(error)
+      throw this.#refusal(`cannot be read: ${reason}`, 'ERR_COFFER_INVALID_ARG', error)
+    }
+  }
+
+  #write(value: unknown): void {
+    if (typeof value === 'string') this.#text(value)
+    else if (typeof value === 'number') writeNumber(value, this.#writer, options)
+    else if (typeof value === 'bigint') writeBigInt(value, this.#writer, options)
+    else if (typeof value === 'boolean') this.#writer.writeUint8(value ? SIMPLE.true : SIMPLE.false)
+    else if (value === undefined) this.#writer.writeUint8(SIMPLE.undefined)
+    else if (value === null) this.#writer.writeUint8(SIMPLE.null)
+    else if (typeof value === 'object') this.#object(value)
+    else throw this.#refusal(`is a ${typeof value}`)
+  }
+
+  #text(value: string): void {
+    if (!value.isWellFormed()) throw this.#refusal('has half of a surrogate pair in it, which UTF-8 has no form for')
+    writeString(value, this.#writer, options)
+  }
+
+  #object(value: object): void {
+    if (this.#steps.some(({ container }) => container === value)) {
+      throw this.#refusal('leads back to an object that it is in')
+    }
+    if (this.#steps.length === MAX_DEPTH) {
+      throw this.#refusal(`is more than ${MAX_DEPTH} levels deep`, 'ERR_COFFER_LIMIT')
+    }
+    // Instances of a subclass have more prototypes than those of the class. Comparing with the class
+    // itself would refuse what comes from another realm, as everything in a Jest test does.
+    const ancestors = prototypes(value)
+    if (Array.isArray(value) && ancestors === 2) this.#array(value)
+    else if (types.isDate(value) && ancestors === 2) this.#date(value)
+    else if (types.isMap(value) && ancestors === 2) this.#map(value)
+    else if (types.isSet(value) && ancestors === 2) this.#set(value)
+    else if (Buffer.isBuffer(value) && ancestors === 4) writeUint8Array(bytesOf(value), this.#writer)
+    else if (types.isTypedArray(value) && ancestors === 3) this.#typedArray(value)
+    else if (ancestors <= 1 && Object.prototype.toString.call(value) === '[object Object]') this.#properties(value)
+    else throw this.#refusal(`is ${whatItIs(value)}`)
+  }
+
+  #array(array: readonly unknown[]): void {
+    const { length } = array
+    writeInt(length, this.#writer, MAJOR.array)
+    this.#inside(array, (step) => {
+      step.part = item
+      for (let index = 0; index < length; index += 1) {
+        step.at = index
+        this.#write(array[index])
+      }
+    })
+  }
+
+  #date(date: Date): void {
+    const time = Date.prototype.getTime.call(date)
+    if (Number.isNaN(time)) throw this.#refusal('is an invalid Date')
+    writeTag(TAG.time, this.#writer, options)
+    writeNumber(time / 1_000, this.#writer, options)
+  }
+
+  #map(map: ReadonlyMap<unknown, unknown>): void {
+    const entries = [...Map.prototype.entries.call(map)]
+    writeTag(TAG.map, this.#writer, options)
+    writeInt(entries.length, this.#writer, MAJOR.map)
+    this.#inside(map, (step) => {
+      for (const [index, [key, value]] of entries.entries()) {
+        step.part = mapKey
+        step.at = index
+        this.#write(key)
+        step.part = mapValue
+        step.at = key
+        this.#write(value)
+      }
+    })
+  }
+
+  #set(set: ReadonlySet<unknown>): void {
+    const items = [...Set.prototype.values.call(set)]
+    writeTag(TAG.set, this.#writer, options)
+    writeInt(items.length, this.#writer, MAJOR.array)
+    this.#inside(set, (step) => {
+      step.part = setItem
+      for (const [index, value] of items.entries()) {
+        step.at = index
+        this.#write(value)
+      }
+    })
+  }
+
+  #typedArray(array: NodeJS.TypedArray): void {
+    const tag = arrayTags.get(array[Symbol.toStringTag])
+    if (tag === undefined) throw this.#refusal(`is ${whatItIs(array)}`)
+    const bytes = Buffer.from(bytesOf(array))
+    toNativeOrder(tag, bytes)
+    writeTag(tag, this.#writer, options)
+    writeUint8Array(bytes, this.#writer)
+  }
+
+  #properties(value: object): void {
+    const keys = Object.keys(value)
+    if (
+      Object.getOwnPropertySymbols(value).some((symbol) => Object.prototype.propertyIsEnumerable.call(value, symbol))
+    ) {
+      throw this.#refusal('has a property whose key is a symbol')
+    }
+    writeInt(keys.length, this.#writer, MAJOR.map)
+    this.#inside(value, (step) => {
+      step.part = property
+      for (const key of keys) {
+        step.at = key
+        this.#text(key)
+        this.#write((value as Record<string, unknown>)[key])
+      }
+    })
+  }
+
+  #inside(container: object, write: (step: Step) => void): void {
+    const step: Step = { container, part: item, at: 0 }
+    this.#steps.push(step)
+    write(step)
+    this.#steps.pop()
+  }
+
+  #refusal(reason: string, code: ErrorCode = 'ERR_COFFER_INVALID_ARG', cause?: unknown): CofferError {
+    const path = this.#steps.map(({ part, at }) => part(at)).join('')
+    return new CofferError(code, `value${path} ${reason}`, { cause })
+  }
+}
+
+/** The bytes of a typed array. Of one whose memory is gone there are none: that throws. */
+function bytesOf({ buffer, byteOffset, byteLength }: NodeJS.TypedArray): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength)
+}
+
+function prototypes(value: object): number {
+  let count = 0
+  for (let at = Object.getPrototypeOf(value); at !== null; at = Object.getPrototypeOf(at)) count += 1
+  return count
+}
+
+function whatItIs(value: object): string {
+  if (types.isProxy(value)) return 'a Proxy'
+  const type: unknown = Object.getPrototypeOf(value)?.constructor?.name
+  // Such as Math, or the arguments of a call.
+  const builtIn = Object.prototype.toString.call(value).slice('[object '.length, -1)
+  const name = typeof type === 'string' && type !== 'Object' ? type : builtIn
+  return `an instance of ${name}: dump takes plain objects, arrays, Map, Set, Date, Buffer, typed arrays and primitive values`
+}

@@ -1,0 +1,75 @@
+import { endianness } from 'node:os'
+
+/** How many containers may be inside one another in a value. In CBOR each is one, and perhaps its tag. */
+export const MAX_DEPTH = 200
+
+/** How many containers and tags may be inside one another in CBOR. Python's cbor2 has the same limit. */
+export const MAX_LEVELS = 2 * MAX_DEPTH
+
+/** The kinds of data items that have a length or contents, RFC 8949 section 3.1. */
+export const MAJOR = { bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const
+
+/** Items of major type 7 that are one byte, RFC 8949 section 3.3. */
+export const SIMPLE = { false: 0xf4, true: 0xf5, null: 0xf6, undefined: 0xf7 } as const
+
+/** What tags mean, from IANA's registry of CBOR tags. */
+export const TAG = {
+  /** RFC 3339 text. Read, not written. */
+  date: 0,
+  /** Seconds since 1970. */
+  time: 1,
+  /** A bigint, and one below zero: RFC 8949 section 3.4.3. */
+  bigint: 2,
+  negativeBigint: 3,
+  set: 258,
+  /** A map that stays a map, whatever its keys are. */
+  map: 259,
+} as const
+
+/** A typed array's class. */
+export type TypedArrayClass = { readonly name: string; readonly BYTES_PER_ELEMENT: number } & (new (
+  buffer: ArrayBuffer,
+) => ArrayBufferView)
+
+/** Typed arrays by their tags, RFC 8746 section 2.1: the little-endian ones, which are what is written. */
+const littleEndian: readonly (readonly [tag: number, type: TypedArrayClass])[] = [
+  [64, Uint8Array],
+  [68, Uint8ClampedArray],
+  [69, Uint16Array],
+  [70, Uint32Array],
+  [71, BigUint64Array],
+  [72, Int8Array],
+  [77, Int16Array],
+  [78, Int32Array],
+  [79, BigInt64Array],
+  [85, Float32Array],
+  [86, Float64Array],
+]
+
+/** The bit of a tag that says little-endian; of a Uint8Array it says clamped. */
+const LITTLE_ENDIAN = 4
+
+/** The tag of a typed array by the name of its class. */
+export const arrayTags: ReadonlyMap<string, number> = new Map(littleEndian.map(([tag, { name }]) => [name, tag]))
+
+/** The class of a typed array by its tag, in both orders of bytes. */
+export const arrayTypes: ReadonlyMap<number, TypedArrayClass> = new Map(
+  littleEndian.flatMap(([tag, type]) =>
+    type.BYTES_PER_ELEMENT === 1
+      ? [[tag, type]]
+      : [
+          [tag, type],
+          [tag & ~LITTLE_ENDIAN, type],
+        ],
+  ),
+)
+
+/** Turns the bytes of a typed array around, in place, if this machine has them the other way than the tag says. */
+export function toNativeOrder(tag: number, bytes: Buffer): void {
+  const size = arrayTypes.get(tag)?.BYTES_PER_ELEMENT ?? 1
+  const tagged = (tag & LITTLE_ENDIAN) === 0 ? 'BE' : 'LE'
+  if (size === 1 || tagged === endianness()) return
+  if (size === 2) bytes.swap16()
+  if (size === 4) bytes.swap32()
+  if (size === 8) bytes.swap64()
+}

@@ -1,0 +1,115 @@
+import type { Transform } from 'node:stream'
+import { CodingStream } from './coding-stream.ts'
+import { type NativeCoffer, settled } from './native.ts'
+import { checkBoolean, checkInteger, checkOptions, checkPath, LEVELS } from './options.ts'
+import { type WatchOptions, watched, watchOptions } from './watch.ts'
+
+/** What an encryption stream takes. */
+export interface EncryptStreamOptions {
+  /** The zstd level, from 1 to 22: that of the coffer's members by default. */
+  level?: number
+}
+
+/** What a decryption stream takes. */
+export interface DecryptStreamOptions {
+  /** Whether a file of PyCoffer's is decrypted, too: nothing pins the order and number of its chunks. */
+  legacy?: boolean
+}
+
+/** What both directions from file to file take. */
+export interface ConvertOptions extends WatchOptions {
+  /** Whether a file that is there is replaced: it is not by default. */
+  replace?: boolean
+}
+
+/** What `encrypt` takes. */
+export interface EncryptOptions extends EncryptStreamOptions, ConvertOptions {}
+
+/** What `decrypt` takes. */
+export interface DecryptOptions extends DecryptStreamOptions, ConvertOptions {}
+
+/**
+ * Encrypts and decrypts files outside a coffer with the coffer's key: `secureKey`, or `cofferKey`
+ * where members are not sealed.
+ */
+export class Cryptor {
+  readonly #native: NativeCoffer
+
+  constructor(native: NativeCoffer) {
+    this.#native = native
+  }
+
+  /**
+   * Encrypts a file into another, which appears when it is whole.
+   *
+   * @throws {CofferError} `ERR_COFFER_EXISTS` if there is one and `replace` is not set,
+   *   `…_INVALID_ARG` (the coffer has no key; the target is no file), `…_CLOSED`, `…_IO`
+   */
+  async encrypt(source: string | URL, target: string | URL, options: EncryptOptions = {}): Promise<void> {
+    const [from, to] = checkPaths(source, target, 'encrypt')
+    checkOptions(options, 'encrypt', ['level', 'replace', ...watchOptions])
+    const level = checkLevel(options)
+    const replace = checkBoolean(options.replace, 'replace') ?? false
+    await watched(options, (watch) => this.#native.encryptFile(from, to, level, replace, watch))
+  }
+
+  /**
+   * Decrypts a file into another, which appears when all of it has been checked.
+   *
+   * @throws {CofferError} `ERR_COFFER_CORRUPT` (damage, or something was moved, cut off or added),
+   *   `…_WRONG_KEY`, `…_WRONG_KIND` (another cipher), `…_LEGACY`, `…_VERSION`, and as `encrypt` does
+   */
+  async decrypt(source: string | URL, target: string | URL, options: DecryptOptions = {}): Promise<void> {
+    const [from, to] = checkPaths(source, target, 'decrypt')
+    checkOptions(options, 'decrypt', ['legacy', 'replace', ...watchOptions])
+    const legacy = checkLegacy(options)
+    const replace = checkBoolean(options.replace, 'replace') ?? false
+    await watched(options, (watch) => this.#native.decryptFile(from, to, legacy, replace, watch))
+  }
+
+  /** A stream that encrypts what is written to it. It fails as `encrypt` does. */
+  createEncryptStream(options: EncryptStreamOptions = {}): Transform {
+    checkOptions(options, 'createEncryptStream', ['level'])
+    return new CodingStream(settled(this.#native.encryptor(checkLevel(options))), {
+      async *take(encryptor, bytes) {
+        yield await settled(encryptor.push(bytes))
+      },
+      async *finish(encryptor) {
+        yield await settled(encryptor.finish())
+      },
+    })
+  }
+
+  /**
+   * A stream that decrypts what is written to it. It fails as `decrypt` does, also at its very end:
+   * only when it has ended without an error is what came out of it known to be the whole file.
+   */
+  createDecryptStream(options: DecryptStreamOptions = {}): Transform {
+    checkOptions(options, 'createDecryptStream', ['legacy'])
+    return new CodingStream(settled(this.#native.decryptor(checkLegacy(options))), {
+      async *take(decryptor, bytes) {
+        await settled(decryptor.push(bytes))
+        // A little may decompress to much: it comes in parts, and is asked for when it is wanted.
+        for (let part = await settled(decryptor.pull()); part.length > 0; part = await settled(decryptor.pull())) {
+          yield part
+        }
+      },
+      // biome-ignore lint/correctness/useYield: nothing comes after the end
+      async *finish(decryptor) {
+        await settled(decryptor.finish())
+      },
+    })
+  }
+}
+
+function checkPaths(source: string | URL, target: string | URL, call: string): [source: string, target: string] {
+  return [checkPath(source, `the source of ${call}`), checkPath(target, `the target of ${call}`)]
+}
+
+function checkLevel({ level }: EncryptStreamOptions): number | undefined {
+  return checkInteger(level, 'level', LEVELS.min, LEVELS.max)
+}
+
+function checkLegacy({ legacy }: DecryptStreamOptions): boolean {
+  return checkBoolean(legacy, 'legacy') ?? false
+}

@@ -1,0 +1,70 @@
+import type { KindName } from './identify.ts'
+import type { Cipher, Layer } from './kinds.ts'
+import type { NativeInfo, NativeLayer } from './native.ts'
+import { type Kdf, kdfFrom } from './passphrase.ts'
+
+/** What a coffer is, and how it fills its file. Sizes are in bytes; unflushed changes are counted. */
+export interface Info {
+  /** The absolute path. */
+  path: string
+  /** The kind. */
+  kind: KindName
+  /** What the container is sealed with. */
+  cipher: Cipher
+  /** What is done to a member's bytes before they enter the tar. */
+  member: Layer
+  /** What is done to the tar. */
+  container: Layer
+  /** A chunk, the unit of sealing. */
+  chunkSize: number
+  /** A block, the unit of compression and random access. */
+  blockSize: number
+  /** Whether the keys come from a passphrase. */
+  passphrase: boolean
+  /** How they come from it: what {@link deriveKeys} takes. */
+  kdf?: Kdf
+  /** Whether the file is in PyCoffer's format still, until the first flush. */
+  legacy: boolean
+  /** The number of the newest commit; 0 in a legacy coffer. */
+  generation: number
+  /** Members: files, and directories that are members. */
+  members: number
+  /** Members that are files. */
+  files: number
+  /** Members that are directories. */
+  directories: number
+  /** The bytes of the members. */
+  bytes: number
+  /** The same after compressing and sealing in the member layer. */
+  storedBytes: number
+  /** Blocks in the file. */
+  blocks: number
+  /** The file. */
+  fileSize: number
+  /** Its live blocks. What is neither live nor dead is headers and commits. */
+  liveBytes: number
+  /** Its dead blocks and superseded commits: what `compact` gives back. */
+  deadBytes: number
+  /** `bytes / fileSize`: how many bytes of members a byte of the file holds. */
+  ratio: number
+}
+
+/** What the engine knows, for the caller. */
+export function infoFrom(path: string, { kind, member, container, kdf, ...rest }: NativeInfo): Info {
+  return {
+    path,
+    kind: kind as KindName,
+    cipher: layerFrom(container).cipher,
+    member: layerFrom(member),
+    container: layerFrom(container),
+    passphrase: kdf !== undefined,
+    ...(kdf === undefined ? {} : { kdf: kdfFrom(kdf) }),
+    members: rest.files + rest.directories,
+    ...rest,
+    ratio: rest.bytes / rest.fileSize,
+  }
+}
+
+function layerFrom({ level, cipher }: NativeLayer): Layer {
+  return { level: level ?? null, cipher: (cipher ?? 'none') as Cipher }
+}

@@ -1,0 +1,103 @@
+import { types } from 'node:util'
+import { invalid } from './errors.ts'
+import { binding, type NativeDerivation, type NativeKdf, settled } from './native.ts'
+import { checkInteger, checkOptions } from './options.ts'
+
+/**
+ * A passphrase: text, which is put into Unicode's form NFC and encoded as UTF-8, so that it is the
+ * same from every keyboard; or bytes, which are taken as they are.
+ */
+export type Passphrase = string | Uint8Array
+
+/**
+ * How hard a passphrase is to guess: what Argon2id spends on each attempt, and so on each opening.
+ */
+export interface KdfOptions {
+  /** Memory in bytes, a multiple of 1,024 from 19 MiB to 1 GiB: 256 MiB by default. */
+  memory?: number
+  /** Passes over that memory, from 2 to 16: 3 by default. */
+  passes?: number
+}
+
+/** How the keys of a coffer come from its passphrase. Nothing of it is secret. */
+export interface Kdf {
+  /** 16 random bytes as url-safe base64. */
+  salt: string
+  /** Memory in bytes. */
+  memory: number
+  /** Passes over that memory. */
+  passes: number
+}
+
+/** What `deriveKeys` takes. */
+export interface DeriveOptions extends KdfOptions {
+  /** 16 bytes, or base64 or base64url text of 16 bytes. */
+  salt: Uint8Array | string
+}
+
+const KIB = 1024
+const SALT_BYTES = 16
+const MEMORY = { min: 19 * KIB * KIB, max: KIB * KIB * KIB } as const
+const PASSES = { min: 2, max: 16 } as const
+
+/**
+ * The keys that a passphrase makes with a salt, as url-safe base64: for those who keep the salt
+ * themselves, and for reading a coffer that was made from a passphrase by its keys. The same
+ * passphrase, salt and strength always make the same keys.
+ *
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG`; `…_LIMIT` if the system has not the memory
+ */
+export async function deriveKeys(
+  passphrase: Passphrase,
+  options: DeriveOptions,
+): Promise<{ cofferKey: string; secureKey: string }> {
+  const { salt, memory, passes } = checkOptions(options, 'deriveKeys', ['salt', 'memory', 'passes'])
+  const saltBytes = checkSalt(salt)
+  const kdf = checkStrength({ memory, passes }, '')
+  const bytes = checkPassphrase(passphrase)
+  const deriving = binding.deriveKeys(bytes, saltBytes, kdf)
+  // The engine has a copy of its own by now.
+  bytes.fill(0)
+  return settled(deriving)
+}
+
+/** A passphrase as bytes of our own that may be wiped. Nothing of it may enter a message. */
+export function checkPassphrase(passphrase: Passphrase): Buffer {
+  if (typeof passphrase !== 'string' && !types.isUint8Array(passphrase)) {
+    throw invalid(`the passphrase must be a string or a Uint8Array, not ${typeof passphrase}`)
+  }
+  if (passphrase.length === 0) throw invalid('the passphrase is empty')
+  if (typeof passphrase !== 'string') return Buffer.from(passphrase)
+  if (!passphrase.isWellFormed()) {
+    throw invalid('the passphrase has half of a surrogate pair in it, so it has no form in UTF-8')
+  }
+  return Buffer.from(passphrase.normalize('NFC'), 'utf8')
+}
+
+/** The option `kdf`, in the engine's form. */
+export function checkKdf(kdf: KdfOptions): NativeKdf {
+  return checkStrength(checkOptions(kdf, 'kdf', ['memory', 'passes']), 'kdf.')
+}
+
+/** A derivation as the engine tells it, for the caller. */
+export function kdfFrom({ salt, memory, passes }: NativeDerivation): Kdf {
+  return { salt: Buffer.from(salt).toString('base64url'), memory: memory * KIB, passes }
+}
+
+function checkStrength({ memory, passes }: KdfOptions, prefix: string): NativeKdf {
+  checkInteger(memory, `${prefix}memory`, MEMORY.min, MEMORY.max)
+  if (memory !== undefined && memory % KIB !== 0) {
+    throw invalid(`${prefix}memory must be a multiple of ${KIB} bytes, not ${memory}`)
+  }
+  checkInteger(passes, `${prefix}passes`, PASSES.min, PASSES.max)
+  return { memory: memory === undefined ? undefined : memory / KIB, passes }
+}
+
+function checkSalt(salt: Uint8Array | string): Uint8Array {
+  if (salt === undefined) {
+    throw invalid('deriveKeys needs a salt: 16 random bytes that you keep, such as crypto.randomBytes(16)')
+  }
+  const bytes = typeof salt === 'string' && /^[\w+/-]+={0,2}$/.test(salt) ? Buffer.from(salt, 'base64') : salt
+  if (types.isUint8Array(bytes) && bytes.length === SALT_BYTES) return bytes
+  throw invalid(`the salt must be a Uint8Array of ${SALT_BYTES} bytes, or base64 text of as many`)
+}

@@ -1,0 +1,109 @@
+import { readFile } from 'node:fs/promises'
+import { inspect } from 'node:util'
+import { CsvError, parse } from 'csv-parse/sync'
+import { CofferError, invalid } from '../errors.ts'
+import { checkOptions, checkPath } from '../options.ts'
+
+/** Where an export of Chrome's is: a file, or its text. */
+export type ChromeSource = string | URL | { csv: string }
+
+/** A line of the export. */
+export interface ChromeRow {
+  name: string
+  url: string
+  username: string
+  password: string
+  note: string
+}
+
+/** The header row of Chromium's password_csv_writer.cc. */
+const COLUMNS = ['name', 'url', 'username', 'password', 'note'] as const
+
+/** A row, as csv-parse gives it with `info`. */
+interface Parsed {
+  readonly record: readonly string[]
+  /** `lines` is the line that the row ends on. */
+  readonly info: { readonly lines: number }
+}
+
+/**
+ * The rows of a CSV file as Chrome exports its passwords.
+ *
+ * Several accounts on one site have the same name in such a file, and here a name is unique. So the
+ * name of each but the first has the username behind it, and if that is not enough the URL.
+ *
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if it is no such file: the message names the column
+ *   or the line, and never a password. `…_IO` if it cannot be read
+ */
+export async function chromeRows(source: ChromeSource): Promise<ChromeRow[]> {
+  const [header, ...rows] = parseCsv(await textOf(source))
+  checkHeader(header?.record ?? [])
+  const named = new Map<string, ChromeRow>()
+  for (const { record, info } of rows) {
+    if (record.length !== COLUMNS.length) {
+      throw invalid(
+        `the row that ends on line ${info.lines} of the CSV has ${record.length} columns, not ${COLUMNS.length}`,
+      )
+    }
+    const [name = '', url = '', username = '', password = '', note = ''] = record
+    const names = [name, `${name} (${username})`, `${name} (${username}, ${url})`]
+    const free = names.find((candidate) => !named.has(candidate)) ?? names.at(-1) ?? name
+    named.set(free, { name: free, url, username, password, note })
+  }
+  return [...named.values()]
+}
+
+async function textOf(source: ChromeSource): Promise<string> {
+  if (typeof source === 'object' && source !== null && !(source instanceof URL)) {
+    const { csv } = checkOptions(source, 'the source of importChrome', ['csv'])
+    if (typeof csv !== 'string') throw invalid('the csv of importChrome must be a string')
+    return csv
+  }
+  const path = checkPath(source, 'the source of importChrome')
+  const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
+    const { errno, syscall } = cause
+    throw new CofferError('ERR_COFFER_IO', `${path} cannot be read: ${cause.code}`, {
+      path,
+      // Node.js has them negative.
+      ...(errno === undefined ? {} : { errno: -errno }),
+      ...(syscall === undefined ? {} : { syscall }),
+      cause,
+    })
+  })
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw invalid(`${path} is not UTF-8, as Chrome's exports are`)
+  }
+}
+
+function parseCsv(csv: string): Parsed[] {
+  try {
+    return parse(csv, {
+      bom: true,
+      info: true,
+      record_delimiter: ['\r\n', '\n'],
+      relax_column_count: true,
+      skip_empty_lines: true,
+    }) as unknown as Parsed[]
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error
+    // The error itself, and its message, have pieces of the file in them.
+    const { code, lines } = error
+    throw invalid(`the CSV is broken at line ${lines}: ${code}`)
+  }
+}
+
+function checkHeader(header: readonly string[]): void {
+  const columns = Math.max(header.length, COLUMNS.length)
+  for (let at = 0; at < columns; at += 1) {
+    const wanted = COLUMNS[at]
+    const found = header[at]
+    if (found?.toLowerCase() === wanted) continue
+    const is = found === undefined ? 'is missing' : `is ${inspect(found, { maxStringLength: 40 })}`
+    const should = wanted === undefined ? 'there should be none' : `it should be '${wanted}'`
+    throw invalid(
+      `column ${at + 1} of the header ${is}: ${should}. The header of an export of Chrome's is ${COLUMNS.join(',')}`,
+    )
+  }
+}

@@ -1,0 +1,116 @@
+import { inspect } from 'node:util'
+import { CofferError } from '../errors.ts'
+import type { PasswordEntry } from './password.ts'
+import { Global, PickledObject, unpickle } from './pickle.ts'
+
+/** Where PyCoffer's password plugin keeps its pickle. */
+export const PASSWD = '.plugins/passwd'
+
+/** PyCoffer's class of a password. */
+class PyPasswordInfo extends PickledObject {}
+
+/** A date, in bytes: two of the year, month, day, hour, minute, second, three of the microseconds. */
+const DATE_BYTES = 10
+
+/** The characters of all entries together. A pickle can hold a long text once and use it often. */
+const MAX_TEXT = 64 * 1024 * 1024
+
+/** All that a record of PyCoffer's asks for, in all protocols. Protocols below 3 have Python 2's names. */
+const globals: ReadonlyMap<string, Global> = new Map(
+  [
+    new Global('pycoffer.plugins.password.PasswordInfo', () => new PyPasswordInfo()),
+    new Global('datetime.datetime', ([bytes, ...rest]) => localDate(bytes, rest)),
+    // Protocols 0 and 1: how an object is made,
+    ...['copyreg._reconstructor', 'copy_reg._reconstructor'].map((name) => new Global(name, reconstruct)),
+    ...['builtins.object', '__builtin__.object'].map((name) => new Global(name, refuseCall)),
+    // and below 3 how bytes are written.
+    new Global('_codecs.encode', ([text, encoding]) => latin1(text, encoding)),
+  ].map((global) => [global.name, global]),
+)
+
+/**
+ * The passwords in a record of PyCoffer's. Nothing in it is executed: what is no dict of PyCoffer's
+ * `PasswordInfo` is an error.
+ *
+ * @throws {CofferError} `ERR_COFFER_CORRUPT`
+ */
+export function passwordsFromPyCoffer(pickle: Uint8Array, path: string): PasswordEntry[] {
+  try {
+    return entriesFrom(unpickle(pickle, globals))
+  } catch (error) {
+    // Its causes hold pieces of what was read, so they are not passed on.
+    const reason = error instanceof Error ? error.message : inspect(error)
+    throw new CofferError(
+      'ERR_COFFER_CORRUPT',
+      `'${PASSWD}' of ${path} is no record of PyCoffer's password plugin: ${reason}`,
+      { path, member: PASSWD },
+    )
+  }
+}
+
+function entriesFrom(store: unknown): PasswordEntry[] {
+  if (!(store instanceof Map)) throw new Error('it is no dict')
+  let length = 0
+  return Array.from(store, ([key, info]) => {
+    if (!Array.isArray(key) || key.length !== 2) throw new Error('it has a key that is no owner and name')
+    if (!(info instanceof PyPasswordInfo)) throw new Error('it has a value that is no PasswordInfo')
+    const text = (value: unknown, what: string): string | null => {
+      if (value === undefined || value === null) return null
+      if (typeof value !== 'string' || !value.isWellFormed())
+        throw new Error(`it has an entry whose ${what} is no text`)
+      length += value.length
+      if (length > MAX_TEXT) throw new Error('it unfolds to more than 64 MiB')
+      return value
+    }
+    const field = (what: string): string | null => text(info.attributes.get(what), what)
+    const date = (what: string): Date => {
+      const value = info.attributes.get(what)
+      if (!(value instanceof Date)) throw new Error(`it has an entry whose ${what} is no date`)
+      return value
+    }
+    return {
+      name: text(key[1], 'name') ?? '',
+      owner: text(key[0], 'owner'),
+      username: field('username'),
+      password: field('password'),
+      url: field('url'),
+      note: field('note'),
+      ctime: date('ctime'),
+      mtime: date('mtime'),
+    }
+  })
+}
+
+/** PyCoffer's dates are what the clock on the wall said: local time, without a zone. */
+function localDate(bytes: unknown, rest: readonly unknown[]): Date {
+  if (!Buffer.isBuffer(bytes) || bytes.length !== DATE_BYTES) throw new Error('it has a date that is none')
+  if (rest.length > 0) throw new Error('it has a date with a time zone, which PyCoffer does not write')
+  const [month = 0, day = 0, hour = 0, minute = 0, second = 0] = bytes.subarray(2)
+  // The highest bit of the month tells the two hours apart that a clock put back makes the same.
+  const monthOfYear = month & 0x7f
+  if (monthOfYear < 1 || monthOfYear > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 59) {
+    throw new Error('it has a date that is none')
+  }
+  // The constructor would take the years below 100 for those of the twentieth century.
+  const date = new Date(0)
+  date.setFullYear(bytes.readUInt16BE(0), monthOfYear - 1, day)
+  date.setHours(hour, minute, second, Math.floor(bytes.readUIntBE(7, 3) / 1_000))
+  return date
+}
+
+function reconstruct([type]: readonly unknown[]): unknown {
+  if (!(type instanceof Global)) throw new Error('it makes an object of no class')
+  return type.call([])
+}
+
+function refuseCall(): never {
+  throw new Error('it makes an object of no class')
+}
+
+function latin1(text: unknown, encoding: unknown): Buffer {
+  // Only dates are bytes in such a record; longer ones could be made without end.
+  if (typeof text !== 'string' || text.length > DATE_BYTES || encoding !== 'latin1') {
+    throw new Error('it has bytes that are no date')
+  }
+  return Buffer.from(text, 'latin1')
+}

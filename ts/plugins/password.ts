@@ -1,0 +1,269 @@
+import { inspect, types } from 'node:util'
+import type { Coffer } from '../coffer.ts'
+import { CofferError, invalid } from '../errors.ts'
+import { checkBoolean, checkOptions } from '../options.ts'
+import { type PluginHost, RecordPlugin } from '../plugin.ts'
+import { type ChromeSource, chromeRows } from './chrome.ts'
+import { PASSWD, passwordsFromPyCoffer } from './passwd.ts'
+
+/** What a password is found by. */
+export interface PasswordKey {
+  name: string
+  /** Whose it is, or where it comes from: `null` by default. */
+  owner?: string | null
+}
+
+/** What may be shown of a password. */
+export interface PasswordInfo {
+  name: string
+  owner: string | null
+  username: string | null
+  url: string | null
+  note: string | null
+  /** When it was added first. */
+  ctime: Date
+  /** When it was added last. */
+  mtime: Date
+}
+
+/** A password with all that belongs to it. */
+export interface PasswordEntry extends PasswordInfo {
+  password: string | null
+}
+
+/** What `add` takes: what is absent is `null`. The times are set by `add`; given ones are not used. */
+export interface NewPassword extends PasswordKey, Partial<Omit<PasswordEntry, keyof PasswordKey>> {}
+
+/** What `add` takes besides a password. */
+export interface AddPasswordOptions {
+  /** Whether a password that exists is replaced, as it is by default; if not, it is an error. */
+  replace?: boolean
+}
+
+/** What `importChrome` takes. */
+export interface ImportChromeOptions extends AddPasswordOptions {
+  /** The owner of the passwords: `chrome` by default. */
+  owner?: string | null
+}
+
+/** What `importPyCoffer` takes. */
+export interface ImportPyCofferOptions extends AddPasswordOptions {
+  /** Whether PyCoffer's record is deleted afterwards. */
+  delete?: boolean
+}
+
+/** What an import did. */
+export interface ImportedPasswords {
+  added: number
+  replaced: number
+}
+
+const texts = ['owner', 'username', 'password', 'url', 'note'] as const
+const times = ['ctime', 'mtime'] as const
+
+/** Passwords, kept in the coffer's record `.plugins/password`. Each is found by its owner and name. */
+export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
+  protected override readonly record = '.plugins/password'
+  readonly #coffer: Coffer
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.#coffer = host.coffer
+  }
+
+  /** All passwords, by owner and name, without the passwords themselves. */
+  async list(): Promise<PasswordInfo[]> {
+    return (await this.view()).sort(byOwnerAndName).map(({ password: _, ...info }) => info)
+  }
+
+  /**
+   * Those of {@link list} that have a text in their name, owner, username, URL or note, in upper or
+   * lower case. Passwords are not searched.
+   */
+  async search(text: string): Promise<PasswordInfo[]> {
+    if (typeof text !== 'string') throw invalid('search takes a text')
+    const wanted = text.toLowerCase()
+    return (await this.list()).filter(({ name, owner, username, url, note }) =>
+      [name, owner, username, url, note].some((field) => field?.toLowerCase().includes(wanted)),
+    )
+  }
+
+  /**
+   * A password with all that belongs to it. `console.log` does not show the password itself.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`
+   */
+  async get(key: PasswordKey): Promise<PasswordEntry> {
+    const { name, owner } = checkKey(key, 'get')
+    const entry = (await this.view()).find((other) => other.name === name && other.owner === owner)
+    if (entry === undefined) throw this.#missing(name, owner)
+    return concealed(entry)
+  }
+
+  /**
+   * Adds a password, or replaces the one with the same owner and name.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`; as `Coffer.write` does
+   */
+  async add(password: NewPassword, options: AddPasswordOptions = {}): Promise<void> {
+    const entry = checkNew(password)
+    const { replace } = checkOptions(options, 'add', ['replace'])
+    await this.#store([entry], replace)
+  }
+
+  /**
+   * Deletes a password.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`; as `Coffer.write` does
+   */
+  async delete(key: PasswordKey): Promise<void> {
+    const { name, owner } = checkKey(key, 'delete')
+    await this.update((entries) => {
+      const at = entries.findIndex((other) => other.name === name && other.owner === owner)
+      if (at < 0) throw this.#missing(name, owner)
+      entries.splice(at, 1)
+    })
+  }
+
+  /**
+   * Adds what Chrome exported: a CSV file whose header is `name,url,username,password,note`. All of
+   * it is added, or nothing. Where several rows have one name, the username is put behind it.
+   *
+   * @param source the file, or `{ csv }` with its text
+   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if it is no such file: the message names the
+   *   column or the line. `…_MEMBER_EXISTS` with `replace: false`; `…_IO`; as `Coffer.write` does
+   */
+  async importChrome(source: ChromeSource, options: ImportChromeOptions = {}): Promise<ImportedPasswords> {
+    this.checkOpen()
+    const { replace, owner = 'chrome' } = checkOptions(options, 'importChrome', ['replace', 'owner'])
+    const rows = await chromeRows(source)
+    return this.#store(
+      rows.map((row) => checkNew({ ...row, owner })),
+      replace,
+    )
+  }
+
+  /**
+   * Adds what PyCoffer's password plugin stored in this coffer, with its owners and times. Its
+   * record is a pickle; nothing in it is executed. All of it is added, or nothing.
+   *
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT` if
+   *   it holds anything but passwords, `…_MEMBER_EXISTS` with `replace: false`; as `Coffer.write` does
+   */
+  async importPyCoffer(options: ImportPyCofferOptions = {}): Promise<ImportedPasswords> {
+    this.checkOpen()
+    const { replace, delete: remove } = checkOptions(options, 'importPyCoffer', ['replace', 'delete'])
+    checkBoolean(remove, 'delete')
+    const entries = passwordsFromPyCoffer(await this.#coffer.read(PASSWD), this.#coffer.path)
+    const imported = await this.#store(entries, replace)
+    if (remove) await this.#coffer.delete(PASSWD)
+    return imported
+  }
+
+  protected override empty(): PasswordEntry[] {
+    return []
+  }
+
+  protected override restore(stored: unknown): PasswordEntry[] {
+    if (Array.isArray(stored) && stored.every(isEntry)) return stored
+    const { path } = this.#coffer
+    throw new CofferError('ERR_COFFER_CORRUPT', `'${this.record}' of ${path} is no record of passwords`, {
+      path,
+      member: this.record,
+    })
+  }
+
+  async #store(added: readonly PasswordEntry[], replace: boolean | undefined): Promise<ImportedPasswords> {
+    const replaces = checkBoolean(replace, 'replace') ?? true
+    return this.update((entries) => {
+      const places = new Map(entries.map((entry, at) => [keyOf(entry), at]))
+      let replaced = 0
+      for (const entry of added) {
+        const at = places.get(keyOf(entry))
+        const old = at === undefined ? undefined : entries[at]
+        if (at === undefined || old === undefined) {
+          places.set(keyOf(entry), entries.push(entry) - 1)
+          continue
+        }
+        if (!replaces) throw this.#error('ERR_COFFER_MEMBER_EXISTS', entry.name, entry.owner, 'is there already')
+        const ctime = old.ctime < entry.ctime ? old.ctime : entry.ctime
+        entries[at] = { ...entry, ctime }
+        replaced += 1
+      }
+      return { added: added.length - replaced, replaced }
+    })
+  }
+
+  #missing(name: string, owner: string | null): CofferError {
+    return this.#error('ERR_COFFER_MEMBER_NOT_FOUND', name, owner, 'is not there')
+  }
+
+  #error(
+    code: 'ERR_COFFER_MEMBER_EXISTS' | 'ERR_COFFER_MEMBER_NOT_FOUND',
+    name: string,
+    owner: string | null,
+    reason: string,
+  ): CofferError {
+    const { path } = this.#coffer
+    const whose = owner === null ? 'without an owner' : `of the owner ${inspect(owner)}`
+    const message = `the password ${inspect(name)} ${whose} ${reason} in ${path}`
+    return new CofferError(code, message, { path, member: this.record })
+  }
+}
+
+const keyOf = ({ owner, name }: PasswordEntry): string => JSON.stringify([owner, name])
+
+function byOwnerAndName(one: PasswordEntry, other: PasswordEntry): number {
+  return compare(one.owner ?? '', other.owner ?? '') || compare(one.name, other.name)
+}
+
+const compare = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0)
+
+function checkKey(key: PasswordKey, what: string): { name: string; owner: string | null } {
+  // Whatever says of which password it is will do: what `list` returns has more fields.
+  if (typeof key !== 'object' || key === null) throw invalid(`${what} takes { name, owner }`)
+  return { name: checkName(key.name), owner: checkText(key.owner, 'owner') }
+}
+
+function checkNew(password: NewPassword): PasswordEntry {
+  const fields = checkOptions(password, 'a password', ['name', ...texts, ...times])
+  const now = new Date()
+  return {
+    name: checkName(fields.name),
+    owner: checkText(fields.owner, 'owner'),
+    username: checkText(fields.username, 'username'),
+    password: checkText(fields.password, 'password'),
+    url: checkText(fields.url, 'url'),
+    note: checkText(fields.note, 'note'),
+    ctime: now,
+    mtime: now,
+  }
+}
+
+function checkName(name: string): string {
+  if (typeof name === 'string') return name
+  throw invalid(`the name of a password must be a string, not ${name === null ? 'null' : typeof name}`)
+}
+
+/** The value is not shown: it may be the password. */
+function checkText(value: string | null | undefined, what: string): string | null {
+  if (value === undefined || value === null) return null
+  if (typeof value === 'string') return value
+  throw invalid(`the ${what} of a password must be a string or null, not ${typeof value}`)
+}
+
+function isEntry(value: unknown): value is PasswordEntry {
+  if (typeof value !== 'object' || value === null) return false
+  const fields = value as Partial<Record<keyof PasswordEntry, unknown>>
+  return (
+    typeof fields.name === 'string' &&
+    texts.every((text) => fields[text] === null || typeof fields[text] === 'string') &&
+    times.every((time) => types.isDate(fields[time]))
+  )
+}
+
+/** An entry that can be logged. What is put here is no part of it: no copy of the entry has it. */
+function concealed(entry: PasswordEntry): PasswordEntry {
+  const show = (_depth: number, options: object): string => inspect({ ...entry, password: '[hidden]' }, options)
+  return Object.defineProperty(entry, inspect.custom, { value: show })
+}

@@ -1,0 +1,283 @@
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import { CofferError, invalid } from '../errors.ts'
+import type { Member } from '../member.ts'
+import { checkBoolean, checkName, checkOptions, checkPath, defaultName } from '../options.ts'
+import { CofferPlugin, type PluginHost } from '../plugin.ts'
+import { Filter, parentOf } from '../rsync/filter.ts'
+import { joined, nodesOf, walk } from '../rsync/nodes.ts'
+import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
+import { checkSymlinks, type Entry, type Symlinks, type Trees } from '../trees.ts'
+import { checkWatch, type WatchOptions, watchOptions } from '../watch.ts'
+
+/** What `push` and `pull` take. */
+export interface RsyncOptions extends WatchOptions {
+  /**
+   * Whether contents are compared, not sizes, times and permissions. A file with the same contents
+   * is then left as it is.
+   */
+  checksum?: boolean
+  /** Whether what the source does not have is deleted. What the patterns leave out never is. */
+  delete?: boolean
+  /** Whether to say only what would be done. */
+  dryRun?: boolean
+  /** Glob patterns of what takes part, with all that is below it: everything by default. */
+  include?: readonly string[]
+  /** Glob patterns of what does not take part, with all that is below it. They outweigh `include`. */
+  exclude?: readonly string[]
+}
+
+/** What `push` takes. */
+export interface PushOptions extends RsyncOptions {
+  /** What to do with symbolic links, as `add` has it. */
+  symlinks?: Symlinks
+}
+
+/** Something that is done, or would be. */
+export interface RsyncAction {
+  action: 'add' | 'update' | 'delete'
+  /** The name in the coffer. */
+  name: string
+  /** The path outside. */
+  path: string
+  /** Bytes of a file that is added or updated. */
+  size?: number
+}
+
+/** What `push` and `pull` did, or would do. */
+export interface Rsynced {
+  /** What changed, sorted by name. */
+  actions: RsyncAction[]
+  /** Files added and updated. */
+  files: number
+  /** Bytes of these files. */
+  bytes: number
+  /** What was deleted. */
+  deleted: number
+  /** Files and empty directories that were up to date. */
+  unchanged: number
+  /** What `push` left out, and why, but for what the patterns leave out. */
+  skipped: { path: string; reason: string }[]
+}
+
+const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', ...watchOptions] as const
+
+/** What the plugins keep in a coffer; nobody else's tree. */
+const RESERVED = '.plugins'
+
+/** Brings a directory tree up to date in a coffer, and the other way round. */
+export class RsyncPlugin extends CofferPlugin {
+  readonly #trees: Trees
+
+  constructor(host: PluginHost) {
+    super(host)
+    this.#trees = host.trees
+  }
+
+  /**
+   * Makes the coffer like a directory tree, or a file. All changes are one commit; if one fails,
+   * none is made.
+   *
+   * @param name what it is called in the coffer: the last component of `source` by default. An
+   *   empty name puts what is in a directory at the top
+   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory is in the way of a file and
+   *   `delete` is off, `…_STALE` if a file changes meanwhile, and as `add` does
+   */
+  async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<Rsynced> {
+    const from = checkPath(source, 'the source of push')
+    const to = checkRoot(name ?? defaultName(from))
+    const { symlinks, ...rest } = checkOptions(options, 'push', ['symlinks', ...rsyncOptions])
+    const links = checkSymlinks(symlinks)
+    const run = checkRun(rest)
+    // Refuses what is no name before anything is done.
+    if (to !== '') await this.coffer.has(to)
+
+    const root = await this.#trees.look(from, true)
+    if (root === undefined) throw missing(from)
+    const single = root.kind !== 'directory'
+    const filter = filterFor(options, to, single)
+    if (single && to === '') throw invalid(`${from} is a file: say what it is called in the coffer`)
+    const { nodes, entries, skipped } = await walk(root, this.#trees, filter, links, run.signal)
+    if (to === '') nodes.delete('')
+
+    const places = { nameOf: (path: string) => joined(to, path), pathOf: (path: string) => join(from, path) }
+    const made = await plan(nodes, nodesOf(await this.#members(to), to, filter), {
+      ...this.#planning(run, places),
+      touches: false,
+      sameTime: (file, member) => file === member,
+      inTheWay: (path) => occupied(places.nameOf(path), places.pathOf(path)),
+    })
+    const result = { ...summary(made, nodes, places), skipped }
+    if (!run.dryRun && result.actions.length > 0) {
+      const add = new Map<string, Entry>()
+      for (const { path } of made.store) {
+        const entry = entries.get(path)
+        if (entry) add.set(joined(to, path), entry)
+      }
+      const remove = made.delete.map((path) => joined(to, path))
+      await this.#trees.update('push', remove, add, run)
+    }
+    return result
+  }
+
+  /**
+   * Makes a directory like what is in the coffer. Nothing outside the directory is changed.
+   *
+   * @param name a directory of the coffer, whose contents the directory is to have, or a member,
+   *   which goes into the directory under the last component of its name. The empty name is
+   *   everything
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a directory
+   *   is in the way and `delete` is off, and as `extract` does
+   */
+  async pull(name: string, target: string | URL, options: RsyncOptions = {}): Promise<Rsynced> {
+    const from = checkRoot(name)
+    const directory = checkPath(target, 'the target of pull')
+    const run = checkRun(checkOptions(options, 'pull', rsyncOptions))
+
+    const single = from !== '' && (await this.coffer.stat(from)).type === 'file'
+    const filter = filterFor(options, from, single)
+    // Where the path that is the root on both sides lies below the directory.
+    const base = single ? from.slice(from.lastIndexOf('/') + 1) : ''
+    const source = nodesOf(await this.#members(from), from, filter)
+    if (!single) source.delete('')
+    const there = await this.#there(directory, base, filter, run.signal)
+
+    const places = {
+      nameOf: (path: string) => joined(from, path),
+      pathOf: (path: string) => join(directory, base, path),
+    }
+    const made = await plan(source, there, {
+      ...this.#planning(run, places),
+      touches: true,
+      sameTime: sameTimeOnDisk,
+      inTheWay: (path) => occupiedOutside(places.nameOf(path), places.pathOf(path)),
+    })
+    const result = { ...summary(made, source, places), skipped: [] }
+    if (!run.dryRun && result.actions.length > 0) {
+      // What is in a directory goes before it does.
+      const remove = made.delete.map((path) => joined(base, path)).reverse()
+      if (remove.length > 0) await this.#trees.remove(directory, remove, run)
+      const names = made.store.map(({ path }) => places.nameOf(path))
+      const below = single ? parentOf(from) : from
+      if (names.length > 0) await this.#trees.extract(names, below || undefined, directory, run)
+    }
+    return result
+  }
+
+  /** What is in the target of `pull`, or at one path in it. */
+  async #there(directory: string, base: string, filter: Filter, signal?: AbortSignal): Promise<Nodes> {
+    const top = await this.#trees.look(directory, true)
+    const root = base === '' ? top : top && (await this.#trees.look(join(directory, base), false))
+    if (root === undefined) return new Map()
+    // A target that is no directory is refused by listing it.
+    if (base === '' && root.kind !== 'directory') await this.#trees.list(directory, 'skip')
+    const { nodes } = await walk(root, this.#trees, filter, 'skip', signal)
+    if (base === '') nodes.delete('')
+    return nodes
+  }
+
+  async #members(root: string): Promise<Member[]> {
+    if (root === '') return this.coffer.members()
+    const members = await this.coffer.members(root)
+    return members.filter(({ name }) => name === root || name.startsWith(`${root}/`))
+  }
+
+  #planning(run: Run, { nameOf, pathOf }: Places): Pick<Planning, 'delete' | 'differing'> {
+    const differing = async (paths: readonly string[]): Promise<Set<string>> => {
+      const pairs = new Map(paths.map((path) => [nameOf(path), pathOf(path)]))
+      const changed = new Set(await this.#trees.differing(pairs, run))
+      return new Set(paths.filter((path) => changed.has(nameOf(path))))
+    }
+    return { delete: run.delete, differing: run.checksum ? differing : undefined }
+  }
+}
+
+/** Where the paths of a tree are in the coffer, and outside. */
+interface Places {
+  nameOf(path: string): string
+  pathOf(path: string): string
+}
+
+interface Run extends WatchOptions {
+  readonly checksum: boolean
+  readonly delete: boolean
+  readonly dryRun: boolean
+}
+
+function checkRun(options: RsyncOptions): Run {
+  checkWatch(options)
+  const { signal, onProgress } = options
+  return {
+    checksum: checkBoolean(options.checksum, 'checksum') ?? false,
+    delete: checkBoolean(options.delete, 'delete') ?? false,
+    dryRun: checkBoolean(options.dryRun, 'dryRun') ?? false,
+    signal,
+    onProgress,
+  }
+}
+
+/** A single file takes part whatever the patterns say: they are about what is in a directory. */
+function filterFor({ include, exclude }: RsyncOptions, root: string, single: boolean): Filter {
+  const filter = new Filter(include, exclude, root === '' ? RESERVED : undefined)
+  return single ? new Filter(undefined, undefined) : filter
+}
+
+/** The name of a tree in the coffer, or the empty one for the whole coffer. */
+function checkRoot(name: string): string {
+  const root = checkName(name, 'the name of a tree').replace(/^\//, '').replace(/\/$/, '')
+  if (root === RESERVED || root.startsWith(`${RESERVED}/`)) {
+    throw invalid(`what is below ${RESERVED} belongs to the plugins: choose another name`)
+  }
+  return root === '.' ? '' : root
+}
+
+function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<Rsynced, 'skipped'> {
+  const gone = (path: string): RsyncAction => ({ action: 'delete', name: nameOf(path), path: pathOf(path) })
+  const actions = made.delete.map(gone)
+  let [files, bytes] = [0, 0]
+  for (const { path, action } of made.store) {
+    const step: RsyncAction = { action, name: nameOf(path), path: pathOf(path) }
+    const node = source.get(path)
+    if (node?.type === 'file') {
+      step.size = node.size
+      files += 1
+      bytes += node.size
+    }
+    actions.push(step)
+  }
+  // Sorting is stable: what goes is before what comes in its place.
+  actions.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
+  return { actions, files, bytes, deleted: made.delete.length, unchanged: made.unchanged }
+}
+
+/** The units in which file systems keep times, in nanoseconds. */
+const TIME_UNITS = [1n, 100n, 1_000n, 1_000_000n, 1_000_000_000n, 2_000_000_000n]
+
+/** Whether a file has the time of a member, as exactly as its file system may keep it. */
+function sameTimeOnDisk(member: bigint, file: bigint): boolean {
+  return TIME_UNITS.some((unit) => file % unit === 0n && member >= file && member - file < unit)
+}
+
+function missing(path: string): CofferError {
+  return new CofferError('ERR_COFFER_IO', `stat failed on ${path}: there is no such file or directory`, {
+    path,
+    errno: constants.errno.ENOENT,
+    syscall: 'stat',
+  })
+}
+
+function occupied(member: string, path: string): CofferError {
+  return new CofferError(
+    'ERR_COFFER_MEMBER_EXISTS',
+    `${path} cannot be stored as ${member}, where the coffer has something of another type: pass delete, or exclude it`,
+    { path, member },
+  )
+}
+
+function occupiedOutside(member: string, path: string): CofferError {
+  return new CofferError(
+    'ERR_COFFER_UNSAFE_PATH',
+    `${path} is a link or of another type than ${member}: remove it, pass delete, or exclude it`,
+    { path, member },
+  )
+}

@@ -1,0 +1,64 @@
+import picomatch from 'picomatch'
+import { invalid } from '../errors.ts'
+
+/** What the patterns say of a path: it is in or out, or what is below it may be in. */
+type Verdict = 'in' | 'out' | 'open'
+
+/** Which paths of a tree take part. Paths are relative to the root of the tree, with `/` between components. */
+export class Filter {
+  readonly #included: (path: string) => boolean
+  readonly #excluded: (path: string) => boolean
+  readonly #root: Verdict
+  readonly #directories = new Map<string, Verdict>()
+
+  /** @param reserved a path that never takes part */
+  constructor(include: readonly string[] | undefined, exclude: readonly string[] | undefined, reserved?: string) {
+    const excluded = matcher(exclude ?? [], 'exclude')
+    this.#included = matcher(include ?? [], 'include')
+    this.#excluded = (path) => path === reserved || excluded(path)
+    this.#root = include === undefined ? 'in' : 'open'
+  }
+
+  /** Whether a path takes part: it or a directory above it is included, and none of them excluded. */
+  takes(path: string): boolean {
+    return this.#judge(path) === 'in'
+  }
+
+  /** Whether something below a directory may take part. */
+  enters(directory: string): boolean {
+    return this.#directory(directory) !== 'out'
+  }
+
+  #judge(path: string): Verdict {
+    if (path === '') return this.#root
+    const above = this.#directory(parentOf(path))
+    if (above === 'out' || this.#excluded(path)) return 'out'
+    return above === 'in' || this.#included(path) ? 'in' : 'open'
+  }
+
+  #directory(path: string): Verdict {
+    let verdict = this.#directories.get(path)
+    if (verdict === undefined) {
+      verdict = this.#judge(path)
+      this.#directories.set(path, verdict)
+    }
+    return verdict
+  }
+}
+
+/** The directory that a path of a tree is in; the root is the empty path. */
+export function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')))
+}
+
+function matcher(patterns: readonly string[], what: string): (path: string) => boolean {
+  if (!Array.isArray(patterns) || patterns.some((pattern) => typeof pattern !== 'string' || pattern === '')) {
+    throw invalid(`${what} must be an array of glob patterns such as '**/*.tmp'`)
+  }
+  if (patterns.length === 0) return () => false
+  try {
+    return picomatch([...patterns], { dot: true, windows: false })
+  } catch (cause) {
+    throw invalid(`${what} has a pattern that makes no sense: ${(cause as Error).message}`)
+  }
+}

@@ -1,0 +1,79 @@
+import { basename } from 'node:path'
+import { CofferError } from '../errors.ts'
+import { type Member, timeNs } from '../member.ts'
+import type { Entry, Symlinks, Trees } from '../trees.ts'
+import type { Filter } from './filter.ts'
+import { type Node, withParents } from './plan.ts'
+
+/** What is in a directory tree. */
+export interface Walked {
+  readonly nodes: Map<string, Node>
+  /** The same, as the engine found it. */
+  readonly entries: Map<string, Entry>
+  /** What is neither a file nor a directory, and why it is left out. */
+  readonly skipped: { path: string; reason: string }[]
+}
+
+/**
+ * Goes through a file, or a directory with all that is below it. Directories that the filter
+ * excludes are not entered.
+ *
+ * @throws {CofferError} `ERR_COFFER_UNSAFE_PATH` for a link, if `symlinks` is `error`
+ */
+export async function walk(
+  root: Entry,
+  trees: Trees,
+  filter: Filter,
+  symlinks: Symlinks,
+  signal?: AbortSignal,
+): Promise<Walked> {
+  const nodes = new Map<string, Node>()
+  const entries = new Map<string, Entry>()
+  const skipped: Walked['skipped'] = []
+  const waiting: [path: string, entry: Entry][] = [['', root]]
+  for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+    const [path, entry] = next
+    const type = entry.kind
+    const takes = filter.takes(path)
+    let full = false
+    if (type === 'directory') {
+      signal?.throwIfAborted()
+      const enters = filter.enters(path)
+      const children = enters ? await trees.list(entry.path, symlinks) : []
+      for (const child of children) waiting.push([joined(path, basename(child.path)), child])
+      full = children.length > 0 || !enters
+    } else if (type !== 'file' && takes) {
+      if (type === 'link' && symlinks === 'error') throw linked(entry.path)
+      skipped.push({ path: entry.path, reason: entry.reason ?? '' })
+    }
+    const { size, mode, mtime } = entry
+    nodes.set(path, { type, protected: !takes || type === 'other', full, size, mode, mtimeNs: timeNs(mtime) })
+    entries.set(path, entry)
+  }
+  skipped.sort((a, b) => (a.path < b.path ? -1 : 1))
+  return { nodes, entries, skipped }
+}
+
+/** What is in a coffer at a name, or below it; everything if the name is empty. */
+export function nodesOf(members: readonly Member[], root: string, filter: Filter): Map<string, Node> {
+  const nodes = new Map<string, Node>()
+  for (const { name, type, size, mode, mtimeNs } of members) {
+    const path = root === '' ? name : name.slice(root.length + 1)
+    nodes.set(path, { type, protected: !filter.takes(path), full: false, size, mode, mtimeNs })
+  }
+  for (const path of withParents([...nodes.keys()])) {
+    if (nodes.has(path)) continue
+    const implied = { type: 'directory', full: true, size: 0, mode: 0, mtimeNs: undefined } as const
+    nodes.set(path, { ...implied, protected: !filter.takes(path) })
+  }
+  return nodes
+}
+
+/** A path below another; either may be the root, which is empty. */
+export function joined(directory: string, path: string): string {
+  return directory === '' || path === '' ? directory + path : `${directory}/${path}`
+}
+
+function linked(path: string): CofferError {
+  return new CofferError('ERR_COFFER_UNSAFE_PATH', `${path} is a symbolic link, and symlinks is 'error'`, { path })
+}
