@@ -1,8 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { User } from '../support/cli.ts'
-import { Coffer } from '../support/coffer.ts'
 
 const text = readFileSync(join(import.meta.dirname, '../../docs/cli.md'), 'utf8')
 
@@ -30,17 +29,13 @@ function pattern(printed: string): RegExp {
   return new RegExp(`^${quoted.join('[\\s\\S]*?')}$`)
 }
 
-/** Everything that the second transcript needs. */
-const whole = ['info', 'rekey', 'dump'].every((call) => call in Coffer.prototype) && existsSync('ts/plugins/rsync.ts')
-
 describe('the transcript of docs/cli.md', () => {
   it('is what a new user sees', async () => {
     const user = new User()
     const [first = [], second = []] = transcripts()
     expect(Math.min(first.length, second.length)).toBeGreaterThan(10)
-    const steps = whole ? [...first, ...second] : first
     let status = ''
-    for (const { command, printed } of steps) {
+    for (const { command, printed } of [...first, ...second]) {
       const output = user.shell(`umask 022; (exit ${status || 0}); ${command}; echo "status $?"`)
       const [, shown = '', code = ''] = /^([\s\S]*)status (\d+)\n$/.exec(output) ?? []
       expect(shown, command).toMatch(pattern(printed))

@@ -1,8 +1,7 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { noise } from '../support/bytes.ts'
 import { terminalPython, User } from '../support/cli.ts'
-import { Coffer } from '../support/coffer.ts'
 
 /** A user with a bank in the configuration. */
 async function withBank(): Promise<User> {
@@ -19,9 +18,7 @@ async function withPassword(): Promise<User> {
   return user
 }
 
-const has = (call: string): boolean => call in Coffer.prototype
-
-describe.runIf(has('dump'))('password', () => {
+describe('password', () => {
   it('stores, lists, finds, shows and deletes', async () => {
     const user = await withPassword()
     expect(await user.ok(['password', 'ls'])).toMatch(
@@ -83,7 +80,7 @@ describe.runIf(has('dump'))('password', () => {
   })
 })
 
-describe.runIf(has('info'))('info', () => {
+describe('info', () => {
   it('tells without keys what kind of file it is', async () => {
     const user = await withBank()
     user.file('a', 'x')
@@ -117,7 +114,7 @@ describe.runIf(has('info'))('info', () => {
   })
 })
 
-describe.runIf(has('rekey'))('rekey', () => {
+describe('rekey', () => {
   it('gives a coffer the keys of another section', async () => {
     const user = await withBank()
     user.file('a', 'x')
@@ -131,7 +128,7 @@ describe.runIf(has('rekey'))('rekey', () => {
   })
 })
 
-describe.runIf(has('rekey'))('a passphrase', () => {
+describe('a passphrase', () => {
   it('opens a coffer, from the environment, a file or a command', async () => {
     const user = new User()
     user.file('a', 'x')
@@ -171,7 +168,7 @@ describe.runIf(has('rekey'))('a passphrase', () => {
   )
 })
 
-describe.runIf(existsSync(new URL('../../ts/plugins/crypt.ts', import.meta.url)))('crypt and decrypt', () => {
+describe('crypt and decrypt', () => {
   it('encrypt and decrypt files and streams', async () => {
     const user = await withBank()
     const data = noise(2_000_000, 'crypt')
@@ -190,7 +187,7 @@ describe.runIf(existsSync(new URL('../../ts/plugins/crypt.ts', import.meta.url))
   })
 })
 
-describe.runIf(existsSync(new URL('../../ts/plugins/rsync.ts', import.meta.url)))('rsync', () => {
+describe('rsync', () => {
   it('brings a directory into a coffer and back, and only says what it would do with --dry-run', async () => {
     const user = await withBank()
     mkdirSync(user.path('d'))
@@ -219,16 +216,13 @@ describe('extract', () => {
     expect(user.read('a')).toBe('in the coffer\n')
   })
 
-  it.runIf(existsSync(new URL('../../ts/plugins/rsync.ts', import.meta.url)))(
-    'writes what is not there, below a directory',
-    async () => {
-      const user = await withBank()
-      user.file('d/e/a', 'x')
-      await user.ok(['add', 'd'])
-      await user.ok(['extract', 'd/e', '--from', 'd', '-p', 'out'])
-      expect(user.read('out/e/a')).toBe('x')
-      await user.ok(['extract', '-i', 'd/e/a', '--to', 'out'])
-      expect(user.read('out/d/e/a')).toBe('x')
-    },
-  )
+  it('writes what is not there, below a directory', async () => {
+    const user = await withBank()
+    user.file('d/e/a', 'x')
+    await user.ok(['add', 'd'])
+    await user.ok(['extract', 'd/e', '--from', 'd', '-p', 'out'])
+    expect(user.read('out/e/a')).toBe('x')
+    await user.ok(['extract', '-i', 'd/e/a', '--to', 'out'])
+    expect(user.read('out/d/e/a')).toBe('x')
+  })
 })

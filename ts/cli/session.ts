@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { CofferBank } from '../bank.ts'
 import type { Coffer } from '../coffer.ts'
 import { CofferError } from '../errors.ts'
+import { identify } from '../identify.ts'
 import { CofferMarket } from '../market.ts'
 import { CofferNull } from '../null.ts'
 import type { OpenOptions } from '../options.ts'
@@ -19,7 +20,6 @@ import {
   sectionHasKeys,
 } from './keys.ts'
 import { warn } from './output.ts'
-import { identify } from './pending.ts'
 import { type CipherName, type KindName, kindNames } from './section.ts'
 import { findTarget, type Target, type TargetOptions } from './target.ts'
 

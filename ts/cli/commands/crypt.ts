@@ -1,12 +1,14 @@
-import { existsSync } from 'node:fs'
+import { createReadStream, createWriteStream, existsSync, WriteStream } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import type { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Option } from 'commander'
+import type { CryptPlugin } from '../../plugins/crypt.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { interrupted } from '../interrupt.ts'
 import { json, manner, say } from '../output.ts'
-import { type CryptPlugin, pending } from '../pending.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 
@@ -61,12 +63,7 @@ function files(command: Entry): Entry {
     .option('--overwrite', 'replace the file that is written') as Entry
 }
 
-type Work = (
-  plugin: CryptPlugin,
-  from: string,
-  to: string,
-  watch: object,
-) => [stream: NodeJS.ReadWriteStream] | Promise<unknown>
+type Work = (plugin: CryptPlugin, from: string, to: string, watch: object) => [stream: Transform] | Promise<unknown>
 
 async function run(
   command: Entry,
@@ -84,17 +81,26 @@ async function run(
   if (to !== '-' && !overwrite && existsSync(to))
     throw new UsageError(`${to} is there already: --overwrite replaces it`)
   await reading(command, {}, async (coffer) => {
-    const plugin = await pending(coffer).plugin('crypt')
+    await using plugin = await coffer.plugin('crypt')
     await withProgress(label, async (bar) => {
       const done = work(plugin, from, to, { replace: overwrite ?? false, onProgress: bar.update, ...stoppable })
-      if (!Array.isArray(done)) return done
-      const { createReadStream, createWriteStream } = await import('node:fs')
-      const input = from === '-' ? takeInput('the file to read') : createReadStream(from)
-      const output = to === '-' ? process.stdout : createWriteStream(to, { flags: overwrite ? 'w' : 'wx' })
-      await pipeline(input, done[0], output, { signal: interrupted, end: to !== '-' })
+      if (Array.isArray(done)) await convert(from, done[0], to, overwrite ?? false)
+      else await done
     })
   })
   if (to === '-') return
   if (manner.json) return json({ from, to })
   say(`${label === 'encrypting' ? 'encrypted' : 'decrypted'} ${from} to ${to}`)
+}
+
+/** Through a stream, where standard input or output is one of the ends. */
+async function convert(from: string, through: Transform, to: string, overwrite: boolean): Promise<void> {
+  const input = from === '-' ? takeInput('the file to read') : createReadStream(from)
+  const output = to === '-' ? process.stdout : createWriteStream(to, { flags: overwrite ? 'w' : 'wx' })
+  try {
+    await pipeline(input, through, output, { signal: interrupted, end: to !== '-' })
+  } catch (error) {
+    if (to !== '-' && output instanceof WriteStream && !output.pending) await rm(to, { force: true })
+    throw interrupted.aborted ? interrupted.reason : error
+  }
 }

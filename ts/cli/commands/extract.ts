@@ -1,7 +1,6 @@
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { bytes, count, json, manner, say } from '../output.ts'
-import { pending } from '../pending.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 
@@ -38,7 +37,7 @@ export function extract(): Entry {
       const to = options.to ?? options.path ?? '.'
       const extracted = await reading(command, options, (coffer) =>
         withProgress('extracting', (bar) =>
-          pending(coffer).extractAll(to, {
+          coffer.extractAll(to, {
             ...(members.length > 0 ? { members } : {}),
             ...(options.overwrite ? {} : { replace: false }),
             ...(options.from === undefined ? {} : { from: options.from }),

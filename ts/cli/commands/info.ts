@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import type { Coffer } from '../../coffer.ts'
 import { CofferError } from '../../errors.ts'
+import { type Identity, identify } from '../../identify.ts'
+import type { Info } from '../../info.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { bytes, json, manner, properties } from '../output.ts'
-import { type Identity, type Info, identify, pending } from '../pending.ts'
 import { type CommonOptions, hasKeys, reading } from '../session.ts'
 import { findTarget } from '../target.ts'
 
@@ -46,7 +47,7 @@ export function info(): Entry {
 type Property = readonly [string, string | number]
 
 async function insideOf(coffer: Coffer): Promise<Info & { commit: string }> {
-  return { ...(await pending(coffer).info()), commit: coffer.commit.digest }
+  return { ...(await coffer.info()), commit: coffer.commit.digest }
 }
 
 function outside({ format, version, kind, cipher, passphrase, kdf }: Identity): Property[] {
@@ -56,7 +57,7 @@ function outside({ format, version, kind, cipher, passphrase, kdf }: Identity): 
   if (kind !== undefined) found.push(['kind', kind])
   if (cipher !== undefined) found.push(['cipher', cipher])
   if (passphrase !== undefined) found.push(['keys', passphrase ? 'from a passphrase' : 'random'])
-  if (kdf?.memory !== undefined) found.push(['passphrase costs', `${bytes(kdf.memory)}, ${kdf.passes} passes`])
+  if (kdf !== undefined) found.push(['passphrase costs', `${bytes(kdf.memory)}, ${kdf.passes} passes`])
   return found
 }
 

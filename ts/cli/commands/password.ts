@@ -1,10 +1,10 @@
 import { text } from 'node:stream/consumers'
+import type { PasswordEntry, PasswordInfo, PasswordPlugin } from '../../plugins/password.ts'
 import { copy } from '../clipboard.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { count, json, line, manner, properties, say, shown, styled, table } from '../output.ts'
-import { type PasswordEntry, type PasswordInfo, type PasswordPlugin, pending } from '../pending.ts'
 import { askNewSecret, askWhether, canAsk } from '../prompt.ts'
 import { changing, reading } from '../session.ts'
 
@@ -166,11 +166,11 @@ async function newPassword(name: string, stdin: boolean | undefined): Promise<st
 }
 
 async function look<T>(command: Entry, work: (passwords: PasswordPlugin) => Promise<T>): Promise<T> {
-  return reading(command, {}, async (coffer) => work(await pending(coffer).plugin('password')))
+  return reading(command, {}, async (coffer) => work(await coffer.plugin('password')))
 }
 
 async function change<T>(command: Entry, create: boolean, work: (passwords: PasswordPlugin) => Promise<T>): Promise<T> {
-  return changing(command, { create }, async (coffer) => work(await pending(coffer).plugin('password')))
+  return changing(command, { create }, async (coffer) => work(await coffer.plugin('password')))
 }
 
 async function one(command: Entry, which: { name: string; owner?: string }): Promise<PasswordEntry> {
@@ -193,6 +193,6 @@ interface Found {
   owner: string | null
 }
 
-function plain({ name, owner, username, url, note }: PasswordInfo): PasswordInfo {
-  return { name, owner, username, url, note }
+function plain({ name, owner, username, url, note, ctime, mtime }: PasswordInfo): PasswordInfo {
+  return { name, owner, username, url, note, ctime, mtime }
 }

@@ -2,7 +2,6 @@ import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { fromSection } from '../keys.ts'
 import { json, manner, say } from '../output.ts'
-import { pending } from '../pending.ts'
 import { withProgress } from '../progress.ts'
 import { askNewSecret } from '../prompt.ts'
 import { location } from '../section.ts'
@@ -36,9 +35,9 @@ export function rekey(): Entry {
         const passphrase = keys === undefined ? await askNewSecret('passphrase') : keys.passphrase
         await withProgress('sealing anew', async (bar) => {
           const watch = { onProgress: bar.update, ...stoppable }
-          if (passphrase !== undefined) return pending(coffer).changePassphrase(passphrase, watch)
+          if (passphrase !== undefined) return coffer.changePassphrase(passphrase, watch)
           const cipher = section?.cipher === undefined ? {} : { cipher: section.cipher }
-          return pending(coffer).rekey({ cofferKey: keys?.cofferKey, secureKey: keys?.secureKey, ...cipher }, watch)
+          return coffer.rekey({ cofferKey: keys?.cofferKey, secureKey: keys?.secureKey, ...cipher }, watch)
         })
         return coffer.path
       })

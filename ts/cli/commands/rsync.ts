@@ -1,12 +1,12 @@
 import { Option } from 'commander'
+import type { PushOptions, Rsynced, RsyncOptions } from '../../plugins/rsync.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { count, json, line, manner, say, shown } from '../output.ts'
-import { pending, type RsyncOptions, type RsyncPlugin, type RsyncResult } from '../pending.ts'
+import { count, json, line, manner, say, shown, warn } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { changing, reading, stoppable } from '../session.ts'
 
-interface Options extends RsyncOptions {
+interface Options extends PushOptions {
   source?: string
   target?: string
   dry?: boolean
@@ -14,7 +14,7 @@ interface Options extends RsyncOptions {
 
 /** `coffer rsync` */
 export function rsync(): Entry {
-  const group = rules(new Entry('rsync'))
+  const group = links(rules(new Entry('rsync')))
     .summary('keep a directory and a part of a coffer the same')
     .description(
       'Copies what has changed, from a directory into a coffer (push) or from a coffer into a directory (pull).',
@@ -28,15 +28,15 @@ export function rsync(): Entry {
         throw new UsageError('rsync push or rsync pull? See coffer rsync --help')
       await push(source, target, options, command)
     })
-  rules(group.command('push'))
+  links(rules(group.command('push')))
     .description('Brings a directory of the coffer to the state of a directory of the disk.')
     .argument('<directory>', 'the directory on the disk')
-    .argument('<name>', 'the directory in the coffer')
+    .argument('<name>', 'the directory in the coffer; . is the whole coffer')
     .example('Also delete what is gone', 'coffer rsync push ~/documents documents --delete')
     .action(push)
   rules(group.command('pull'))
     .description('Brings a directory of the disk to the state of a directory of the coffer.')
-    .argument('<name>', 'the directory in the coffer')
+    .argument('<name>', 'the directory in the coffer; . is the whole coffer')
     .argument('<directory>', 'the directory on the disk')
     .example('By contents rather than size and time', 'coffer rsync pull documents ~/documents --checksum')
     .action(pull)
@@ -50,42 +50,50 @@ function rules(command: Entry): Entry {
     .option('-n, --dry-run', 'only say what would be done')
     .addOption(new Option('--dry', 'the same, as PyCoffer has it').hideHelp())
     .option('--include <pattern...>', 'only what matches')
-    .option('--exclude <pattern...>', 'leave out what matches')
-    .addOption(
-      new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']),
-    ) as Entry
+    .option('--exclude <pattern...>', 'leave out what matches') as Entry
+}
+
+function links(command: Entry): Entry {
+  return command.addOption(
+    new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']),
+  ) as Entry
 }
 
 async function push(directory: string, name: string, _: object, command: Entry): Promise<void> {
   const options = command.optsWithGlobals<Options>()
-  await report(options, (passed) =>
-    changing(command, { create: true }, async (coffer) =>
-      passed(await pending(coffer).plugin('rsync'), 'push', directory, name),
-    ),
+  const { symlinks } = options
+  const result = await changing(command, { create: true }, (coffer) =>
+    withProgress('copying', async (bar) => {
+      const rsync = await coffer.plugin('rsync')
+      return rsync.push(directory, top(name), { ...chosen(options), symlinks, onProgress: bar.update, ...stoppable })
+    }),
   )
+  await report(result, options)
 }
 
 async function pull(name: string, directory: string, _: object, command: Entry): Promise<void> {
   const options = command.optsWithGlobals<Options>()
-  await report(options, (passed) =>
-    reading(command, {}, async (coffer) => passed(await pending(coffer).plugin('rsync'), 'pull', name, directory)),
+  const result = await reading(command, {}, (coffer) =>
+    withProgress('copying', async (bar) => {
+      const rsync = await coffer.plugin('rsync')
+      return rsync.pull(top(name), directory, { ...chosen(options), onProgress: bar.update, ...stoppable })
+    }),
   )
+  await report(result, options)
 }
 
-type Passed = (plugin: RsyncPlugin, way: 'push' | 'pull', from: string, to: string) => Promise<RsyncResult>
+/** The whole coffer, which a shell has no empty word for. */
+function top(name: string): string {
+  return name === '.' ? '' : name
+}
 
-async function report(options: Options, run: (passed: Passed) => Promise<RsyncResult>): Promise<void> {
-  const { checksum, delete: deleting, include, exclude, symlinks } = options
-  const dryRun = options.dryRun ?? options.dry
-  const chosen = Object.entries({ checksum, delete: deleting, dryRun, include, exclude, symlinks }).filter(
-    ([, value]) => value !== undefined,
-  )
-  const result = await run((plugin, way, from, to) =>
-    withProgress('copying', (bar) =>
-      plugin[way](from, to, { ...Object.fromEntries(chosen), onProgress: bar.update, ...stoppable }),
-    ),
-  )
+function chosen({ checksum, delete: deleting, dryRun, dry, include, exclude }: Options): RsyncOptions {
+  return { checksum, delete: deleting, dryRun: dryRun ?? dry, include, exclude }
+}
+
+async function report(result: Rsynced, { dryRun, dry }: Options): Promise<void> {
+  for (const { path, reason } of result.skipped) warn(`left out ${path}: ${reason}`)
   if (manner.json) return json(result)
   if (!manner.quiet) for (const { action, name } of result.actions) await line(`${action}  ${shown(name)}`)
-  say(`${count(result.actions.length, 'change')}${dryRun ? ' would be made' : ''}`)
+  say(`${count(result.actions.length, 'change')}${(dryRun ?? dry) ? ' would be made' : ''}`)
 }
