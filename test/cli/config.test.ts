@@ -282,7 +282,12 @@ describe.skipIf(python === null)('configurations of PyCoffer', () => {
     expect((await user.run(['upgrade', ...conf])).stderr).toContain('upgraded')
     expect(readdirSync(user.path('dir'))).toContain('.vault.bak')
     await user.ok(['add', 'b', ...conf])
-    expect(pycoffer(user, 'ls', ...conf)).toMatch(/^a \d+\nb \d+\n$/)
+    // PyCoffer shows sizes in the coffer, and members in the order of the file.
+    const names = pycoffer(user, 'ls', ...conf)
+      .replaceAll(/ \d+$/gm, '')
+      .trim()
+      .split('\n')
+    expect(names.sort()).toEqual(['a', 'b'])
   })
 
   it.each(['bank', 'store', 'market'])('are written: a %s that PyCoffer opens', async (type) => {
