@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -325,7 +324,7 @@ describe('rekeying', () => {
     const made = await CofferStore.open(path, 'x', old)
     await made.write('a', 'text')
     await made.close()
-    execFileSync('chmod', ['640', path])
+    chmodSync(path, 0o640)
     const box = await CofferStore.open(path, 'a', { ...old, backup: true })
     await box.rekey(next)
     await box.close()

@@ -20,7 +20,7 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
-import { type Coffer, CofferNull, type OpenOptions, type Rsync, type Rsynced } from './support/coffer.ts'
+import { type Coffer, CofferNull, type OpenOptions, type RsyncPlugin, type Rsynced } from './support/coffer.ts'
 import { type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 import { inventory } from './support/tree.ts'
@@ -32,7 +32,7 @@ interface Setting {
   readonly tree: string
   readonly out: string
   readonly box: Coffer
-  readonly rsync: Rsync
+  readonly rsync: RsyncPlugin
 }
 
 /** A coffer, and a tree with these files, where a name that ends in `/` is an empty directory. */
@@ -844,21 +844,21 @@ describe('both ways', () => {
   })
 
   it.each([
-    ['source', (rsync: Rsync) => rsync.push(1 as never)],
-    ['target', (rsync: Rsync) => rsync.pull('', undefined as never)],
-    ['name', (rsync: Rsync) => rsync.push('.', 'a/../b', { dryRun: true })],
-    ['name', (rsync: Rsync) => rsync.pull('a/../b', 'out')],
-    ['name', (rsync: Rsync) => rsync.pull(undefined as never, 'out')],
-    ['checksum', (rsync: Rsync) => rsync.push('.', 'x', { checksum: 1 as never })],
-    ['delete', (rsync: Rsync) => rsync.push('.', 'x', { delete: 'yes' as never })],
-    ['dryRun', (rsync: Rsync) => rsync.push('.', 'x', { dryRun: null as never })],
-    ['include', (rsync: Rsync) => rsync.push('.', 'x', { include: '*' as never })],
-    ['exclude', (rsync: Rsync) => rsync.pull('', 'out', { exclude: [''] })],
-    ['exclude', (rsync: Rsync) => rsync.pull('', 'out', { exclude: ['x'.repeat(70_000)] })],
-    ['symlinks', (rsync: Rsync) => rsync.push('.', 'x', { symlinks: 'maybe' as never })],
-    ['signal', (rsync: Rsync) => rsync.push('.', 'x', { signal: {} as never, dryRun: true })],
-    ['onProgress', (rsync: Rsync) => rsync.push('.', 'x', { onProgress: 1 as never, dryRun: true })],
-    ['dryrun', (rsync: Rsync) => rsync.pull('', 'out', { dryrun: true } as never)],
+    ['source', (rsync: RsyncPlugin) => rsync.push(1 as never)],
+    ['target', (rsync: RsyncPlugin) => rsync.pull('', undefined as never)],
+    ['name', (rsync: RsyncPlugin) => rsync.push('.', 'a/../b', { dryRun: true })],
+    ['name', (rsync: RsyncPlugin) => rsync.pull('a/../b', 'out')],
+    ['name', (rsync: RsyncPlugin) => rsync.pull(undefined as never, 'out')],
+    ['checksum', (rsync: RsyncPlugin) => rsync.push('.', 'x', { checksum: 1 as never })],
+    ['delete', (rsync: RsyncPlugin) => rsync.push('.', 'x', { delete: 'yes' as never })],
+    ['dryRun', (rsync: RsyncPlugin) => rsync.push('.', 'x', { dryRun: null as never })],
+    ['include', (rsync: RsyncPlugin) => rsync.push('.', 'x', { include: '*' as never })],
+    ['exclude', (rsync: RsyncPlugin) => rsync.pull('', 'out', { exclude: [''] })],
+    ['exclude', (rsync: RsyncPlugin) => rsync.pull('', 'out', { exclude: ['x'.repeat(70_000)] })],
+    ['symlinks', (rsync: RsyncPlugin) => rsync.push('.', 'x', { symlinks: 'maybe' as never })],
+    ['signal', (rsync: RsyncPlugin) => rsync.push('.', 'x', { signal: {} as never, dryRun: true })],
+    ['onProgress', (rsync: RsyncPlugin) => rsync.push('.', 'x', { onProgress: 1 as never, dryRun: true })],
+    ['dryrun', (rsync: RsyncPlugin) => rsync.pull('', 'out', { dryrun: true } as never)],
   ])('refuse a %s that makes no sense', async (what, call) => {
     const { box, rsync } = await setting()
     const error = await call(rsync).catch((reason: unknown) => reason)

@@ -5,7 +5,8 @@ import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
 import type { Member } from './member.ts'
 import { type NativeCoffer, settled } from './native.ts'
-import type { WriteOptions } from './options.ts'
+import type { SourceOptions, WriteOptions } from './options.ts'
+import type { Source } from './source.ts'
 
 /** The batches that the running code is inside of, innermost first. */
 const running = new AsyncLocalStorage<Scope>()
@@ -54,13 +55,13 @@ export class Batch {
   }
 
   /** As {@link Coffer.write}. */
-  async write(name: string, data: string | Uint8Array, options: WriteOptions = {}): Promise<void> {
+  async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#open().write(name, data, options)
   }
 
   /** As {@link Coffer.append}. */
-  async append(name: string, data: string | Uint8Array): Promise<void> {
-    return this.#open().append(name, data)
+  async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
+    return this.#open().append(name, data, options)
   }
 
   /** As {@link Coffer.writeLines}. */

@@ -3,15 +3,19 @@ import { invalid } from './errors.ts'
 import { joinLines } from './lines.ts'
 import { type NativeCoffer, settled } from './native.ts'
 import {
+  checkAttributes,
   checkBoolean,
   checkData,
   checkName,
   checkOptions,
   checkPath,
-  checkWriteOptions,
+  checkSignal,
   defaultName,
+  type SourceOptions,
   type WriteOptions,
 } from './options.ts'
+import { isWhole, pour, type Source } from './source.ts'
+import { type Flag, Stage } from './stage.ts'
 import { checkSymlinks, type Symlinks } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
@@ -58,14 +62,35 @@ export class Changes {
     this.#batch = batch
   }
 
-  async write(name: string, data: string | Uint8Array, options: WriteOptions): Promise<void> {
+  async write(name: string, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
     checkName(name)
-    const { mode, mtime } = checkWriteOptions(options)
+    const { signal } = checkOptions(options, 'write', ['mode', 'mtime', 'signal'])
+    if (!isWhole(data)) return this.#pour(name, 'w', data, options)
+    const { mode, mtime } = checkAttributes(options)
+    checkSignal(signal)?.throwIfAborted()
     await settled(this.#native.write(this.#batch, name, checkData(data), mode, mtime))
   }
 
-  async append(name: string, data: string | Uint8Array): Promise<void> {
-    await settled(this.#native.append(this.#batch, checkName(name), checkData(data)))
+  async append(name: string, data: Source, options: SourceOptions): Promise<void> {
+    checkName(name)
+    const { signal } = checkOptions(options, 'append', ['signal'])
+    if (!isWhole(data)) return this.#pour(name, 'a', data, options)
+    checkSignal(signal)?.throwIfAborted()
+    await settled(this.#native.append(this.#batch, name, checkData(data)))
+  }
+
+  /** Writes or appends what comes little by little. It takes effect when all of it is there. */
+  async #pour(name: string, flag: Flag, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
+    const { mode, mtime } = checkAttributes(options)
+    const signal = checkSignal(options.signal)
+    const stage = new Stage(this.#native, name, this.#batch)
+    try {
+      await pour(data, stage, signal)
+    } catch (error) {
+      stage.abort()
+      throw error
+    }
+    await stage.finish(flag, mode, mtime)
   }
 
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {

@@ -1,10 +1,12 @@
 import { statSync } from 'node:fs'
+import type { Readable, Writable } from 'node:stream'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
 import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
 import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
+import { CofferFile } from './file.ts'
 import { type Info, infoFrom } from './info.ts'
 import {
   checkNewKeys,
@@ -24,7 +26,9 @@ import { type NativeCoffer, settled } from './native.ts'
 import { type Opened, open } from './open.ts'
 import {
   type Commit,
+  checkAttributes,
   checkBoolean,
+  checkChoice,
   checkName,
   checkOptions,
   checkPath,
@@ -32,11 +36,24 @@ import {
   type ModeText,
   type OpenOptions,
   openOptions,
+  type SourceOptions,
   type WriteOptions,
 } from './options.ts'
 import type { KdfOptions, Passphrase } from './passphrase.ts'
 import { openPlugin, type PluginName, type Plugins } from './plugin.ts'
+import type { Source } from './source.ts'
+import {
+  checkReadStream,
+  checkStreamOptions,
+  MemberReadable,
+  MemberWritable,
+  type ReadStreamOptions,
+  readStreamOptions,
+  type WriteStreamOptions,
+  writeStreamOptions,
+} from './streams.ts'
 import { Trees } from './trees.ts'
+import { Version } from './version.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What `open` takes for a coffer of your own mix. */
@@ -175,17 +192,19 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * Creates or replaces a member.
    *
    * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
-   *   be neither changed nor transferred to another thread until the promise settles.
+   *   be neither changed nor transferred to another thread until the promise settles. Or a stream,
+   *   or another iterable of text and bytes: then the change takes effect when it has ended. If it
+   *   fails, nothing changes, and its own error is thrown.
    * @throws {CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_MEMBER_EXISTS` (the name is a
    *   directory's, or needs a member to be one), `…_INVALID_ARG`, `…_LIMIT`, `…_IO`
    */
-  async write(name: string, data: string | Uint8Array, options: WriteOptions = {}): Promise<void> {
+  async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#outside('write').write(name, data, options)
   }
 
   /** Adds to the end of a member, which is created if there is none. Costs as much as writing it whole. */
-  async append(name: string, data: string | Uint8Array): Promise<void> {
-    return this.#outside('append').append(name, data)
+  async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
+    return this.#outside('append').append(name, data, options)
   }
 
   /** Writes a member of lines: a newline is put after each. */
@@ -288,6 +307,43 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   lines(name: string): AsyncGenerator<string, void, undefined> {
     checkName(name)
     return streamLines((start, length, version) => settled(this.#native.readRange(name, start, length, version)))
+  }
+
+  /**
+   * A handle on one member, with the habits of a `FileHandle` of `node:fs/promises`.
+   *
+   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to make it; a `b` may follow.
+   *   What is written becomes part of the coffer when the handle closes, all of it or nothing.
+   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
+   *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`
+   */
+  async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
+    const check = (call: string): void => void this.#outside(call)
+    return CofferFile.open({ path: this.path, native: this.#native, check }, name, mode, options)
+  }
+
+  /**
+   * A stream of a member, or of a part of it, which reads ahead. It stays with the version that is
+   * there when it opens; once that is replaced or deleted, it fails with `ERR_COFFER_STALE`.
+   */
+  createReadStream(name: string, options: ReadStreamOptions = {}): Readable {
+    checkName(name)
+    checkReadStream(options, readStreamOptions)
+    return new MemberReadable(() => Version.open(this.#native, name), options)
+  }
+
+  /**
+   * A stream into a member, which is part of the coffer once the stream has finished. Destroyed
+   * before that, it changes nothing.
+   */
+  createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
+    this.#outside('createWriteStream')
+    checkName(name)
+    checkStreamOptions(checkOptions(options, 'createWriteStream', writeStreamOptions))
+    const { flags, mode, mtime } = options
+    checkChoice(flags, 'flags', ['w', 'a', 'x'])
+    checkAttributes({ mode, mtime })
+    return new MemberWritable(() => this.file(name, flags ?? 'w', { mode, mtime }), options)
   }
 
   /** Whether there is a member or a directory of this name. */

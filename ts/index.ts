@@ -26,13 +26,14 @@ export type {
   EncryptStreamOptions,
 } from './cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
+export type { CofferFile, FileReadOptions, FileWriteOptions } from './file.ts'
 export { type Identity, identify, type KindName } from './identify.ts'
 export type { Info } from './info.ts'
 export type { Cipher, Keys, Layer, Layers, NewKeys } from './kinds.ts'
 export { CofferMarket } from './market.ts'
 export type { Member } from './member.ts'
 export { CofferNull } from './null.ts'
-export type { Commit, Key, Mode, ModeText, OpenOptions, WriteOptions } from './options.ts'
+export type { Commit, Key, Mode, ModeText, OpenOptions, SourceOptions, WriteOptions } from './options.ts'
 export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './passphrase.ts'
 export {
   CofferPlugin,
@@ -59,7 +60,9 @@ export type {
   PasswordPlugin,
 } from './plugins/password.ts'
 export type { PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
+export type { Source } from './source.ts'
 export { CofferStore } from './store.ts'
+export type { ReadStreamOptions, WriteStreamOptions } from './streams.ts'
 export { type ExportTarOptions, exportTar } from './tar.ts'
 export { type Imported, type ImportTarOptions, importTar } from './untar.ts'
 export type { Progress, WatchOptions } from './watch.ts'

@@ -2,8 +2,8 @@
 const RANGE_BYTES = 1 << 20
 
 /** Part of a member, and which version of the member it is of. */
-export interface Range {
-  bytes: Uint8Array
+export interface Range<Bytes extends Uint8Array = Uint8Array> {
+  bytes: Bytes
   version: bigint
   size: number
 }

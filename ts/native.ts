@@ -14,6 +14,7 @@ export type {
   NativeMember,
   NativeOptions,
   NativeSecret,
+  NativeStage,
   NativeTime,
   NativeWatch,
   Settled,

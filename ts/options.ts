@@ -91,7 +91,9 @@ const MAX_FILE_MODE = 0o7777
 /** The lowest and the highest zstd level. */
 export const LEVELS = { min: 1, max: 22 } as const
 
-const shown = (value: unknown): string => inspect(value, { depth: 0, maxStringLength: 60, breakLength: Infinity })
+/** A value, as a message shows it. */
+export const shown = (value: unknown): string =>
+  inspect(value, { depth: 0, maxStringLength: 60, breakLength: Infinity })
 
 /**
  * Options as an object. A name that is not among the known ones is refused rather than ignored: a
@@ -126,6 +128,12 @@ export function checkChoice<T extends string>(
 export function checkBoolean(value: boolean | undefined, what: string): boolean | undefined {
   if (value === undefined || typeof value === 'boolean') return value
   throw invalid(`${what} must be true or false, not ${shown(value)}`)
+}
+
+/** A signal, or nothing. */
+export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal === undefined || typeof signal?.throwIfAborted === 'function') return signal
+  throw invalid('signal must be an AbortSignal')
 }
 
 /** An integer within limits, or nothing. */
@@ -189,12 +197,17 @@ export interface WriteOptions {
   mtime?: Date | bigint
 }
 
-/** The options of `write`, in the engine's form. */
-export function checkWriteOptions(options: WriteOptions): {
+/** What `write` and `append` take for contents that come little by little. */
+export interface SourceOptions {
+  /** Stops reading the source, and rejects with the signal's reason. Nothing is written then. */
+  signal?: AbortSignal
+}
+
+/** What a member has beside its contents, in the engine's form. */
+export function checkAttributes({ mode, mtime }: WriteOptions): {
   mode?: number
   mtime?: { seconds: number; nanoseconds: number }
 } {
-  const { mode, mtime } = checkOptions(options, 'write', ['mode', 'mtime'])
   return {
     mode: checkInteger(mode, 'mode', 0, MAX_FILE_MODE),
     mtime: mtime === undefined ? undefined : checkTime(mtime),

@@ -1,7 +1,6 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { type Pack, pack } from 'tar-stream'
-import { pending } from './cli/pending.ts'
 import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
 import type { Member } from './member.ts'
@@ -91,7 +90,7 @@ async function put(
 ): Promise<void> {
   const entry = packed.entry(headerOf(member))
   if (member.type === 'directory') return
-  const content = pending(coffer).createReadStream(member.name, signal ? { signal } : {})
+  const content = coffer.createReadStream(member.name, signal ? { signal } : {})
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
       done(chunk.length)

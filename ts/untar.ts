@@ -6,7 +6,6 @@ import { pipeline } from 'node:stream/promises'
 import { inspect, types } from 'node:util'
 import { extract, type Header as TarHeader } from 'tar-stream'
 import type { Batch } from './batch.ts'
-import { pendingBatch } from './cli/pending.ts'
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
 import { checkBoolean, checkName, checkOptions } from './options.ts'
@@ -153,7 +152,7 @@ class Import {
     }
     const content = Readable.from(this.#counted(name, body), { objectMode: false })
     const signal = this.#signal === undefined ? {} : { signal: this.#signal }
-    await pendingBatch(this.#batch).write(name, content, {
+    await this.#batch.write(name, content, {
       ...(mode === undefined ? {} : { mode }),
       ...(time === undefined ? {} : { mtime: time }),
       ...signal,

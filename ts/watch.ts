@@ -1,5 +1,6 @@
 import { invalid } from './errors.ts'
 import { Aborted, binding, type NativeWatch, type Settled, settled } from './native.ts'
+import { checkSignal } from './options.ts'
 
 /** How far a long call has come. */
 export interface Progress {
@@ -31,9 +32,7 @@ const INTERVAL_MS = 50
 
 /** Refuses what cannot stop or watch a call, and a call that has been stopped already. */
 export function checkWatch({ signal, onProgress }: WatchOptions): void {
-  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
-    throw invalid('signal must be an AbortSignal')
-  }
+  checkSignal(signal)
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw invalid('onProgress must be a function')
   }

@@ -111,11 +111,15 @@ impl Layers {
 
     /// Whether members are sealed with the very same key.
     pub(crate) fn seals_members_as(&self, other: &Self) -> bool {
-        match (&self.member, &other.member) {
-            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
-            (None, None) => true,
-            _ => false,
-        }
+        same_seal(self.member.as_ref(), other.member.as_ref())
+    }
+
+    /// Whether a block made by the one is what the other would make: with the same keys and chunks.
+    pub(crate) fn make_the_same(&self, other: &Self) -> bool {
+        self.seals_members_as(other)
+            && same_seal(self.container.as_ref(), other.container.as_ref())
+            && self.member_level.is_some() == other.member_level.is_some()
+            && self.chunk_plain == other.chunk_plain
     }
 
     /// How pieces of large members enter their blocks: stored, unless nothing compressed them yet.
@@ -201,5 +205,13 @@ impl Layers {
             }
         }
         Ok(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Whether two layers seal with one and the same object, and so with the same key, or both not.
+fn same_seal(one: Option<&Arc<dyn Seal>>, other: Option<&Arc<dyn Seal>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (one, other) => one.is_none() && other.is_none(),
     }
 }

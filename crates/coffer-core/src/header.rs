@@ -7,7 +7,7 @@ use crate::crypt::FileKey;
 use crate::error::{Code, Error, Result};
 use crate::key::{self, CHECK_LEN, Key};
 use crate::kind::{Cipher, Kind, KindName, Layer};
-use crate::passphrase::{Kdf, SALT_LEN};
+use crate::origin::{self, Origin};
 use crate::record::{self, HEADER_TAG, MARK, Mark, MetaSeal, SALT_TAG};
 use crate::seal::{self, Seal};
 
@@ -15,15 +15,6 @@ use crate::seal::{self, Seal};
 pub(crate) const VERSION: u8 = 1;
 /// More than the header ever takes, for reading it at once.
 pub(crate) const MAX_LEN: usize = 4096;
-/// The feature of a coffer whose keys come from a passphrase.
-const PASSPHRASE: u8 = 0x01;
-/// Argon2id, as the header numbers it.
-const ARGON2ID: u8 = 1;
-/// The only number of lanes there is.
-const LANES: u8 = 1;
-/// Where the salt lies in the second mark, and behind it what the key derivation costs.
-const SALT_AT: usize = 4;
-const KDF_AT: usize = SALT_AT + SALT_LEN;
 
 /// The keys of a coffer.
 #[derive(Debug, Clone, Default)]
@@ -34,39 +25,6 @@ pub(crate) struct Keys {
     pub(crate) secure: Option<Key>,
     /// They come from a passphrase, not from the caller.
     pub(crate) derived: bool,
-}
-
-/// Where keys come from, as the header says in clear.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
-    pub(crate) salt: [u8; SALT_LEN],
-    /// What it costs to derive them from a passphrase; `None` where they do not come from one.
-    pub(crate) kdf: Option<Kdf>,
-}
-
-impl Origin {
-    /// From whoever made the coffer.
-    pub(crate) fn of_keys() -> Self {
-        Self { salt: key::random_bytes(), kdf: None }
-    }
-
-    /// From a passphrase, with a new salt.
-    pub(crate) fn of_passphrase(kdf: Kdf) -> Self {
-        Self { salt: key::random_bytes(), kdf: Some(kdf) }
-    }
-
-    fn mark(&self) -> Mark {
-        let mut mark: Mark = [0; MARK];
-        mark[..SALT_AT].copy_from_slice(&SALT_TAG);
-        mark[SALT_AT..KDF_AT].copy_from_slice(&self.salt);
-        if let Some(Kdf { memory, passes }) = self.kdf {
-            mark[KDF_AT] = ARGON2ID;
-            mark[KDF_AT + 1] = LANES;
-            mark[KDF_AT + 2..KDF_AT + 4].copy_from_slice(&passes.to_le_bytes());
-            mark[KDF_AT + 4..].copy_from_slice(&memory.to_le_bytes());
-        }
-        mark
-    }
 }
 
 impl Keys {
@@ -140,7 +98,7 @@ impl Header {
         first[4] = VERSION;
         first[5] = kind.name as u8;
         first[6] = cipher_byte(kind.container.cipher);
-        first[7] = if origin.kdf.is_some() { PASSPHRASE } else { 0 };
+        first[7] = origin.features();
         if let Some(root) = keys.root(&kind) {
             first[8..].copy_from_slice(&key::key_check(root, &origin.salt));
         }
@@ -181,32 +139,6 @@ impl Header {
         })
     }
 
-    /// Where the keys come from, as the clear bytes say.
-    pub(crate) fn origin(marks: &[u8; HEADER_MARKS]) -> Result<Origin> {
-        let (first, second) = split(marks);
-        let mut origin = Origin { salt: [0; SALT_LEN], kdf: None };
-        origin.salt.copy_from_slice(&second[SALT_AT..KDF_AT]);
-        if first[7] & PASSPHRASE == 0 {
-            return Ok(origin);
-        }
-        let [algorithm, lanes, p0, p1, m0, m1, m2, m3] = second[KDF_AT..] else {
-            return Err(damaged("it does not say how keys are derived"));
-        };
-        if algorithm != ARGON2ID || lanes != LANES {
-            return Err(Error::new(
-                Code::Version,
-                format!(
-                    "the coffer's keys are derived from its passphrase by method {algorithm} with {lanes} lanes; this Coffer knows method {ARGON2ID} (Argon2id) with {LANES}. Install a newer one"
-                ),
-            ));
-        }
-        origin.kdf = Some(Kdf {
-            passes: u16::from_le_bytes([p0, p1]),
-            memory: u32::from_le_bytes([m0, m1, m2, m3]),
-        });
-        Ok(origin)
-    }
-
     /// What the clear bytes say that a file is, without any key.
     pub(crate) fn label(marks: &[u8; HEADER_MARKS]) -> Label {
         let (first, _) = split(marks);
@@ -215,7 +147,7 @@ impl Header {
             version: first[4],
             kind: KindName::from_byte(first[5]).filter(|_| known),
             cipher: cipher_of(first[6]).filter(|_| known),
-            passphrase: known && first[7] & PASSPHRASE != 0,
+            passphrase: known && origin::is_passphrase(marks),
         }
     }
 
@@ -229,7 +161,7 @@ impl Header {
         cipher_is_free: bool,
     ) -> Result<Kind> {
         let (first, _) = split(marks);
-        if first[4] > VERSION || first[7] & !PASSPHRASE != 0 {
+        if first[4] > VERSION || first[7] & !origin::PASSPHRASE != 0 {
             return Err(Error::new(
                 Code::Version,
                 format!(
@@ -272,11 +204,11 @@ impl Header {
 
     /// Checks the root key by what the clear bytes say of it, and that the other key is there.
     fn check_keys(marks: &[u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> Result<()> {
-        let (first, second) = split(marks);
+        let (first, _) = split(marks);
         if let Some(root) = keys.root(kind) {
             let cipher = kind.container.cipher;
             let fits = cipher.is_none_or(|c| c.key_lengths().contains(&root.as_bytes().len()));
-            let check = key::key_check(root, &second[SALT_AT..KDF_AT]);
+            let check = key::key_check(root, &origin::salt(marks));
             if !fits || !key::same(&check, &first[8..]) {
                 let which = if cipher.is_some() { "cofferKey" } else { "secureKey" };
                 return Err(wrong_key(which, marks, keys));
@@ -337,10 +269,7 @@ impl Header {
             ));
         }
         if let (Some(key), Some(_)) = (&keys.secure, member.cipher)
-            && !key::same(
-                &key::member_key_check(key, &marks[MARK + SALT_AT..MARK + KDF_AT]),
-                &header.member_check,
-            )
+            && !key::same(&key::member_key_check(key, &origin::salt(&marks)), &header.member_check)
         {
             return Err(wrong_key("secureKey", &marks, keys));
         }
@@ -395,7 +324,7 @@ pub(crate) fn damaged(what: &str) -> Error {
 fn wrong_key(which: &str, marks: &[u8; HEADER_MARKS], keys: &Keys) -> Error {
     let message = if keys.derived {
         "the passphrase is not the one this coffer was made with".to_owned()
-    } else if marks[7] & PASSPHRASE != 0 {
+    } else if origin::is_passphrase(marks) {
         format!("{which} is not the key of this coffer, which was made from a passphrase")
     } else {
         format!("{which} is not the key this coffer was made with")

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use crate::error::{Code, Error, Result};
-use crate::header::{self, Header, Label, Origin};
+use crate::header::{self, Header, Label};
 use crate::kind::{Cipher, KindName};
 use crate::open;
+use crate::origin::Origin;
 use crate::passphrase::{Kdf, SALT_LEN};
 use crate::source;
 use crate::storage::{DiskFile, Storage};
@@ -55,7 +56,7 @@ pub fn identify(path: &Path) -> Result<Identity> {
         return Ok(if open::looks_legacy(&start) { Identity::Legacy } else { Identity::Unknown });
     };
     let Label { version, kind, cipher, passphrase } = Header::label(&marks);
-    let kdf = Header::origin(&marks).ok().filter(|_| passphrase);
+    let kdf = Origin::in_marks(&marks).ok().filter(|_| passphrase);
     let kdf = kdf.and_then(|Origin { salt, kdf }| kdf.map(|kdf| (salt, kdf)));
     Ok(Identity::Coffer { version, kind, cipher, passphrase, kdf })
 }

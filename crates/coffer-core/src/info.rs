@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::chunk;
 use crate::error::{Error, Result};
-use crate::header::{Header, Origin};
+use crate::header::Header;
 use crate::kind::Kind;
+use crate::origin::Origin;
 use crate::passphrase::{Kdf, SALT_LEN};
 use crate::read::Reader;
 
@@ -49,7 +50,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
     let Some(Header { kind, marks, chunk_plain, piece, .. }) = &view.header else {
         return Err(crate::writer::closed());
     };
-    let Origin { salt, kdf } = Header::origin(marks)?;
+    let Origin { salt, kdf } = Origin::in_marks(marks)?;
     let catalog = &view.catalog;
     let legacy = generation == 0;
     let file_size = if legacy {

@@ -16,12 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::catalog::Place;
 use crate::container::{Attributes, Container, Raw};
 use crate::error::{Code, Error, Result};
-use crate::header::{Header, Keys, Origin};
+use crate::header::{Header, Keys};
 use crate::key::Key;
 use crate::kind::{Cipher, Kind};
 use crate::locks::Locks;
+use crate::origin::Origin;
 use crate::recover;
 use crate::source::{Found, Source};
+use crate::stage::Stages;
 use crate::storage::Storage;
 
 /// A small random generator, so that a seed says everything.
@@ -215,6 +217,7 @@ struct Run {
     rng: Rng,
     durable: bool,
     trace: bool,
+    stages: Arc<Stages>,
     dir: tempfile::TempDir,
     /// What an opening may find: the last commit that returned, and those that did not.
     acceptable: Vec<Model>,
@@ -243,6 +246,7 @@ impl Run {
         };
         let header = Header::new(kind, &keys, &Origin::of_keys(), 1000, PIECE as u32).unwrap();
         let durable = !rng.one_in(8);
+        let dir = tempfile::tempdir().unwrap();
         Self {
             disk: Arc::new(Disk::default()),
             header,
@@ -250,7 +254,8 @@ impl Run {
             rng,
             durable,
             trace: std::env::var_os("COFFER_MODEL_TRACE").is_some(),
-            dir: tempfile::tempdir().unwrap(),
+            stages: Stages::new(Some(dir.path().to_owned())),
+            dir,
             acceptable: vec![Model::new()],
             serial: 0,
         }
@@ -369,7 +374,8 @@ impl Run {
             let before = model.clone();
             let result = match self.rng.below(20) {
                 0..=6 => self.put_small(&mut container, &mut model),
-                7..=9 => self.put_large(&mut container, &mut model),
+                7..=8 => self.put_large(&mut container, &mut model),
+                9 => self.put_staged(&mut container, &mut model),
                 10 => self.append(&mut container, &mut model),
                 11..=13 => self.remove(&mut container, &mut model),
                 14 if saved.len() < 3 => {
@@ -460,6 +466,26 @@ impl Run {
         let len = self.rng.below(12 * PIECE as u64) as usize + 1;
         let bytes = self.bytes(len);
         self.pieces(container, &name, &[], bytes.clone())?;
+        model.insert(name, bytes);
+        Ok(())
+    }
+
+    /// Puts a member that came in portions, or gives it up.
+    fn put_staged(&mut self, container: &mut Container, model: &mut Model) -> Result<()> {
+        let name = self.name();
+        let len = self.rng.below(12 * PIECE as u64) as usize + 3 * PIECE;
+        let bytes = self.bytes(len);
+        let give_up = self.rng.one_in(6);
+        self.tell(|| format!("stage {name} {len}, give up {give_up}"));
+        let stage = self.stages.stage(container.source.layers.clone());
+        for portion in bytes.chunks(self.rng.below(3 * PIECE as u64) as usize + 1) {
+            stage.write(portion, Box::new(drop));
+        }
+        if give_up {
+            return Ok(());
+        }
+        let parts = stage.finish()?.parts(Vec::new(), &container.source.layers);
+        container.put_large(&name, ATTRIBUTES, &[], parts)?;
         model.insert(name, bytes);
         Ok(())
     }

@@ -116,11 +116,25 @@ impl Reader {
         len: u64,
         version: Option<u64>,
     ) -> Result<Range> {
+        self.read_on(member, start, len, len, version)
+    }
+
+    /// Reads from `start` at least `len` bytes, and up to `most` where they have to be decoded
+    /// anyway. Fewer where the member ends.
+    pub(crate) fn read_on(
+        &self,
+        member: &str,
+        start: u64,
+        len: u64,
+        most: u64,
+        version: Option<u64>,
+    ) -> Result<Range> {
         let member = name::check(member)?;
         self.with(member, version, |found, source| {
             let size = found.entry.size;
             let start = start.min(size);
-            let len = len.min(size - start);
+            let end = found.decoded_to(start.saturating_add(len).min(size));
+            let len = (end - start).min(most);
             let count = usize::try_from(len).map_err(|_| {
                 Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
             })?;

@@ -4,9 +4,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::commit::HEADER_MARKS;
 use crate::error::{Code, Error, Result};
-use crate::header::{Header, Keys, Origin};
+use crate::header::{Header, Keys};
 use crate::key::Key;
 use crate::kind::{Cipher, Kind, KindName};
+use crate::origin::Origin;
 use crate::passphrase::{self, Kdf, KdfChoice, Passphrase};
 use crate::watch::Cancel;
 
@@ -102,7 +103,7 @@ impl NewSecret {
         let secret =
             Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())?;
         secret.check(&kind)?;
-        let before = Header::origin(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
+        let before = Origin::in_marks(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
         let (keys, origin) = secret.make(self.kdf.over(before)?, cancel)?;
         let mut header = Header::new(kind, &keys, &origin, old.chunk_plain, old.piece)?;
         header.archive = old.archive;
@@ -129,7 +130,7 @@ impl<'a> Keyring<'a> {
             Secret::Keys(keys) => return Ok(keys.clone()),
             Secret::Passphrase(passphrase) => passphrase,
         };
-        let Origin { salt, kdf } = Header::origin(marks)?;
+        let Origin { salt, kdf } = Origin::in_marks(marks)?;
         let Some(kdf) = kdf else { return Err(without_passphrase()) };
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
         let known = derived.iter().find(|(s, k, _)| *s == salt && *k == kdf);

@@ -121,6 +121,19 @@ impl Found {
         Ok(Self { entry: entry.clone(), blocks })
     }
 
+    /// Where the bytes end that are decoded with those before `end`, which is within the member.
+    pub(crate) fn decoded_to(&self, end: u64) -> u64 {
+        let Place::Pieces { pieces, .. } = &self.entry.place else { return self.entry.size };
+        let mut at = 0;
+        for piece in pieces.iter() {
+            if at >= end {
+                break;
+            }
+            at += u64::from(piece.raw);
+        }
+        at
+    }
+
     /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel.
     pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
         use rayon::prelude::*;

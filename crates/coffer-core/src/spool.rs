@@ -34,6 +34,7 @@ const SLOT: usize = PAGE + 40;
 
 /// A directory for spools: `.coffer-<random>`, closed to other users. Removed when it and the last
 /// of its spools are dropped.
+#[derive(Clone)]
 pub(crate) struct SpoolDir(Arc<OwnedDir>);
 
 struct OwnedDir {
@@ -80,7 +81,7 @@ impl SpoolDir {
         let key = Zeroizing::new(key::random_bytes::<32>());
         Ok(Spool {
             pages: Mutex::new(Pages::new(disk, SecretboxSeal::new(&key))),
-            _path: path,
+            path,
             _dir: self.0.clone(),
         })
     }
@@ -155,11 +156,16 @@ fn older_than(dir: &Path, age: Duration) -> bool {
 pub(crate) struct Spool {
     pages: Mutex<Pages>,
     // Removed before the directory is.
-    _path: TempPath,
+    path: TempPath,
     _dir: Arc<OwnedDir>,
 }
 
 impl Spool {
+    /// Where the file is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn pages(&self) -> MutexGuard<'_, Pages> {
         // Each step leaves the pages consistent, so a panic elsewhere does not matter.
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)

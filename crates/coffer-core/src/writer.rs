@@ -18,6 +18,7 @@ use crate::read::no_member;
 use crate::secret::NewSecret;
 use crate::source::{Found, Source};
 use crate::spool::SpoolDir;
+use crate::stage::{Stage, Stages};
 use crate::storage::DiskFile;
 use crate::watch::Watch;
 
@@ -47,6 +48,13 @@ pub(crate) enum Task {
     Append {
         name: String,
         data: Data,
+        given: Given,
+    },
+    Staged {
+        name: String,
+        stage: Stage,
+        append: bool,
+        given: Given,
     },
     Add(ingest::Request),
     Update(ingest::Update),
@@ -71,11 +79,13 @@ pub(crate) enum Task {
     Close,
 }
 
-/// Attributes that a caller may give.
+/// What a caller may say of a member.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Given {
     pub(crate) mode: Option<u32>,
     pub(crate) mtime: Option<(i64, u32)>,
+    /// There must be no member of that name yet.
+    pub(crate) exclusive: bool,
 }
 
 /// A task on its way to the thread.
@@ -102,6 +112,7 @@ pub(crate) struct Writer {
     pub(crate) legacy: Option<Spooled>,
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) receiver: Receiver<Message>,
+    pub(crate) stages: Arc<Stages>,
     pub(crate) state: State,
 }
 
@@ -140,6 +151,7 @@ impl Writer {
         self.commit_group();
         self.container.abandon();
         self.locks.release(&*self.container.source.storage);
+        self.stages.close();
     }
 
     /// The next message; while none is there, what waits is committed.
@@ -260,14 +272,25 @@ impl Writer {
                     // It was sealed while the coffer still had its old keys.
                     stored = layers.transcode_member(&source.layers, &stored, size)?;
                 }
-                let attributes = self.attributes(&name, given);
+                let attributes = self.attributes(&name, given)?;
                 self.container.put_small(&name, false, size, attributes, stored)?;
             }
             Task::Large { name, data, given } => {
-                let attributes = self.attributes(&name, given);
+                let attributes = self.attributes(&name, given)?;
                 self.put(&name, attributes, &[], Vec::new(), &data)?;
             }
-            Task::Append { name, data } => self.append(&name, &data)?,
+            Task::Append { name, data, given } => {
+                let attributes = self.attributes(&name, given)?;
+                let (kept, head) = self.kept(&name)?;
+                self.put(&name, attributes, &kept, head, &data)?;
+            }
+            Task::Staged { name, stage, append, given } => {
+                let staged = stage.finish()?;
+                let attributes = self.attributes(&name, given)?;
+                let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
+                let parts = staged.parts(head, &self.container.source.layers);
+                self.container.put_large(&name, attributes, &kept, parts)?;
+            }
             Task::Add(request) => {
                 return self.undivided(|container| ingest::add(container, &request));
             }
@@ -298,26 +321,30 @@ impl Writer {
     }
 
     /// Attributes of a member that is written: given ones, else the old mode and the time now.
-    fn attributes(&self, name: &str, given: Given) -> Attributes {
+    fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
         let view = self.container.view.read();
         let old = view.catalog.get(name).map(|e| e.mode);
+        if given.exclusive && old.is_some() {
+            return Err(Error::new(
+                Code::MemberExists,
+                format!("there is a member {name:?} already: write it with 'w' to replace it"),
+            )
+            .of_member(name));
+        }
         let (mtime_s, mtime_ns) = given.mtime.unwrap_or_else(now);
-        Attributes { mode: given.mode.or(old).unwrap_or(NEW_FILE), mtime_s, mtime_ns }
+        Ok(Attributes { mode: given.mode.or(old).unwrap_or(NEW_FILE), mtime_s, mtime_ns })
     }
 
-    fn append(&mut self, name: &str, data: &Data) -> Result<()> {
-        let attributes = self.attributes(name, Given::default());
+    /// What a member keeps when something is appended: see [`kept`]. Nothing if there is none.
+    fn kept(&self, name: &str) -> Result<(Vec<Placed>, Vec<u8>)> {
         let old = {
             let view = self.container.view.read();
             match view.catalog.get(name).filter(|e| !e.directory) {
-                Some(entry) => Some(Found::in_catalog(&view.catalog, entry)?),
-                None => None,
+                Some(entry) => Found::in_catalog(&view.catalog, entry)?,
+                None => return Ok(Default::default()),
             }
         };
-        let Some(old) = old else { return self.put(name, attributes, &[], Vec::new(), data) };
-        let source = self.container.source.clone();
-        let (kept, tail) = kept(&source, &old).map_err(|e| e.of_member(name))?;
-        self.put(name, attributes, &kept, tail, data)
+        kept(&self.container.source, &old).map_err(|e| e.of_member(name))
     }
 
     /// Puts a member that consists of `kept` pieces, `head` and `data`.
@@ -519,6 +546,7 @@ impl Writer {
         if let Some(spooled) = &self.legacy {
             self.locks.release(&*spooled.original);
         }
+        self.stages.close();
         self.container.view.close(&self.path);
         result
     }

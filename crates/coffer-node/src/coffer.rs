@@ -13,6 +13,7 @@ use napi_derive::napi;
 use crate::bytes;
 use crate::options::{NativeOptions, NativeSecret};
 use crate::settle::Promise;
+use crate::stage::NativeStage;
 use crate::values::{
     NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeInfo, NativeItem,
     NativeMember, NativeNotice, NativeRange, NativeStatus, NativeTime, NativeVerified,
@@ -83,6 +84,13 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         let change = Change::Append { name, data: bytes::take(env, data)? };
         self.submit(env, batch, change, done)
+    }
+
+    /// A place for a member that comes little by little.
+    #[napi]
+    #[must_use]
+    pub fn stage(&self, name: String) -> NativeStage {
+        NativeStage::new(self.coffer.clone(), name)
     }
 
     /// Adds a file or a tree.
@@ -194,7 +202,8 @@ impl NativeCoffer {
         self.ask(env, move |coffer| coffer.read(&name).map(Buffer::from))
     }
 
-    /// Part of a member, which must still be the given version of it.
+    /// Part of a member, which must still be the given version of it. With `most`, more than `len`
+    /// bytes where they have to be decoded anyway.
     #[napi(ts_return_type = "Promise<Settled<NativeRange>>")]
     pub fn read_range<'env>(
         &self,
@@ -203,10 +212,12 @@ impl NativeCoffer {
         start: f64,
         len: f64,
         version: Option<BigInt>,
+        most: Option<f64>,
     ) -> napi::Result<Object<'env>> {
         let version = version.map(whole);
+        let (start, len, most) = (start as u64, len as u64, most.unwrap_or(len) as u64);
         self.ask(env, move |coffer| {
-            coffer.read_range(&name, start as u64, len as u64, version).map(NativeRange::from)
+            coffer.read_on(&name, start, len, most, version).map(NativeRange::from)
         })
     }
 
@@ -373,11 +384,11 @@ fn added(outcome: Outcome) -> Result<NativeAdded> {
     }
 }
 
-fn done(_: Outcome) -> Result<()> {
+pub(crate) fn done(_: Outcome) -> Result<()> {
     Ok(())
 }
 
-fn whole(number: BigInt) -> u64 {
+pub(crate) fn whole(number: BigInt) -> u64 {
     number.get_u64().1
 }
 

@@ -13,5 +13,6 @@ pub mod identify;
 pub mod options;
 pub mod passphrase;
 pub mod settle;
+pub mod stage;
 pub mod values;
 pub mod watch;

@@ -7,7 +7,6 @@ import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { interrupted } from '../interrupt.ts'
 import { json, manner, say, stored, warn } from '../output.ts'
-import { pendingBatch } from '../pending.ts'
 import { type ProgressBar, withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
 
@@ -85,7 +84,7 @@ async function addInput(batch: Batch, { as = '', replace }: Options, bar: Progre
     bar.update({ bytes: done, members: 0, name: as })
   })
   input.pause()
-  await pendingBatch(batch).write(as, input, { signal: interrupted })
+  await batch.write(as, input, { signal: interrupted })
   return { files: 1, directories: 0, bytes: done, skipped: [] }
 }
 

@@ -1,7 +1,6 @@
 import { Entry } from '../entry.ts'
 import { interrupted } from '../interrupt.ts'
 import { write } from '../output.ts'
-import { pending } from '../pending.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 
@@ -22,7 +21,7 @@ export function cat(): Entry {
             for (const name of members) {
               const { size } = await coffer.stat(name)
               let done = 0
-              for await (const chunk of pending(coffer).createReadStream(name, stoppable)) {
+              for await (const chunk of coffer.createReadStream(name, stoppable)) {
                 interrupted.throwIfAborted()
                 await write(chunk)
                 done += chunk.length

@@ -9,6 +9,7 @@ use super::CommitId;
 use crate::error::{Code, Error, Result};
 use crate::ingest::{Added, Item};
 use crate::secret::NewSecret;
+use crate::stage::Stage;
 use crate::tree::Symlinks;
 use crate::watch::Watch;
 
@@ -71,6 +72,19 @@ pub enum Change {
         name: String,
         /// What to append.
         data: Data,
+    },
+    /// Puts a member that came little by little, all of it or nothing.
+    Staged {
+        /// Its name.
+        name: String,
+        /// Its bytes.
+        stage: Stage,
+        /// What becomes of a member of that name.
+        existing: Existing,
+        /// Its mode, in place of the old one or 0644.
+        mode: Option<u32>,
+        /// Its time in seconds and nanoseconds, in place of now.
+        mtime: Option<(i64, u32)>,
     },
     /// Adds a file or a tree.
     Add {
@@ -135,6 +149,17 @@ impl Change {
     pub fn write(name: &str, data: Data) -> Self {
         Self::Write { name: name.to_owned(), data, mode: None, mtime: None }
     }
+}
+
+/// What becomes of a member whose name is given to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// The new one takes its place.
+    Replace,
+    /// The new bytes are appended to it.
+    Extend,
+    /// It stays, and the new one is an error.
+    Keep,
 }
 
 /// What came of a change.

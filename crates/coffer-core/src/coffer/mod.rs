@@ -43,13 +43,14 @@ use crate::locks::Locks;
 use crate::pool;
 use crate::read::Reader;
 use crate::spool::SpoolDir;
+use crate::stage::Stages;
 use crate::storage::DiskFile;
 use crate::tree::{self, Own};
 use crate::verify;
 use crate::watch::{Cancel, Watch};
 use crate::writer::{self, Done, Given, Message, Task};
 
-pub use self::change::{Bytes, Change, Data, Outcome, Status};
+pub use self::change::{Bytes, Change, Data, Existing, Outcome, Status};
 pub use self::options::{CommitId, Mode, Options};
 pub use crate::extract::{Extracted, Extraction};
 pub use crate::info::Info;
@@ -58,6 +59,7 @@ pub use crate::locks::LockMode;
 pub use crate::open::Notice;
 pub use crate::read::{Member, Range};
 pub use crate::secret::NewSecret;
+pub use crate::stage::{Ready, Stage};
 pub use crate::sweep::Selection;
 pub use crate::tree::{Entry, Kind, Symlinks};
 pub use crate::verify::Verified;
@@ -78,7 +80,7 @@ struct Inner {
 }
 
 enum Side {
-    Writes(Sender<Message>),
+    Writes(Sender<Message>, Arc<Stages>),
     Reads(Mutex<Option<Holding>>),
 }
 
@@ -111,13 +113,12 @@ impl Coffer {
         if !closing && batch.is_none() && self.status().closed {
             return done(Err(writer::closed()));
         }
-        let Side::Writes(sender) = &self.0.side else {
+        let Side::Writes(sender, _) = &self.0.side else {
             if closing {
                 let inner = self.0.clone();
                 return pool::thread(move || done(inner.close_reader().map(|()| Outcome::Done)));
             }
-            let refused = "the coffer was opened with mode 'r': open it with 'a' to change it";
-            return done(Err(Error::new(Code::ReadOnly, refused)));
+            return done(Err(read_only()));
         };
         let task = match self.task(change) {
             Ok(task) => task,
@@ -139,22 +140,22 @@ impl Coffer {
         let named = |name: &str| crate::name::check(name).map(str::to_owned);
         Ok(match change {
             Change::Write { name, data, mode, mtime } => {
-                let name = named(&name)?;
-                let given = Given { mode, mtime };
-                let size = data.size() as u64;
-                if size > SMALL {
-                    return Ok(Task::Large { name, data, given });
-                }
-                let source = self.0.reader.view.read().source.clone();
-                let sealing = source.clone();
-                let stored = pool::start(move || {
-                    let mut bytes = vec![0; data.size()];
-                    data.copy_to(0, &mut bytes)?;
-                    sealing.layers.encode_member(&bytes)
-                });
-                Task::Small { name, size, given, stored, source }
+                let given = Given { mode, mtime, exclusive: false };
+                self.write(named(&name)?, data, given)
             }
-            Change::Append { name, data } => Task::Append { name: named(&name)?, data },
+            Change::Append { name, data } => {
+                Task::Append { name: named(&name)?, data, given: Given::default() }
+            }
+            Change::Staged { name, stage, existing, mode, mtime } => {
+                let name = named(&name)?;
+                let append = existing == Existing::Extend;
+                let given = Given { mode, mtime, exclusive: existing == Existing::Keep };
+                match stage.in_memory()? {
+                    Some(data) if append => Task::Append { name, data, given },
+                    Some(data) => self.write(name, data, given),
+                    None => Task::Staged { name, stage, append, given },
+                }
+            }
             Change::Add { source, name, replace, symlinks, watch } => {
                 Task::Add(ingest::Request { source, name, replace, symlinks, watch })
             }
@@ -169,6 +170,36 @@ impl Coffer {
             Change::End { commit } => Task::End { commit },
             Change::Close => Task::Close,
         })
+    }
+
+    fn write(&self, name: String, data: Data, given: Given) -> Task {
+        let size = data.size() as u64;
+        if size > SMALL {
+            return Task::Large { name, data, given };
+        }
+        let source = self.0.reader.view.read().source.clone();
+        let sealing = source.clone();
+        let stored = pool::start(move || {
+            let mut bytes = vec![0; data.size()];
+            data.copy_to(0, &mut bytes)?;
+            sealing.layers.encode_member(&bytes)
+        });
+        Task::Small { name, size, given, stored, source }
+    }
+
+    /// A place for the bytes of a member that come little by little. It holds up nothing, and
+    /// becomes a member with [`Change::Staged`]. Where that could not be, because the coffer cannot
+    /// be changed or the name is none, it takes nothing and says why.
+    #[must_use]
+    pub fn stage(&self, name: &str) -> Stage {
+        let stage = crate::name::check(name).and_then(|_| match &self.0.side {
+            Side::Writes(_, stages) => {
+                let layers = self.0.reader.view.read().source.layers.clone();
+                Ok(stages.stage(layers))
+            }
+            Side::Reads(_) => Err(read_only()),
+        });
+        stage.unwrap_or_else(|e| Stage::refused(e.at(&self.0.path)))
     }
 
     /// Makes a change and waits for it. Not for a thread of the pool.
@@ -211,6 +242,22 @@ impl Coffer {
         version: Option<u64>,
     ) -> Result<Range> {
         self.reading(|reader| reader.read_range(name, start, len, version))
+    }
+
+    /// Reads as [`Self::read_range`] does, and goes on to the end of the last block it decodes, up
+    /// to `most` bytes: one who reads on then decodes no block twice.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_on(
+        &self,
+        name: &str,
+        start: u64,
+        len: u64,
+        most: u64,
+        version: Option<u64>,
+    ) -> Result<Range> {
+        self.reading(|reader| reader.read_on(name, start, len, most.max(len), version))
     }
 
     /// The members whose names begin with `prefix`, in the order of their names.
@@ -384,6 +431,11 @@ impl Drop for Reading {
             self.0.idle.notify_all();
         }
     }
+}
+
+fn read_only() -> Error {
+    let refused = "the coffer was opened with mode 'r': open it with 'a' to change it";
+    Error::new(Code::ReadOnly, refused)
 }
 
 /// Hands a message to the writing thread, or answers it if that has ended.

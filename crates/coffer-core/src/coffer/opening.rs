@@ -17,6 +17,7 @@ use crate::recover;
 use crate::secret::{self, Keyring, Secret};
 use crate::source::Source;
 use crate::spool::SpoolDir;
+use crate::stage::Stages;
 use crate::storage::{DiskFile, NewFile, sweep_unfinished, sync_directory};
 use crate::writer::{self, Spooled, State, Writer};
 
@@ -206,6 +207,7 @@ fn start_writer(
     let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));
     let view = container.view.clone();
     let (sender, receiver) = unbounded();
+    let stages = Stages::new(options.temp_dir.clone());
     let writer = Writer {
         container,
         locks,
@@ -215,6 +217,7 @@ fn start_writer(
         legacy,
         status: status.clone(),
         receiver,
+        stages: stages.clone(),
         state: State::default(),
     };
     std::thread::Builder::new()
@@ -228,7 +231,7 @@ fn start_writer(
         notices,
         active: Mutex::new(0),
         idle: Condvar::new(),
-        side: Side::Writes(sender),
+        side: Side::Writes(sender, stages),
     })))
 }
 

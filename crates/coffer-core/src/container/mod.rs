@@ -15,7 +15,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crossbeam_channel::Receiver;
 
 pub(crate) use self::flush::Ancestry;
-pub(crate) use self::put::{Raw, SMALL};
+pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use crate::block::{Encoded, Form};
 use crate::catalog::{BlockId, Catalog, Entry, Place};
 use crate::commit::{Footer, Position};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 
 use super::{Attributes, Container, Inflight, Pending};
 use crate::block::{Encoded, Form, Layers};
@@ -29,11 +29,55 @@ pub(crate) struct Raw {
     pub(crate) last: bool,
 }
 
-/// A piece after the member layer, and after the container layer where that could be done already.
-struct Made {
-    raw: usize,
-    stored: Vec<u8>,
-    block: Option<Encoded>,
+/// A piece with its block, which has no place yet.
+pub(crate) struct Finished {
+    /// Bytes of the member.
+    pub(crate) raw: u32,
+    /// The same bytes after the member layer.
+    pub(crate) stored: u32,
+    pub(crate) block: Encoded,
+}
+
+impl Finished {
+    /// Puts a piece that others follow through both layers.
+    pub(crate) fn encode(layers: &Layers, raw: &[u8]) -> Result<Self> {
+        Self::seal(layers, raw.len(), &layers.encode_member(raw)?, 0)
+    }
+
+    /// Puts a piece that is through the member layer, and the padding behind it, through the other.
+    fn seal(layers: &Layers, raw: usize, stored: &[u8], padding: usize) -> Result<Self> {
+        let form = layers.piece_form();
+        let block = if padding == 0 {
+            layers.encode(stored, form)?
+        } else {
+            layers.encode(&[stored, &vec![0; padding]].concat(), form)?
+        };
+        Ok(Self { raw: raw as u32, stored: stored.len() as u32, block })
+    }
+}
+
+/// One piece of a large member.
+pub(crate) enum Part {
+    /// To be read and encoded.
+    Raw(Raw),
+    /// To be written as it is. Never the last one, which carries the padding of the tar.
+    Finished(Finished),
+}
+
+impl From<Raw> for Part {
+    fn from(raw: Raw) -> Self {
+        Self::Raw(raw)
+    }
+}
+
+/// A piece on its way into the file.
+enum Made {
+    Finished(Finished),
+    /// The last of several, whose padding depends on those before it.
+    Last {
+        raw: usize,
+        stored: Vec<u8>,
+    },
 }
 
 impl Container {
@@ -141,17 +185,18 @@ impl Container {
 
     /// Writes a large member: `next` gives its pieces in order. `kept` are pieces it already has,
     /// which are copied as they are.
-    pub(crate) fn put_large(
+    pub(crate) fn put_large<P: Into<Part>>(
         &mut self,
         name: &str,
         attributes: Attributes,
         kept: &[Placed],
-        mut next: impl FnMut() -> Result<Option<Raw>>,
+        mut next: impl FnMut() -> Result<Option<P>>,
     ) -> Result<()> {
         self.ready()?;
         self.drain()?;
         let version = self.next_version(name, false)?;
         let (tail, last_footer, added) = (self.tail, self.last_footer, self.changes.added.len());
+        let mut next = || Ok(next()?.map(Into::into));
         match self.write_pieces(name, attributes, kept, &mut next) {
             Ok((header, pieces)) => {
                 let size = pieces.iter().map(|p| u64::from(p.raw)).sum();
@@ -179,7 +224,7 @@ impl Container {
         name: &str,
         attributes: Attributes,
         kept: &[Placed],
-        next: &mut dyn FnMut() -> Result<Option<Raw>>,
+        next: &mut dyn FnMut() -> Result<Option<Part>>,
     ) -> Result<(BlockId, Vec<Piece>)> {
         let layers = self.source.layers.clone();
         let heading = |stored| Heading {
@@ -203,24 +248,32 @@ impl Container {
         let mut more = true;
         loop {
             while more && window.len() < pool::window() {
-                let Some(raw) = next()? else {
-                    more = false;
-                    break;
-                };
-                more = !raw.last;
-                let only = raw.last && pieces.is_empty() && window.is_empty();
-                let layers = layers.clone();
-                window.push_back(pool::start(move || make(&layers, raw, only)));
+                match next()? {
+                    None => more = false,
+                    Some(Part::Finished(piece)) => {
+                        let (sender, receiver) = bounded(1);
+                        let _ = sender.send(Ok(Made::Finished(piece)));
+                        window.push_back(receiver);
+                    }
+                    Some(Part::Raw(raw)) => {
+                        more = !raw.last;
+                        let only = raw.last && pieces.is_empty() && window.is_empty();
+                        let layers = layers.clone();
+                        window.push_back(pool::start(move || make(&layers, raw, only)));
+                    }
+                }
             }
             let Some(receiver) = window.pop_front() else { break };
-            let made = received(&receiver)?;
-            total += made.stored.len() as u64;
-            let block = match made.block {
-                Some(block) => block,
-                None => padded(&layers, made.stored.clone(), total)?,
+            let piece = match received(&receiver)? {
+                Made::Finished(piece) => piece,
+                Made::Last { raw, stored } => {
+                    let padding = tar::padding(total + stored.len() as u64);
+                    Finished::seal(&layers, raw, &stored, padding)?
+                }
             };
-            let block = self.append_block(&block)?;
-            pieces.push(Piece { block, raw: made.raw as u32, stored: made.stored.len() as u32 });
+            total += u64::from(piece.stored);
+            let block = self.append_block(&piece.block)?;
+            pieces.push(Piece { block, raw: piece.raw, stored: piece.stored });
         }
         self.rewrite_header(header, &layers.encode(&tar::header(&heading(total))?, Form::Stored)?)?;
         Ok((header, pieces))
@@ -280,22 +333,15 @@ fn pack(layers: &Layers, members: &[Pending]) -> Result<(Encoded, Vec<u32>)> {
 /// Encodes a piece. The last of several waits for its padding, which depends on those before it.
 fn make(layers: &Layers, raw: Raw, only: bool) -> Result<Made> {
     let bytes = (raw.job)()?;
-    let stored = layers.encode_member(&bytes)?;
-    let block = if only {
-        let len = stored.len() as u64;
-        Some(padded(layers, stored.clone(), len)?)
-    } else if raw.last {
-        None
-    } else {
-        Some(layers.encode(&stored, layers.piece_form())?)
-    };
-    Ok(Made { raw: bytes.len(), stored, block })
-}
-
-/// The block of a last piece, with the zeros that a tar wants after `total` bytes.
-fn padded(layers: &Layers, mut stored: Vec<u8>, total: u64) -> Result<Encoded> {
-    stored.resize(stored.len() + tar::padding(total), 0);
-    layers.encode(&stored, layers.piece_form())
+    if !raw.last {
+        return Finished::encode(layers, &bytes).map(Made::Finished);
+    }
+    let (raw, stored) = (bytes.len(), layers.encode_member(&bytes)?);
+    if !only {
+        return Ok(Made::Last { raw, stored });
+    }
+    let padding = tar::padding(stored.len() as u64);
+    Finished::seal(layers, raw, &stored, padding).map(Made::Finished)
 }
 
 fn received<T>(receiver: &Receiver<Result<T>>) -> Result<T> {

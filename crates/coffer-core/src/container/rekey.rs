@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::compact::Form;
 use super::flush::repacked;
-use super::put::Raw;
+use super::put::{Part, Raw};
 use super::{Attributes, Container};
 use crate::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::error::{Error, Result};
@@ -117,7 +117,7 @@ impl Container {
                 let stored = source.slice(&tar, &block, 0, piece.stored)?;
                 source.layers.decode_member(stored, piece.raw as usize)
             });
-            Ok(Some(Raw { job, last: rest.peek().is_none() }))
+            Ok(Some(Part::Raw(Raw { job, last: rest.peek().is_none() })))
         })?;
         Ok(Place::Pieces { header, pieces: Arc::new(pieces) })
     }

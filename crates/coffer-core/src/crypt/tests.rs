@@ -24,7 +24,7 @@ fn every_cryptor() -> Vec<Cryptor> {
     for cipher in [Cipher::Secretbox, Cipher::Fernet, Cipher::AesOcb] {
         for &len in cipher.key_lengths() {
             let layer = Layer { level: Some(3), cipher: Some(cipher) };
-            let keys = Keys { coffer: None, secure: Some(Key::generate(len)) };
+            let keys = Keys { coffer: None, secure: Some(Key::generate(len)), derived: false };
             cryptors.push(cryptor(&Kind::custom(layer, Kind::null().container), &keys));
         }
     }
@@ -32,7 +32,10 @@ fn every_cryptor() -> Vec<Cryptor> {
 }
 
 fn market() -> Cryptor {
-    cryptor(&Kind::market(), &Keys { coffer: None, secure: Some(Key::generate(32)) })
+    cryptor(
+        &Kind::market(),
+        &Keys { coffer: None, secure: Some(Key::generate(32)), derived: false },
+    )
 }
 
 /// Bytes that do not compress.
