@@ -16,11 +16,13 @@ const requirements = [
   'cbor2==6.3.0',
   'blake3==1.0.11',
   'cffi==2.1.1',
+  'click==8.5.1',
   'cryptography==50.0.2',
   'filelock==4.2.12',
   'pycparser==3.12',
   'pycryptodome==4.4.0',
   'PyNaCl==1.6.2',
+  'PyYAML==6.0.3',
   'pyzstd==0.20.0',
   'typing_extensions==4.16.0',
 ]

@@ -63,4 +63,6 @@ export type { PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } fro
 export type { Source } from './source.ts'
 export { CofferStore } from './store.ts'
 export type { ReadStreamOptions, WriteStreamOptions } from './streams.ts'
+export { type ExportTarOptions, exportTar } from './tar.ts'
+export { type Imported, type ImportTarOptions, importTar } from './untar.ts'
 export type { Progress, WatchOptions } from './watch.ts'

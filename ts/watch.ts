@@ -73,3 +73,22 @@ export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch
     signal?.removeEventListener('abort', cancel)
   }
 }
+
+/** Reports progress, but not more often than {@link WatchOptions} says. */
+export interface Paced {
+  (progress: Progress): void
+  /** Reports the end. */
+  end(progress: Progress): void
+}
+
+/** A report of progress for calls that are made of many others. */
+export function paced(onProgress: ((progress: Progress) => void) | undefined): Paced {
+  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('onProgress must be a function')
+  let last = Number.NEGATIVE_INFINITY
+  const report = (progress: Progress): void => {
+    if (performance.now() - last < INTERVAL_MS) return
+    last = performance.now()
+    onProgress?.({ ...progress })
+  }
+  return Object.assign(report, { end: (progress: Progress) => onProgress?.({ ...progress }) })
+}

@@ -1,0 +1,96 @@
+import { Option } from 'commander'
+import type { Batch } from '../../batch.ts'
+import type { Added } from '../../changes.ts'
+import { CofferError } from '../../errors.ts'
+import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { takeInput } from '../input.ts'
+import { interrupted } from '../interrupt.ts'
+import { json, manner, say, stored, warn } from '../output.ts'
+import { type ProgressBar, withProgress } from '../progress.ts'
+import { changing, stoppable } from '../session.ts'
+
+interface Options {
+  as?: string
+  replace?: boolean
+  symlinks?: 'follow' | 'skip' | 'error'
+  source?: string
+  target?: string
+}
+
+/** `coffer add` */
+export function add(): Entry {
+  return new Entry('add')
+    .summary('add files and directories')
+    .description(
+      'Adds files, and directories with all that is below them, in one step: all of them, or none if anything fails. A coffer that does not exist is made.',
+    )
+    .argument('[files...]', 'files and directories; - is standard input, which needs --as')
+    .option('--as <name>', 'what it is called in the coffer; its own name by default')
+    .option('--replace', 'replace members that exist already')
+    .addOption(new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']))
+    .option('-s, --source <file>', 'the same as an argument, as PyCoffer has it')
+    .option('-t, --target <name>', 'the same as --as, as PyCoffer has it')
+    .example('A directory, by its own name', 'coffer add reports')
+    .example(
+      'A file by another name, in place of an older one',
+      'coffer add may.pdf --as reports/2024/may.pdf --replace',
+    )
+    .example('What a command prints', 'pg_dump shop | coffer add - --as shop.sql')
+    .action(async (files: string[], given: Options, command: Entry) => {
+      const options = { ...given, as: given.as ?? given.target }
+      const sources = options.source === undefined ? files : [options.source, ...files]
+      if (sources.length === 0) throw new UsageError('what is to be added? Name files or directories')
+      if (options.as !== undefined && sources.length > 1) throw new UsageError('--as is for one file or directory')
+      if (sources.includes('-') && options.as === undefined) {
+        throw new UsageError('standard input has no name: --as says what it is called in the coffer')
+      }
+      const added: Added = { files: 0, directories: 0, bytes: 0, skipped: [] }
+      await changing(command, { create: true }, (coffer) =>
+        withProgress('adding', (bar) =>
+          coffer.batch(async (batch) => {
+            for (const source of sources) {
+              merge(
+                added,
+                source === '-' ? await addInput(batch, options, bar) : await addFile(batch, source, options, bar),
+              )
+              bar.next()
+            }
+          }),
+        ),
+      )
+      for (const { path, reason } of added.skipped) warn(`left out ${path}: ${reason}`)
+      if (manner.json) return json(added)
+      say(`added ${stored(added)}`)
+    })
+}
+
+async function addFile(
+  batch: Batch,
+  source: string,
+  { as, replace, symlinks }: Options,
+  bar: ProgressBar,
+): Promise<Added> {
+  return batch.add(source, as, { replace: replace ?? false, symlinks, onProgress: bar.update, ...stoppable })
+}
+
+async function addInput(batch: Batch, { as = '', replace }: Options, bar: ProgressBar): Promise<Added> {
+  if (!replace && (await batch.has(as))) {
+    throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is a member ${as} already`, { member: as })
+  }
+  let done = 0
+  const input = takeInput('what is added').on('data', (chunk: Buffer) => {
+    done += chunk.length
+    bar.update({ bytes: done, members: 0, name: as })
+  })
+  input.pause()
+  await batch.write(as, input, { signal: interrupted })
+  return { files: 1, directories: 0, bytes: done, skipped: [] }
+}
+
+function merge(sum: Added, part: Added): void {
+  sum.files += part.files
+  sum.directories += part.directories
+  sum.bytes += part.bytes
+  sum.skipped.push(...part.skipped)
+}

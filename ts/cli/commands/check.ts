@@ -1,0 +1,77 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { machine, release, tmpdir, type } from 'node:os'
+import { join } from 'node:path'
+import { binding } from '../../native.ts'
+import { CofferNull } from '../../null.ts'
+import { defaultConfigPath } from '../config.ts'
+import { Entry } from '../entry.ts'
+import { EXIT } from '../exit.ts'
+import { systemKeyring } from '../keyring.ts'
+import { json, manner, properties } from '../output.ts'
+import { readPrivate } from '../private.ts'
+import { cipherNames, kindNames } from '../section.ts'
+import { version } from '../version.ts'
+
+/** `coffer check` */
+export function check(): Entry {
+  const group = new Entry('check').summary('check this machine').description('Checks this machine.')
+  group
+    .command('system')
+    .description('Shows what Coffer runs on and what it can do here, and tries whether it works.')
+    .example('For a bug report', 'coffer check system')
+    .action(async () => {
+      const locks = await trial()
+      const found = {
+        coffer: version(),
+        binding: binding.__napiBindingTarget,
+        node: process.version,
+        system: `${type()} ${release()} (${process.platform}-${machine()})`,
+        kinds: kindNames.join(', '),
+        ciphers: ['secretbox', ...cipherNames].join(', '),
+        plugins: 'crypt, password, rsync',
+        openssl: 'not used',
+        configuration: await configuration(),
+        keyring: await systemKeyring().then(
+          () => 'available',
+          (error: Error) => error.message,
+        ),
+        'files and locks': locks,
+      }
+      if (locks !== WORKS) process.exitCode = EXIT.failure
+      if (manner.json) return json(found)
+      await properties(Object.entries(found))
+    })
+  return group
+}
+
+const WORKS = 'work'
+
+/** Makes, changes, locks and reads a coffer in the system's temporary directory. */
+async function trial(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'coffer-check-'))
+  const path = join(directory, 'check.coffer')
+  try {
+    const coffer = await CofferNull.open(path, 'x')
+    await coffer.write('a', 'works')
+    await coffer.flush()
+    const refused = await CofferNull.open(path, 'r', { lockTimeout: 0 }).then(
+      async (second) => second.close().then(() => false),
+      () => true,
+    )
+    await coffer.close()
+    if (!refused) return `locks do not exclude in ${tmpdir()}`
+    return (await readFile(path)).length > 0 ? WORKS : 'the file is empty'
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+async function configuration(): Promise<string> {
+  const path = defaultConfigPath()
+  return readPrivate(path).then(
+    (text) => (text === null ? `none (${path})` : path),
+    (error: Error) => error.message,
+  )
+}

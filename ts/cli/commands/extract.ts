@@ -1,0 +1,52 @@
+import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { bytes, count, json, manner, say } from '../output.ts'
+import { withProgress } from '../progress.ts'
+import { reading, stoppable } from '../session.ts'
+
+interface Options {
+  to?: string
+  path?: string
+  overwrite?: boolean
+  all?: boolean
+  member?: string
+  from?: string
+  legacy?: boolean
+}
+
+/** `coffer extract` */
+export function extract(): Entry {
+  return new Entry('extract')
+    .summary('write members to files')
+    .description(
+      'Writes members, and directories with all that is below them, to files below a directory; everything if none is named. Files that exist are never overwritten unless told.',
+    )
+    .argument('[members...]', 'members and directories')
+    .option('--to <directory>', 'where they go; here by default')
+    .option('--overwrite', 'replace files that exist')
+    .option('--from <directory>', 'a directory of the coffer whose name is left out of the paths')
+    .option('--all', 'everything, as without members')
+    .option('-i, --member <name>', 'the same as an argument, as PyCoffer has it')
+    .option('-p, --path <directory>', 'the same as --to, as PyCoffer has it')
+    .option('--legacy', 'accept a coffer that PyCoffer wrote')
+    .example('Everything, into a directory', 'coffer extract --to restored')
+    .example('One directory, in place of what is there', 'coffer extract reports/2024 --overwrite')
+    .action(async (args: string[], options: Options, command: Entry) => {
+      const members = options.member === undefined ? args : [options.member, ...args]
+      if (options.all && members.length > 0) throw new UsageError('--all and names of members exclude each other')
+      const to = options.to ?? options.path ?? '.'
+      const extracted = await reading(command, options, (coffer) =>
+        withProgress('extracting', (bar) =>
+          coffer.extractAll(to, {
+            ...(members.length > 0 ? { members } : {}),
+            ...(options.overwrite ? {} : { replace: false }),
+            ...(options.from === undefined ? {} : { from: options.from }),
+            onProgress: bar.update,
+            ...stoppable,
+          }),
+        ),
+      )
+      if (manner.json) return json(extracted)
+      say(`extracted ${count(extracted.files, 'file')}, ${bytes(extracted.bytes)}, to ${to}`)
+    })
+}

@@ -1,0 +1,157 @@
+import { resolve } from 'node:path'
+import { InvalidArgumentError, Option } from 'commander'
+import { stringify } from 'yaml'
+import { CofferBank } from '../../bank.ts'
+import { CofferMarket } from '../../market.ts'
+import { CofferStore } from '../../store.ts'
+import { addSection, defaultConfigPath, readConfig } from '../config.ts'
+import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { iniSection } from '../ini.ts'
+import { systemKeyring } from '../keyring.ts'
+import { base64, type Keys, secretText } from '../keys.ts'
+import { json, manner, say, write } from '../output.ts'
+import { type CipherName, type KindName, kindNames } from '../section.ts'
+import { type CommonOptions, neededKeys } from '../session.ts'
+
+interface Options extends CommonOptions {
+  location?: string
+  backup?: string
+  format?: 'yaml' | 'pycoffer'
+  write?: boolean
+}
+
+type Section = Record<string, string | boolean>
+
+/** `coffer generate` */
+export function generate(): Entry {
+  return new Entry('generate')
+    .summary('make keys, and the configuration of a new coffer')
+    .description(
+      'Makes new keys and prints a section for the configuration, or adds it there with --write. With --passphrase, --password-command or --keyring the section says where the passphrase or the keys come from, and has none itself. The coffer is made by the first command that changes it.',
+    )
+    .argument('[name]', 'what the coffer is called in the configuration; -f says the same', nameOf)
+    .option('--location <path>', 'its file, or a directory, which holds it as .name; NAME.coffer here by default')
+    .option('--backup <suffix>', 'keep a copy of the coffer under this suffix before each change')
+    .addOption(new Option('--format <format>', 'the form of the section').choices(['yaml', 'pycoffer']))
+    .option('--passphrase', 'ask for a passphrase at each use, instead of keys')
+    .option('--write', 'add the section to the configuration instead of printing it')
+    .example('A bank, the kind for confidential records', 'coffer generate vault --write')
+    .example('An archive whose passphrase is asked for', 'coffer generate photos --type store --passphrase --write')
+    .example('A section that PyCoffer reads', 'coffer generate vault --format pycoffer >> ~/.pycofferrc')
+    .action(async (argument: string | undefined, _: object, command: Entry) => {
+      const options = command.optsWithGlobals<Options & { passphrase?: boolean }>()
+      if (argument !== undefined && options.coffer !== undefined && argument !== options.coffer) {
+        throw new UsageError('the name is given twice, and differs')
+      }
+      const name = argument ?? (options.coffer === undefined ? undefined : nameOf(options.coffer))
+      if (name === undefined) throw new UsageError('what is the coffer called? coffer generate NAME')
+      const conf = options.conf ?? defaultConfigPath()
+      const config = await readConfig(conf)
+      if (config?.sections.has(name) && options.write) {
+        throw new UsageError(`${conf} has a coffer ${name} already: choose another name`)
+      }
+      const defaults = config?.defaults ?? {}
+      const ini =
+        options.format === 'pycoffer' || (options.format === undefined && options.write && config?.format === 'ini')
+      const type = options.type ?? kindFrom(defaults.type) ?? 'bank'
+      const cipher = type === 'bank' ? (options.cipher ?? (ini ? 'aes-ocb' : undefined)) : undefined
+      const section: Section = {
+        type,
+        ...(options.cipher && type === 'bank' ? { cipher: options.cipher } : {}),
+        ...(await source(name, type, cipher, options)),
+        location: locationOf(options.location ?? defaults.location, name),
+        ...backupOf(options.backup ?? defaults.backup),
+      }
+      if (manner.json) return json({ [name]: section })
+      const text = ini ? iniSection(name, textsOf(section)) : yamlSection(name, section)
+      if (!options.write) return write(text)
+      await addSection(conf, name, text)
+      say(`${name} is in ${conf} now. Without what is in there nobody can open the coffer: keep a copy in a safe place`)
+    })
+}
+
+/** Keys, or what says where they come from. */
+async function source(
+  name: string,
+  type: KindName,
+  cipher: CipherName | undefined,
+  { passphrase, passwordCommand, keyring }: Options & { passphrase?: boolean },
+): Promise<Section> {
+  const ways = [passphrase, passwordCommand, keyring].filter((way) => way !== undefined)
+  if (ways.length > 1) throw new UsageError('--passphrase, --password-command and --keyring exclude each other')
+  if (neededKeys[type].length === 0) return {}
+  if (passphrase) return { passphrase: true }
+  if (passwordCommand !== undefined) return { password_command: passwordCommand }
+  const keys = newKeys(type, cipher)
+  if (keyring === undefined) {
+    const { cofferKey, secureKey } = keys
+    return {
+      ...(cofferKey === undefined ? {} : { coffer_key: standard(cofferKey) }),
+      ...(secureKey === undefined ? {} : { secure_key: standard(secureKey) }),
+    }
+  }
+  const ring = await systemKeyring()
+  if (ring.get(keyring, name) !== null)
+    throw new UsageError(`the keyring has something for ${name} in ${keyring} already`)
+  ring.set(keyring, name, secretText(keys))
+  return { keyring }
+}
+
+/** Fresh keys. PyCoffer's banks have AES-OCB with keys of 16 bytes, which is what a bank with that cipher gets. */
+function newKeys(type: KindName, cipher: CipherName | undefined): Keys {
+  switch (type) {
+    case 'bank': {
+      const keys = CofferBank.generateKeys({ cipher })
+      if (cipher !== 'aes-ocb') return keys
+      return { ...keys, cofferKey: Buffer.from(keys.cofferKey, 'base64').subarray(0, 16) }
+    }
+    case 'store':
+      return CofferStore.generateKeys()
+    case 'market':
+      return CofferMarket.generateKeys()
+    case 'null':
+      return {}
+  }
+}
+
+/** A key in the alphabet that PyCoffer reads. */
+function standard(key: NonNullable<Keys['cofferKey']>): string {
+  return Buffer.from(base64(key), 'base64').toString('base64')
+}
+
+function locationOf(location: string | undefined, name: string): string {
+  if (location === undefined) return resolve(`${name}.coffer`)
+  return location.startsWith('~') ? location : resolve(location)
+}
+
+function backupOf(backup: string | undefined): Section {
+  return backup === undefined || backup === 'None' ? {} : { backup }
+}
+
+function textsOf(section: Section): Record<string, string> {
+  return Object.fromEntries(Object.entries(section).map(([option, value]) => [option, String(value)]))
+}
+
+/** Keys are binary, as PyCoffer writes them in YAML. */
+function yamlSection(name: string, section: Section): string {
+  const lines = Object.entries(section).map(([option, value]) => {
+    const scalar = stringify(value, {
+      lineWidth: 0,
+      defaultStringType: option.endsWith('_key') ? 'QUOTE_DOUBLE' : 'PLAIN',
+    })
+    return `  ${option}: ${option.endsWith('_key') ? '!!binary ' : ''}${scalar}`
+  })
+  return `${stringify(name, { lineWidth: 0 }).trim()}:\n${lines.join('')}`
+}
+
+function kindFrom(type: string | undefined): KindName | undefined {
+  const kind = kindNames.find((kind) => kind === type)
+  if (kind === type) return kind
+  throw new UsageError(`the configuration's default type must be one of ${kindNames.join(', ')}`)
+}
+
+function nameOf(name: string): string {
+  if (/^[\p{L}\p{N}_][^\p{Cc}/\\[\]:=#%]*$/u.test(name) && name !== 'DEFAULT' && name.trim() === name) return name
+  throw new InvalidArgumentError('A name begins with a letter or a digit, and has none of / \\ [ ] : = # %.')
+}

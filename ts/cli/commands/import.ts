@@ -1,0 +1,47 @@
+import { createReadStream } from 'node:fs'
+import { importTar } from '../../untar.ts'
+import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { takeInput } from '../input.ts'
+import { json, manner, say, stored, warn } from '../output.ts'
+import { withProgress } from '../progress.ts'
+import { changing, stoppable } from '../session.ts'
+
+interface Options {
+  prefix?: string
+  replace?: boolean
+}
+
+/** `coffer import` */
+export function importing(): Entry {
+  return new Entry('import')
+    .summary('store what is in a tar archive')
+    .description(
+      'Stores the files and empty directories of a plain tar archive, with permissions and times, all of them or none. Links and devices are left out, and reported. A coffer that does not exist is made.',
+    )
+    .argument('[archive]', 'the archive; - is standard input', '-')
+    .requiredOption('--tar', 'from a tar archive')
+    .option('--prefix <directory>', 'a directory of the coffer that everything goes below')
+    .option('--replace', 'replace members that exist already')
+    .example('A compressed archive', 'zstd -dc all.tar.zst | coffer import --tar')
+    .example('Below a directory', 'coffer import --tar backup.tar --prefix backup/2024')
+    .action(async (archive: string, { prefix, replace }: Options, command: Entry) => {
+      if (archive === '-' && process.stdin.isTTY) {
+        throw new UsageError('an archive does not come from a terminal: coffer import --tar < all.tar')
+      }
+      const source = archive === '-' ? takeInput('the archive') : createReadStream(archive)
+      const imported = await changing(command, { create: true }, (coffer) =>
+        withProgress('importing', (bar) =>
+          importTar(coffer, source, {
+            ...(prefix === undefined ? {} : { prefix }),
+            replace: replace ?? false,
+            onProgress: bar.update,
+            ...stoppable,
+          }),
+        ),
+      )
+      for (const { path, reason } of imported.skipped) warn(`left out ${path}: ${reason}`)
+      if (manner.json) return json(imported)
+      say(`imported ${stored(imported)}`)
+    })
+}

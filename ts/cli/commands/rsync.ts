@@ -1,0 +1,99 @@
+import { Option } from 'commander'
+import type { PushOptions, Rsynced, RsyncOptions } from '../../plugins/rsync.ts'
+import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { count, json, line, manner, say, shown, warn } from '../output.ts'
+import { withProgress } from '../progress.ts'
+import { changing, reading, stoppable } from '../session.ts'
+
+interface Options extends PushOptions {
+  source?: string
+  target?: string
+  dry?: boolean
+}
+
+/** `coffer rsync` */
+export function rsync(): Entry {
+  const group = links(rules(new Entry('rsync')))
+    .summary('keep a directory and a part of a coffer the same')
+    .description(
+      'Copies what has changed, from a directory into a coffer (push) or from a coffer into a directory (pull).',
+    )
+    .option('-s, --source <directory>', 'with -t: the same as push, as PyCoffer has it')
+    .addOption(new Option('-t, --target <name>', 'with -s: the directory in the coffer'))
+    .example('What would be done', 'coffer rsync push ~/documents documents --dry-run')
+    .action(async (_: object, command: Entry) => {
+      const { source, target, ...options } = command.opts<Options>()
+      if (source === undefined || target === undefined)
+        throw new UsageError('rsync push or rsync pull? See coffer rsync --help')
+      await push(source, target, options, command)
+    })
+  links(rules(group.command('push')))
+    .description('Brings a directory of the coffer to the state of a directory of the disk.')
+    .argument('<directory>', 'the directory on the disk')
+    .argument('<name>', 'the directory in the coffer; . is the whole coffer')
+    .example('Also delete what is gone', 'coffer rsync push ~/documents documents --delete')
+    .action(push)
+  rules(group.command('pull'))
+    .description('Brings a directory of the disk to the state of a directory of the coffer.')
+    .argument('<name>', 'the directory in the coffer; . is the whole coffer')
+    .argument('<directory>', 'the directory on the disk')
+    .example('By contents rather than size and time', 'coffer rsync pull documents ~/documents --checksum')
+    .action(pull)
+  return group
+}
+
+function rules(command: Entry): Entry {
+  return command
+    .option('--checksum', 'compare contents, not sizes and times')
+    .option('--delete', 'delete what is not in the source')
+    .option('-n, --dry-run', 'only say what would be done')
+    .addOption(new Option('--dry', 'the same, as PyCoffer has it').hideHelp())
+    .option('--include <pattern...>', 'only what matches')
+    .option('--exclude <pattern...>', 'leave out what matches') as Entry
+}
+
+function links(command: Entry): Entry {
+  return command.addOption(
+    new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']),
+  ) as Entry
+}
+
+async function push(directory: string, name: string, _: object, command: Entry): Promise<void> {
+  const options = command.optsWithGlobals<Options>()
+  const { symlinks } = options
+  const result = await changing(command, { create: true }, (coffer) =>
+    withProgress('copying', async (bar) => {
+      const rsync = await coffer.plugin('rsync')
+      return rsync.push(directory, top(name), { ...chosen(options), symlinks, onProgress: bar.update, ...stoppable })
+    }),
+  )
+  await report(result, options)
+}
+
+async function pull(name: string, directory: string, _: object, command: Entry): Promise<void> {
+  const options = command.optsWithGlobals<Options>()
+  const result = await reading(command, {}, (coffer) =>
+    withProgress('copying', async (bar) => {
+      const rsync = await coffer.plugin('rsync')
+      return rsync.pull(top(name), directory, { ...chosen(options), onProgress: bar.update, ...stoppable })
+    }),
+  )
+  await report(result, options)
+}
+
+/** The whole coffer, which a shell has no empty word for. */
+function top(name: string): string {
+  return name === '.' ? '' : name
+}
+
+function chosen({ checksum, delete: deleting, dryRun, dry, include, exclude }: Options): RsyncOptions {
+  return { checksum, delete: deleting, dryRun: dryRun ?? dry, include, exclude }
+}
+
+async function report(result: Rsynced, { dryRun, dry }: Options): Promise<void> {
+  for (const { path, reason } of result.skipped) warn(`left out ${path}: ${reason}`)
+  if (manner.json) return json(result)
+  if (!manner.quiet) for (const { action, name } of result.actions) await line(`${action}  ${shown(name)}`)
+  say(`${count(result.actions.length, 'change')}${(dryRun ?? dry) ? ' would be made' : ''}`)
+}

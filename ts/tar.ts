@@ -1,0 +1,120 @@
+import { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { type Pack, pack } from 'tar-stream'
+import type { Coffer } from './coffer.ts'
+import { invalid } from './errors.ts'
+import type { Member } from './member.ts'
+import { checkName, checkOptions } from './options.ts'
+import { type Progress, paced, type WatchOptions } from './watch.ts'
+
+/** What `exportTar` takes. */
+export interface ExportTarOptions extends WatchOptions {
+  /** The members to export, directories with all that is below them; everything by default. */
+  members?: readonly string[]
+}
+
+/** The last second that a header of the original format can hold; pax holds the others. */
+const MAX_SECONDS = 2 ** 31 - 1
+const NS_PER_S = 1_000_000_000n
+const MS_PER_S = 1000
+
+/**
+ * The members of a coffer as a plain tar archive (POSIX pax): files and empty directories, with
+ * permissions and times to the nanosecond. Members are read as the archive is, piece by piece.
+ *
+ * @returns a stream, which fails as reading does: `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`,
+ *   `…_STALE`, `…_CLOSED`, `…_IO`, or the signal's reason
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG`
+ */
+export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Readable {
+  const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])
+  if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
+  const names = members?.map((name: string) => checkName(name))
+  return Readable.from(archive(coffer, names, signal, onProgress), { objectMode: false })
+}
+
+async function* archive(
+  coffer: Coffer,
+  names: readonly string[] | undefined,
+  signal: AbortSignal | undefined,
+  onProgress: ((progress: Progress) => void) | undefined,
+): AsyncGenerator<Buffer, void, undefined> {
+  const members = await chosen(coffer, names)
+  const packed = pack()
+  const report = paced(onProgress)
+  const totalBytes = members.reduce((sum, member) => sum + member.size, 0)
+  const progress: Progress = { bytes: 0, totalBytes, members: 0 }
+  const fill = async (): Promise<void> => {
+    for (const member of members) {
+      signal?.throwIfAborted()
+      progress.name = member.name
+      await put(packed, coffer, member, signal, (length) => {
+        progress.bytes += length
+        report(progress)
+      })
+      progress.members += 1
+    }
+    packed.finalize()
+    report.end(progress)
+  }
+  let failure: { reason: unknown } | undefined
+  const filled = fill().catch((reason: unknown) => {
+    failure = { reason }
+    packed.destroy()
+  })
+  try {
+    for await (const chunk of packed) yield chunk as Buffer
+    await filled
+  } catch (error) {
+    throw failure ? failure.reason : error
+  } finally {
+    packed.destroy()
+    await filled
+  }
+  if (failure) throw failure.reason
+}
+
+async function chosen(coffer: Coffer, names: readonly string[] | undefined): Promise<Member[]> {
+  const all = await coffer.members()
+  if (names === undefined) return all
+  for (const name of names) await coffer.stat(name)
+  return all.filter((member) => names.some((name) => member.name === name || member.name.startsWith(`${name}/`)))
+}
+
+async function put(
+  packed: Pack,
+  coffer: Coffer,
+  member: Member,
+  signal: AbortSignal | undefined,
+  done: (length: number) => void,
+): Promise<void> {
+  const entry = packed.entry(headerOf(member))
+  if (member.type === 'directory') return
+  const content = coffer.createReadStream(member.name, signal ? { signal } : {})
+  const counted = async function* (chunks: AsyncIterable<Buffer>) {
+    for await (const chunk of chunks) {
+      done(chunk.length)
+      yield chunk
+    }
+  }
+  await pipeline(content, counted, entry as unknown as NodeJS.WritableStream)
+}
+
+function headerOf({ name, type, size, mode, mtimeNs }: Member) {
+  const seconds = Number(mtimeNs / NS_PER_S)
+  return {
+    name: type === 'directory' ? `${name}/` : name,
+    type,
+    size,
+    mode,
+    mtime: new Date(Math.min(Math.max(seconds, 0), MAX_SECONDS) * MS_PER_S),
+    pax: { mtime: paxTime(mtimeNs) },
+  }
+}
+
+/** Seconds with as many decimals as there are (POSIX pax, `mtime`). */
+function paxTime(ns: bigint): string {
+  const digits = (ns < 0n ? -ns : ns).toString().padStart(10, '0')
+  const decimals = digits.slice(-9).replace(/0+$/, '')
+  return `${ns < 0n ? '-' : ''}${digits.slice(0, -9)}${decimals === '' ? '' : `.${decimals}`}`
+}
