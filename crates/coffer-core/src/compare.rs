@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::catalog::Entry;
 use crate::error::{Error, Result};
 use crate::read::{Reader, no_member};
 use crate::storage::{DiskFile, Storage};
