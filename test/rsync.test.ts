@@ -20,7 +20,7 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
-import { type Coffer, CofferNull, type OpenOptions, type Rsync, type Rsynced } from './support/coffer.ts'
+import { type Coffer, CofferNull, type OpenOptions, type Rsynced, type RsyncPlugin } from './support/coffer.ts'
 import { type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 import { inventory } from './support/tree.ts'
@@ -32,7 +32,7 @@ interface Setting {
   readonly tree: string
   readonly out: string
   readonly box: Coffer
-  readonly rsync: Rsync
+  readonly rsync: RsyncPlugin
 }
 
 /** A coffer, and a tree with these files, where a name that ends in `/` is an empty directory. */
@@ -353,6 +353,41 @@ describe('push', () => {
       member: 'tree/a',
     })
     expect(await names(box)).toEqual(['tree/a/keep.me'])
+    await box.close()
+  })
+
+  it.each([{ exclude: ['keep'] }, { include: ['x'] }])(
+    'puts a single file nowhere where a directory holds what %o leaves out, on neither side',
+    async (options) => {
+      const { tree, out, box, rsync } = await setting({ f: '1' })
+      await box.write('dir/keep', 'precious')
+      await box.write('dir/x', '1')
+      await expect(rsync.push(join(tree, 'f'), 'dir', { delete: true, ...options })).rejects.toMatchObject({
+        code: 'ERR_COFFER_MEMBER_EXISTS',
+        member: 'dir',
+      })
+      expect(await names(box)).toEqual(['dir/keep', 'dir/x'])
+      await box.write('f', '1')
+      fill(out, { 'f/keep': 'precious', 'f/x': '1' })
+      await expect(rsync.pull('f', out, { delete: true, ...options })).rejects.toMatchObject({
+        code: 'ERR_COFFER_UNSAFE_PATH',
+        path: join(out, 'f'),
+      })
+      expect(readdirSync(join(out, 'f'))).toEqual(['keep', 'x'])
+      await box.close()
+    },
+  )
+
+  it('refuses a name below a file, also with dryRun', async () => {
+    const { tree, box, rsync } = await setting({ a: '1' })
+    await box.write('f', 'precious')
+    for (const dryRun of [true, false]) {
+      await expect(rsync.push(tree, 'f/x/y', { dryRun, delete: true })).rejects.toMatchObject({
+        code: 'ERR_COFFER_MEMBER_EXISTS',
+        member: 'f/x/y',
+      })
+    }
+    expect(await names(box)).toEqual(['f'])
     await box.close()
   })
 
@@ -767,6 +802,18 @@ describe('pull', () => {
     await box.close()
   })
 
+  it('leaves the time of a directory as it is stored where another is made in it', async () => {
+    const { tree, out, box, rsync } = await setting({ 'a/': '' })
+    await rsync.push(tree)
+    await rsync.pull('tree', out)
+    fill(tree, { 'a/b/c/d': '1' })
+    await rsync.push(tree)
+    expect(lines(await rsync.pull('tree', out, { checksum: true }))).toEqual(['update tree/a', 'add tree/a/b/c/d'])
+    expect(statSync(join(out, 'a'), { bigint: true }).mtimeNs).toBe((await box.stat('tree/a')).mtimeNs)
+    expect(lines(await rsync.pull('tree', out))).toEqual([])
+    await box.close()
+  })
+
   it('never removes the coffer that it pulls from', async () => {
     const { root, box, rsync } = await setting({ a: '1' })
     await box.write('a', '2')
@@ -844,21 +891,23 @@ describe('both ways', () => {
   })
 
   it.each([
-    ['source', (rsync: Rsync) => rsync.push(1 as never)],
-    ['target', (rsync: Rsync) => rsync.pull('', undefined as never)],
-    ['name', (rsync: Rsync) => rsync.push('.', 'a/../b', { dryRun: true })],
-    ['name', (rsync: Rsync) => rsync.pull('a/../b', 'out')],
-    ['name', (rsync: Rsync) => rsync.pull(undefined as never, 'out')],
-    ['checksum', (rsync: Rsync) => rsync.push('.', 'x', { checksum: 1 as never })],
-    ['delete', (rsync: Rsync) => rsync.push('.', 'x', { delete: 'yes' as never })],
-    ['dryRun', (rsync: Rsync) => rsync.push('.', 'x', { dryRun: null as never })],
-    ['include', (rsync: Rsync) => rsync.push('.', 'x', { include: '*' as never })],
-    ['exclude', (rsync: Rsync) => rsync.pull('', 'out', { exclude: [''] })],
-    ['exclude', (rsync: Rsync) => rsync.pull('', 'out', { exclude: ['x'.repeat(70_000)] })],
-    ['symlinks', (rsync: Rsync) => rsync.push('.', 'x', { symlinks: 'maybe' as never })],
-    ['signal', (rsync: Rsync) => rsync.push('.', 'x', { signal: {} as never, dryRun: true })],
-    ['onProgress', (rsync: Rsync) => rsync.push('.', 'x', { onProgress: 1 as never, dryRun: true })],
-    ['dryrun', (rsync: Rsync) => rsync.pull('', 'out', { dryrun: true } as never)],
+    ['source', (rsync: RsyncPlugin) => rsync.push(1 as never)],
+    ['target', (rsync: RsyncPlugin) => rsync.pull('', undefined as never)],
+    ['name', (rsync: RsyncPlugin) => rsync.push('.', '//', { dryRun: true })],
+    ['name', (rsync: RsyncPlugin) => rsync.pull('//', 'out', { dryRun: true })],
+    ['name', (rsync: RsyncPlugin) => rsync.push('.', 'a/../b', { dryRun: true })],
+    ['name', (rsync: RsyncPlugin) => rsync.pull('a/../b', 'out')],
+    ['name', (rsync: RsyncPlugin) => rsync.pull(undefined as never, 'out')],
+    ['checksum', (rsync: RsyncPlugin) => rsync.push('.', 'x', { checksum: 1 as never })],
+    ['delete', (rsync: RsyncPlugin) => rsync.push('.', 'x', { delete: 'yes' as never })],
+    ['dryRun', (rsync: RsyncPlugin) => rsync.push('.', 'x', { dryRun: null as never })],
+    ['include', (rsync: RsyncPlugin) => rsync.push('.', 'x', { include: '*' as never })],
+    ['exclude', (rsync: RsyncPlugin) => rsync.pull('', 'out', { exclude: [''] })],
+    ['exclude', (rsync: RsyncPlugin) => rsync.pull('', 'out', { exclude: ['x'.repeat(70_000)] })],
+    ['symlinks', (rsync: RsyncPlugin) => rsync.push('.', 'x', { symlinks: 'maybe' as never })],
+    ['signal', (rsync: RsyncPlugin) => rsync.push('.', 'x', { signal: {} as never, dryRun: true })],
+    ['onProgress', (rsync: RsyncPlugin) => rsync.push('.', 'x', { onProgress: 1 as never, dryRun: true })],
+    ['dryrun', (rsync: RsyncPlugin) => rsync.pull('', 'out', { dryrun: true } as never)],
   ])('refuse a %s that makes no sense', async (what, call) => {
     const { box, rsync } = await setting()
     const error = await call(rsync).catch((reason: unknown) => reason)
