@@ -317,30 +317,18 @@ describe('an export of Chrome', () => {
     expect(await passwords.importChrome({ csv: header })).toEqual({ added: 0, replaced: 0 })
     await expect(passwords.importChrome({ csv: '' })).rejects.toMatchObject({
       code: 'ERR_COFFER_INVALID_ARG',
-      message: expect.stringContaining("column 1 of the header is missing: it should be 'name'"),
+      message: expect.stringContaining('column 1 of the header is missing'),
     })
   })
 
   it.each([
-    [
-      'a column in another place',
-      'name,username,url,password,note',
-      "column 2 of the header is 'username': it should be 'url'",
-    ],
-    [
-      'a column of another name',
-      'name,url,username,password,notes',
-      "column 5 of the header is 'notes': it should be 'note'",
-    ],
-    ["Firefox's header", 'url,username,password,httpRealm', "column 1 of the header is 'url': it should be 'name'"],
-    ['a column missing', 'name,url,username,password', "column 5 of the header is missing: it should be 'note'"],
-    ['a column more', `${header},tag`, "column 6 of the header is 'tag': there should be none"],
-    ['spaces in its header', 'name, url,username,password,note', "column 2 of the header is ' url'"],
-    [
-      'other separators',
-      'name;url;username;password;note',
-      "column 1 of the header is 'name;url;username;password;note'",
-    ],
+    ['a column in another place', 'name,username,url,password,note', "column 2 of the header is not 'url'"],
+    ['a column of another name', 'name,url,username,password,notes', "column 5 of the header is not 'note'"],
+    ["Firefox's header", 'url,username,password,httpRealm', "column 1 of the header is not 'name'"],
+    ['a column missing', 'name,url,username,password', 'column 5 of the header is missing'],
+    ['a column more', `${header},tag`, 'column 6 of the header is one too many'],
+    ['spaces in its header', 'name, url,username,password,note', "column 2 of the header is not 'url'"],
+    ['other separators', 'name;url;username;password;note', "column 1 of the header is not 'name'"],
   ])('is refused with %s', async (_, first, message) => {
     const { box, passwords } = await newPasswords()
     const refusal = passwords.importChrome({ csv: `${first}\n1,2,3,4,5\n` })
@@ -350,6 +338,16 @@ describe('an export of Chrome', () => {
     })
     expect(await box.has('.plugins/password')).toBe(false)
   })
+
+  it.each(['shop.example;alice;other-secret', 'other-secret,alice', 'name,other-secret'])(
+    'is refused without a header, and no password is shown: %s',
+    async (first) => {
+      const { passwords } = await newPasswords()
+      const error: unknown = await passwords.importChrome({ csv: `${first}\n` }).catch((reason) => reason)
+      expect(error).toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+      expect(inspect(error, { showHidden: true, depth: null })).not.toMatch(/other|secret/)
+    },
+  )
 
   it.each([
     ['a row with a field less', 'a,u,n,other-secret', 'line 3 of the CSV has 4 columns, not 5'],

@@ -182,6 +182,14 @@ describe('a pickle that is no such record', () => {
     await refused(`${'('.repeat(1_000_000)}${'t'.repeat(1_000_000)}.`, 'it is no dict')
   })
 
+  it('asks for a list that holds itself in as many places as nobody can count', async () => {
+    const twice = Array.from(
+      { length: 20 },
+      (_, index) => `](h${String.fromCharCode(index)}h${String.fromCharCode(index)}e\x94`,
+    )
+    await refused(`]\x94${twice.join('')}${text('x')}\x93.`, 'what has no name')
+  })
+
   it('unfolds to more than it is', async () => {
     const long = text('x'.repeat(1_000_000))
     const attributes = `}(${dates}${text('note')}${long}uq\x00`

@@ -366,6 +366,41 @@ describe('push', () => {
     await box.close()
   })
 
+  it.each([{ exclude: ['keep'] }, { include: ['x'] }])(
+    'puts a single file nowhere where a directory holds what %o leaves out, on neither side',
+    async (options) => {
+      const { tree, out, box, rsync } = await setting({ f: '1' })
+      await box.write('dir/keep', 'precious')
+      await box.write('dir/x', '1')
+      await expect(rsync.push(join(tree, 'f'), 'dir', { delete: true, ...options })).rejects.toMatchObject({
+        code: 'ERR_COFFER_MEMBER_EXISTS',
+        member: 'dir',
+      })
+      expect(await names(box)).toEqual(['dir/keep', 'dir/x'])
+      await box.write('f', '1')
+      fill(out, { 'f/keep': 'precious', 'f/x': '1' })
+      await expect(rsync.pull('f', out, { delete: true, ...options })).rejects.toMatchObject({
+        code: 'ERR_COFFER_UNSAFE_PATH',
+        path: join(out, 'f'),
+      })
+      expect(readdirSync(join(out, 'f'))).toEqual(['keep', 'x'])
+      await box.close()
+    },
+  )
+
+  it('refuses a name below a file, also with dryRun', async () => {
+    const { tree, box, rsync } = await setting({ a: '1' })
+    await box.write('f', 'precious')
+    for (const dryRun of [true, false]) {
+      await expect(rsync.push(tree, 'f/x/y', { dryRun, delete: true })).rejects.toMatchObject({
+        code: 'ERR_COFFER_MEMBER_EXISTS',
+        member: 'f/x/y',
+      })
+    }
+    expect(await names(box)).toEqual(['f'])
+    await box.close()
+  })
+
   it('keeps a directory that has become empty, and one that was', async () => {
     const { tree, box, rsync } = await setting({ 'a/b': '1', 'c/': '' })
     await rsync.push(tree)
@@ -777,6 +812,18 @@ describe('pull', () => {
     await box.close()
   })
 
+  it('leaves the time of a directory as it is stored where another is made in it', async () => {
+    const { tree, out, box, rsync } = await setting({ 'a/': '' })
+    await rsync.push(tree)
+    await rsync.pull('tree', out)
+    fill(tree, { 'a/b/c/d': '1' })
+    await rsync.push(tree)
+    expect(lines(await rsync.pull('tree', out, { checksum: true }))).toEqual(['update tree/a', 'add tree/a/b/c/d'])
+    expect(statSync(join(out, 'a'), { bigint: true }).mtimeNs).toBe((await box.stat('tree/a')).mtimeNs)
+    expect(lines(await rsync.pull('tree', out))).toEqual([])
+    await box.close()
+  })
+
   it('never removes the coffer that it pulls from', async () => {
     const { root, box, rsync } = await setting({ a: '1' })
     await box.write('a', '2')
@@ -856,6 +903,8 @@ describe('both ways', () => {
   it.each([
     ['source', (rsync: RsyncPlugin) => rsync.push(1 as never)],
     ['target', (rsync: RsyncPlugin) => rsync.pull('', undefined as never)],
+    ['name', (rsync: RsyncPlugin) => rsync.push('.', '//', { dryRun: true })],
+    ['name', (rsync: RsyncPlugin) => rsync.pull('//', 'out', { dryRun: true })],
     ['name', (rsync: RsyncPlugin) => rsync.push('.', 'a/../b', { dryRun: true })],
     ['name', (rsync: RsyncPlugin) => rsync.pull('a/../b', 'out')],
     ['name', (rsync: RsyncPlugin) => rsync.pull(undefined as never, 'out')],

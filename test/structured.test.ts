@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { runInNewContext } from 'node:vm'
 import { Tag } from 'cbor2'
 import { registerEncoder } from 'cbor2/encoder'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { type Coffer, CofferNull } from './support/coffer.ts'
 import { PyCoffer, python } from './support/python.ts'
 import { tempDir } from './support/temp.ts'
@@ -28,8 +28,8 @@ async function loaded(hex: string): Promise<unknown> {
 
 const corrupt = { code: 'ERR_COFFER_CORRUPT', member: 'some/value', path: expect.stringContaining('box.coffer') }
 
-function nested(depth: number, wrap: (value: unknown) => unknown): unknown {
-  let value: unknown = 'core'
+function nested(depth: number, wrap: (value: unknown) => unknown, core: unknown = 'core'): unknown {
+  let value = core
   for (let level = 0; level < depth; level += 1) value = wrap(value)
   return value
 }
@@ -177,6 +177,22 @@ describe('a value that was dumped comes back as it was:', () => {
       const value = nested(200, wrap)
       expect(await roundTrip(value)).toStrictEqual(value)
     }
+  })
+
+  it('200 levels of each container around a bigint', async () => {
+    for (const wrap of [(v: unknown) => new Map([['v', v]]), (v: unknown) => new Set([v])]) {
+      const value = nested(200, wrap, 5n)
+      expect(await roundTrip(value)).toStrictEqual(value)
+    }
+  })
+
+  it('dates up to the last one, to the millisecond', async () => {
+    const times = [
+      ...[8_640_000_000_000_000, 8_639_999_999_999_999, 4_503_599_627_370_497, 4_502_081_629_682_816],
+      ...[4_448_976_302_412_345, 4_402_286_917_645_944, 1_709_210_096_789, 1, 0],
+    ]
+    const dates = [...times, ...times.map((time) => -time)].map((time) => new Date(time))
+    expect(await roundTrip(dates)).toStrictEqual(dates)
   })
 
   it('anything that a generator makes up', async () => {
@@ -404,6 +420,19 @@ describe('load', () => {
     })
     expect(await roundTrip([new Set([1]), new Date(5)])).toStrictEqual([new Set([1]), new Date(5)])
     await expect(loaded('d9126701')).rejects.toMatchObject(corrupt)
+  })
+
+  it('gives what was stored when others have changed what cbor2 does by default', async () => {
+    const { defaultEncodeOptions } = await import('cbor2/encoder')
+    const before = { ...defaultEncodeOptions }
+    Object.assign(defaultEncodeOptions, { simplifyNegativeZero: true, stringNormalization: 'NFC' })
+    onTestFinished(() => {
+      Object.assign(defaultEncodeOptions, before)
+      vi.resetModules()
+    })
+    vi.resetModules()
+    const { encode } = await import('../ts/cbor/encode.ts')
+    expect(Buffer.from(encode(['e\u0301', -0])).toString('hex')).toBe('826365cc81f98000')
   })
 
   it('says that a member is not there', async () => {

@@ -139,8 +139,7 @@ function tagged(tag: number | bigint | undefined, value: unknown): unknown {
       if (typeof value === 'string' && RFC_3339.test(value)) return validDate(Date.parse(value))
       break
     case TAG.time:
-      // In between, the milliseconds were a fraction of seconds.
-      if (typeof value === 'number') return validDate(Math.round(value * 1_000))
+      if (typeof value === 'number') return validDate(milliseconds(value))
       break
     case TAG.bigint:
       if (Buffer.isBuffer(value)) return magnitude(value)
@@ -170,6 +169,12 @@ function validDate(time: number): Date {
   const date = new Date(time)
   if (Number.isNaN(date.getTime())) throw new Error('it has a date that is none')
   return date
+}
+
+/** Of seconds. Only their fraction is rounded: the product of it all is less exact than they are. */
+function milliseconds(seconds: number): number {
+  const whole = Math.trunc(seconds)
+  return whole * 1_000 + Math.round((seconds - whole) * 1_000)
 }
 
 function magnitude(bytes: Buffer): bigint {

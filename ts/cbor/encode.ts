@@ -12,8 +12,22 @@ import { Writer } from 'cbor2/writer'
 import { CofferError, type ErrorCode } from '../errors.ts'
 import { arrayTags, MAJOR, MAX_DEPTH, SIMPLE, TAG, toNativeOrder } from './tags.ts'
 
-/** Every bigint is written as one, so that it comes back as one. */
-const options = { ...defaultEncodeOptions, collapseBigInts: false }
+/**
+ * Every bigint is written as one, so that it comes back as one. What else changes a value is said here
+ * as well, because everybody can change the defaults.
+ */
+const options = {
+  ...defaultEncodeOptions,
+  avoidInts: false,
+  collapseBigInts: false,
+  flushToZero: false,
+  reduceUnsafeNumbers: false,
+  rejectBigInts: false,
+  rejectFloats: false,
+  simplifyNegativeZero: false,
+  stringNormalization: null,
+  wtf8: false,
+}
 
 /** How the part of a container is written in the path to it. */
 type Part = (at: unknown) => string

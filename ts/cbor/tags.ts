@@ -3,8 +3,8 @@ import { endianness } from 'node:os'
 /** How many containers may be inside one another in a value. In CBOR each is one, and perhaps its tag. */
 export const MAX_DEPTH = 200
 
-/** How many containers and tags may be inside one another in CBOR. Python's cbor2 has the same limit. */
-export const MAX_LEVELS = 2 * MAX_DEPTH
+/** How many containers and tags may be inside one another in CBOR: the last one is the tag of a bigint. */
+export const MAX_LEVELS = 2 * MAX_DEPTH + 1
 
 /** The kinds of data items that have a length or contents, RFC 8949 section 3.1. */
 export const MAJOR = { bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const

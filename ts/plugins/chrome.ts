@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import { inspect } from 'node:util'
 import { CsvError, parse } from 'csv-parse/sync'
 import { CofferError, invalid } from '../errors.ts'
 import { checkOptions, checkPath } from '../options.ts'
@@ -100,10 +99,8 @@ function checkHeader(header: readonly string[]): void {
     const wanted = COLUMNS[at]
     const found = header[at]
     if (found?.toLowerCase() === wanted) continue
-    const is = found === undefined ? 'is missing' : `is ${inspect(found, { maxStringLength: 40 })}`
-    const should = wanted === undefined ? 'there should be none' : `it should be '${wanted}'`
-    throw invalid(
-      `column ${at + 1} of the header ${is}: ${should}. The header of an export of Chrome's is ${COLUMNS.join(',')}`,
-    )
+    // What is there is not shown: in a file without a header it may be a password.
+    const is = found === undefined ? 'is missing' : wanted === undefined ? 'is one too many' : `is not '${wanted}'`
+    throw invalid(`column ${at + 1} of the header ${is}: that of an export of Chrome's is ${COLUMNS.join(',')}`)
   }
 }

@@ -123,6 +123,8 @@ class Machine {
   }
 
   global(module: unknown, name: unknown): void {
+    // A list that holds itself many times over has no end as text.
+    if (typeof module !== 'string' || typeof name !== 'string') throw new Error('it asks for what has no name')
     const found = this.#globals.get(`${module}.${name}`)
     if (found === undefined) throw new Error(`it asks for ${module}.${name}, which is not called here`)
     this.push(found)

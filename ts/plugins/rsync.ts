@@ -89,8 +89,7 @@ export class RsyncPlugin extends CofferPlugin {
     const { symlinks, ...rest } = checkOptions(options, 'push', ['symlinks', ...rsyncOptions])
     const links = checkSymlinks(symlinks)
     const run = checkRun(rest)
-    // Refuses what is no name before anything is done.
-    if (to !== '') await this.coffer.has(to)
+    await this.#checkAbove(to, from)
 
     const root = await this.#trees.look(from, true)
     if (root === undefined) throw missing(from)
@@ -176,6 +175,15 @@ export class RsyncPlugin extends CofferPlugin {
     return nodes
   }
 
+  /** Refuses what is no name, and a name below a file, before anything is done. */
+  async #checkAbove(name: string, path: string): Promise<void> {
+    if (name !== '') await this.coffer.has(name)
+    for (let above = parentOf(name); above !== ''; above = parentOf(above)) {
+      if ((await this.coffer.has(above)) && (await this.coffer.stat(above)).type === 'file')
+        throw below(above, name, path)
+    }
+  }
+
   async #members(root: string): Promise<Member[]> {
     if (root === '') return this.coffer.members()
     const members = await this.coffer.members(root)
@@ -216,15 +224,16 @@ function checkRun(options: RsyncOptions): Run {
   }
 }
 
-/** A single file takes part whatever the patterns say: they are about what is in a directory. */
+/** A single file takes part whatever the patterns say: they are about what is in a directory, also in one in its way. */
 function filterFor({ include, exclude }: RsyncOptions, root: string, single: boolean): Filter {
-  const filter = new Filter(include, exclude, root === '' ? RESERVED : undefined)
-  return single ? new Filter(undefined, undefined) : filter
+  return new Filter(include, exclude, single, root === '' ? RESERVED : undefined)
 }
 
 /** The name of a tree in the coffer, or the empty one for the whole coffer. */
 function checkRoot(name: string): string {
-  const root = checkName(name, 'the name of a tree').replace(/^\//, '').replace(/\/$/, '')
+  const root = checkName(name, 'the name of a tree')
+    .replace(/^\//, '')
+    .replace(/(?<=.)\/$/, '')
   if (root === RESERVED || root.startsWith(`${RESERVED}/`)) {
     throw invalid(`what is below ${RESERVED} belongs to the plugins: choose another name`)
   }
@@ -270,6 +279,14 @@ function occupied(member: string, path: string): CofferError {
   return new CofferError(
     'ERR_COFFER_MEMBER_EXISTS',
     `${path} cannot be stored as ${member}, where the coffer has something of another type: pass delete, or exclude it`,
+    { path, member },
+  )
+}
+
+function below(file: string, member: string, path: string): CofferError {
+  return new CofferError(
+    'ERR_COFFER_MEMBER_EXISTS',
+    `${path} cannot be stored as ${member}: ${file} is a file of the coffer. Delete it first, or choose another name`,
     { path, member },
   )
 }

@@ -9,19 +9,29 @@ export class Filter {
   readonly #included: (path: string) => boolean
   readonly #excluded: (path: string) => boolean
   readonly #root: Verdict
+  readonly #single: boolean
   readonly #directories = new Map<string, Verdict>()
 
-  /** @param reserved a path that never takes part */
-  constructor(include: readonly string[] | undefined, exclude: readonly string[] | undefined, reserved?: string) {
+  /**
+   * @param single whether the root takes part whatever the patterns say
+   * @param reserved a path that never takes part
+   */
+  constructor(
+    include: readonly string[] | undefined,
+    exclude: readonly string[] | undefined,
+    single: boolean,
+    reserved?: string,
+  ) {
     const excluded = matcher(exclude ?? [], 'exclude')
     this.#included = matcher(include ?? [], 'include')
     this.#excluded = (path) => path === reserved || excluded(path)
     this.#root = include === undefined ? 'in' : 'open'
+    this.#single = single
   }
 
   /** Whether a path takes part: it or a directory above it is included, and none of them excluded. */
   takes(path: string): boolean {
-    return this.#judge(path) === 'in'
+    return (this.#single && path === '') || this.#judge(path) === 'in'
   }
 
   /** Whether something below a directory may take part. */

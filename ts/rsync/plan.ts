@@ -57,6 +57,8 @@ export async function plan(source: Nodes, target: Nodes, planning: Planning): Pr
   }
   if (planning.touches) {
     const touched = new Set([...gone, ...store.map(({ path }) => path)].map(parentOf))
+    // A directory that has to be made changes the one that it is made in.
+    for (const path of touched) if (path !== '' && remaining(path) === undefined) touched.add(parentOf(path))
     const planned = new Set(store.map(({ path }) => path))
     for (const [path, { type }] of stored) {
       if (type === 'directory' && touched.has(path) && !planned.has(path)) store.push({ path, action: 'update' })
