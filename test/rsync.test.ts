@@ -20,7 +20,7 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
-import { type Coffer, CofferNull, type OpenOptions, type RsyncPlugin, type Rsynced } from './support/coffer.ts'
+import { type Coffer, CofferNull, type OpenOptions, type Rsynced, type RsyncPlugin } from './support/coffer.ts'
 import { type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 import { inventory } from './support/tree.ts'
@@ -241,10 +241,20 @@ describe('push', () => {
     await box.close()
   })
 
+  it('stores an empty tree as an empty directory, but at the top as nothing', async () => {
+    const { tree, box, rsync } = await setting()
+    expect(lines(await rsync.push(tree))).toEqual(['add tree'])
+    expect(lines(await rsync.push(tree, '', { delete: true }))).toEqual(['delete tree'])
+    expect(await names(box)).toEqual([])
+    await box.close()
+  })
+
   it('stores a single file, under its own name or another, and only when it has changed', async () => {
     const { tree, box, rsync } = await setting({ a: '1', b: '2' })
     expect(lines(await rsync.push(join(tree, 'a')))).toEqual(['add a'])
-    expect(lines(await rsync.push(join(tree, 'a'), 'x/y', { delete: true, exclude: ['**'] }))).toEqual(['add x/y'])
+    expect(lines(await rsync.push(join(tree, 'a'), 'x/y', { delete: true, include: ['b'], exclude: ['**'] }))).toEqual([
+      'add x/y',
+    ])
     expect(lines(await rsync.push(join(tree, 'a'), 'x/y', { delete: true }))).toEqual([])
     writeFileSync(join(tree, 'a'), 'changed')
     expect(lines(await rsync.push(join(tree, 'a'), 'x/y'))).toEqual(['update x/y'])
@@ -408,7 +418,7 @@ describe('push', () => {
   it('leaves out the coffer itself, its lock and its temporary files', async () => {
     const { root, tree, box, rsync } = await setting({ a: '1' })
     writeFileSync(join(root, '.box.coffer.aB3xY9.coffer-new'), 'unfinished')
-    const result = await rsync.push(root, 'all')
+    const result = await rsync.push(root, 'all', { symlinks: 'error' })
     expect(lines(result)).toEqual(['add all/tree/a'])
     expect(result.skipped.map(({ path }) => path)).toEqual(
       ['.box.coffer.aB3xY9.coffer-new', 'box.coffer', 'box.coffer.lock'].map((name) => join(root, name)),
@@ -627,7 +637,7 @@ describe('pull', () => {
     await box.write('docs/a', '1')
     await box.write('b', '2')
     fill(out, { mine: 'm', 'dir/mine': 'm' })
-    const options = { delete: true, exclude: ['**'] }
+    const options = { delete: true, include: ['b'], exclude: ['**'] }
     expect((await rsync.pull('docs/a', out, options)).actions).toEqual([
       { action: 'add', name: 'docs/a', path: join(out, 'a'), size: 1 },
     ])

@@ -2,7 +2,7 @@
 export type ErrorCode =
   /** Somebody else holds the lock. */
   | 'ERR_COFFER_LOCKED'
-  /** The coffer exists and was to be created. */
+  /** The coffer, or a file that is to be extracted, exists and was to be created. */
   | 'ERR_COFFER_EXISTS'
   /** The coffer does not exist. */
   | 'ERR_COFFER_NOT_FOUND'
@@ -28,7 +28,7 @@ export type ErrorCode =
   | 'ERR_COFFER_UNSAFE_PATH'
   /** A limit of the format or of this machine. */
   | 'ERR_COFFER_LIMIT'
-  /** What was being read has been changed meanwhile. */
+  /** What was being read, or stored, has been changed meanwhile. */
   | 'ERR_COFFER_STALE'
   /** An earlier failure left the handle unusable: reopen the coffer. */
   | 'ERR_COFFER_POISONED'

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Readable, Writable } from 'node:stream'
 import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { inspect } from 'node:util'
@@ -375,6 +376,8 @@ class Writing {
     this.#size = size
     this.#mode = mode
     this.#mtime = mtime
+    // Any number of sources may wait for their turn.
+    setMaxListeners(0, this.#stop.signal)
   }
 
   static async open(

@@ -24,6 +24,8 @@ export type Body<Args, Result> = (inside: Inside, args: Args) => Promise<Result>
 export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly uid?: number
+  /** What Node.js itself is told. */
+  readonly execArgv?: readonly string[]
 }
 
 type Answer<Result> =
@@ -52,7 +54,7 @@ export function startChild<Args, Result>(
 ): Child<Result> {
   const process_ = fork(runner, {
     serialization: 'advanced',
-    execArgv: [],
+    execArgv: [...(options.execArgv ?? [])],
     env: { ...process.env, NODE_OPTIONS: '', ...options.env },
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
   })

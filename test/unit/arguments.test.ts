@@ -223,6 +223,9 @@ describe('an open coffer', () => {
       refused(/members must be an array/),
     )
     await expect(box.extractAll('.', wrong({ members: [5] }))).rejects.toMatchObject(refused(/name of a member/))
+    await expect(box.extract('a', '.', wrong({ replace: 1 }))).rejects.toMatchObject(refused(/replace must be true/))
+    await expect(box.extractAll('.', wrong({ from: 5 }))).rejects.toMatchObject(refused(/from must be a string/))
+    await expect(box.extract('a', '.', wrong({ members: ['a'] }))).rejects.toMatchObject(refused(/no option members/))
     await expect(box.flush(wrong({ force: 1 }))).rejects.toMatchObject(refused(/force must be true or false/))
     await expect(box.verify(wrong({ onProgress: 5 }))).rejects.toMatchObject(refused(/onProgress must be a function/))
     await expect(box.compact(wrong({ signal: 5 }))).rejects.toMatchObject(refused(/signal must be an AbortSignal/))

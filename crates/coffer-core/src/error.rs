@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub enum Code {
     /// Somebody else holds the lock.
     Locked,
-    /// The coffer exists and was to be created.
+    /// The coffer, or a file that is to be extracted, exists and was to be created.
     Exists,
     /// The coffer does not exist.
     NotFound,
@@ -40,7 +40,7 @@ pub enum Code {
     UnsafePath,
     /// A limit of the format or of this machine.
     Limit,
-    /// What was being read has been changed meanwhile.
+    /// What was being read, or stored, has been changed meanwhile.
     Stale,
     /// An earlier failure left the handle unusable: reopen.
     Poisoned,
