@@ -568,7 +568,7 @@ describe('push', () => {
   })
 
   it('changes nothing if a large file changes while it is stored', async () => {
-    const { tree, box, rsync } = await setting({ a: noise(40_000_000) }, { kind: kindOf('bank') })
+    const { tree, box, rsync } = await setting({ a: noise(40_000_000) }, { kind: kindOf('bank'), autoFlush: false })
     let changed = false
     const onProgress = (): void => {
       if (!changed) alterLate(join(tree, 'a'))
