@@ -15,8 +15,10 @@ use cap_std::fs::{Dir, OpenOptions};
 
 use crate::catalog::Entry;
 use crate::error::{Code, Error, Result};
+use crate::key::random_bytes;
 use crate::name;
 use crate::read::Reader;
+use crate::storage::UNFINISHED;
 use crate::sweep::{Selection, Sweep};
 use crate::tree;
 use crate::watch::{Report, Watch};
@@ -147,12 +149,14 @@ impl Out<'_> {
         name.strip_prefix(&self.from).unwrap_or(name)
     }
 
-    /// Fails if a file is where one is to go.
+    /// Fails if anything is where a file is to go.
     fn check_free(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
         for (name, _) in members.iter().filter(|(_, entry)| !entry.directory) {
             self.watch.cancel.check()?;
-            if self.dir.symlink_metadata(self.place(name)).is_ok_and(|found| found.is_file()) {
-                return Err(self.exists(name));
+            match self.dir.symlink_metadata(self.place(name)) {
+                Ok(found) if found.is_file() => return Err(self.exists(name)),
+                Ok(_) => return Err(self.in_the_way(name, "a file is to go there")),
+                Err(_) => {}
             }
         }
         Ok(())
@@ -214,7 +218,7 @@ impl Out<'_> {
     }
 
     /// Makes a file of its own in place of a file that is there, and of nothing else. Nothing of
-    /// it is left if that fails.
+    /// it is left if that fails, and what was there is left as it was.
     fn file(
         &self,
         name: &str,
@@ -225,6 +229,7 @@ impl Out<'_> {
         options.write(true).create_new(true);
         private(&mut options);
         let path = self.place(name);
+        let mut beside = None;
         let mut opened = self.dir.open_with(path, &options);
         if opened.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists) {
             let found = self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?;
@@ -234,18 +239,25 @@ impl Out<'_> {
             if !self.replace {
                 return Err(self.exists(name));
             }
-            self.dir.remove_file(path).map_err(|e| self.io("unlink", name, &e))?;
-            opened = self.dir.open_with(path, &options);
+            opened = self.dir.open_with(beside.insert(unfinished(path)), &options);
         }
+        let made = beside.as_deref().unwrap_or(path);
         let mut file = opened.map_err(|e| self.io("open", name, &e))?.into_std();
         let filled = fill(&mut file)
             .and_then(|()| set_mode(&file, entry.mode))
             .and_then(|()| file.set_modified(time(entry)));
-        filled.map_err(|e| {
+        drop(file);
+        let done = filled.map_err(|e| self.io("write", name, &e)).and_then(|()| match &beside {
+            Some(made) => {
+                self.dir.rename(made, &self.dir, path).map_err(|e| self.io("rename", name, &e))
+            }
+            None => Ok(()),
+        });
+        if done.is_err() {
             // What cannot be removed now is what the error is about, too.
-            let _ = self.dir.remove_file(path);
-            self.io("write", name, &e)
-        })
+            let _ = self.dir.remove_file(made);
+        }
+        done
     }
 
     fn finish_directory(&self, name: &str, entry: &Entry) -> Result<()> {
@@ -281,6 +293,13 @@ impl Out<'_> {
     fn io(&self, syscall: &'static str, name: &str, error: &std::io::Error) -> Error {
         tree::refused(syscall, &self.target.join(self.place(name)), error).of_member(name)
     }
+}
+
+/// A path beside another, for what is to come in its place.
+fn unfinished(path: &str) -> String {
+    let directory = path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or_default();
+    let random = u64::from_le_bytes(random_bytes());
+    format!("{directory}.{random:016x}{UNFINISHED}")
 }
 
 fn time(entry: &Entry) -> SystemTime {

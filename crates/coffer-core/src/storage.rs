@@ -101,7 +101,7 @@ impl Storage for DiskFile {
 }
 
 /// How the names of files that are not finished yet end.
-const UNFINISHED: &str = ".coffer-new";
+pub(crate) const UNFINISHED: &str = ".coffer-new";
 /// How many random characters come before that.
 const RANDOM: usize = 6;
 

@@ -279,3 +279,47 @@ fn a_panic_on_the_pool_fails_the_call_and_not_the_process() {
     let r = coffer_core::pool::start(|| -> u8 { panic!("boom") });
     assert!(r.recv().is_err());
 }
+
+struct Stop(Cancel);
+impl Progress for Stop {
+    fn advance(&self, _report: Report) {
+        self.0.cancel();
+    }
+}
+
+#[test]
+fn an_extraction_that_is_stopped_leaves_the_file_that_it_was_to_replace() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    write(&c, "sub/large", &vec![7; 20_000_000]);
+    let out = dir.path().join("out");
+    std::fs::create_dir_all(out.join("sub")).unwrap();
+    let old = out.join("sub/large");
+    std::fs::write(&old, "mine").unwrap();
+    let cancel = Cancel::default();
+    let watch = Watch { cancel: cancel.clone(), progress: Some(Arc::new(Stop(cancel))) };
+    c.extract(&Selection::All.into(), &out, &watch).unwrap_err();
+    assert_eq!(std::fs::read(&old).unwrap(), b"mine");
+    assert_eq!(std::fs::read_dir(out.join("sub")).unwrap().count(), 1);
+    c.extract(&Selection::All.into(), &out, &Watch::silent()).unwrap();
+    assert_eq!(std::fs::read(&old).unwrap(), vec![7; 20_000_000]);
+    assert_eq!(std::fs::read_dir(out.join("sub")).unwrap().count(), 1);
+    c.close().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn an_extraction_that_replaces_nothing_writes_nothing_where_a_link_is_in_the_way() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    write(&c, "a", b"1");
+    write(&c, "b", b"2");
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    std::os::unix::fs::symlink("nowhere", out.join("b")).unwrap();
+    let extraction = Extraction { what: Selection::All, from: None, replace: false };
+    let error = c.extract(&extraction, &out, &Watch::silent()).unwrap_err();
+    assert_eq!(error.code(), coffer_core::error::Code::UnsafePath);
+    assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+    c.close().unwrap();
+}
