@@ -861,7 +861,7 @@ describe('pull', () => {
 
 describe('both ways', () => {
   it('stop when the signal says so, with its reason, and leave the coffer as it was', async () => {
-    const { tree, out, box, rsync } = await setting({ a: noise(40_000_000) }, { kind: kindOf('bank') })
+    const { tree, out, box, rsync } = await setting({ a: noise(160_000_000) }, { kind: kindOf('bank') })
     const reason = new Error('enough')
     const signal = AbortSignal.abort(reason)
     await expect(rsync.push(tree, 'tree', { signal })).rejects.toBe(reason)
