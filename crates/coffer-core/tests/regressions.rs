@@ -279,3 +279,33 @@ fn a_panic_on_the_pool_fails_the_call_and_not_the_process() {
     let r = coffer_core::pool::start(|| -> u8 { panic!("boom") });
     assert!(r.recv().is_err());
 }
+
+struct Cancels(Cancel);
+impl Progress for Cancels {
+    fn advance(&self, _r: Report) {
+        self.0.cancel();
+    }
+}
+
+/// Everything is rewritten already, but the new file has not taken the old one's place.
+#[test]
+fn rekeying_is_called_off_until_the_new_file_is_there() {
+    let dir = directory();
+    let p = path(&dir);
+    let case = &cases()[2];
+    let c = case.open(&p, Mode::Write);
+    write(&c, "small", b"1");
+    let cancel = Cancel::default();
+    let progress = Some(Arc::new(Cancels(cancel.clone())) as Arc<dyn Progress>);
+    let to = NewSecret {
+        coffer_key: Some(coffer_core::key::Key::generate(32)),
+        secure_key: None,
+        passphrase: None,
+        kdf: coffer_core::passphrase::KdfChoice::default(),
+        cipher: None,
+    };
+    let stopped = c.change(Change::Rekey { to, watch: Watch { cancel, progress } }).unwrap_err();
+    assert_eq!(stopped.code(), coffer_core::error::Code::Aborted);
+    c.close().unwrap();
+    assert_eq!(case.open(&p, Mode::Read).read("small").unwrap(), b"1");
+}
