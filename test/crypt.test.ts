@@ -268,6 +268,22 @@ describe('a stream', () => {
     await expect(aborted).rejects.toMatchObject({ name: 'AbortError' })
   })
 
+  it('that is destroyed while the engine works answers the write under way', async () => {
+    const { crypt } = await cryptOf(kindOf('market'))
+    const data = noise(5 * MiB)
+    const file = await through(crypt.createEncryptStream({ level: 1 }), data)
+    for (const [stream, input] of [
+      [crypt.createEncryptStream(), data],
+      [crypt.createDecryptStream(), file],
+    ] as const) {
+      // Once this is answered, the stream is open.
+      await new Promise((resolve) => stream.write(input.subarray(0, 1), resolve))
+      const answered = new Promise((resolve) => stream.write(input.subarray(1), resolve))
+      stream.destroy()
+      await answered
+    }
+  })
+
   it('releases nothing of a chunk that was changed, and everything of the chunks before its part', async () => {
     const { crypt } = await cryptOf(kindOf('market'))
     const data = noise(20_000_000)

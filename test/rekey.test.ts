@@ -238,6 +238,25 @@ async function readWith(kind: Kind, path: string, keys: Keys, name: string): Pro
 }
 
 describe('rekeying', () => {
+  it('that is stopped leaves a coffer of PyCoffer as it was, too', async () => {
+    const path = newPath()
+    copyFileSync(fileURLToPath(new URL('./fixtures/store.pycoffer', import.meta.url)), path)
+    const before = readFileSync(path)
+    const cofferKey = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
+    await using box = await CofferStore.open(path, 'a', { cofferKey, legacy: true })
+    const reason = new Error('enough')
+    const controller = new AbortController()
+    const hard = { memory: 128 * 1024 * 1024, passes: 16 }
+    const stopped = box.changePassphrase('buy milk', { kdf: hard, signal: controller.signal })
+    setTimeout(() => controller.abort(reason), 200)
+    await expect(stopped).rejects.toBe(reason)
+    expect(readFileSync(path).equals(before)).toBe(true)
+    expect(beside(path)).toEqual([])
+    await box.changePassphrase('buy milk', { kdf })
+    expect(box.commit.generation).toBe(1)
+    expect(await box.info()).toMatchObject({ legacy: false, passphrase: true })
+  })
+
   it('is refused for reading, in a batch, after closing, where nothing is sealed, and with keys that make no sense', async () => {
     const [path, keys] = [newPath(), CofferStore.generateKeys()]
     const box = await CofferStore.open(path, 'x', keys)

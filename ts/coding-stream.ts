@@ -79,7 +79,8 @@ export class CodingStream<N extends Native> extends Transform {
   #pass(coming: AsyncIterable<Buffer>, done: TransformCallback): void {
     const pass = async (): Promise<void> => {
       for await (const part of coming) {
-        if (part.length > 0 && !this.push(part)) {
+        // Nobody asks a stream that was destroyed meanwhile for more.
+        if (part.length > 0 && !this.destroyed && !this.push(part)) {
           await new Promise<void>((wanted) => {
             this.#wanted = wanted
           })

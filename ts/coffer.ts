@@ -434,7 +434,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * fails, the coffer is as it was, with its old keys. A coffer that had a passphrase has none
    * afterwards.
    *
-   * The old file's bytes, copies and backups of it still open with the old keys.
+   * The old file's bytes, copies and backups of it still open with the old keys. What `onProgress`
+   * throws in its last call, when the new file is in place, rejects the call, too: keep the new keys
+   * until the coffer has been opened with the old ones.
    *
    * @param keys as `open` takes them: which ones the kind needs is said at its class
    * @throws {CofferError} `ERR_COFFER_INVALID_ARG`, `…_READ_ONLY`, `…_CORRUPT` if something cannot be

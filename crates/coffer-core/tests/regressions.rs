@@ -323,3 +323,26 @@ fn an_extraction_that_replaces_nothing_writes_nothing_where_a_link_is_in_the_way
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
     c.close().unwrap();
 }
+
+/// Everything is rewritten already, but the new file has not taken the old one's place.
+#[test]
+fn rekeying_is_called_off_until_the_new_file_is_there() {
+    let dir = directory();
+    let p = path(&dir);
+    let case = &cases()[2];
+    let c = case.open(&p, Mode::Write);
+    write(&c, "small", b"1");
+    let cancel = Cancel::default();
+    let progress = Some(Arc::new(Stop(cancel.clone())) as Arc<dyn Progress>);
+    let to = NewSecret {
+        coffer_key: Some(coffer_core::key::Key::generate(32)),
+        secure_key: None,
+        passphrase: None,
+        kdf: coffer_core::passphrase::KdfChoice::default(),
+        cipher: None,
+    };
+    let stopped = c.change(Change::Rekey { to, watch: Watch { cancel, progress } }).unwrap_err();
+    assert_eq!(stopped.code(), coffer_core::error::Code::Aborted);
+    c.close().unwrap();
+    assert_eq!(case.open(&p, Mode::Read).read("small").unwrap(), b"1");
+}

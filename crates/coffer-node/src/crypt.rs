@@ -208,15 +208,23 @@ impl<T: Send + 'static> Slot<T> {
         job: impl FnOnce(Box<T>) -> Result<R> + Send + 'static,
     ) -> napi::Result<Object<'env>> {
         let (promise, object) = Promise::new(env)?;
-        let mut place = self.lock();
-        match std::mem::replace(&mut *place, Place::Away) {
-            Place::Here(thing) => pool::spawn(move || promise.settle(job(thing))),
-            other => {
-                *place = other;
-                promise.settle(Err(Error::new(Code::Closed, "the stream has ended")));
-            }
+        match self.send_away() {
+            Some(thing) => pool::spawn(move || promise.settle(job(thing))),
+            None => promise.settle(Err(Error::new(Code::Closed, "the stream has ended"))),
         }
         Ok(object)
+    }
+
+    /// The thing, if it is here. The lock is free again afterwards: the job may run at once.
+    fn send_away(&self) -> Option<Box<T>> {
+        let mut place = self.lock();
+        match std::mem::replace(&mut *place, Place::Away) {
+            Place::Here(thing) => Some(thing),
+            other => {
+                *place = other;
+                None
+            }
+        }
     }
 
     fn bring_back(&self, thing: Box<T>) {

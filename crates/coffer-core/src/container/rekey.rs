@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::compact::Form;
-use super::flush::repacked;
+use super::flush::{Ancestry, repacked};
 use super::put::{Part, Raw};
 use super::{Attributes, Container};
 use crate::catalog::{Block, BlockId, Catalog, Entry, Place};
@@ -15,6 +15,7 @@ use crate::locks::Locks;
 use crate::pool;
 use crate::secret::NewSecret;
 use crate::source::Source;
+use crate::storage::Storage;
 use crate::watch::{Report, Watch};
 
 /// A member as the catalog has it.
@@ -30,16 +31,36 @@ impl Container {
         locks: &Locks,
         watch: &Watch,
     ) -> Result<()> {
+        let form = self.rekeyed(to, watch)?;
+        self.commit(false, locks)?;
+        let ancestry = self.ancestry()?;
+        let old = self.source.storage.clone();
+        self.replace(path, &*old, locks, ancestry, form, |new, old| new.transcode_live(old, watch))
+    }
+
+    /// As [`Self::rekey`], for a legacy coffer that nothing has rewritten yet: `old` is its file.
+    pub(crate) fn rekey_legacy(
+        &mut self,
+        path: &Path,
+        old: &dyn Storage,
+        to: &NewSecret,
+        locks: &Locks,
+        watch: &Watch,
+    ) -> Result<()> {
+        let form = self.rekeyed(to, watch)?;
+        self.gather()?;
+        let ancestry = Ancestry::default();
+        self.replace(path, old, locks, ancestry, form, |new, old| new.transcode_live(old, watch))
+    }
+
+    /// What the new file is sealed with.
+    fn rekeyed(&self, to: &NewSecret, watch: &Watch) -> Result<Form> {
         let (header, keys) = to.header(&self.header, &watch.cancel)?;
         let mut layers = header.layers(&keys)?;
         // The level may have been asked for at opening, in place of the file's own.
         layers.member_level = self.source.layers.member_level;
         layers.container_level = self.source.layers.container_level;
-        let form = Form { meta: keys.meta(&header.kind), layers, header };
-        self.commit(false, locks)?;
-        let ancestry = self.ancestry()?;
-        let old = self.source.storage.clone();
-        self.replace(path, &*old, locks, ancestry, form, |new, old| new.transcode_live(old, watch))
+        Ok(Form { meta: keys.meta(&header.kind), layers, header })
     }
 
     fn transcode_live(&mut self, from: &Self, watch: &Watch) -> Result<()> {
@@ -90,7 +111,8 @@ impl Container {
             self.set(name, Entry { place, ..entry });
         }
         self.view.write().catalog.next_version = old.next_version;
-        Ok(())
+        // The last moment: after it there are new keys.
+        watch.cancel.check()
     }
 
     /// Writes a large member piece by piece, so that memory is bounded whatever its size.

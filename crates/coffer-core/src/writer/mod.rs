@@ -324,17 +324,24 @@ impl Writer {
     }
 
     fn convert(&mut self, watch: &Watch) -> Result<()> {
-        let Some(spooled) = &self.legacy else { return Ok(()) };
-        let original = spooled.original.clone();
-        self.container.ready()?;
-        if let Err(e) = self.locks.check(&*original) {
-            return Err(self.container.poison(&e));
-        }
+        let Some(original) = self.original()? else { return Ok(()) };
         self.container.gather()?;
         let ancestry = Ancestry::default();
         self.container.move_to(&self.path, &*original, &self.locks, ancestry, watch)?;
         self.legacy = None;
         Ok(())
+    }
+
+    /// The file of a legacy coffer that is still to be rewritten, if it still is the one at the
+    /// path.
+    fn original(&mut self) -> Result<Option<Arc<DiskFile>>> {
+        let Some(spooled) = &self.legacy else { return Ok(None) };
+        let original = spooled.original.clone();
+        self.container.ready()?;
+        if let Err(e) = self.locks.check(&*original) {
+            return Err(self.container.poison(&e));
+        }
+        Ok(Some(original))
     }
 
     fn compact(&mut self, watch: &Watch) -> Result<()> {
@@ -359,8 +366,12 @@ impl Writer {
             ));
         }
         self.before_change()?;
-        self.convert(watch)?;
-        self.container.rekey(&self.path, to, &self.locks, watch)
+        let Some(original) = self.original()? else {
+            return self.container.rekey(&self.path, to, &self.locks, watch);
+        };
+        self.container.rekey_legacy(&self.path, &*original, to, &self.locks, watch)?;
+        self.legacy = None;
+        Ok(())
     }
 
     /// Copies the coffer as it was when opened, before the first change to it.
