@@ -119,6 +119,21 @@ describe('a coffer without a key', () => {
 })
 
 describe('the target', () => {
+  it('is not the coffer, nor its lock, by whatever name', async () => {
+    const { crypt, at } = await cryptOf(kindOf('store'))
+    const coffer = join(at('..'), 'box.coffer')
+    const before = readFileSync(coffer)
+    writeFileSync(at('plain'), 'text')
+    symlinkSync(coffer, at('link'))
+    for (const target of [coffer, `${coffer}.lock`, at('link')]) {
+      await expect(crypt.encrypt(at('plain'), target, { replace: true })).rejects.toMatchObject({
+        code: 'ERR_COFFER_INVALID_ARG',
+        path: target,
+      })
+    }
+    expect(readFileSync(coffer)).toEqual(before)
+  })
+
   it('is replaced only if that is said, and is its owner’s alone', async () => {
     const { crypt, at } = await cryptOf(kindOf('store'))
     writeFileSync(at('plain'), 'plain')

@@ -248,6 +248,17 @@ describe('extraction with from', () => {
 })
 
 describe('extraction stays inside its target', () => {
+  it('and never writes over the coffer itself, by its name or by another', async () => {
+    const root = tempDir()
+    const box = await boxWith({ 'box.coffer': 'no coffer', a: '1' }, join(root, 'box.coffer'))
+    await box.flush()
+    await expect(box.extractAll(root)).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG', member: 'box.coffer' })
+    expect(await box.readText('a')).toBe('1')
+    await box.close()
+    await using again = await CofferNull.open(join(root, 'box.coffer'), 'r')
+    expect(await again.readText('box.coffer')).toBe('no coffer')
+  })
+
   const outsideTheTarget = ['ERR_COFFER_UNSAFE_PATH']
 
   it('because names that would leave it cannot be written', async () => {

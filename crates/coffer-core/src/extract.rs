@@ -21,6 +21,7 @@ use crate::read::Reader;
 use crate::storage::UNFINISHED;
 use crate::sweep::{Selection, Sweep};
 use crate::tree;
+use crate::tree::Own;
 use crate::watch::{Report, Watch};
 
 /// What to extract, and how.
@@ -60,6 +61,7 @@ pub(crate) fn extract(
     reader: &Reader,
     extraction: &Extraction,
     target: &Path,
+    own: &Own,
     watch: &Watch,
 ) -> Result<Extracted> {
     let from = extraction.from.as_deref().map(name::check).transpose()?;
@@ -78,6 +80,7 @@ pub(crate) fn extract(
         reader,
         dir,
         target,
+        own,
         from: from.map(|from| format!("{from}/")).unwrap_or_default(),
         replace: extraction.replace,
         watch,
@@ -134,6 +137,7 @@ struct Out<'a> {
     reader: &'a Reader,
     dir: Dir,
     target: &'a Path,
+    own: &'a Own,
     /// What is cut off the front of each name.
     from: String,
     replace: bool,
@@ -239,6 +243,7 @@ impl Out<'_> {
             if !self.replace {
                 return Err(self.exists(name));
             }
+            self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))?;
             opened = self.dir.open_with(beside.insert(unfinished(path)), &options);
         }
         let made = beside.as_deref().unwrap_or(path);
@@ -286,7 +291,8 @@ impl Out<'_> {
 
     fn exists(&self, name: &str) -> Error {
         let path = self.target.join(self.place(name));
-        let message = format!("{} exists already, and replace is off", path.display());
+        let message =
+            format!("{} exists already: remove it, or allow replacing it", path.display());
         Error::new(Code::Exists, message).at(&path).of_member(name)
     }
 

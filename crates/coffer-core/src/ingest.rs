@@ -76,7 +76,7 @@ pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added>
         if let Some(item) = items.iter().find(|i| view.catalog.get(&i.name).is_some()) {
             return Err(Error::new(
                 Code::MemberExists,
-                format!("{:?} is a member already, and replace is off", item.name),
+                format!("{:?} is a member already: delete it, or allow replacing it", item.name),
             )
             .of_member(&item.name));
         }

@@ -79,6 +79,18 @@ impl Own {
         }
     }
 
+    /// Refuses to let a file of the coffer be written over.
+    pub(crate) fn spare(&self, path: &Path) -> Result<()> {
+        match std::fs::metadata(path) {
+            Ok(meta) if self.has(path, &meta) => Err(Error::new(
+                Code::InvalidArg,
+                format!("{} belongs to the open coffer: choose another place", path.display()),
+            )
+            .at(path)),
+            _ => Ok(()),
+        }
+    }
+
     fn has(&self, path: &Path, meta: &Metadata) -> bool {
         self.is_one_of(meta)
             || path == self.path

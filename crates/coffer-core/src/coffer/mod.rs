@@ -282,7 +282,8 @@ impl Coffer {
     /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
     /// [`Code::Aborted`], and as [`Self::read`].
     pub fn extract(&self, what: &Extraction, target: &Path, watch: &Watch) -> Result<Extracted> {
-        self.reading(|reader| extract::extract(reader, what, target, watch))
+        let own = Own::of(&self.0.path);
+        self.reading(|reader| extract::extract(reader, what, target, &own, watch))
     }
 
     /// The names of those members whose bytes are not those of the file that is given for each.
@@ -347,7 +348,7 @@ impl Coffer {
     /// # Errors
     /// [`Code::InvalidArg`] if the coffer seals nothing, [`Code::Closed`].
     pub fn cryptor(&self) -> Result<Cryptor> {
-        self.reading(|reader| Cryptor::of(&reader.view.read().source.layers))
+        self.reading(|reader| Cryptor::of(&reader.view.read().source.layers, &self.0.path))
     }
 
     /// How the coffer stands. Never waits for the disk.

@@ -10,6 +10,7 @@ use super::Cryptor;
 use crate::error::{Code, Error, Result};
 use crate::pool;
 use crate::storage::{NewFile, Storage, sync_directory};
+use crate::tree::Own;
 use crate::watch::{Report, Watch};
 
 /// The most that is read at once, but for pieces that are larger than a quarter of it.
@@ -33,7 +34,7 @@ impl Cryptor {
     /// place of one that is there. The watch hears of the bytes read. Not for a thread of the pool.
     ///
     /// # Errors
-    /// [`Code::Exists`], [`Code::InvalidArg`] if the target is there and no file,
+    /// [`Code::Exists`], [`Code::InvalidArg`] if the target is there and no file, or the coffer,
     /// [`Code::Limit`], [`Code::Aborted`], [`Code::Io`]. The target is then as it was.
     pub fn encrypt_file(
         &self,
@@ -42,6 +43,7 @@ impl Cryptor {
         replace: bool,
         watch: &Watch,
     ) -> Result<()> {
+        Own::of(&self.coffer).spare(target)?;
         let mut transfer = Transfer::begin(source, target, replace, watch)?;
         let mut encryptor = self.encryptor();
         let mut part = self.part();
@@ -69,6 +71,7 @@ impl Cryptor {
         replace: bool,
         watch: &Watch,
     ) -> Result<()> {
+        Own::of(&self.coffer).spare(target)?;
         let mut transfer = Transfer::begin(source, target, replace, watch)?;
         let mut decryptor = self.decryptor(legacy)?;
         let mut part = self.part();

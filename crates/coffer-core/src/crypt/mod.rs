@@ -12,6 +12,8 @@ mod file;
 #[cfg(test)]
 mod tests;
 
+use std::path::{Path, PathBuf};
+
 use zeroize::Zeroizing;
 
 pub use self::decryptor::{Decryptor, MAX_PULL};
@@ -34,14 +36,16 @@ pub struct Cryptor {
     chunk_plain: usize,
     /// Bytes of a full piece, each of which is a frame of its own.
     piece: usize,
+    /// The coffer, whose own files are no targets.
+    coffer: PathBuf,
 }
 
 impl Cryptor {
-    /// The cryptor of a coffer with these layers.
+    /// The cryptor of a coffer with these layers, at this path.
     ///
     /// # Errors
     /// [`Code::InvalidArg`] if they seal nothing.
-    pub(crate) fn of(layers: &Layers) -> Result<Self> {
+    pub(crate) fn of(layers: &Layers, coffer: &Path) -> Result<Self> {
         let key = layers.files.clone().ok_or_else(|| {
             Error::new(
                 Code::InvalidArg,
@@ -53,6 +57,7 @@ impl Cryptor {
             level: layers.member_level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL),
             chunk_plain: layers.chunk_plain,
             piece: layers.piece,
+            coffer: coffer.to_path_buf(),
         })
     }
 

@@ -15,7 +15,7 @@ const CHUNK: usize = 256;
 
 fn cryptor(kind: &Kind, keys: &Keys) -> Cryptor {
     let key = FileKey::new(kind, keys).unwrap().unwrap();
-    Cryptor { key, level: 3, chunk_plain: CHUNK, piece: PIECE }
+    Cryptor { key, level: 3, chunk_plain: CHUNK, piece: PIECE, coffer: "box.coffer".into() }
 }
 
 /// A cryptor for each cipher and length of key.
