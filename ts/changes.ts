@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { encode } from './cbor/encode.ts'
 import { invalid } from './errors.ts'
 import { joinLines } from './lines.ts'
@@ -55,11 +56,19 @@ export interface DeleteOptions {
 export class Changes {
   readonly #native: NativeCoffer
   readonly #batch: bigint | undefined
+  /** Stops what waits for a source when nothing can come of it any more. */
+  readonly #ending = new AbortController()
 
   /** @param batch the token of the batch that the changes belong to, if any */
   constructor(native: NativeCoffer, batch?: bigint) {
     this.#native = native
     this.#batch = batch
+    setMaxListeners(0, this.#ending.signal)
+  }
+
+  /** Ends every change that still waits for its source, with a reason. */
+  end(reason: Error): void {
+    this.#ending.abort(reason)
   }
 
   async write(name: string, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
@@ -82,7 +91,9 @@ export class Changes {
   /** Writes or appends what comes little by little. It takes effect when all of it is there. */
   async #pour(name: string, flag: Flag, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
     const { mode, mtime } = checkAttributes(options)
-    const signal = checkSignal(options.signal)
+    const given = checkSignal(options.signal)
+    const ending = this.#ending.signal
+    const signal = given ? AbortSignal.any([given, ending]) : ending
     const stage = new Stage(this.#native, name, this.#batch)
     try {
       await pour(data, stage, signal)

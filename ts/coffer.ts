@@ -467,7 +467,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
 
   /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */
   async close(): Promise<void> {
-    this.#outside('close')
+    this.#outside('close').end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
     await settled(this.#native.close())
   }
 
