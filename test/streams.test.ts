@@ -370,6 +370,8 @@ describe('backpressure', () => {
     const { first, all, bytes } = await inChild(body, { path })
     expect(bytes).toBe(64 * MiB)
     expect(first).toBeLessThan(12 * MiB)
+    // What comes next was fetched before anybody asked for it.
+    expect(first).toBeGreaterThan(1.5 * MiB)
     // Nothing is decoded twice.
     expect(all).toBeLessThan(66 * MiB)
   })
@@ -575,6 +577,39 @@ describe('createReadStream', () => {
       { x: 1 },
     ]) {
       expect(() => box.createReadStream('a', options as never)).toThrow(CofferError)
+    }
+  })
+
+  it.skipIf(process.platform !== 'linux')('reads from the file only the pieces that a range touches', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const data = noise(32 * MiB)
+    const made = await CofferNull.open(path, 'x')
+    await made.write('a', data)
+    await made.close()
+    const at = 31 * MiB - 5
+    const body: Body<
+      { path: string; at: number },
+      { range: string; streamed: number; part: string; read: number }
+    > = async ({ coffer, fs }, { path, at }) => {
+      const read = (): number => Number(/^rchar: (\d+)$/m.exec(fs.readFileSync('/proc/self/io', 'latin1'))?.[1])
+      const box = await coffer.CofferNull.open(path, 'r')
+      const before = read()
+      let range = ''
+      for await (const chunk of box.createReadStream('a', { start: at, end: at + 9 })) range += chunk.toString('hex')
+      const between = read()
+      const file = await box.file('a')
+      const part = (await file.read(Buffer.alloc(10), 0, 10, at)).buffer.toString('hex')
+      const after = read()
+      await box.close()
+      return { range, streamed: between - before, part, read: after - between }
+    }
+    const { range, streamed, part, read } = await inChild(body, { path, at })
+    const expected = data.subarray(at, at + 10).toString('hex')
+    expect([range, part]).toEqual([expected, expected])
+    // The ten bytes lie in two pieces of 1 MiB.
+    for (const cost of [streamed, read]) {
+      expect(cost).toBeGreaterThan(MiB)
+      expect(cost).toBeLessThan(2.5 * MiB)
     }
   })
 
