@@ -18,7 +18,6 @@ use crate::name;
 use crate::record;
 use crate::seal::{self, Seal};
 use crate::source::Source;
-use crate::spool::SpoolDir;
 use crate::storage::Storage;
 use crate::watch::Cancel;
 
@@ -28,26 +27,19 @@ const OWN_RECORD: &str =
 /// How much of the file is read at once.
 const READ: usize = 1 << 20;
 
-/// Reads a legacy coffer into a container in `spool`.
+/// Reads a legacy coffer into a new container, which is to take its place.
 pub(crate) fn import(
     storage: &dyn Storage,
-    path: &Path,
-    spool: &SpoolDir,
+    source: Source,
     header: Header,
     keys: &Keys,
     durable: bool,
     cancel: &Cancel,
 ) -> Result<Container> {
     let kind = header.kind;
-    let source = Source {
-        storage: Arc::new(spool.file()?),
-        path: path.to_path_buf(),
-        layers: header.layers(keys)?,
-        meta: keys.meta(&kind),
-        archive: header.archive,
-    };
+    let path = source.path.clone();
     let mut container = Container::create(source, header, durable)?;
-    let stream = stream(storage, path, &kind, keys)?;
+    let stream = stream(storage, &path, &kind, keys)?;
     let mut archive = tar::Archive::new(stream);
     let mut directories = Vec::new();
     let entries = archive.entries().map_err(|e| damaged(&e))?;

@@ -6,11 +6,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Code, Error, Result};
 use crate::lock::{LockFile, Share, lock_inode, same_inode};
-use crate::storage::{DiskFile, Storage};
+use crate::storage::{Directory, Storage};
 use crate::watch::Cancel;
 
 /// Which handles take locks.
@@ -73,9 +74,9 @@ impl Locks {
     }
 
     /// Opens the coffer and locks its inode, which must still be the one at the path then.
-    pub(crate) fn open(&self, write: bool) -> Result<DiskFile> {
+    pub(crate) fn open(&self, directory: &dyn Directory, write: bool) -> Result<Arc<dyn Storage>> {
         loop {
-            let file = DiskFile::open(&self.path, write).map_err(|e| match e.kind() {
+            let file = directory.open(&self.path, write).map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => Error::new(
                     Code::NotFound,
                     format!(

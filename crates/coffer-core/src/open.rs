@@ -12,7 +12,7 @@ use crate::record;
 use crate::recover::{self, Loaded, Newest, Tail};
 use crate::secret::Keyring;
 use crate::source::{self, Source};
-use crate::storage::Storage;
+use crate::storage::{Directory, Storage};
 
 /// Something that was found at opening and set right, or passed over: worth a word, not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) keyring: &'a Keyring<'a>,
     /// The level for what is written now, in place of the file's own.
     pub(crate) level: Option<i32>,
+    /// Where the file lies.
+    pub(crate) directory: Arc<dyn Directory>,
 }
 
 /// A coffer that was found to be one.
@@ -110,13 +112,7 @@ fn open_at(
     if let Some(level) = expected.level {
         wanted.kind = wanted.kind.with_level(level);
     }
-    let source = Arc::new(Source {
-        storage: storage.clone(),
-        path: path.to_path_buf(),
-        layers: wanted.layers(&keys)?,
-        meta: keys.meta(&header.kind),
-        archive: header.archive,
-    });
+    let source = Arc::new(Source::new(storage.clone(), &expected.directory, path, &wanted, &keys)?);
     let newest = recover::newest(&source, size)?;
     check_header(&header, &newest)?;
     let loaded = recover::catalog(&source, &newest)?;

@@ -7,12 +7,15 @@ use crate::block::Layers;
 use crate::catalog::{Block, Catalog, Entry, Place};
 use crate::commit::ARCHIVE_ID;
 use crate::error::{Code, Error, Result};
+use crate::header::{Header, Keys};
 use crate::record::MetaSeal;
-use crate::storage::Storage;
+use crate::storage::{Directory, DiskDirectory, Storage};
 
 /// A file with the keys to read it.
 pub(crate) struct Source {
     pub(crate) storage: Arc<dyn Storage>,
+    /// Where the path is one.
+    pub(crate) directory: Arc<dyn Directory>,
     pub(crate) path: PathBuf,
     pub(crate) layers: Layers,
     pub(crate) meta: MetaSeal,
@@ -46,6 +49,24 @@ impl Storage for Nothing {
 }
 
 impl Source {
+    /// A file with the header and the keys that are given, at `path` or to be there one day.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        directory: &Arc<dyn Directory>,
+        path: &Path,
+        header: &Header,
+        keys: &Keys,
+    ) -> Result<Self> {
+        Ok(Self {
+            storage,
+            directory: directory.clone(),
+            path: path.to_path_buf(),
+            layers: header.layers(keys)?,
+            meta: keys.meta(&header.kind),
+            archive: header.archive,
+        })
+    }
+
     /// What is left of a source when its coffer is closed: no file, and no keys.
     pub(crate) fn closed(path: &Path) -> Self {
         let layers = Layers {
@@ -59,6 +80,7 @@ impl Source {
         };
         Self {
             storage: Arc::new(Nothing),
+            directory: Arc::new(DiskDirectory),
             path: path.to_path_buf(),
             layers,
             meta: MetaSeal::new(None),

@@ -5,7 +5,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::key;
 
 /// One open file.
 pub(crate) trait Storage: Send + Sync {
@@ -15,6 +19,10 @@ pub(crate) trait Storage: Send + Sync {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
     /// Makes every write so far durable.
     fn sync(&self) -> io::Result<()>;
+    /// As [`Self::sync`], and what is said of the file besides: its permissions.
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync()
+    }
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// The file's length in bytes.
@@ -23,6 +31,25 @@ pub(crate) trait Storage: Send + Sync {
     fn file(&self) -> Option<&File> {
         None
     }
+}
+
+/// The directory a file lies in: what can be done to names.
+pub(crate) trait Directory: Send + Sync {
+    /// Whether there is something at `path`.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Opens an existing file, for writing too where `write` is set.
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>>;
+    /// Makes an empty file, readable by its owner alone, and opens it for writing. An existing one
+    /// is an error.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>>;
+    /// Gives a file another name beside its own. Without `replace` an existing file is an error.
+    fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Everything in the directory of `path`.
+    fn beside(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+    /// Makes the names in the directory of `path`, which exists, durable.
+    fn sync_names(&self, path: &Path) -> io::Result<()>;
 }
 
 /// A file of the operating system.
@@ -87,6 +114,10 @@ impl Storage for DiskFile {
         self.file.sync_data()
     }
 
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
     }
@@ -100,67 +131,131 @@ impl Storage for DiskFile {
     }
 }
 
-/// How the names of files that are not finished yet end.
-pub(crate) const UNFINISHED: &str = ".coffer-new";
-/// How many random characters come before that.
-const RANDOM: usize = 6;
+/// The directories of the operating system.
+pub(crate) struct DiskDirectory;
 
-/// A file that is being made beside its final place, and is removed again unless it is published.
-pub(crate) struct NewFile {
-    storage: std::sync::Arc<DiskFile>,
-    path: tempfile::TempPath,
-    target: PathBuf,
-}
+impl Directory for DiskDirectory {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
 
-impl NewFile {
-    /// Creates the file, readable by its owner alone, in the directory of `target`.
-    pub(crate) fn create(target: &Path) -> io::Result<Self> {
-        // A link to a coffer stays a link.
-        let target = &std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
-        let (file, path) = tempfile::Builder::new()
-            .prefix(&unfinished_prefix(target))
-            .suffix(UNFINISHED)
-            .rand_bytes(RANDOM)
-            .tempfile_in(directory(target))?
-            .into_parts();
-        Ok(Self {
-            storage: std::sync::Arc::new(DiskFile { file }),
-            path,
-            target: target.to_path_buf(),
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>> {
+        Ok(Arc::new(DiskFile::open(path, write)?))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(Arc::new(DiskFile { file: options.open(path)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        if replace {
+            return std::fs::rename(from, to);
+        }
+        tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|e| {
+            // It is not for the failed renaming to remove the file.
+            let _ = e.path.keep();
+            e.error
         })
     }
 
-    /// The file's contents.
-    #[must_use]
-    pub(crate) fn storage(&self) -> std::sync::Arc<DiskFile> {
-        self.storage.clone()
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
     }
 
-    /// Gives the file the permissions of the one it is to replace.
-    pub(crate) fn permit_as(&self, old: &File) -> io::Result<()> {
-        self.storage.file.set_permissions(old.metadata()?.permissions())
+    fn beside(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(std::fs::read_dir(directory(path))?.flatten().map(|entry| entry.path()).collect())
     }
 
-    /// Gives the file, which is made durable first, its final name; see [`sync_directory`]. Without `replace` an existing file is an error.
-    pub(crate) fn publish(self, replace: bool) -> io::Result<()> {
-        self.storage.file.sync_all()?;
-        if replace {
-            self.path.persist(&self.target).map_err(|e| e.error)?;
-        } else {
-            self.path.persist_noclobber(&self.target).map_err(|e| e.error)?;
-        }
+    #[cfg(unix)]
+    fn sync_names(&self, path: &Path) -> io::Result<()> {
+        File::open(directory(&std::fs::canonicalize(path)?))?.sync_all()
+    }
+
+    /// This system does so by itself.
+    #[cfg(not(unix))]
+    fn sync_names(&self, _path: &Path) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// Removes what a killed process left unfinished beside `target`. Only for who holds its lock.
-pub(crate) fn sweep_unfinished(target: &Path) {
-    let target = &std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
-    let Ok(entries) = std::fs::read_dir(directory(target)) else { return };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        if is_unfinished(target, &path) {
+/// How the names of files that are not finished yet end.
+pub(crate) const UNFINISHED: &str = ".coffer-new";
+/// How many random characters come before that.
+const RANDOM: usize = 6;
+/// How many names are tried for an unfinished file.
+const ATTEMPTS: usize = 64;
+
+/// A file that is being made beside its final place, and is removed again unless it is published.
+pub(crate) struct NewFile {
+    directory: Arc<dyn Directory>,
+    storage: Arc<dyn Storage>,
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl NewFile {
+    /// Creates the file, readable by its owner alone, in the directory of `target`.
+    pub(crate) fn create(directory: &Arc<dyn Directory>, target: &Path) -> io::Result<Self> {
+        let target = resolved(target);
+        let mut tried = 0;
+        loop {
+            let path = target.with_file_name(unfinished_name(&target));
+            tried += 1;
+            match directory.create(&path) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => {}
+                created => {
+                    let (directory, storage) = (directory.clone(), created?);
+                    return Ok(Self { directory, storage, path, target, published: false });
+                }
+            }
+        }
+    }
+
+    /// The file's contents.
+    #[must_use]
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.clone()
+    }
+
+    /// Gives the file the permissions of the one it is to replace, or is a copy of.
+    pub(crate) fn permit_as(&self, old: &dyn Storage) -> io::Result<()> {
+        match (old.file(), self.storage.file()) {
+            (Some(old), Some(new)) => new.set_permissions(old.metadata()?.permissions()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the file, which is made durable first, its final name; see
+    /// [`Directory::sync_names`]. Without `replace` an existing file is an error.
+    pub(crate) fn publish(mut self, replace: bool) -> io::Result<()> {
+        self.storage.sync_all()?;
+        self.directory.rename(&self.path, &self.target, replace)?;
+        self.published = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.published {
             // What cannot be removed now is removed at the next open.
-            let _ = std::fs::remove_file(path);
+            let _ = self.directory.remove(&self.path);
+        }
+    }
+}
+
+/// Removes what a killed process left unfinished beside `target`. Only for who holds its lock.
+pub(crate) fn sweep_unfinished(directory: &dyn Directory, target: &Path) {
+    let target = resolved(target);
+    for path in directory.beside(&target).unwrap_or_default() {
+        if is_unfinished(&target, &path) {
+            // What cannot be removed now is removed at the next open.
+            let _ = directory.remove(&path);
         }
     }
 }
@@ -174,6 +269,19 @@ pub(crate) fn is_unfinished(target: &Path, path: &Path) -> bool {
     random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
+/// Copies the bytes of a range to the beginning of another file.
+pub(crate) fn copy(from: &dyn Storage, range: Range<u64>, to: &dyn Storage) -> io::Result<()> {
+    const STEP: u64 = 1 << 20;
+    let mut at = range.start;
+    while at < range.end {
+        let mut bytes = vec![0; STEP.min(range.end - at) as usize];
+        from.read_at(&mut bytes, at)?;
+        to.write_at(&bytes, at - range.start)?;
+        at += bytes.len() as u64;
+    }
+    Ok(())
+}
+
 /// The directory a file lies in.
 #[must_use]
 pub(crate) fn directory(path: &Path) -> &Path {
@@ -183,20 +291,19 @@ pub(crate) fn directory(path: &Path) -> &Path {
     }
 }
 
+/// Where a file is or is to be: a link to a coffer stays a link.
+fn resolved(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+}
+
 fn unfinished_prefix(target: &Path) -> String {
     let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     format!(".{name}.")
 }
 
-/// Makes the names in the directory of `target` durable.
-#[cfg(unix)]
-pub(crate) fn sync_directory(target: &Path) -> io::Result<()> {
-    let target = std::fs::canonicalize(target)?;
-    File::open(directory(&target))?.sync_all()
-}
-
-/// Makes the names in the directory of `target` durable, as this system does by itself.
-#[cfg(not(unix))]
-pub(crate) fn sync_directory(_path: &Path) -> io::Result<()> {
-    Ok(())
+fn unfinished_name(target: &Path) -> String {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
+    let random: String = key::random_bytes::<RANDOM>().into_iter().map(letter).collect();
+    unfinished_prefix(target) + &random + UNFINISHED
 }

@@ -32,6 +32,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 
+use self::opening::Opening;
 use crate::compare;
 use crate::container::SMALL;
 use crate::crypt::Cryptor;
@@ -44,7 +45,7 @@ use crate::pool;
 use crate::read::Reader;
 use crate::spool::SpoolDir;
 use crate::stage::Stages;
-use crate::storage::DiskFile;
+use crate::storage::{Directory, DiskDirectory, Storage};
 use crate::tree::{self, Own};
 use crate::verify;
 use crate::watch::{Cancel, Watch};
@@ -87,7 +88,7 @@ enum Side {
 /// What a handle that only reads gives back at its end.
 struct Holding {
     locks: Locks,
-    file: Arc<DiskFile>,
+    file: Arc<dyn Storage>,
     _spool: Option<SpoolDir>,
 }
 
@@ -99,8 +100,17 @@ impl Coffer {
     /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
     /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
     pub fn open(path: &Path, options: Options) -> Result<Self> {
+        Self::open_in(Arc::new(DiskDirectory), path, options)
+    }
+
+    /// As [`Self::open`], in a directory that may be another than the system's.
+    pub(crate) fn open_in(
+        directory: Arc<dyn Directory>,
+        path: &Path,
+        options: Options,
+    ) -> Result<Self> {
         let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
-        opening::open_coffer(&path, &options).map_err(|e| e.at(&path))
+        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
     }
 
     /// Queues a change. Changes take effect in the order they are submitted. `done` is called once,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crossbeam_channel::unbounded;
 
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
-use crate::container::{Container, Shared, View};
+use crate::container::{Container, Shared, View, suffixed, torn};
 use crate::error::{Code, Error, Result};
 use crate::legacy;
 use crate::locks::{Locks, Patience};
@@ -18,253 +18,264 @@ use crate::secret::{self, Keyring, Secret};
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::Stages;
-use crate::storage::{DiskFile, NewFile, sweep_unfinished, sync_directory};
+use crate::storage::{Directory, NewFile, Storage, sweep_unfinished};
 use crate::writer::{self, Spooled, State, Writer};
 
-/// Opens or makes the coffer at an absolute path.
-pub(super) fn open_coffer(path: &Path, options: &Options) -> Result<Coffer> {
-    let secret = options.secret()?;
-    let writes = options.mode != Mode::Read;
-    if !options.cipher_is_free {
-        secret.check(&options.kind)?;
-    }
-    let exists = path.try_exists().map_err(|e| Error::io("stat", path, &e))?;
-    if !writes && !exists {
-        return Err(missing(path));
-    }
-    let patience = Patience {
-        deadline: Instant::now() + options.lock_timeout,
-        cancel: options.cancel.clone(),
-    };
-    let locks = Locks::acquire(path, options.lock, writes, patience)?;
-    if writes && options.mode != Mode::Append && options.expect.is_some() {
-        return Err(Error::new(
-            Code::InvalidArg,
-            "expect needs a coffer that is there: open it with 'r' or 'a'",
-        ));
-    }
-    if !writes {
-        return open_to_read(path, options, &secret, locks);
-    }
-    sweep_unfinished(path);
-    // Only now is it certain, with the lock, whether there is a coffer.
-    let exists = path.try_exists().map_err(|e| Error::io("stat", path, &e))?;
-    match (options.mode, exists) {
-        (Mode::Exclusive, true) => Err(Error::new(
-            Code::Exists,
-            format!(
-                "there is a coffer at {} already: open it with 'a' to change it",
-                path.display()
-            ),
-        )),
-        (Mode::Append, true) => open_to_write(path, options, &secret, locks),
-        (Mode::Append, false) if options.expect.is_some() => Err(missing(path)),
-        _ => create(path, options, &secret, locks, exists),
-    }
+/// Somebody who wants to open a coffer.
+pub(super) struct Opening<'a> {
+    pub(super) directory: Arc<dyn Directory>,
+    /// Absolute.
+    pub(super) path: &'a Path,
+    pub(super) options: &'a Options,
 }
 
-/// Makes a new coffer, in place of an old one where the mode says so.
-fn create(
-    path: &Path,
-    options: &Options,
-    secret: &Secret,
-    locks: Locks,
-    exists: bool,
-) -> Result<Coffer> {
-    let (header, keys) = options.header(secret)?;
-    // Whoever holds the old file is waited for.
-    let old = if exists { Some(locks.open(true)?) } else { None };
-    if let (Some(suffix), true) = (&options.backup, exists) {
-        writer::back_up(path, &suffixed(path, suffix))?;
-    }
-    let file = NewFile::create(path).map_err(|e| Error::io("open", path, &e))?;
-    let source = Source {
-        storage: file.storage(),
-        path: path.to_path_buf(),
-        layers: header.layers(&keys)?,
-        meta: keys.meta(&header.kind),
-        archive: header.archive,
-    };
-    if let Some(inner) = source.storage.file() {
-        locks.take(inner)?;
-    }
-    let mut container = Container::create(source, header, options.durable)?;
-    container.commit(true, &Locks::none(path))?;
-    if let Some(old) = &old {
-        locks.check(old)?;
-    }
-    file.publish(exists).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => {
-            Error::new(Code::Exists, format!("somebody else has just made {}", path.display()))
+impl Opening<'_> {
+    /// Opens or makes the coffer.
+    pub(super) fn open(&self) -> Result<Coffer> {
+        let Self { path, options, .. } = self;
+        let secret = options.secret()?;
+        let writes = options.mode != Mode::Read;
+        if !options.cipher_is_free {
+            secret.check(&options.kind)?;
         }
-        _ => Error::io("rename", path, &e),
-    })?;
-    sync_directory(path).map_err(|e| Error::io("fsync", path, &e))?;
-    drop(old);
-    start_writer(path, options, container, locks, None, None, Vec::new())
-}
+        if !writes && !self.exists()? {
+            return Err(missing(path));
+        }
+        let patience = Patience {
+            deadline: Instant::now() + options.lock_timeout,
+            cancel: options.cancel.clone(),
+        };
+        let locks = Locks::acquire(path, options.lock, writes, patience)?;
+        if writes && options.mode != Mode::Append && options.expect.is_some() {
+            return Err(Error::new(
+                Code::InvalidArg,
+                "expect needs a coffer that is there: open it with 'r' or 'a'",
+            ));
+        }
+        if !writes {
+            return self.to_read(&secret, locks);
+        }
+        let backup = self.backup();
+        for target in [Some(path.to_path_buf()), Some(torn(path)), backup].iter().flatten() {
+            sweep_unfinished(&*self.directory, target);
+        }
+        // Only now is it certain, with the lock, whether there is a coffer.
+        let exists = self.exists()?;
+        match (options.mode, exists) {
+            (Mode::Exclusive, true) => Err(Error::new(
+                Code::Exists,
+                format!(
+                    "there is a coffer at {} already: open it with 'a' to change it",
+                    path.display()
+                ),
+            )),
+            (Mode::Append, true) => self.to_write(&secret, locks),
+            (Mode::Append, false) if options.expect.is_some() => Err(missing(path)),
+            _ => self.create(&secret, locks, exists),
+        }
+    }
 
-fn open_to_write(path: &Path, options: &Options, secret: &Secret, locks: Locks) -> Result<Coffer> {
-    let file = Arc::new(locks.open(true)?);
-    let keyring = Keyring::new(secret, &options.cancel);
-    let backup = options.backup.as_ref().map(|suffix| suffixed(path, suffix));
-    match open::open(file.clone(), path, &expected(options, &keyring))? {
-        Found::Coffer(opened) => {
-            check_history(options, &opened)?;
-            let Opened { source, header, newest, loaded, size, notices } = *opened;
-            let container =
-                Container::resume(source, header, options.durable, newest, loaded, size)?;
-            start_writer(path, options, container, locks, backup, None, notices)
+    /// Makes a new coffer, in place of an old one where the mode says so.
+    fn create(&self, secret: &Secret, locks: Locks, exists: bool) -> Result<Coffer> {
+        let Self { directory, path, options } = self;
+        let (header, keys) = options.header(secret)?;
+        // Whoever holds the old file is waited for.
+        let old = if exists { Some(locks.open(&**directory, true)?) } else { None };
+        if let (Some(backup), true) = (self.backup(), exists) {
+            writer::back_up(directory, path, &backup)?;
         }
-        Found::Legacy => {
-            let (container, dir, notices) = import(path, options, secret, &file)?;
-            let spooled = Spooled { original: file, _dir: dir };
-            start_writer(path, options, container, locks, backup, Some(spooled), notices)
+        let file = NewFile::create(directory, path).map_err(|e| Error::io("open", path, &e))?;
+        let source = Source::new(file.storage(), directory, path, &header, &keys)?;
+        if let Some(inner) = source.storage.file() {
+            locks.take(inner)?;
         }
-    }
-}
-
-fn open_to_read(path: &Path, options: &Options, secret: &Secret, locks: Locks) -> Result<Coffer> {
-    let file = Arc::new(locks.open(false)?);
-    let keyring = Keyring::new(secret, &options.cancel);
-    let (reader, status, notices, spool) = match recover::steadily(&*file, || {
-        open::open(file.clone(), path, &expected(options, &keyring))
-    })? {
-        Found::Coffer(opened) => {
-            check_history(options, &opened)?;
-            let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
-            if !locks.held() {
-                // Without a lock, what looks torn may be somebody writing.
-                notices.retain(|n| n.code != "torn-tail");
+        let mut container = Container::create(source, header, options.durable)?;
+        container.commit(true, &Locks::none(path))?;
+        if let Some(old) = &old {
+            locks.check(&**old)?;
+        }
+        file.publish(exists).map_err(|e| match e.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                Error::new(Code::Exists, format!("somebody else has just made {}", path.display()))
             }
-            let view = Shared::new(View { catalog: loaded.catalog, source, header: Some(header) });
-            let position = newest.position;
-            let commit = CommitId { generation: position.generation, digest: position.digest };
-            let status = Status { closed: false, modified: false, commit };
-            (Reader::of_commit(view, position.generation), status, notices, None)
+            _ => Error::io("rename", path, &e),
+        })?;
+        directory.sync_names(path).map_err(|e| Error::io("fsync", path, &e))?;
+        drop(old);
+        self.start_writer(container, locks, None, None, Vec::new())
+    }
+
+    fn to_write(&self, secret: &Secret, locks: Locks) -> Result<Coffer> {
+        let file = locks.open(&*self.directory, true)?;
+        match self.find(&file, &Keyring::new(secret, &self.options.cancel))? {
+            Found::Coffer(opened) => {
+                self.check_history(&opened)?;
+                let Opened { source, header, newest, loaded, size, notices } = *opened;
+                let durable = self.options.durable;
+                let container = Container::resume(source, header, durable, newest, loaded, size)?;
+                self.start_writer(container, locks, self.backup(), None, notices)
+            }
+            Found::Legacy => {
+                let (container, dir, notices) = self.import(secret, &*file)?;
+                let spooled = Spooled { original: file, _dir: dir };
+                self.start_writer(container, locks, self.backup(), Some(spooled), notices)
+            }
         }
-        Found::Legacy => {
-            let (container, dir, notices) = import(path, options, secret, &file)?;
-            (Reader::of_writer(container.view.clone()), Status::default(), notices, Some(dir))
+    }
+
+    fn to_read(&self, secret: &Secret, locks: Locks) -> Result<Coffer> {
+        let file = locks.open(&*self.directory, false)?;
+        let keyring = Keyring::new(secret, &self.options.cancel);
+        let (reader, status, notices, spool) = match recover::steadily(&*file, || {
+            self.find(&file, &keyring)
+        })? {
+            Found::Coffer(opened) => {
+                self.check_history(&opened)?;
+                let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
+                if !locks.held() {
+                    // Without a lock, what looks torn may be somebody writing.
+                    notices.retain(|n| n.code != "torn-tail");
+                }
+                let view =
+                    Shared::new(View { catalog: loaded.catalog, source, header: Some(header) });
+                let position = newest.position;
+                let commit = CommitId { generation: position.generation, digest: position.digest };
+                let status = Status { closed: false, modified: false, commit };
+                (Reader::of_commit(view, position.generation), status, notices, None)
+            }
+            Found::Legacy => {
+                let (container, dir, notices) = self.import(secret, &*file)?;
+                let reader = Reader::of_writer(container.view.clone());
+                (reader, Status::default(), notices, Some(dir))
+            }
+        };
+        Ok(Coffer(Arc::new(Inner {
+            path: self.path.to_path_buf(),
+            reader,
+            status: Arc::new(Mutex::new(status)),
+            notices,
+            active: Mutex::new(0),
+            idle: Condvar::new(),
+            side: Side::Reads(Mutex::new(Some(Holding { locks, file, _spool: spool }))),
+        })))
+    }
+
+    fn import(
+        &self,
+        secret: &Secret,
+        file: &dyn Storage,
+    ) -> Result<(Container, SpoolDir, Vec<Notice>)> {
+        let options = self.options;
+        if !options.legacy {
+            return Err(Error::new(
+                Code::Legacy,
+                "the coffer is in PyCoffer's format, without Coffer's checks: pass legacy: true if that is what you expect",
+            ));
         }
-    };
-    Ok(Coffer(Arc::new(Inner {
-        path: path.to_path_buf(),
-        reader,
-        status: Arc::new(Mutex::new(status)),
-        notices,
-        active: Mutex::new(0),
-        idle: Condvar::new(),
-        side: Side::Reads(Mutex::new(Some(Holding { locks, file, _spool: spool }))),
-    })))
-}
-
-fn import(
-    path: &Path,
-    options: &Options,
-    secret: &Secret,
-    file: &DiskFile,
-) -> Result<(Container, SpoolDir, Vec<Notice>)> {
-    if !options.legacy {
-        return Err(Error::new(
-            Code::Legacy,
-            "the coffer is in PyCoffer's format, without Coffer's checks: pass legacy: true if that is what you expect",
-        ));
+        if options.expect.is_some() {
+            return Err(Error::corrupt(
+                "a commit was expected, but the coffer is in PyCoffer's format",
+            ));
+        }
+        if let Secret::Passphrase(_) = secret {
+            return Err(secret::without_passphrase());
+        }
+        let dir = SpoolDir::create(options.temp_dir.as_deref())?;
+        let (header, keys) = options.header(secret)?;
+        let spool = Arc::new(dir.file()?);
+        let source = Source::new(spool, &self.directory, self.path, &header, &keys)?;
+        let mut container =
+            legacy::import(file, source, header, &keys, options.durable, &options.cancel)?;
+        container.gather()?;
+        container.forget_changes();
+        let notice = Notice {
+            code: "legacy",
+            message: "the coffer is in PyCoffer's format; the first flush rewrites it".to_owned(),
+        };
+        Ok((container, dir, vec![notice]))
     }
-    if options.expect.is_some() {
-        return Err(Error::corrupt(
-            "a commit was expected, but the coffer is in PyCoffer's format",
-        ));
-    }
-    if let Secret::Passphrase(_) = secret {
-        return Err(secret::without_passphrase());
-    }
-    let dir = SpoolDir::create(options.temp_dir.as_deref())?;
-    let (header, keys) = options.header(secret)?;
-    let mut container =
-        legacy::import(file, path, &dir, header, &keys, options.durable, &options.cancel)?;
-    container.gather()?;
-    container.forget_changes();
-    let notice = Notice {
-        code: "legacy",
-        message: "the coffer is in PyCoffer's format; the first flush rewrites it".to_owned(),
-    };
-    Ok((container, dir, vec![notice]))
-}
 
-fn start_writer(
-    path: &Path,
-    options: &Options,
-    container: Container,
-    mut locks: Locks,
-    backup: Option<PathBuf>,
-    legacy: Option<Spooled>,
-    notices: Vec<Notice>,
-) -> Result<Coffer> {
-    locks.forget_caller();
-    let committed = container.committed();
-    let commit = CommitId { generation: committed.generation, digest: committed.digest };
-    let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));
-    let view = container.view.clone();
-    let (sender, receiver) = unbounded();
-    let stages = Stages::new(options.temp_dir.clone());
-    let writer = Writer {
-        container,
-        locks,
-        path: path.to_path_buf(),
-        auto_flush: options.auto_flush.unwrap_or(options.kind.auto_flush),
-        backup,
-        legacy,
-        status: status.clone(),
-        receiver,
-        stages: stages.clone(),
-        state: State::default(),
-    };
-    std::thread::Builder::new()
-        .name("coffer-writer".to_owned())
-        .spawn(move || writer.run())
-        .map_err(|e| Error::io("clone", path, &e))?;
-    Ok(Coffer(Arc::new(Inner {
-        path: path.to_path_buf(),
-        reader: Reader::of_writer(view),
-        status,
-        notices,
-        active: Mutex::new(0),
-        idle: Condvar::new(),
-        side: Side::Writes(sender, stages),
-    })))
-}
-
-fn expected<'a>(options: &'a Options, keyring: &'a Keyring<'a>) -> Expected<'a> {
-    Expected {
-        kind: &options.kind,
-        cipher_is_free: options.cipher_is_free,
-        keyring,
-        level: options.level,
+    fn start_writer(
+        &self,
+        container: Container,
+        mut locks: Locks,
+        backup: Option<PathBuf>,
+        legacy: Option<Spooled>,
+        notices: Vec<Notice>,
+    ) -> Result<Coffer> {
+        let Self { path, options, .. } = self;
+        locks.forget_caller();
+        let committed = container.committed();
+        let commit = CommitId { generation: committed.generation, digest: committed.digest };
+        let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));
+        let view = container.view.clone();
+        let (sender, receiver) = unbounded();
+        let stages = Stages::new(options.temp_dir.clone());
+        let writer = Writer {
+            container,
+            locks,
+            path: path.to_path_buf(),
+            auto_flush: options.auto_flush.unwrap_or(options.kind.auto_flush),
+            backup,
+            legacy,
+            status: status.clone(),
+            receiver,
+            stages: stages.clone(),
+            state: State::default(),
+        };
+        std::thread::Builder::new()
+            .name("coffer-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|e| Error::io("clone", path, &e))?;
+        Ok(Coffer(Arc::new(Inner {
+            path: path.to_path_buf(),
+            reader: Reader::of_writer(view),
+            status,
+            notices,
+            active: Mutex::new(0),
+            idle: Condvar::new(),
+            side: Side::Writes(sender, stages),
+        })))
     }
-}
 
-fn check_history(options: &Options, opened: &Opened) -> Result<()> {
-    let Some(expected) = &options.expect else { return Ok(()) };
-    let known = recover::has_ancestor(
-        &opened.source,
-        &opened.newest,
-        expected.generation,
-        &expected.digest,
-    )?;
-    if known {
-        return Ok(());
+    /// Tells what the file is.
+    fn find(&self, file: &Arc<dyn Storage>, keyring: &Keyring<'_>) -> Result<Found> {
+        let expected = Expected {
+            kind: &self.options.kind,
+            cipher_is_free: self.options.cipher_is_free,
+            keyring,
+            level: self.options.level,
+            directory: self.directory.clone(),
+        };
+        open::open(file.clone(), self.path, &expected)
     }
-    Err(Error::corrupt(format!(
-        "the coffer does not contain the expected commit {}: it was rolled back, forked or replaced; its newest commit is {}",
-        expected.generation, opened.newest.position.generation
-    )))
-}
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
+    fn check_history(&self, opened: &Opened) -> Result<()> {
+        let Some(expected) = &self.options.expect else { return Ok(()) };
+        let known = recover::has_ancestor(
+            &opened.source,
+            &opened.newest,
+            expected.generation,
+            &expected.digest,
+        )?;
+        if known {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "the coffer does not contain the expected commit {}: it was rolled back, forked or replaced; its newest commit is {}",
+            expected.generation, opened.newest.position.generation
+        )))
+    }
+
+    fn exists(&self) -> Result<bool> {
+        self.directory.exists(self.path).map_err(|e| Error::io("stat", self.path, &e))
+    }
+
+    /// Where the coffer is copied before it changes, if it is to be.
+    fn backup(&self) -> Option<PathBuf> {
+        let suffix = self.options.backup.as_ref()?;
+        Some(suffixed(self.path, suffix))
+    }
 }
 
 fn missing(path: &Path) -> Error {

@@ -14,7 +14,7 @@ use crate::locks::Locks;
 use crate::record::MetaSeal;
 use crate::recover;
 use crate::source::Source;
-use crate::storage::{NewFile, Storage, sync_directory};
+use crate::storage::{NewFile, Storage};
 use crate::watch::{Report, Watch};
 
 /// Packs with at least this much tar are copied as they are; smaller ones are merged.
@@ -79,12 +79,12 @@ impl Container {
         fill: impl FnOnce(&mut Self, &Self) -> Result<()>,
     ) -> Result<()> {
         let failed = |e: &std::io::Error| Error::io("rename", path, e);
-        let file = NewFile::create(path).map_err(|e| Error::io("open", path, &e))?;
-        if let Some(old) = old.file() {
-            file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
-        }
+        let directory = self.source.directory.clone();
+        let file = NewFile::create(&directory, path).map_err(|e| Error::io("open", path, &e))?;
+        file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
         let source = Source {
             storage: file.storage(),
+            directory: directory.clone(),
             path: path.to_path_buf(),
             layers: form.layers,
             meta: form.meta,
@@ -100,7 +100,7 @@ impl Container {
         }
         locks.check(old)?;
         file.publish(true).map_err(|e| failed(&e))?;
-        let named = sync_directory(path);
+        let named = directory.sync_names(path);
 
         // Readers in this process change over to the new file and its catalog in one step.
         let source = copy.source.clone();

@@ -9,7 +9,7 @@ mod put;
 mod rekey;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crossbeam_channel::Receiver;
@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::recover::{Loaded, Newest, Tail};
 use crate::source::Source;
+use crate::storage::{self, NewFile};
 use crate::tar::{self, Heading};
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
@@ -438,37 +439,32 @@ fn write(source: &Source, bytes: &[u8], offset: u64) -> Result<()> {
 
 /// Copies the end of a file to `<path>.torn`: it may hold parts of a commit that somebody can use.
 fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
-    const STEP: u64 = 1 << 20;
-    let mut path = source.path.clone().into_os_string();
-    path.push(".torn");
-    let path = Path::new(&path);
-    let failed = |e: &std::io::Error| Error::io("write", path, e);
-    let (mut file, temporary) = tempfile::Builder::new()
-        .tempfile_in(crate::storage::directory(path))
-        .map_err(|e| failed(&e))?
-        .into_parts();
-    let mut at = from;
-    while at < to {
-        let len = STEP.min(to - at);
-        std::io::Write::write_all(&mut file, &source.read(at, len as usize)?)
-            .map_err(|e| failed(&e))?;
-        at += len;
-    }
-    file.sync_all().map_err(|e| failed(&e))?;
-    // What was saved before stays.
-    let mut numbered = path.to_path_buf();
-    let mut temporary = temporary;
-    for number in 1.. {
-        match temporary.persist_noclobber(&numbered) {
-            Ok(()) => break,
-            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => {
-                temporary = e.path;
-                let mut next = path.as_os_str().to_owned();
-                next.push(format!(".{number}"));
-                numbered = next.into();
+    let torn = torn(&source.path);
+    let save = || {
+        // What was saved before stays.
+        let mut path = torn.clone();
+        for number in 1.. {
+            if !source.directory.exists(&path)? {
+                break;
             }
-            Err(e) => return Err(failed(&e.error)),
+            path = suffixed(&torn, &format!(".{number}"));
         }
-    }
-    crate::storage::sync_directory(path).map_err(|e| failed(&e))
+        let file = NewFile::create(&source.directory, &path)?;
+        storage::copy(&*source.storage, from..to, &*file.storage())?;
+        file.publish(false)?;
+        source.directory.sync_names(&path)
+    };
+    save().map_err(|e| Error::io("write", &torn, &e))
+}
+
+/// Where the end of a coffer is kept that could not be made sense of.
+pub(crate) fn torn(coffer: &Path) -> PathBuf {
+    suffixed(coffer, ".torn")
+}
+
+/// A path with something behind its name.
+pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }

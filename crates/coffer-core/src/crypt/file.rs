@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::Cryptor;
 use crate::error::{Code, Error, Result};
 use crate::pool;
-use crate::storage::{NewFile, Storage, sync_directory};
+use crate::storage::{Directory, DiskDirectory, NewFile};
 use crate::tree::Own;
 use crate::watch::{Report, Watch};
 
@@ -115,7 +116,9 @@ impl<'a> Transfer<'a> {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("stat", target, &e)),
             _ => {}
         }
-        let into = NewFile::create(target).map_err(|e| Error::io("open", target, &e))?;
+        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let into =
+            NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
         let total = about.is_file().then_some(about.len());
         Ok(Self { from, source, into, target, replace, read: 0, written: 0, total, watch })
     }
@@ -157,7 +160,7 @@ impl<'a> Transfer<'a> {
             ErrorKind::AlreadyExists => exists(self.target),
             _ => Error::io("rename", self.target, &e),
         })?;
-        sync_directory(self.target).map_err(|e| Error::io("fsync", self.target, &e))
+        DiskDirectory.sync_names(self.target).map_err(|e| Error::io("fsync", self.target, &e))
     }
 }
 

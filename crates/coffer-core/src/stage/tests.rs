@@ -12,6 +12,7 @@ use crate::key::Key;
 use crate::kind::{Cipher, Kind};
 use crate::origin::Origin;
 use crate::source::{Found, Source};
+use crate::storage::DiskDirectory;
 
 const PIECE: usize = 4096;
 
@@ -45,13 +46,9 @@ impl Case {
     /// A container in a spool of its own.
     fn container(&self) -> Container {
         let dir = SpoolDir::create(Some(self.temp.path())).unwrap();
-        let source = Source {
-            storage: Arc::new(dir.file().unwrap()),
-            path: "test.coffer".into(),
-            layers: self.layers(),
-            meta: self.keys.meta(&self.header.kind),
-            archive: self.header.archive,
-        };
+        let (spool, directory) = (Arc::new(dir.file().unwrap()), Arc::new(DiskDirectory) as _);
+        let path = Path::new("test.coffer");
+        let source = Source::new(spool, &directory, path, &self.header, &self.keys).unwrap();
         Container::create(source, self.header.clone(), false).unwrap()
     }
 

@@ -18,7 +18,7 @@ use crate::secret::NewSecret;
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::{Stage, Stages};
-use crate::storage::DiskFile;
+use crate::storage::{self, Directory, NewFile, Storage};
 use crate::watch::Watch;
 
 /// Told once what came of a change.
@@ -94,7 +94,7 @@ pub(crate) struct Message {
 
 /// A legacy coffer that no flush has rewritten yet.
 pub(crate) struct Spooled {
-    pub(crate) original: Arc<DiskFile>,
+    pub(crate) original: Arc<dyn Storage>,
     pub(crate) _dir: SpoolDir,
 }
 
@@ -334,7 +334,7 @@ impl Writer {
 
     /// The file of a legacy coffer that is still to be rewritten, if it still is the one at the
     /// path.
-    fn original(&mut self) -> Result<Option<Arc<DiskFile>>> {
+    fn original(&mut self) -> Result<Option<Arc<dyn Storage>>> {
         let Some(spooled) = &self.legacy else { return Ok(None) };
         let original = spooled.original.clone();
         self.container.ready()?;
@@ -379,7 +379,8 @@ impl Writer {
         self.container.ready()?;
         match self.backup.take() {
             None => Ok(()),
-            Some(to) => back_up(&self.path, &to).inspect_err(|_| self.backup = Some(to.clone())),
+            Some(to) => back_up(&self.container.source.directory, &self.path, &to)
+                .inspect_err(|_| self.backup = Some(to.clone())),
         }
     }
 
@@ -416,15 +417,16 @@ impl Writer {
 }
 
 /// Copies a coffer, durably, in place of an older copy.
-pub(crate) fn back_up(path: &Path, to: &Path) -> Result<()> {
-    let failed = |e: &std::io::Error| Error::io("copy", to, e);
-    let copy = tempfile::Builder::new()
-        .tempfile_in(crate::storage::directory(to))
-        .map_err(|e| failed(&e))?;
-    std::fs::copy(path, copy.path()).map_err(|e| failed(&e))?;
-    copy.as_file().sync_all().map_err(|e| failed(&e))?;
-    copy.persist(to).map_err(|e| failed(&e.error))?;
-    Ok(())
+pub(crate) fn back_up(directory: &Arc<dyn Directory>, path: &Path, to: &Path) -> Result<()> {
+    let copy = || {
+        let coffer = directory.open(path, false)?;
+        let copy = NewFile::create(directory, to)?;
+        copy.permit_as(&*coffer)?;
+        storage::copy(&*coffer, 0..coffer.len()?, &*copy.storage())?;
+        copy.publish(true)?;
+        directory.sync_names(to)
+    };
+    copy().map_err(|e| Error::io("copy", to, &e))
 }
 
 pub(crate) fn closed() -> Error {

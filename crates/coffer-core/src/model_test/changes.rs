@@ -1,0 +1,157 @@
+//! The changes to members that the workload makes.
+
+use std::sync::Arc;
+
+use super::state::Members;
+use super::workload::{PIECE, Run};
+use crate::catalog::Place;
+use crate::container::{Attributes, Container, Raw};
+use crate::error::{Code, Error, Result};
+use crate::source::Found;
+
+const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };
+
+impl Run {
+    pub(super) fn name(&mut self) -> String {
+        match self.rng.below(10) {
+            0 => "long/".repeat(25) + "name",
+            n => format!("member-{n}"),
+        }
+    }
+
+    /// Bytes that tell which write they are of.
+    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        self.serial += 1;
+        let mut bytes = vec![0; len];
+        if self.rng.one_in(3) {
+            let text = format!("{} ", self.serial);
+            bytes.iter_mut().zip(text.bytes().cycle()).for_each(|(b, t)| *b = t);
+        } else {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(&self.serial.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        }
+        bytes
+    }
+
+    pub(super) fn put_small(
+        &mut self,
+        container: &mut Container,
+        model: &mut Members,
+    ) -> Result<()> {
+        let name = self.name();
+        let len = match self.rng.below(4) {
+            0 => self.rng.below(3),
+            1 => self.rng.below(12_000),
+            _ => self.rng.below(900),
+        } as usize;
+        self.put(container, model, name, len)
+    }
+
+    pub(super) fn put(
+        &mut self,
+        container: &mut Container,
+        model: &mut Members,
+        name: String,
+        len: usize,
+    ) -> Result<()> {
+        let bytes = self.bytes(len);
+        self.tell(|| format!("put {name} {len}"));
+        let stored = container.source.layers.encode_member(&bytes)?;
+        container.put_small(&name, false, bytes.len() as u64, ATTRIBUTES, stored)?;
+        model.insert(name, Arc::new(bytes));
+        Ok(())
+    }
+
+    pub(super) fn put_large(
+        &mut self,
+        container: &mut Container,
+        model: &mut Members,
+    ) -> Result<()> {
+        let name = self.name();
+        let len = self.rng.below(12 * PIECE as u64) as usize + 1;
+        let bytes = self.bytes(len);
+        self.pieces(container, &name, &[], bytes.clone())?;
+        model.insert(name, Arc::new(bytes));
+        Ok(())
+    }
+
+    /// Puts a member that came in portions, or gives it up.
+    pub(super) fn put_staged(
+        &mut self,
+        container: &mut Container,
+        model: &mut Members,
+    ) -> Result<()> {
+        let name = self.name();
+        let len = self.rng.below(12 * PIECE as u64) as usize + 3 * PIECE;
+        let bytes = self.bytes(len);
+        let give_up = self.rng.one_in(6);
+        self.tell(|| format!("stage {name} {len}, give up {give_up}"));
+        let stage = self.stages.stage(container.source.layers.clone());
+        for portion in bytes.chunks(self.rng.below(3 * PIECE as u64) as usize + 1) {
+            stage.write(portion, Box::new(drop));
+        }
+        if give_up {
+            return Ok(());
+        }
+        let parts = stage.finish()?.parts(Vec::new(), &container.source.layers);
+        container.put_large(&name, ATTRIBUTES, &[], parts)?;
+        model.insert(name, Arc::new(bytes));
+        Ok(())
+    }
+
+    /// Puts a large member, or gives up in the middle.
+    pub(super) fn pieces(
+        &mut self,
+        container: &mut Container,
+        name: &str,
+        kept: &[(crate::catalog::Piece, crate::catalog::Block)],
+        bytes: Vec<u8>,
+    ) -> Result<()> {
+        let pieces: Vec<Vec<u8>> = bytes.chunks(PIECE).map(<[u8]>::to_vec).collect();
+        let stop = if self.rng.one_in(6) { self.rng.below(pieces.len() as u64) } else { u64::MAX };
+        self.tell(|| format!("put {name} in {} pieces, stop at {stop}", pieces.len()));
+        let mut at = 0;
+        container.put_large(name, ATTRIBUTES, kept, || {
+            if at as u64 == stop {
+                return Err(Error::new(Code::Aborted, "enough"));
+            }
+            let Some(piece) = pieces.get(at).cloned() else { return Ok(None) };
+            at += 1;
+            Ok(Some(Raw { job: Box::new(move || Ok(piece)), last: at == pieces.len() }))
+        })
+    }
+
+    pub(super) fn append(&mut self, container: &mut Container, model: &mut Members) -> Result<()> {
+        let large = {
+            let view = container.view.read();
+            let large = |e: &&crate::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
+            view.catalog
+                .iter()
+                .find(|(_, e)| large(e))
+                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, e).unwrap()))
+        };
+        let Some((name, found)) = large else { return Ok(()) };
+        let Place::Pieces { pieces, .. } = &found.entry.place else { return Ok(()) };
+        let kept: Vec<_> = pieces
+            .iter()
+            .copied()
+            .zip(found.blocks.iter().cloned())
+            .take(pieces.len() - 1)
+            .collect();
+        let from: usize = kept.iter().map(|(p, _)| p.raw as usize).sum();
+        let more = self.rng.below(2 * PIECE as u64) as usize + 1;
+        let more = self.bytes(more);
+        let whole = [&model[&name][..], &more].concat();
+        self.pieces(container, &name, &kept, whole[from..].to_vec())?;
+        model.insert(name, Arc::new(whole));
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, container: &mut Container, model: &mut Members) -> Result<()> {
+        let name = self.name();
+        self.tell(|| format!("remove {name}"));
+        container.remove(&name)?;
+        model.remove(&name);
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! Opening a disk as a coffer, and comparing it with what it is to hold.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::Disk;
+use super::state::{Members, State, Trace, lens};
+use crate::container::{Container, torn};
+use crate::error::{Code, Error};
+use crate::header::Keys;
+use crate::kind::{Kind, KindName};
+use crate::open::{self, Expected, Found};
+use crate::secret::{Keyring, Secret};
+use crate::source;
+use crate::storage::sweep_unfinished;
+use crate::watch::Cancel;
+
+/// How a coffer on a simulated disk is opened.
+pub(super) struct Opener {
+    pub(super) path: std::path::PathBuf,
+    pub(super) kind: Kind,
+    /// The keys that it has had.
+    pub(super) keys: Vec<Keys>,
+    pub(super) durable: bool,
+}
+
+/// Why a coffer did not open.
+pub(super) enum Trouble {
+    /// The disk refused.
+    Io(Error),
+    /// Something is wrong.
+    Wrong(String),
+}
+
+impl std::fmt::Debug for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Wrong(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<String> for Trouble {
+    fn from(what: String) -> Self {
+        Self::Wrong(what)
+    }
+}
+
+/// A coffer that was opened for writing, and which of the acceptable states it is in.
+pub(super) struct Opened {
+    pub(super) container: Container,
+    pub(super) state: State,
+}
+
+impl Opener {
+    /// Opens the coffer as a writer does, and compares it with the acceptable states. `None` if there
+    /// is no coffer, and need not be.
+    pub(super) fn open(
+        &self,
+        disk: &Arc<Disk>,
+        acceptable: &[State],
+    ) -> Result<Option<Opened>, Trouble> {
+        let directory = disk.directory();
+        let failed = |e: Error| match e.code() {
+            Code::Io => Trouble::Io(e),
+            _ => Trouble::Wrong(format!("{e:?}")),
+        };
+        sweep_unfinished(&*directory, &self.path);
+        sweep_unfinished(&*directory, &torn(&self.path));
+        if disk.image().file(&self.path).is_none() {
+            let may = acceptable.iter().any(|state| state.members.is_none());
+            return if may { Ok(None) } else { Err("the coffer is gone".to_owned().into()) };
+        }
+        let storage = directory.open(&self.path, true);
+        let storage = storage.map_err(|e| failed(Error::io("open", &self.path, &e)))?;
+        let cancel = Cancel::default();
+        for keys in (0..self.keys.len()).rev() {
+            if !acceptable.iter().any(|state| state.keys == keys) {
+                continue;
+            }
+            let secret = Secret::Keys(self.keys[keys].clone());
+            let expected = Expected {
+                kind: &self.kind,
+                cipher_is_free: self.kind.name == KindName::Bank,
+                keyring: &Keyring::new(&secret, &cancel),
+                level: None,
+                directory: directory.clone(),
+            };
+            let opened = match open::open(storage.clone(), &self.path, &expected) {
+                Ok(Found::Coffer(opened)) => *opened,
+                Ok(Found::Legacy) => return Err("it passes for a legacy coffer".to_owned().into()),
+                Err(e) if e.code() == Code::WrongKey => continue,
+                Err(e) => return Err(failed(e)),
+            };
+            let open::Opened { source, header, newest, loaded, size, .. } = opened;
+            let container = Container::resume(source, header, self.durable, newest, loaded, size)
+                .map_err(failed)?;
+            return Ok(Some(self.find(disk, container, keys, acceptable)?));
+        }
+        Err("no key that it may have opens it".to_owned().into())
+    }
+
+    fn find(
+        &self,
+        disk: &Disk,
+        container: Container,
+        keys: usize,
+        acceptable: &[State],
+    ) -> Result<Opened, String> {
+        let members = read_all(&container).map_err(|e| format!("a member does not read: {e:?}"))?;
+        let is = |state: &&State| state.keys == keys && state.members.as_ref() == Some(&members);
+        let Some(state) = acceptable.iter().rfind(is).cloned() else {
+            let accepted: Vec<_> =
+                acceptable.iter().map(|s| (s.keys, s.members.as_ref().map(lens))).collect();
+            return Err(format!(
+                "opened at a state that never was: has {:?}, accepted are {accepted:?}",
+                lens(&members),
+            ));
+        };
+        self.check_file(disk, &container, &state)?;
+        Ok(Opened { container, state })
+    }
+
+    /// Checks a file without unfinished changes: its tar, what is deleted, and what is beside it.
+    pub(super) fn check_file(
+        &self,
+        disk: &Disk,
+        container: &Container,
+        state: &State,
+    ) -> Result<(), String> {
+        let image = disk.image();
+        let file = image.file(&self.path).ok_or("the coffer is gone")?;
+        check_tar(file, container, state.members.as_ref().ok_or("there is to be no coffer")?)?;
+        let view = container.view.read();
+        let live = |trace: &Trace| {
+            view.catalog
+                .blocks
+                .values()
+                .any(|block| block.offset == trace.offset && block.digest == trace.digest)
+        };
+        let here = image.names[&self.path];
+        for trace in state.blocks.iter().filter(|trace| trace.file == here && !live(trace)) {
+            let now = file.get(trace.offset as usize..).unwrap_or_default();
+            if have_in_common(&trace.bytes, now) {
+                return Err(format!("the dead block at {} still has its bytes", trace.offset));
+            }
+        }
+        let torn = torn(&self.path);
+        let ours = |path: &Path| {
+            path == self.path || path.to_string_lossy().starts_with(&*torn.to_string_lossy())
+        };
+        match image.names.keys().find(|path| !ours(path)) {
+            // Where the disk refused, it may be this that it did not remove.
+            Some(path) if disk.failed().is_none() => {
+                Err(format!("{} was left behind", path.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether a stretch of bytes is at the same place in both. A framed Fernet token begins with 44
+/// bytes that are always the same.
+fn have_in_common(one: &[u8], other: &[u8]) -> bool {
+    const STRETCH: usize = 64;
+    let mut same = 0;
+    let mut zeros = 0;
+    for (a, b) in one.iter().zip(other) {
+        same = if a == b { same + 1 } else { 0 };
+        zeros = if a == b && *a == 0 { zeros + 1 } else { 0 };
+        if same >= STRETCH && zeros < STRETCH {
+            return true;
+        }
+    }
+    false
+}
+
+/// Takes the layers off as other tools do: the tar has exactly the live members.
+fn check_tar(file: &[u8], container: &Container, members: &Members) -> Result<(), String> {
+    let layers = &container.source.layers;
+    let mut frames = Vec::new();
+    match &layers.container {
+        Some(seal) => crate::chunk::open_all(&**seal, file, &mut frames)
+            .map_err(|e| format!("the file is not whole chunks: {e:?}"))?,
+        None => frames = file.to_vec(),
+    }
+    let tar = zstd::decode_all(frames.as_slice()).map_err(|e| format!("not zstd: {e}"))?;
+    let mut archive = tar::Archive::new(tar.as_slice());
+    let mut seen = Members::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.map_err(|e| format!("not a tar: {e}"))?;
+        let name = entry.path().unwrap().to_str().unwrap().to_owned();
+        let mut stored = Vec::new();
+        entry.read_to_end(&mut stored).map_err(|e| format!("{name}: {e}"))?;
+        if matches!(name.as_str(), "./" | ".") {
+            continue;
+        }
+        let mut bytes = Vec::new();
+        match &layers.member {
+            Some(seal) => crate::chunk::open_all(&**seal, &stored, &mut bytes)
+                .map_err(|e| format!("{name}: {e}"))?,
+            None => bytes = stored,
+        }
+        if layers.member_level.is_some() {
+            bytes = zstd::decode_all(bytes.as_slice()).map_err(|e| format!("{name}: {e}"))?;
+        }
+        if seen.insert(name.clone(), Arc::new(bytes)).is_some() {
+            return Err(format!("the tar has {name} twice"));
+        }
+    }
+    if seen != *members {
+        return Err(format!("the tar has {:?}, live are {:?}", lens(&seen), lens(members)));
+    }
+    Ok(())
+}
+
+/// Every member, read through the writer's own view.
+pub(super) fn read_all(container: &Container) -> crate::error::Result<Members> {
+    let view = container.view.read();
+    view.catalog
+        .iter()
+        .map(|(name, entry)| {
+            let found = source::Found::in_catalog(&view.catalog, entry)?;
+            let bytes = found.read(&view.source, 0, entry.size as usize);
+            Ok((name.to_string(), Arc::new(bytes.map_err(|e| e.of_member(name))?)))
+        })
+        .collect()
+}

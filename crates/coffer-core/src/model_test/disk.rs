@@ -1,0 +1,332 @@
+//! A disk in memory: files, their names, a record of all that is done to them, and faults on
+//! demand. What a crash leaves of it is told by [`super::crash`].
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::storage::{Directory, Storage};
+
+/// A file, whatever its name.
+pub(super) type Id = usize;
+
+/// What is on a disk.
+#[derive(Clone, Default)]
+pub(super) struct Image {
+    pub(super) names: BTreeMap<PathBuf, Id>,
+    pub(super) files: BTreeMap<Id, Arc<Vec<u8>>>,
+}
+
+/// Something that was done to a disk.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Write {
+        file: Id,
+        offset: usize,
+        bytes: Arc<Vec<u8>>,
+    },
+    Truncate {
+        file: Id,
+        len: usize,
+    },
+    Sync {
+        file: Id,
+    },
+    /// What was written before may be lost, whatever is synced later.
+    FailedSync {
+        file: Id,
+    },
+    Create {
+        path: PathBuf,
+        file: Id,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+        file: Id,
+    },
+    Remove {
+        path: PathBuf,
+    },
+    SyncNames,
+}
+
+impl Image {
+    pub(super) fn file(&self, path: &Path) -> Option<&Vec<u8>> {
+        self.files.get(self.names.get(path)?).map(|bytes| &**bytes)
+    }
+
+    pub(super) fn bytes(&mut self, file: Id) -> &mut Vec<u8> {
+        Arc::make_mut(self.files.entry(file).or_default())
+    }
+
+    /// Does what a call does, as a process sees it.
+    pub(super) fn apply(&mut self, call: &Call) {
+        match call {
+            Call::Write { file, offset, bytes } => put(self.bytes(*file), *offset, bytes),
+            Call::Truncate { file, len } => self.bytes(*file).resize(*len, 0),
+            Call::Sync { .. } | Call::FailedSync { .. } | Call::SyncNames => {}
+            Call::Create { path, file } => {
+                self.files.entry(*file).or_default();
+                self.names.insert(path.clone(), *file);
+            }
+            Call::Rename { from, to, file } => {
+                self.names.remove(from);
+                self.names.insert(to.clone(), *file);
+            }
+            Call::Remove { path } => {
+                self.names.remove(path);
+            }
+        }
+    }
+}
+
+/// Writes into a file, which grows as far as it must.
+pub(super) fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if file.len() < end {
+        file.resize(end, 0);
+    }
+    file[offset..end].copy_from_slice(bytes);
+}
+
+/// What a disk was, and what has been done to it since.
+#[derive(Clone, Default)]
+pub(super) struct Journal {
+    pub(super) start: Image,
+    pub(super) calls: Vec<Call>,
+}
+
+/// Calls that fail.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fault {
+    /// How many calls go well before.
+    pub(super) after: u64,
+    /// Whether calls that only look are counted, and may fail, too.
+    pub(super) looks: bool,
+    /// All calls fail from then on, not one.
+    pub(super) forever: bool,
+    pub(super) errno: i32,
+    /// How many bytes of a write that fails are written, at most.
+    pub(super) torn: usize,
+}
+
+#[derive(Default)]
+struct State {
+    now: Image,
+    journal: Journal,
+    next: Id,
+    fault: Option<Fault>,
+    /// What the call was that failed first.
+    failed: Option<&'static str>,
+    /// How many calls there were, those that only look included.
+    count: u64,
+    open: usize,
+}
+
+/// The disk.
+pub(super) struct Disk(Mutex<State>);
+
+impl Disk {
+    pub(super) fn new(image: Image) -> Arc<Self> {
+        let next = image.files.keys().max().map_or(0, |last| last + 1);
+        let journal = Journal { start: image.clone(), calls: Vec::new() };
+        Arc::new(Self(Mutex::new(State { now: image, journal, next, ..State::default() })))
+    }
+
+    pub(super) fn directory(self: &Arc<Self>) -> Arc<dyn Directory> {
+        Arc::new(Names(self.clone()))
+    }
+
+    /// What a process sees.
+    pub(super) fn image(&self) -> Image {
+        self.state().now.clone()
+    }
+
+    pub(super) fn journal(&self) -> Journal {
+        self.state().journal.clone()
+    }
+
+    /// How many calls are in the journal.
+    pub(super) fn recorded(&self) -> usize {
+        self.state().journal.calls.len()
+    }
+
+    /// How many calls there were.
+    pub(super) fn count(&self) -> u64 {
+        self.state().count
+    }
+
+    /// How many files are open.
+    pub(super) fn open(&self) -> usize {
+        self.state().open
+    }
+
+    /// Lets calls fail, or stops that.
+    pub(super) fn fail(&self, fault: Option<Fault>) {
+        let mut state = self.state();
+        state.fault = fault;
+        state.failed = None;
+    }
+
+    /// What failed, if something did.
+    pub(super) fn failed(&self) -> Option<&'static str> {
+        self.state().failed
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// Counts a call that looks.
+    fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.count += 1;
+        match state.fault.filter(|fault| fault.looks).and_then(|_| state.strike(name)) {
+            Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
+            None => Ok(state),
+        }
+    }
+
+    /// Does and records a call that changes.
+    fn act(&self, name: &'static str, call: Call) -> io::Result<()> {
+        let mut state = self.state();
+        state.count += 1;
+        state.act(name, call)
+    }
+}
+
+impl State {
+    /// The fault, if it is time for it.
+    fn strike(&mut self, name: &'static str) -> Option<Fault> {
+        let fault = self.fault.as_mut()?;
+        if fault.after > 0 {
+            fault.after -= 1;
+            return None;
+        }
+        let struck = *fault;
+        self.failed.get_or_insert(name);
+        if !struck.forever {
+            self.fault = None;
+        }
+        Some(struck)
+    }
+
+    fn act(&mut self, name: &'static str, call: Call) -> io::Result<()> {
+        let fault = self.strike(name);
+        let done = match (fault, call) {
+            (None, call) => Some(call),
+            (Some(fault), Call::Write { file, offset, bytes }) => {
+                let len = fault.torn.min(bytes.len());
+                Some(Call::Write { file, offset, bytes: Arc::new(bytes[..len].to_vec()) })
+            }
+            (Some(_), Call::Sync { file }) => Some(Call::FailedSync { file }),
+            (Some(_), _) => None,
+        };
+        if let Some(call) = done {
+            self.now.apply(&call);
+            self.journal.calls.push(call);
+        }
+        fault.map_or(Ok(()), |fault| Err(io::Error::from_raw_os_error(fault.errno)))
+    }
+}
+
+/// An open file.
+struct Open {
+    disk: Arc<Disk>,
+    file: Id,
+}
+
+impl Open {
+    fn new(disk: &Arc<Disk>, file: Id, state: &mut State) -> Arc<dyn Storage> {
+        state.open += 1;
+        Arc::new(Self { disk: disk.clone(), file })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.disk.state().open -= 1;
+    }
+}
+
+impl Storage for Open {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let state = self.disk.look("read")?;
+        let from = offset as usize;
+        let bytes = state.now.files[&self.file].get(from..from + buf.len());
+        buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        let bytes = Arc::new(buf.to_vec());
+        self.disk.act("write", Call::Write { file: self.file, offset: offset as usize, bytes })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.act("sync", Call::Sync { file: self.file })
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.disk.act("truncate", Call::Truncate { file: self.file, len: len as usize })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.look("len")?.now.files[&self.file].len() as u64)
+    }
+}
+
+/// The one directory of the disk.
+struct Names(Arc<Disk>);
+
+impl Directory for Names {
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.0.look("exists")?.now.names.contains_key(path))
+    }
+
+    fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
+        let mut state = self.0.look("open")?;
+        let file = *state.now.names.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Open::new(&self.0, file, &mut state))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
+        let mut state = self.0.state();
+        state.count += 1;
+        if state.now.names.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = state.next;
+        state.next += 1;
+        state.act("create", Call::Create { path: path.to_path_buf(), file })?;
+        Ok(Open::new(&self.0, file, &mut state))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.count += 1;
+        let file = *state.now.names.get(from).ok_or(io::ErrorKind::NotFound)?;
+        if !replace && state.now.names.contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let (from, to) = (from.to_path_buf(), to.to_path_buf());
+        state.act("rename", Call::Rename { from, to, file })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if !self.0.state().now.names.contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.0.act("remove", Call::Remove { path: path.to_path_buf() })
+    }
+
+    fn beside(&self, _path: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(self.0.look("list")?.now.names.keys().cloned().collect())
+    }
+
+    fn sync_names(&self, _path: &Path) -> io::Result<()> {
+        self.0.act("sync names", Call::SyncNames)
+    }
+}

@@ -1,0 +1,64 @@
+//! What a coffer is to hold: the model, and which of its states an opening may find when.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::disk::Id;
+
+/// The members, with their bytes.
+pub(super) type Members = BTreeMap<String, Arc<Vec<u8>>>;
+
+/// A block that a commit had, as it stood in the file.
+pub(super) struct Trace {
+    pub(super) file: Id,
+    pub(super) offset: u64,
+    pub(super) digest: [u8; 32],
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A state of a coffer.
+#[derive(Clone)]
+pub(super) struct State {
+    /// `None` before there is a coffer.
+    pub(super) members: Option<Members>,
+    /// The number of its keys.
+    pub(super) keys: usize,
+    /// The blocks of its commits, as far as they are known.
+    pub(super) blocks: Vec<Arc<Trace>>,
+}
+
+/// The states that an opening may find, by how many calls the disk had then.
+pub(super) struct Timeline(Vec<(usize, Vec<State>)>);
+
+impl Timeline {
+    pub(super) fn new(states: Vec<State>) -> Self {
+        Self(vec![(0, states)])
+    }
+
+    /// Only these are acceptable from now on.
+    pub(super) fn set(&mut self, calls: usize, states: Vec<State>) {
+        self.0.push((calls, states));
+    }
+
+    /// This one is acceptable, too, from now on.
+    pub(super) fn add(&mut self, calls: usize, state: State) {
+        let mut states = self.now().to_vec();
+        states.push(state);
+        self.set(calls, states);
+    }
+
+    pub(super) fn now(&self) -> &[State] {
+        self.at(usize::MAX)
+    }
+
+    pub(super) fn at(&self, calls: usize) -> &[State] {
+        let at = self.0.partition_point(|(from, _)| *from <= calls);
+        &self.0[at - 1].1
+    }
+}
+
+/// Names and lengths, for messages.
+pub(super) fn lens(members: &Members) -> Vec<(String, usize)> {
+    let short = |name: &str| name.chars().skip(name.chars().count().saturating_sub(8)).collect();
+    members.iter().map(|(name, bytes)| (short(name), bytes.len())).collect()
+}

@@ -1,0 +1,408 @@
+//! What is done to a coffer, by chance, and the crashes that are tried on what it did.
+
+use std::sync::Arc;
+
+use super::check::{Opened, Opener, Trouble, read_all};
+use super::disk::{Disk, Fault, Image, Journal};
+use super::rng::Rng;
+use super::state::{Members, State, Timeline, Trace, lens};
+use crate::coffer::{Coffer, LockMode, Mode, Options};
+use crate::container::Container;
+use crate::error::{Code, Result};
+use crate::header::Keys;
+use crate::key::Key;
+use crate::kind::{Cipher, Kind, KindName, Layer};
+use crate::locks::Locks;
+use crate::secret::NewSecret;
+use crate::stage::Stages;
+use crate::watch::Watch;
+
+/// Bytes of a piece.
+pub(super) const PIECE: usize = 4096;
+/// How many crashes are tried on a session.
+const CRASHES: u64 = 24;
+/// The errors that a disk refuses with.
+pub(super) const ERRNOS: [i32; 3] = [
+    rustix::io::Errno::NOSPC.raw_os_error(),
+    rustix::io::Errno::IO.raw_os_error(),
+    rustix::io::Errno::INTR.raw_os_error(),
+];
+
+/// One seed's run.
+pub(super) struct Run {
+    pub(super) rng: Rng,
+    pub(super) opener: Opener,
+    pub(super) disk: Arc<Disk>,
+    pub(super) timeline: Timeline,
+    /// The number of the coffer's keys.
+    keys: usize,
+    pub(super) stages: Arc<Stages>,
+    dir: tempfile::TempDir,
+    pub(super) serial: u64,
+    /// How many crash states were looked at.
+    seen: u64,
+    trace: bool,
+}
+
+/// What is left, and what it may be.
+struct Crash {
+    how: String,
+    image: Image,
+    acceptable: Vec<State>,
+}
+
+impl Run {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng(seed);
+        let kind = [
+            Kind::null(),
+            Kind::store(),
+            Kind::market(),
+            Kind::bank(Cipher::AesOcb),
+            Kind::bank(Cipher::Fernet),
+            Kind::custom(
+                Layer { level: None, cipher: Some(Cipher::Fernet) },
+                Layer { level: Some(1), cipher: Some(Cipher::AesOcb) },
+            ),
+        ][(seed % 6) as usize];
+        let dir = tempfile::tempdir().unwrap();
+        let durable = !rng.one_in(8);
+        // Nothing is really there.
+        let path = dir.path().join("model.coffer");
+        Self {
+            rng,
+            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable },
+            disk: Disk::new(Image::default()),
+            timeline: Timeline::new(vec![State { members: None, keys: 0, blocks: Vec::new() }]),
+            keys: 0,
+            stages: Stages::new(Some(dir.path().to_owned())),
+            dir,
+            serial: 0,
+            seen: 0,
+            trace: std::env::var_os("COFFER_MODEL_TRACE").is_some(),
+        }
+    }
+
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{}", what());
+        }
+    }
+
+    /// Sessions, each on what a crash of the one before has left. Tells how many crash states were
+    /// looked at.
+    pub(super) fn all(mut self) -> u64 {
+        for session in 0..4 {
+            self.tell(|| format!("--- session {session}, durable {}", self.opener.durable));
+            if session > 0 && self.rng.one_in(2) {
+                let most = if self.rng.one_in(3) { 6 } else { 60 };
+                self.disk.fail(Some(Fault {
+                    after: self.rng.below(most),
+                    looks: false,
+                    forever: self.rng.one_in(4),
+                    errno: self.rng.pick(&ERRNOS),
+                    torn: self.rng.pick(&[0, 1, 100, 1000, 10_000, usize::MAX]),
+                }));
+            }
+            if session == 0 {
+                self.create();
+            }
+            if let Some(container) = self.open() {
+                self.work(container);
+            }
+            self.tell(|| format!("failed: {:?}", self.disk.failed()));
+            self.crashes();
+        }
+        assert!(self.open().is_some(), "no fault, and yet there is no coffer");
+        self.seen
+    }
+
+    /// A flush of two members, and one that replaces one of them.
+    pub(super) fn replace_a_member(&mut self) {
+        self.create();
+        let mut container = self.open().unwrap();
+        let mut model = self.members();
+        for name in ["kept", "replaced", "replaced"] {
+            self.put(&mut container, &mut model, name.to_owned(), 3000).unwrap();
+            if name == "replaced" {
+                self.commit(&mut container, &mut model, &mut Vec::new()).unwrap();
+            }
+        }
+    }
+
+    fn create(&mut self) {
+        let keys = &self.opener.keys[0];
+        let mut options = Options::new(Mode::Exclusive, self.opener.kind);
+        options.coffer_key = keys.coffer.clone();
+        options.secure_key = keys.secure.clone();
+        options.chunk_size = Some(1032);
+        options.block_size = Some(PIECE as u32);
+        options.durable = self.opener.durable;
+        options.lock = LockMode::None;
+        let empty = self.state(Members::new(), 0);
+        self.timeline.add(0, empty.clone());
+        let coffer = Coffer::open_in(self.disk.directory(), &self.opener.path, options).unwrap();
+        self.timeline.set(self.disk.recorded(), vec![empty]);
+        coffer.close().unwrap();
+    }
+
+    /// Opens what is there and goes on with it. `None` if the disk refuses.
+    fn open(&mut self) -> Option<Container> {
+        let opened = self.opener.open(&self.disk, self.timeline.now());
+        let Opened { container, state } = match opened {
+            Ok(opened) => opened?,
+            Err(Trouble::Io(e)) if self.disk.failed().is_some() => {
+                self.tell(|| format!("refused: {e:?}"));
+                return None;
+            }
+            Err(trouble) => panic!("{trouble:?}"),
+        };
+        self.keys = state.keys;
+        self.settle(state);
+        self.stages.close();
+        self.stages = Stages::new(Some(self.dir.path().to_owned()));
+        Some(container)
+    }
+
+    /// Nothing but this state is acceptable from now on.
+    fn settle(&mut self, state: State) {
+        self.timeline.set(self.disk.recorded(), vec![state]);
+    }
+
+    /// Tries crashes on what was done to the disk, and goes on with what one of them left.
+    fn crashes(&mut self) {
+        self.disk.fail(None);
+        let (disk, timeline) =
+            (self.disk.clone(), std::mem::replace(&mut self.timeline, Timeline::new(Vec::new())));
+        self.try_crashes(&disk, &timeline, CRASHES, 1);
+        let crash = self.crash(&disk.journal(), &timeline);
+        if crash.acceptable.iter().any(|state| state.members.is_none()) {
+            // There is to be a coffer to go on with.
+            self.disk = Disk::new(disk.image());
+            self.timeline = Timeline::new(timeline.now().to_vec());
+            return;
+        }
+        self.tell(|| format!("goes on: {}", crash.how));
+        self.disk = Disk::new(crash.image);
+        self.timeline = Timeline::new(crash.acceptable);
+    }
+
+    /// Opens many states that a crash may leave, and some that a crash of that opening may.
+    fn try_crashes(&mut self, disk: &Disk, timeline: &Timeline, times: u64, again: u64) {
+        let journal = disk.journal();
+        for _ in 0..times {
+            let Crash { how, image, acceptable } = self.crash(&journal, timeline);
+            self.seen += 1;
+            let left = Disk::new(image);
+            let mut after = Timeline::new(acceptable);
+            let opened = self.opener.open(&left, after.now());
+            let opened = opened.unwrap_or_else(|trouble| panic!("{how}: {trouble:?}"));
+            let Some(Opened { mut container, state }) = opened else { continue };
+            after.set(left.recorded(), vec![state]);
+            if again == 0 || !self.rng.one_in(3) {
+                continue;
+            }
+            if self.rng.one_in(2) {
+                let compacted =
+                    container.compact(&self.opener.path, &self.locks(), &Watch::silent());
+                compacted.unwrap_or_else(|e| panic!("{how}, and then compaction: {e:?}"));
+            }
+            self.try_crashes(&left, &after, 3, again - 1);
+        }
+    }
+
+    /// A crash at any time.
+    fn crash(&mut self, journal: &Journal, timeline: &Timeline) -> Crash {
+        let all = journal.calls.len();
+        let calls = if self.rng.one_in(8) { all } else { self.rng.below(all as u64 + 1) as usize };
+        // Without durability nothing is promised after a power failure.
+        let power = self.opener.durable && !self.rng.one_in(5);
+        let (what, image, before) = if power {
+            ("the power fails after", journal.unpowered(calls, &mut self.rng), calls)
+        } else if calls > 0 && self.rng.one_in(2) {
+            ("it is killed in", journal.killed_within(calls, &mut self.rng), calls - 1)
+        } else {
+            ("it is killed after", journal.killed(calls), calls)
+        };
+        let how = format!("{what} {calls} of {all} calls");
+        Crash { how, image, acceptable: timeline.at(before).to_vec() }
+    }
+
+    fn locks(&self) -> Locks {
+        Locks::none(&self.opener.path)
+    }
+
+    fn work(&mut self, mut container: Container) {
+        let mut model = self.members();
+        let mut saved: Vec<Members> = Vec::new();
+        for _ in 0..self.rng.below(30) {
+            let before = model.clone();
+            let result = match self.rng.below(24) {
+                0..=6 => self.put_small(&mut container, &mut model),
+                7..=8 => self.put_large(&mut container, &mut model),
+                9 => self.put_staged(&mut container, &mut model),
+                10 => self.append(&mut container, &mut model),
+                11..=13 => self.remove(&mut container, &mut model),
+                14 if saved.len() < 3 => {
+                    self.tell(|| "begin".to_owned());
+                    container.begin().inspect(|()| saved.push(model.clone()))
+                }
+                15 => {
+                    if let Some(back) = saved.pop() {
+                        self.tell(|| "rollback".to_owned());
+                        container.rollback();
+                        model = back;
+                    }
+                    Ok(())
+                }
+                16 => {
+                    if saved.pop().is_some() {
+                        self.tell(|| "keep".to_owned());
+                        container.keep();
+                    }
+                    Ok(())
+                }
+                17 if saved.is_empty() => self.compact(&mut container, &model),
+                18 if saved.is_empty() => self.rekey(&mut container, &model),
+                19 => {
+                    self.tell(|| "reopen".to_owned());
+                    container.abandon();
+                    let Some(opened) = self.open() else { return };
+                    (container, saved, model) = (opened, Vec::new(), self.members());
+                    Ok(())
+                }
+                // A commit inside a savepoint is followed by its keeping or undoing at once.
+                _ if saved.len() <= 1 => self.commit(&mut container, &mut model, &mut saved),
+                _ => Ok(()),
+            };
+            if let Err(e) = result {
+                self.tell(|| format!("failed: {e:?}"));
+                if container.ready().is_err() {
+                    return;
+                }
+                assert!(self.disk.failed().is_some() || e.code() == Code::Aborted, "{e:?}");
+                if model != before && saved.is_empty() {
+                    // A commit failed and nothing was undone: the changes are still there.
+                    assert_eq!(lens(&model), lens(&read_all(&container).unwrap()));
+                }
+            }
+            if container.ready().is_err() {
+                return;
+            }
+            let now = read_all(&container).unwrap();
+            assert_eq!(lens(&now), lens(&model), "seen through the writer's own view");
+            assert!(now == model, "the writer's own view has wrong bytes");
+        }
+        if self.rng.one_in(2) {
+            self.tell(|| "abandon".to_owned());
+            container.abandon();
+        }
+    }
+
+    /// The members of the last state.
+    fn members(&self) -> Members {
+        self.timeline.now().last().unwrap().members.clone().unwrap()
+    }
+
+    /// A state with these members, and the blocks of all states before.
+    fn state(&self, members: Members, keys: usize) -> State {
+        let blocks = self.timeline.now().last().unwrap().blocks.clone();
+        State { members: Some(members), keys, blocks }
+    }
+
+    fn commit(
+        &mut self,
+        container: &mut Container,
+        model: &mut Members,
+        saved: &mut Vec<Members>,
+    ) -> Result<()> {
+        let force = self.rng.one_in(4);
+        self.tell(|| format!("commit of {} members", model.len()));
+        self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
+        let result = container.commit(force, &self.locks());
+        match &result {
+            Ok(()) => {
+                if !saved.is_empty() {
+                    saved.clear();
+                    container.keep();
+                }
+                self.committed(container, model);
+            }
+            Err(_) => {
+                if let Some(back) = saved.pop() {
+                    container.rollback();
+                    if container.ready().is_ok() {
+                        // It was undone, so it must not come back.
+                        let mut states = self.timeline.now().to_vec();
+                        states.pop();
+                        self.timeline.set(self.disk.recorded(), states);
+                        *model = back;
+                    }
+                }
+            }
+        }
+        result
+    }
+
+    fn compact(&mut self, container: &mut Container, model: &Members) -> Result<()> {
+        self.tell(|| format!("compact {} members", model.len()));
+        self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
+        container.compact(&self.opener.path.clone(), &self.locks(), &Watch::silent())?;
+        self.committed(container, model);
+        Ok(())
+    }
+
+    fn rekey(&mut self, container: &mut Container, model: &Members) -> Result<()> {
+        let kind = self.opener.kind;
+        if !kind.is_sealed() {
+            return Ok(());
+        }
+        self.tell(|| format!("rekey {} members", model.len()));
+        let keys = new_keys(&kind);
+        let bank = kind.name == KindName::Bank;
+        let to = NewSecret {
+            coffer_key: keys.coffer.clone(),
+            secure_key: keys.secure.clone(),
+            passphrase: None,
+            kdf: Default::default(),
+            cipher: bank.then(|| self.rng.pick(&[Cipher::Fernet, Cipher::AesOcb])),
+        };
+        self.opener.keys.push(keys);
+        let new = self.opener.keys.len() - 1;
+        for keys in [self.keys, new] {
+            self.timeline.add(self.disk.recorded(), self.state(model.clone(), keys));
+        }
+        container.rekey(&self.opener.path.clone(), &to, &self.locks(), &Watch::silent())?;
+        self.keys = new;
+        self.committed(container, model);
+        Ok(())
+    }
+
+    /// A flush has returned: notes what is durable now, and checks the file.
+    fn committed(&mut self, container: &Container, model: &Members) {
+        self.tell(|| format!("committed {}", container.committed().generation));
+        let mut state = self.state(model.clone(), self.keys);
+        let image = self.disk.image();
+        let (id, file) = (image.names[&self.opener.path], image.file(&self.opener.path).unwrap());
+        state.blocks.retain(|trace| trace.file == id);
+        for block in container.view.read().catalog.blocks.values() {
+            let known = |t: &Arc<Trace>| t.offset == block.offset && t.digest == block.digest;
+            if !state.blocks.iter().any(known) {
+                let bytes = file[block.offset as usize..block.end() as usize].to_vec();
+                let (offset, digest) = (block.offset, block.digest);
+                state.blocks.push(Arc::new(Trace { file: id, offset, digest, bytes }));
+            }
+        }
+        let checked = self.opener.check_file(&self.disk, container, &state);
+        assert!(checked.is_ok(), "after a commit: {checked:?}");
+        self.settle(state);
+    }
+}
+
+fn new_keys(kind: &Kind) -> Keys {
+    Keys {
+        coffer: kind.container.cipher.map(|_| Key::generate(32)),
+        secure: kind.member.cipher.map(|_| Key::generate(32)),
+        derived: false,
+    }
+}
