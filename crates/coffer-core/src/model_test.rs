@@ -697,6 +697,42 @@ fn a_scrub_is_not_redone_before_its_commit_is_durable() {
     }
 }
 
+/// Whatever fails in a commit that deletes, the coffer is as it was, or as it was to be. The last
+/// footer only notes that the dead blocks are overwritten, so the commit counts without it.
+#[test]
+fn a_deletion_is_done_though_there_is_no_room_for_the_note_of_it() {
+    let mut without_note = 0;
+    for (seed, left) in (0..10).flat_map(|seed| (0..12).map(move |left| (seed, left))) {
+        let mut run = Run::new(seed);
+        let mut container = Container::create(run.source(), run.header.clone(), true).unwrap();
+        let mut model = Model::new();
+        for name in ["kept", "deleted"] {
+            let bytes = run.bytes(3000);
+            let stored = container.source.layers.encode_member(&bytes).unwrap();
+            container.put_small(name, false, 3000, ATTRIBUTES, stored).unwrap();
+            model.insert(name.to_owned(), bytes);
+        }
+        container.commit(false, &Run::locks()).unwrap();
+        run.acceptable = vec![model.clone()];
+        model.remove("deleted");
+        container.remove("deleted").unwrap();
+        run.disk.state().torn = 10;
+        run.disk.state().left = Some((left, Fault::Refuse));
+        let result = container.commit(false, &Run::locks());
+        let failed = run.disk.state().fired.is_some();
+        if result.is_ok() {
+            container.ready().unwrap();
+            run.acceptable.clear();
+            without_note += u32::from(failed);
+        }
+        run.acceptable.push(model);
+        drop(container);
+        run.disk.restart(&mut run.rng);
+        run.open().unwrap_or_else(|e| panic!("seed {seed}, refused at {left}: {e}"));
+    }
+    assert_eq!(without_note, 10);
+}
+
 #[test]
 fn a_container_on_a_disk_that_crashes_is_like_a_map() {
     let seeds = std::env::var("COFFER_MODEL_SEEDS").unwrap_or_else(|_| "0..200".to_owned());
