@@ -26,6 +26,8 @@ export interface ChildOptions {
   readonly uid?: number
   /** What Node.js itself is told. */
   readonly execArgv?: readonly string[]
+  /** A command that runs Node.js: its program and first arguments, which it is to put before the rest. */
+  readonly through?: readonly string[]
 }
 
 type Answer<Result> =
@@ -52,9 +54,11 @@ export function startChild<Args, Result>(
   args: Args,
   options: ChildOptions = {},
 ): Child<Result> {
+  const [execPath, ...execArgv] = [...(options.through ?? []), process.execPath, ...(options.execArgv ?? [])]
   const process_ = fork(runner, {
     serialization: 'advanced',
-    execArgv: [...(options.execArgv ?? [])],
+    execPath,
+    execArgv,
     env: { ...process.env, NODE_OPTIONS: '', ...options.env },
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
   })

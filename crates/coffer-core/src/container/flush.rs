@@ -214,7 +214,7 @@ impl Container {
         commit
     }
 
-    /// Overwrites dead blocks, durably, and notes in a footer that it is done.
+    /// Overwrites dead blocks, durably, and notes in a footer, if it can, that it is done.
     pub(super) fn scrub(&mut self, blocks: &[Block]) -> Result<()> {
         let mut overwrite = || -> Result<()> {
             for block in blocks {
@@ -223,14 +223,19 @@ impl Container {
                     super::write(&self.source, &self.source.layers.dead(block)?, block.offset)?;
                 }
             }
-            self.sync()?;
-            self.append_footer(true)?;
-            self.end = self.tail;
-            Ok(())
+            self.sync()
         };
         overwrite().inspect_err(|e| {
             self.poison(e);
-        })
+        })?;
+        // All that was promised is done. Without the note, for which there may be no room on the
+        // disk, the next writer overwrites the same blocks again.
+        if let Err(e) = self.append_footer(true) {
+            self.cut();
+            return self.ready().map_err(|_| e);
+        }
+        self.end = self.tail;
+        Ok(())
     }
 
     /// What the live part of the file takes, in bytes.

@@ -130,6 +130,24 @@ impl Run {
         }
     }
 
+    /// A flush that deletes one of two members while something fails. Whether it is done even so.
+    pub(super) fn delete_with(&mut self, fault: Fault) -> bool {
+        self.create();
+        let mut container = self.open().unwrap();
+        let mut model = self.members();
+        for name in ["kept", "deleted"] {
+            self.put(&mut container, &mut model, name.to_owned(), 3000).unwrap();
+        }
+        self.commit(&mut container, &mut model, &mut Vec::new()).unwrap();
+        container.remove("deleted").unwrap();
+        model.remove("deleted");
+        self.disk.fail(Some(fault));
+        let done = self.commit(&mut container, &mut model, &mut Vec::new()).is_ok();
+        let failed = self.disk.failed().is_some();
+        self.disk.fail(None);
+        done && container.ready().is_ok() && failed
+    }
+
     fn create(&mut self) {
         let keys = &self.opener.keys[0];
         let mut options = Options::new(Mode::Exclusive, self.opener.kind);
