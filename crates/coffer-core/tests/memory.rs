@@ -20,6 +20,7 @@ use coffer_core::error::Code;
 use coffer_core::key::{self, Key};
 use coffer_core::kind::{Cipher, Kind};
 use coffer_core::passphrase::{self, Kdf, KdfChoice, Passphrase};
+use coffer_core::seal;
 use coffer_core::watch::Watch;
 use memory::Wanted;
 use support::{directory, flush, noise, write};
@@ -30,19 +31,24 @@ const PLACE: &str = "COFFER_MEMORY_PLACE";
 const MASK: u8 = 0xA5;
 
 /// A life: its name, and how the coffer is opened.
-const CASES: [(&str, Lived); 6] = [
+const CASES: [(&str, Lived); 9] = [
     ("a bank with Fernet", Lived::ByKeys(|| Kind::bank(Cipher::Fernet))),
     ("a bank with AES-OCB", Lived::ByKeys(|| Kind::bank(Cipher::AesOcb))),
     ("a store", Lived::ByKeys(Kind::store)),
     ("a market", Lived::ByKeys(Kind::market)),
     ("a bank with a passphrase", Lived::ByPassphrase(|| Kind::bank(Cipher::Fernet))),
     ("a store with a passphrase", Lived::ByPassphrase(Kind::store)),
+    ("a secretbox", Lived::Seal(Cipher::Secretbox)),
+    ("a Fernet", Lived::Seal(Cipher::Fernet)),
+    ("an AES-OCB", Lived::Seal(Cipher::AesOcb)),
 ];
 
 #[derive(Clone, Copy)]
 enum Lived {
     ByKeys(fn() -> Kind),
     ByPassphrase(fn() -> Kind),
+    /// A cipher alone, after which nothing else overwrites by chance what it has left.
+    Seal(Cipher),
 }
 
 #[test]
@@ -50,8 +56,11 @@ fn no_secret_outlives_the_coffer_in_memory() {
     if let Ok(case) = std::env::var(CASE) {
         let place = std::env::var_os(PLACE).unwrap();
         let (_, lived) = CASES.into_iter().find(|(name, _)| *name == case).unwrap();
-        live(lived, Path::new(&place));
-        return;
+        return match lived {
+            Lived::ByKeys(kind) => live(kind(), false, Path::new(&place)),
+            Lived::ByPassphrase(kind) => live(kind(), true, Path::new(&place)),
+            Lived::Seal(cipher) => live_sealing(cipher),
+        };
     }
     let mut left = Vec::new();
     for (case, _) in CASES {
@@ -168,36 +177,28 @@ impl Secrets {
         Passphrase::new(key.as_bytes()).unwrap()
     }
 
-    /// Options with which the coffer opens, and what it gets later.
-    fn options(&self, lived: Lived, mode: Mode) -> Options {
-        match lived {
-            Lived::ByKeys(kind) => {
-                let kind = kind();
-                let mut options = Options::new(mode, kind);
-                options.coffer_key = kind.container.cipher.map(|_| self.coffer.clone());
-                options.secure_key = kind.member.cipher.map(|_| self.secure.clone());
-                options
-            }
-            Lived::ByPassphrase(kind) => {
-                let mut options = Options::new(mode, kind());
-                options.passphrase = Some(Self::passphrase(&self.phrase));
-                options.kdf = CHEAP;
-                options
-            }
+    /// Options with which the coffer opens.
+    fn options(&self, kind: Kind, by_passphrase: bool, mode: Mode) -> Options {
+        let mut options = Options::new(mode, kind);
+        if by_passphrase {
+            options.passphrase = Some(Self::passphrase(&self.phrase));
+            options.kdf = CHEAP;
+        } else {
+            options.coffer_key = kind.container.cipher.map(|_| self.coffer.clone());
+            options.secure_key = kind.member.cipher.map(|_| self.secure.clone());
         }
+        options
     }
 
-    fn next(&self, lived: Lived) -> NewSecret {
-        let (kind, phrase) = match lived {
-            Lived::ByKeys(kind) => (kind(), false),
-            Lived::ByPassphrase(kind) => (kind(), true),
+    /// What the coffer gets later.
+    fn next(&self, kind: Kind, by_passphrase: bool) -> NewSecret {
+        let keyed = |cipher: Option<Cipher>, key: &Key| {
+            cipher.filter(|_| !by_passphrase).map(|_| key.clone())
         };
-        let keyed =
-            |cipher: Option<Cipher>, key: &Key| cipher.filter(|_| !phrase).map(|_| key.clone());
         NewSecret {
             coffer_key: keyed(kind.container.cipher, &self.new_coffer),
             secure_key: keyed(kind.member.cipher, &self.new_secure),
-            passphrase: phrase.then(|| Self::passphrase(&self.new_phrase)),
+            passphrase: by_passphrase.then(|| Self::passphrase(&self.new_phrase)),
             kdf: CHEAP,
             cipher: None,
         }
@@ -222,10 +223,15 @@ fn wait(stage: &str) {
 }
 
 /// A new coffer, and the secrets that matter to it, all that come of them among them.
-fn make(secrets: &Secrets, lived: Lived, path: &Path) -> Vec<(&'static str, Key)> {
-    let coffer = Coffer::open(path, secrets.options(lived, Mode::Exclusive)).unwrap();
+fn make(
+    secrets: &Secrets,
+    kind: Kind,
+    by_passphrase: bool,
+    path: &Path,
+) -> Vec<(&'static str, Key)> {
+    let coffer = Coffer::open(path, secrets.options(kind, by_passphrase, Mode::Exclusive)).unwrap();
     write(&coffer, "small", b"buy milk");
-    let all = secrets_of(&coffer, &secrets.coffer, &secrets.secure, &secrets.phrase, lived);
+    let all = secrets_of(&coffer, &secrets.coffer, &secrets.secure, &secrets.phrase);
     coffer.close().unwrap();
     all
 }
@@ -235,14 +241,12 @@ fn secrets_of(
     container: &Key,
     secure: &Key,
     phrase: &Key,
-    lived: Lived,
 ) -> Vec<(&'static str, Key)> {
     let info = coffer.info().unwrap();
     let mut all = Vec::new();
-    let (container, secure) = match lived {
-        Lived::ByKeys(_) => (container.clone(), secure.clone()),
-        Lived::ByPassphrase(_) => {
-            let (salt, kdf) = info.passphrase.unwrap();
+    let (container, secure) = match info.passphrase {
+        None => (container.clone(), secure.clone()),
+        Some((salt, kdf)) => {
             let keys = passphrase::derive(&Secrets::passphrase(phrase), salt, kdf).unwrap();
             all.push(("the passphrase", phrase.clone()));
             (keys.coffer, keys.secure)
@@ -298,10 +302,10 @@ fn use_it(coffer: &Coffer, place: &Path) {
 }
 
 /// The life of one coffer.
-fn live(lived: Lived, place: &Path) {
+fn live(kind: Kind, by_passphrase: bool, place: &Path) {
     let secrets = Secrets::new();
     let path = place.join("test.coffer");
-    let old = make(&secrets, lived, &path);
+    let old = make(&secrets, kind, by_passphrase, &path);
     for (name, key) in &old {
         tell(name, key);
     }
@@ -310,22 +314,24 @@ fn live(lived: Lived, place: &Path) {
 
     // Keys that do not fit must leave nothing behind either.
     let wrong = Secrets::new();
-    let refused = Coffer::open(&path, wrong.options(lived, Mode::Read)).err().unwrap();
+    let refused =
+        Coffer::open(&path, wrong.options(kind, by_passphrase, Mode::Read)).err().unwrap();
     assert_eq!(refused.code(), Code::WrongKey);
     drop(wrong);
 
-    let reader = Options { lock: LockMode::None, ..secrets.options(lived, Mode::Read) };
-    let coffer = Coffer::open(&path, secrets.options(lived, Mode::Append)).unwrap();
+    let reader =
+        Options { lock: LockMode::None, ..secrets.options(kind, by_passphrase, Mode::Read) };
+    let coffer = Coffer::open(&path, secrets.options(kind, by_passphrase, Mode::Append)).unwrap();
     use_it(&coffer, place);
     let reader = Coffer::open(&path, reader).unwrap();
     assert_eq!(reader.read("small").unwrap(), b"buy milk");
     reader.verify(&Watch::silent()).unwrap();
     reader.close().unwrap();
-    let to = secrets.next(lived);
+    let to = secrets.next(kind, by_passphrase);
     coffer.change(Change::Rekey { to, watch: Watch::silent() }).unwrap();
     use_it(&coffer, place);
     let new = [&secrets.new_coffer, &secrets.new_secure, &secrets.new_phrase];
-    for (name, key) in secrets_of(&coffer, new[0], new[1], new[2], lived) {
+    for (name, key) in secrets_of(&coffer, new[0], new[1], new[2]) {
         tell(&format!("{name} after rekeying"), &key);
     }
     drop(secrets);
@@ -334,4 +340,17 @@ fn live(lived: Lived, place: &Path) {
     wait("closed");
     // The handle is still there: that the coffer is closed is enough.
     assert_eq!(coffer.read("small").unwrap_err().code(), Code::Closed);
+}
+
+/// The life of a cipher.
+fn live_sealing(cipher: Cipher) {
+    let key = Key::generate(32);
+    tell("the key", &key);
+    wait("made");
+    let seal = seal::make(cipher, &key).unwrap();
+    tell("the key", &key);
+    drop(key);
+    wait("open");
+    drop(seal);
+    wait("closed");
 }

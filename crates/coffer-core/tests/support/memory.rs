@@ -14,7 +14,7 @@ const WINDOW: usize = 8;
 const PART: usize = 1 << 20;
 
 /// What is searched for: every eight bytes of every form of each secret.
-pub struct Wanted {
+pub(crate) struct Wanted {
     names: Vec<String>,
     windows: HashMap<[u8; WINDOW], usize>,
     /// The first two bytes of some window, so that few places need a closer look.
@@ -23,11 +23,11 @@ pub struct Wanted {
 
 /// A part of a secret that was found.
 #[derive(Debug)]
-pub struct Found {
-    pub what: String,
-    pub region: String,
-    pub address: u64,
-    pub len: usize,
+pub(crate) struct Found {
+    pub(crate) what: String,
+    pub(crate) region: String,
+    pub(crate) address: u64,
+    pub(crate) len: usize,
 }
 
 impl Found {
@@ -44,14 +44,14 @@ impl fmt::Display for Found {
 }
 
 impl Wanted {
-    pub fn new(secrets: &[(String, Vec<u8>)]) -> Self {
+    pub(crate) fn new(secrets: &[(String, Vec<u8>)]) -> Self {
         let mut wanted =
             Self { names: Vec::new(), windows: HashMap::new(), beginnings: vec![false; 1 << 16] };
         wanted.add(secrets);
         wanted
     }
 
-    pub fn add(&mut self, secrets: &[(String, Vec<u8>)]) {
+    pub(crate) fn add(&mut self, secrets: &[(String, Vec<u8>)]) {
         for (name, secret) in secrets {
             for (form, bytes) in forms(secret) {
                 let index = self.names.len();
@@ -66,7 +66,7 @@ impl Wanted {
     }
 
     /// What of it lies in the memory of the process `pid`.
-    pub fn found_in(&self, pid: u32) -> io::Result<Vec<Found>> {
+    pub(crate) fn found_in(&self, pid: u32) -> io::Result<Vec<Found>> {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
         let memory = File::open(format!("/proc/{pid}/mem"))?;
         let mut found = Vec::new();
