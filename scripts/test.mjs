@@ -1,6 +1,6 @@
 // @ts-check
 /** `npm test`: every check and every suite, and at the end how many tests passed. */
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ensureBuilt, ensureInstalled, installed, root, run } from './prepare.mjs'
@@ -15,6 +15,7 @@ check('rustfmt', 'cargo', ['fmt', '--all', '--check'])
 check('clippy', 'cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
 check('biome', process.execPath, [installed('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'])
 check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
+supplyChain()
 await rustTests()
 await vitest()
 
@@ -34,6 +35,16 @@ function check(name, command, args) {
   if (run(command, args)) return
   console.error(`== ${name} failed`)
   totals.failed += 1
+}
+
+/** Where the crates come from, under which licences, and which are not wanted. Advisories are for `npm run audit`. */
+function supplyChain() {
+  if (spawnSync('cargo', ['deny', '--version'], { cwd: root }).status === 0) {
+    check('cargo deny', 'cargo', ['deny', '--locked', 'check', 'licenses', 'bans', 'sources'])
+  } else {
+    console.log('\n== cargo deny\nThere is no cargo-deny: skipped. `cargo install --locked cargo-deny` installs it.')
+    totals.skipped += 1
+  }
 }
 
 /** The tests of the crates, counted from the last line of each test binary. */

@@ -13,6 +13,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, ge
 use zeroize::Zeroizing;
 
 use crate::error::{Code, Error, Result};
+use crate::wipe;
 
 const METADATA_CONTEXT: &str = "coffer v1 metadata key";
 const CHECK_CONTEXT: &str = "coffer v1 key check";
@@ -20,6 +21,8 @@ const MEMBER_CHECK_CONTEXT: &str = "coffer v1 member key check";
 const CRYPT_CONTEXT: &str = "coffer v1 crypt key";
 const CRYPT_CHECK_CONTEXT: &str = "coffer v1 crypt key check";
 
+/// Bytes in a derived key.
+const DERIVED_LEN: usize = 32;
 /// Bytes in a key check.
 pub const CHECK_LEN: usize = 20;
 
@@ -43,14 +46,16 @@ impl Key {
 
         let text = text.trim();
         let engine = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
+        // Wiped also where the text stops being base64 halfway.
+        let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
         // The decoder's own message would name a byte of the key.
-        let bytes = engine.decode(text).map(Zeroizing::new).map_err(|_| {
+        let len = engine.decode_slice(text, &mut bytes).map_err(|_| {
             Error::new(
                 Code::InvalidArg,
                 "the key is not base64 or base64url text: pass it as generateKeys returned it, or as bytes",
             )
         })?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&bytes[..len])
     }
 
     /// A key from raw bytes, copied.
@@ -104,10 +109,14 @@ pub fn crypt_key(key: &Key) -> Key {
     derived(CRYPT_CONTEXT, key.as_bytes())
 }
 
-/// A key of 32 bytes from other key material, with BLAKE3's `derive_key`.
+/// A key of [`DERIVED_LEN`] bytes from other key material, with BLAKE3's `derive_key`.
 pub(crate) fn derived(context: &str, material: &[u8]) -> Key {
-    let derived = Zeroizing::new(blake3::derive_key(context, material));
-    Key(Zeroizing::new(derived.to_vec()))
+    let mut key = Zeroizing::new(vec![0; DERIVED_LEN]);
+    wipe::stack_after(|| {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(material).finalize_xof().fill(&mut key);
+    });
+    Key(key)
 }
 
 /// A public value that commits to the whole container key: for a Fernet key both halves of it, of
@@ -131,12 +140,13 @@ pub fn crypt_key_check<const N: usize>(key: &Key, salt: &[u8]) -> [u8; N] {
 }
 
 fn check<const N: usize>(context: &str, key: &Key, salt: &[u8]) -> [u8; N] {
-    let mut hasher = blake3::Hasher::new_derive_key(context);
-    hasher.update(key.as_bytes());
-    hasher.update(salt);
-    let mut check = [0; N];
-    hasher.finalize_xof().fill(&mut check);
-    check
+    wipe::stack_after(|| {
+        let mut hasher = blake3::Hasher::new_derive_key(context);
+        hasher.update(key.as_bytes()).update(salt);
+        let mut check = [0; N];
+        hasher.finalize_xof().fill(&mut check);
+        check
+    })
 }
 
 /// Whether `a` and `b` are equal, in a time that does not depend on where they differ.
@@ -154,7 +164,8 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-fn fill_random(bytes: &mut [u8]) {
+/// Random bytes from libsodium, in place: a key that is returned by value leaves a copy behind.
+pub(crate) fn fill_random(bytes: &mut [u8]) {
     init_sodium();
     sodiumoxide::randombytes::randombytes_into(bytes);
 }

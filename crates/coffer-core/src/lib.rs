@@ -48,4 +48,5 @@ mod tar;
 mod tree;
 mod verify;
 pub mod watch;
+mod wipe;
 mod writer;

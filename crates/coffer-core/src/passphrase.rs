@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Error, Result};
 use crate::key::{self, Key};
+use crate::wipe;
 
 /// Bytes of a salt.
 pub const SALT_LEN: usize = argon2id13::SALTBYTES;
@@ -131,21 +132,23 @@ pub fn derive(passphrase: &Passphrase, salt: [u8; SALT_LEN], kdf: Kdf) -> Result
         ));
     }
     key::init_sodium();
-    let mut secret = Zeroizing::new([0; SECRET_LEN]);
+    let mut secret = Zeroizing::new(vec![0; SECRET_LEN]);
     let memory = MemLimit((kdf.memory as usize) << 10);
     let passes = OpsLimit(usize::from(kdf.passes));
-    argon2id13::derive_key(&mut *secret, &passphrase.0, &Salt(salt), passes, memory).map_err(
-        |()| {
-            let memory = kdf.memory;
-            Error::new(
-                Code::Limit,
-                format!("the system has not the {memory} KiB of memory that deriving keys takes"),
-            )
-        },
-    )?;
+    let salt = Salt(salt);
+    wipe::stack_after(|| {
+        argon2id13::derive_key(&mut secret, &passphrase.0, &salt, passes, memory).map(|_| ())
+    })
+    .map_err(|()| {
+        let memory = kdf.memory;
+        Error::new(
+            Code::Limit,
+            format!("the system has not the {memory} KiB of memory that deriving keys takes"),
+        )
+    })?;
     Ok(DerivedKeys {
-        coffer: key::derived(COFFER_CONTEXT, &*secret),
-        secure: key::derived(SECURE_CONTEXT, &*secret),
+        coffer: key::derived(COFFER_CONTEXT, &secret),
+        secure: key::derived(SECURE_CONTEXT, &secret),
     })
 }
 

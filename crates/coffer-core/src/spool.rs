@@ -78,7 +78,8 @@ impl SpoolDir {
             Ok((disk, path))
         };
         let (disk, path) = make().map_err(|error| Error::io("open", self.path(), &error))?;
-        let key = Zeroizing::new(key::random_bytes::<32>());
+        let mut key = Zeroizing::new([0; 32]);
+        key::fill_random(&mut *key);
         Ok(Spool {
             pages: Mutex::new(Pages::new(disk, SecretboxSeal::new(&key))),
             path,

@@ -11,7 +11,7 @@ use ocb3::{AeadInOut, KeyInit, Ocb3};
 use zeroize::Zeroize;
 
 use super::{Seal, Unauthentic};
-use crate::key;
+use crate::{key, wipe};
 
 const TAG: usize = 16;
 const NONCE: usize = 15;
@@ -41,7 +41,8 @@ where
         out.extend_from_slice(&nonce);
         out.extend_from_slice(plain);
         let (head, text) = out[tag_at..].split_at_mut(OVERHEAD);
-        match self.0.encrypt_inout_detached(&Array(nonce), &[], text.into()) {
+        let nonce = Array(nonce);
+        match wipe::stack_after(|| self.0.encrypt_inout_detached(&nonce, &[], text.into())) {
             Ok(tag) => head[..TAG].copy_from_slice(&tag),
             Err(_) => unreachable!("a chunk is smaller than a gigabyte"),
         }
@@ -52,14 +53,16 @@ where
         let (nonce, text) = rest.split_first_chunk::<NONCE>().ok_or(Unauthentic)?;
         let start = out.len();
         out.extend_from_slice(text);
-        self.0
-            .decrypt_inout_detached(&Array(*nonce), &[], (&mut out[start..]).into(), &Array(*tag))
-            .map_err(|_| {
-                // OCB decrypts before it verifies: leave nothing of it behind the end.
-                out[start..].zeroize();
-                out.truncate(start);
-                Unauthentic
-            })
+        let (tag, nonce) = (Array(*tag), Array(*nonce));
+        wipe::stack_after(|| {
+            self.0.decrypt_inout_detached(&nonce, &[], (&mut out[start..]).into(), &tag)
+        })
+        .map_err(|_| {
+            // OCB decrypts before it verifies: leave nothing of it behind the end.
+            out[start..].zeroize();
+            out.truncate(start);
+            Unauthentic
+        })
     }
 
     fn sealed_len(&self, plain_len: usize) -> usize {

@@ -10,7 +10,9 @@ use ::fernet::Fernet;
 
 use super::{Seal, Unauthentic};
 use crate::key::Key;
+use crate::wipe;
 
+const KEY: usize = 32;
 const AES_BLOCK: usize = 16;
 /// Version, timestamp and iv before the ciphertext, hmac after it.
 const OVERHEAD: usize = 1 + 8 + 16 + 32;
@@ -32,17 +34,22 @@ struct FernetSeal(Fernet);
 
 /// The Fernet seal, if `key` has 32 bytes.
 pub(super) fn make(key: &Key) -> Option<Arc<dyn Seal>> {
-    Some(Arc::new(FernetSeal(Fernet::new(&key.to_base64url())?)))
+    // The crate does not wipe the bytes that it decodes the text to.
+    let decoded = base64::decoded_len_estimate(encoded_len(KEY));
+    let fernet = wipe::heap_after(decoded, || Fernet::new(&key.to_base64url()))?;
+    Some(Arc::new(FernetSeal(fernet)))
 }
 
 impl Seal for FernetSeal {
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(self.0.encrypt_at_time(plain, 0).as_bytes());
+        let token = wipe::stack_after(|| self.0.encrypt_at_time(plain, 0));
+        out.extend_from_slice(token.as_bytes());
     }
 
     fn open(&self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Unauthentic> {
         let token = canonical(sealed).ok_or(Unauthentic)?;
-        let plain = self.0.decrypt_at_time(token, None, END_OF_TIME).map_err(|_| Unauthentic)?;
+        let plain = wipe::stack_after(|| self.0.decrypt_at_time(token, None, END_OF_TIME))
+            .map_err(|_| Unauthentic)?;
         out.extend_from_slice(&plain);
         Ok(())
     }

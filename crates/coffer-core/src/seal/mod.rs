@@ -12,6 +12,7 @@ use std::sync::Arc;
 pub use self::secretbox::SecretboxSeal;
 use crate::error::{Code, Error, Result};
 use crate::key::Key;
+use crate::wipe;
 
 /// An authenticated cipher with its key.
 pub trait Seal: Send + Sync {
@@ -119,7 +120,7 @@ impl Cipher {
 /// [`Code::InvalidArg`] if the key's length does not suit the cipher.
 pub fn make(cipher: Cipher, key: &Key) -> Result<Arc<dyn Seal>> {
     cipher.check_len(key)?;
-    let seal: Option<Arc<dyn Seal>> = match cipher {
+    let seal: Option<Arc<dyn Seal>> = wipe::stack_after(|| match cipher {
         Cipher::Secretbox => key
             .as_bytes()
             .try_into()
@@ -127,7 +128,7 @@ pub fn make(cipher: Cipher, key: &Key) -> Result<Arc<dyn Seal>> {
             .map(|key| Arc::new(SecretboxSeal::new(key)) as Arc<dyn Seal>),
         Cipher::Fernet => fernet::make(key),
         Cipher::AesOcb => aes_ocb::make(key.as_bytes()),
-    };
+    });
     seal.ok_or_else(|| Error::new(Code::InvalidArg, "the key does not suit the cipher"))
 }
 

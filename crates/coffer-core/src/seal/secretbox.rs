@@ -4,19 +4,19 @@
 use sodiumoxide::crypto::secretbox::{self, MACBYTES, NONCEBYTES, Nonce, Tag};
 
 use super::{Seal, Unauthentic};
-use crate::key;
+use crate::{key, wipe};
 
 const OVERHEAD: usize = NONCEBYTES + MACBYTES;
 
 /// The secretbox seal. Coffer's own records use it too, whatever seals the chunks.
-pub struct SecretboxSeal(secretbox::Key);
+pub struct SecretboxSeal(Box<secretbox::Key>);
 
 impl SecretboxSeal {
     /// The seal under `key`.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
         key::init_sodium();
-        Self(secretbox::Key(*key))
+        Self(wipe::stack_after(|| Box::new(secretbox::Key(*key))))
     }
 }
 
@@ -29,7 +29,8 @@ impl Seal for SecretboxSeal {
         out.extend_from_slice(&[0; MACBYTES]);
         out.extend_from_slice(plain);
         let (mac, text) = out[mac_at..].split_at_mut(MACBYTES);
-        mac.copy_from_slice(&secretbox::seal_detached(text, &nonce, &self.0).0);
+        let tag = wipe::stack_after(|| secretbox::seal_detached(text, &nonce, &self.0));
+        mac.copy_from_slice(&tag.0);
     }
 
     fn open(&self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Unauthentic> {
@@ -38,12 +39,12 @@ impl Seal for SecretboxSeal {
         let start = out.len();
         out.extend_from_slice(text);
         // Nothing is decrypted before the tag has been verified.
-        secretbox::open_detached(&mut out[start..], &Tag(*mac), &Nonce(*nonce), &self.0).map_err(
-            |()| {
+        let (tag, nonce) = (Tag(*mac), Nonce(*nonce));
+        wipe::stack_after(|| secretbox::open_detached(&mut out[start..], &tag, &nonce, &self.0))
+            .map_err(|()| {
                 out.truncate(start);
                 Unauthentic
-            },
-        )
+            })
     }
 
     fn sealed_len(&self, plain_len: usize) -> usize {
