@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 /// The unit of a tar.
 pub(crate) const RECORD: usize = 512;
 /// The name of the permanent first entry: Python's tarfile refuses a tar without any.
-pub(crate) const ROOT: &str = "./";
+const ROOT: &str = "./";
 /// Names that fit the oldest header.
 const SHORT_NAME: usize = 100;
 /// The end marker that the `tar` crate writes, and that does not belong here.
@@ -41,6 +41,11 @@ pub(crate) fn header(heading: &Heading<'_>) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     write(&mut out, heading, &[])?;
     Ok(out)
+}
+
+/// The permanent first entry, whole.
+pub(crate) fn root() -> Result<Vec<u8>> {
+    header(&Heading { name: ROOT, directory: true, stored: 0, mode: 0o755, mtime_s: 0 })
 }
 
 /// The zeros that follow `stored` bytes of content.

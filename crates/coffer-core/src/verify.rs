@@ -23,6 +23,9 @@ pub struct Verified {
     pub bytes: u64,
 }
 
+/// The number of the block that a file begins with, whatever is deleted or compacted.
+const ROOT: BlockId = 0;
+
 /// A block, and what should be in it.
 enum Unit {
     Pack(Block, Vec<(Arc<str>, Entry)>),
@@ -31,7 +34,7 @@ enum Unit {
 
 /// Reads and checks everything that is live.
 pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
-    let (units, source, mut verified) = units(reader)?;
+    let Contents { units, root, source, mut verified } = contents(reader)?;
     verified.bytes = units.iter().map(Unit::size).sum();
     let bytes = AtomicU64::new(0);
     let members = AtomicU64::new(0);
@@ -46,7 +49,9 @@ pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
         Ok(problems)
     };
     let problems: Vec<Problem> = pool::each(&units, check)?.concat();
-    let Some(Problem { error: first, .. }) = problems.first() else { return Ok(verified) };
+    let Some(Problem { error: first, .. }) = problems.first() else {
+        return root.map_or(Ok(()), |root| check_root(&source, &root)).map(|()| verified);
+    };
     let mut names: Vec<&str> = problems.iter().map(|p| &*p.name).collect();
     names.dedup();
     let shown = names.iter().take(20).map(|n| format!("{n:?}")).collect::<Vec<_>>().join(", ");
@@ -67,7 +72,16 @@ pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
     })
 }
 
-fn units(reader: &Reader) -> Result<(Vec<Unit>, Arc<Source>, Verified)> {
+/// What there is to check, as one look at the coffer found it.
+struct Contents {
+    units: Vec<Unit>,
+    /// The block of the tar's first entry, which belongs to no member.
+    root: Option<Block>,
+    source: Arc<Source>,
+    verified: Verified,
+}
+
+fn contents(reader: &Reader) -> Result<Contents> {
     let view = reader.view.read();
     let catalog = &view.catalog;
     let mut packs: BTreeMap<BlockId, Vec<(Arc<str>, Entry)>> = BTreeMap::new();
@@ -91,7 +105,13 @@ fn units(reader: &Reader) -> Result<(Vec<Unit>, Arc<Source>, Verified)> {
     }
     let verified =
         Verified { members: catalog.len() as u64, blocks: catalog.blocks.len() as u64, bytes: 0 };
-    Ok((units, view.source.clone(), verified))
+    let root = catalog.blocks.get(&ROOT).cloned();
+    Ok(Contents { units, root, source: view.source.clone(), verified })
+}
+
+/// Other readers of the tar begin with it, and stop where it is damaged.
+fn check_root(source: &Source, root: &Block) -> Result<()> {
+    if source.block(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
 }
 
 impl Unit {

@@ -346,3 +346,24 @@ fn rekeying_is_called_off_until_the_new_file_is_there() {
     c.close().unwrap();
     assert_eq!(case.open(&p, Mode::Read).read("small").unwrap(), b"1");
 }
+
+/// No member is in the first block, but other readers of the tar begin with it.
+#[test]
+fn verification_sees_damage_to_the_first_block() {
+    for case in cases().iter().filter(|case| case.kind.container.cipher.is_none()) {
+        let dir = directory();
+        let p = path(&dir);
+        let c = case.open(&p, Mode::Write);
+        write(&c, "a", b"1");
+        c.close().unwrap();
+        let mut file = std::fs::read(&p).unwrap();
+        let root = file.windows(4).position(|bytes| bytes == [0x28, 0xB5, 0x2F, 0xFD]).unwrap();
+        file[root + 10] ^= 1;
+        std::fs::write(&p, file).unwrap();
+        let c = case.open(&p, Mode::Read);
+        assert_eq!(c.read("a").unwrap(), b"1");
+        let error = c.verify(&Watch::silent()).unwrap_err();
+        assert_eq!(error.code(), coffer_core::error::Code::Corrupt);
+        assert_eq!(error.member(), None);
+    }
+}

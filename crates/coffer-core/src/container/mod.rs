@@ -24,7 +24,7 @@ use crate::header::Header;
 use crate::recover::{Loaded, Newest, Tail};
 use crate::source::Source;
 use crate::storage::{self, NewFile};
-use crate::tar::{self, Heading};
+use crate::tar;
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
@@ -166,11 +166,7 @@ impl Container {
             savepoints: Vec::new(),
             poisoned: None,
         };
-        let mut root = Vec::new();
-        let heading =
-            Heading { name: tar::ROOT, directory: true, stored: 0, mode: 0o755, mtime_s: 0 };
-        tar::append(&mut root, &heading, &[])?;
-        let block = container.source.layers.encode(&root, Form::Compressed)?;
+        let block = container.source.layers.encode(&tar::root()?, Form::Compressed)?;
         container.append_block(&block)?;
         Ok(container)
     }
