@@ -193,7 +193,8 @@ impl Layers {
         out
     }
 
-    fn digest(&self, bytes: &[u8]) -> Result<Digest> {
+    /// What pins a block: see the top of this file.
+    pub(crate) fn digest(&self, bytes: &[u8]) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
         match &self.container {
             Some(seal) => {

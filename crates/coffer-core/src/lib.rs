@@ -18,6 +18,9 @@ pub mod crypt;
 pub mod error;
 mod extract;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 pub mod identify;
 mod info;

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::locks::Locks;
 
 /// A snapshot replaces deltas once these outweigh it, but not before they have this many bytes.
-const MIN_DELTAS: u64 = if cfg!(test) { 2 << 10 } else { 64 << 10 };
+const MIN_DELTAS: u64 = if cfg!(any(test, feature = "fuzzing")) { 2 << 10 } else { 64 << 10 };
 
 /// What comes before a compacted file's first commit.
 #[derive(Default)]

@@ -28,7 +28,7 @@ use crate::tar;
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
-const FOOTER_EVERY: u64 = if cfg!(test) { 32 << 10 } else { 64 << 20 };
+const FOOTER_EVERY: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 64 << 20 };
 
 /// What readers see.
 pub(crate) struct View {

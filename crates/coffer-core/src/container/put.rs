@@ -15,7 +15,7 @@ use crate::tar::{self, Heading};
 /// The most bytes of a member that goes into a pack.
 pub(crate) const SMALL: u64 = 128 << 10;
 /// A pack is closed once its tar has this many bytes.
-const PACK: usize = if cfg!(test) { 16 << 10 } else { 256 << 10 };
+const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
 /// What a member costs in a tar beside its content, about.
 const HEADING: usize = 2 * tar::RECORD;
 

@@ -9,6 +9,8 @@ mod decryptor;
 mod encryptor;
 mod ends;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

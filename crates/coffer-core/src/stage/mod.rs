@@ -24,7 +24,7 @@ use crate::storage::Storage;
 use crate::writer::closed;
 
 /// What stays in memory until the member is finished.
-const IN_MEMORY: u64 = if cfg!(test) { 8 << 10 } else { SMALL };
+const IN_MEMORY: u64 = if cfg!(any(test, feature = "fuzzing")) { 8 << 10 } else { SMALL };
 
 /// Told once that there is room for more, or that nothing more is taken.
 pub type Ready = Box<dyn FnOnce(Result<()>) + Send>;

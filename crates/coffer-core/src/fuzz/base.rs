@@ -1,0 +1,205 @@
+//! The coffers that the target `reseal` takes apart: one of each kind, in `fuzz/base`, so that an
+//! input means the same each time.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::scene::{Case, KINDS};
+use crate::block::Layers;
+use crate::catalog::{Block, Catalog, Digest, Place};
+use crate::chunk;
+use crate::codec::Decoder;
+use crate::commit::{self, Commit};
+use crate::header::Header;
+use crate::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, Mark, MetaSeal, SALT_TAG};
+
+/// What they are called in `fuzz/base`, in the order of [`Case::of`].
+pub(super) const NAMES: [&str; KINDS] =
+    ["null", "store", "market", "bank-fernet", "bank-aes-ocb", "custom"];
+
+/// Where `fuzz/` is.
+pub(super) fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+}
+
+/// Where the coffer of this kind is.
+pub(super) fn path(choice: usize) -> PathBuf {
+    directory().join("base").join(NAMES[choice]).with_extension("coffer")
+}
+
+/// A part of the file, in plaintext.
+#[derive(Clone)]
+pub(super) enum Part {
+    /// Either record of a header or of its copy.
+    Header { mark: Mark, body: Vec<u8> },
+    /// A commit, before compression.
+    Commit { raw: Vec<u8> },
+    /// A record of a commit: its plaintext, in which the commit is compressed.
+    Record { plain: Vec<u8> },
+    Footer { body: Vec<u8> },
+    /// A block: its frame, and the block itself as long as nothing has changed.
+    Block { frame: Vec<u8>, sealed: Option<Vec<u8>>, tar: u32 },
+}
+
+/// A part with the place it had.
+#[derive(Clone)]
+pub(super) struct Placed {
+    pub(super) offset: u64,
+    pub(super) part: Part,
+    /// In place of the mark that belongs there.
+    pub(super) mark: Option<Mark>,
+}
+
+/// A coffer taken apart.
+#[derive(Clone)]
+pub(super) struct Base {
+    pub(super) case: Case,
+    pub(super) layers: Layers,
+    pub(super) meta: MetaSeal,
+    pub(super) archive: [u8; commit::ARCHIVE_ID],
+    pub(super) parts: Vec<Placed>,
+    /// The newest state.
+    pub(super) catalog: Catalog,
+    /// Every content that each name ever had.
+    pub(super) contents: HashMap<String, Vec<Vec<u8>>>,
+}
+
+impl Base {
+    /// The coffer of this kind.
+    pub(super) fn of(choice: u8) -> Self {
+        static BASES: OnceLock<Vec<Base>> = OnceLock::new();
+        let all = || (0..KINDS).map(|kind| Self::read(kind as u8)).collect();
+        BASES.get_or_init(all)[usize::from(choice) % KINDS].clone()
+    }
+
+    fn read(choice: u8) -> Self {
+        let case = Case::of(choice);
+        let file = &std::fs::read(path(choice.into())).expect("a coffer in fuzz/base");
+        let marks = Header::marks(file).unwrap();
+        let header = Header::read(file, marks, &case.kind, &case.keys).unwrap();
+        let layers = header.layers(&case.keys).unwrap();
+        let meta = case.keys.meta(&case.kind);
+        let mut base = Self {
+            case,
+            layers,
+            meta,
+            archive: header.archive,
+            parts: Vec::new(),
+            catalog: Catalog::default(),
+            contents: HashMap::new(),
+        };
+        base.take_apart(file);
+        base
+    }
+
+    fn take_apart(&mut self, file: &[u8]) {
+        let container = self.layers.container.clone();
+        let container = container.as_deref();
+        // Records first, wherever they are: commits tell where the blocks are.
+        let mut blocks: HashMap<u64, Block> = HashMap::new();
+        let mut at = 0;
+        while at < file.len() {
+            let commit = commit::read_part(&file[at..], at as u64, container, &self.meta)
+                .and_then(|(part, len)| Some((commit::assemble(&[&part]).ok()?.0, len)));
+            let Some((commit, len)) = commit else {
+                at += 1;
+                continue;
+            };
+            blocks.extend(commit.blocks.iter().map(|(_, b)| (b.offset, b.clone())));
+            self.remember(file, &commit);
+            at += len;
+        }
+        let mut at = 0;
+        while at < file.len() {
+            let rest = &file[at..];
+            let (part, len) = match blocks.get(&(at as u64)) {
+                Some(block) => (self.block(&rest[..block.len as usize], block), block.len as usize),
+                None => self.record(rest),
+            };
+            self.parts.push(Placed { offset: at as u64, part, mark: None });
+            at += len;
+        }
+    }
+
+    /// Applies a commit, and notes what can be read.
+    fn remember(&mut self, file: &[u8], commit: &Commit) {
+        commit.clone().apply(&mut self.catalog);
+        for (name, entry) in self.catalog.iter() {
+            let units: Vec<(u64, usize, usize, usize)> = match &entry.place {
+                Place::Packed { block, at, stored } => {
+                    vec![(*block, *at as usize, *stored as usize, entry.size as usize)]
+                }
+                Place::Pieces { pieces, .. } => pieces
+                    .iter()
+                    .map(|p| (p.block, 0, p.stored as usize, p.raw as usize))
+                    .collect(),
+                Place::Memory(_) => Vec::new(),
+            };
+            let content: Option<Vec<Vec<u8>>> = units
+                .iter()
+                .map(|(block, at, stored, raw)| {
+                    let block = self.catalog.block(*block).ok()?;
+                    let bytes = &file[block.offset as usize..block.end() as usize];
+                    // What was scrubbed since is not what the commit says.
+                    let tar = self.layers.decode(bytes, block).ok()?;
+                    self.layers.decode_member(tar.get(*at..at + stored)?, *raw).ok()
+                })
+                .collect();
+            if let Some(content) = content.filter(|_| !entry.directory) {
+                self.contents.entry(name.to_string()).or_default().push(content.concat());
+            }
+        }
+    }
+
+    fn block(&self, sealed: &[u8], block: &Block) -> Part {
+        let mut frame = Vec::new();
+        match &self.layers.container {
+            Some(seal) => chunk::open_all(&**seal, sealed, &mut frame).unwrap(),
+            None => frame.extend_from_slice(sealed),
+        }
+        Part::Block { frame, sealed: Some(sealed.to_vec()), tar: block.tar }
+    }
+
+    fn record(&self, bytes: &[u8]) -> (Part, usize) {
+        let found = record::read(self.layers.container.as_deref(), bytes).unwrap();
+        let body = self.meta.open(&found.body).unwrap();
+        let tag = found.mark.first_chunk::<4>().copied().unwrap();
+        let part = match tag {
+            HEADER_TAG | SALT_TAG => Part::Header { mark: found.mark, body },
+            COMMIT_TAG => Part::Commit { raw: raw_of(&body) },
+            FOOTER_TAG => Part::Footer { body },
+            _ => unreachable!("{tag:?}"),
+        };
+        (part, found.len)
+    }
+
+    /// A record with any mark and any body.
+    pub(super) fn put_record(&self, mark: &Mark, body: &[u8], out: &mut Vec<u8>) {
+        // Longer ones no writer makes, and no reader looks at.
+        let body = &body[..body.len().min(record::MAX_BODY)];
+        record::write(self.layers.container.as_deref(), mark, &self.meta.seal(body), out);
+    }
+
+    /// A block with any frame.
+    pub(super) fn seal_block(&self, frame: &[u8]) -> (Vec<u8>, Digest) {
+        let bytes = match &self.layers.container {
+            Some(seal) => {
+                let mut out = Vec::new();
+                chunk::put_all(&**seal, frame, self.layers.chunk_plain, &mut out);
+                out
+            }
+            None => frame.to_vec(),
+        };
+        let digest = self.layers.digest(&bytes).unwrap();
+        (bytes, digest)
+    }
+}
+
+/// The commit in the plaintext of the only record that it has.
+fn raw_of(plain: &[u8]) -> Vec<u8> {
+    let mut d = Decoder::new(plain);
+    let _ = d.raw(commit::ARCHIVE_ID + 8);
+    let [_generation, _index, _count, len] = [(); 4].map(|()| d.uint().unwrap());
+    crate::frame::decompress(d.rest(), len as usize).unwrap()
+}

@@ -1,0 +1,291 @@
+//! Names, and extraction into a directory where links, files and directories lie in wait.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::input::Input;
+use super::scene::{Case, Scene, same_file};
+use crate::coffer::{Change, Coffer, Extraction, Mode, Selection, Symlinks};
+use crate::commit::ARCHIVE_ID;
+use crate::container::{Attributes, Container};
+use crate::error::{Code, Result};
+use crate::header::Header;
+use crate::name;
+use crate::locks::Locks;
+use crate::origin::Origin;
+use crate::source::Source;
+use crate::storage::NewFile;
+use crate::watch::{Cancel, Watch};
+
+/// What is outside the target, and stays as it is.
+const SECRET: &[u8] = b"not a member";
+
+/// `how, then names, each with what is to become of it`.
+pub fn names(data: &[u8]) {
+    let mut input = Input::new(data);
+    let how = input.byte();
+    let scene = Scene::new();
+    let target = scene.path("world/target");
+    fs::create_dir_all(&target).unwrap();
+    fs::create_dir_all(scene.path("world/outside/deep")).unwrap();
+    for file in ["world/secret", "world/outside/secret", "world/outside/deep/secret"] {
+        fs::write(scene.path(file), SECRET).unwrap();
+    }
+    let mut plan = Plan::default();
+    while !input.is_empty() {
+        plan.take(&mut input, &target);
+    }
+    let outside = Tree::of(&scene.path("world"), &target);
+
+    let path = scene.path("names.coffer");
+    let made = match how & 3 {
+        0 => plan.written(&path),
+        1 => plan.forged(&path),
+        _ => plan.legacy(&path),
+    };
+    let Some(expected) = made else { return };
+    let case = Case::of(0);
+    let mut options = case.options(Mode::Read);
+    options.legacy = true;
+    options.temp_dir = Some(scene.root().to_owned());
+    let opened = Coffer::open(&path, options);
+    let bad = expected.names().find(|n| name::fault(n).is_some());
+    let coffer = match opened {
+        Ok(coffer) => coffer,
+        Err(e) => {
+            assert!(bad.is_some() || how & 3 > 1, "{e:?}");
+            return;
+        }
+    };
+    if how & 3 < 2 {
+        assert_eq!(bad, None, "it opens with a name that leads somewhere else");
+        let found: Vec<_> = coffer.members(None).unwrap().into_iter().map(|m| m.name).collect();
+        assert!(expected.names().eq(found.iter()), "{found:?}");
+    }
+    for member in coffer.members(None).unwrap() {
+        assert_eq!(name::fault(&member.name), None);
+    }
+
+    let what = match how >> 2 & 3 {
+        0 | 1 => Selection::All,
+        2 => Selection::Names(plan.chosen.clone()),
+        _ => Selection::Exactly(plan.chosen.clone()),
+    };
+    let extraction = Extraction { what, from: plan.from.clone(), replace: how & 16 != 0 };
+    let links = links(&target);
+    let extracted = coffer.extract(&extraction, &target, &Watch::silent());
+    assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was touched");
+    for (link, to) in &links {
+        assert_eq!(fs::read_link(link).ok().as_ref(), Some(to), "a link was replaced");
+    }
+    if extracted.is_ok() && extraction.from.is_none() && how >> 2 & 3 < 2 {
+        for member in coffer.members(None).unwrap().iter().filter(|m| !m.directory) {
+            same_file(&target.join(&member.name), &coffer.read(&member.name).unwrap());
+        }
+    }
+
+    // What lies in the target now is removed by name, and added again.
+    let _ = coffer.remove(&target, &plan.chosen, &Cancel::default());
+    assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was removed");
+    coffer.close().unwrap();
+    added_again(&scene, &target, how);
+    assert!(Tree::of(&scene.path("world"), &target) == outside, "adding changed something");
+}
+
+/// What the input asks for.
+#[derive(Default)]
+struct Plan {
+    members: Vec<(String, bool, Vec<u8>)>,
+    chosen: Vec<String>,
+    from: Option<String>,
+}
+
+/// What a coffer is to hold.
+struct Expected(BTreeMap<String, bool>);
+
+impl Expected {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+}
+
+impl Plan {
+    fn take(&mut self, input: &mut Input<'_>, target: &Path) {
+        let what = input.byte();
+        let mut name = String::from_utf8_lossy(input.short()).into_owned();
+        if what & 64 != 0 {
+            // Long names take few bytes of input.
+            name = name.repeat(1 + usize::from(what >> 3 & 7) * 40);
+        }
+        let place = target.join(name.trim_start_matches('/'));
+        // The fuzzer's own links must not lead it outside.
+        let inside = !name.split('/').any(|c| c == "..") && !name.contains('\0');
+        match what & 7 {
+            0..=2 => self.members.push((name.clone(), false, name.clone().into_bytes())),
+            3 => self.members.push((name.clone(), true, Vec::new())),
+            4 if inside => drop(fs::create_dir_all(&place)),
+            5 if inside && parent_is_own(&place, target) => {
+                let _ = fs::write(&place, b"was there");
+            }
+            #[cfg(unix)]
+            6 if inside && parent_is_own(&place, target) => {
+                let to = ["../outside", "../secret", ".", "..", "/", "../outside/new", "a", "nowhere"];
+                let to = to[usize::from(what >> 3 & 7)];
+                let _ = std::os::unix::fs::symlink(to, &place);
+            }
+            _ if what & 128 != 0 => self.from = Some(name),
+            _ => self.chosen.push(name),
+        }
+    }
+
+    /// Written as anybody writes members. Every name that is taken is one, and no other.
+    fn written(&self, path: &Path) -> Option<Expected> {
+        let coffer = Coffer::open(path, Case::of(0).options(Mode::Exclusive)).unwrap();
+        let mut expected = BTreeMap::new();
+        for (given, _, bytes) in &self.members {
+            let written = coffer.change(Change::write(given, Arc::new(bytes.clone())));
+            match name::check(given) {
+                Ok(name) if written.is_ok() => drop(expected.insert(name.to_owned(), false)),
+                Ok(_) => assert_eq!(code(written), Code::MemberExists, "{given:?}"),
+                Err(_) => assert_eq!(code(written), Code::InvalidArg, "{given:?}"),
+            }
+        }
+        coffer.close().unwrap();
+        Some(Expected(expected))
+    }
+
+    /// Put into the catalog past all checks.
+    fn forged(&self, path: &Path) -> Option<Expected> {
+        let case = Case::of(0);
+        let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+        let file = NewFile::create(path).unwrap();
+        let source = Source {
+            storage: file.storage(),
+            path: path.to_path_buf(),
+            layers: header.layers(&case.keys).unwrap(),
+            meta: case.keys.meta(&case.kind),
+            archive: <[u8; ARCHIVE_ID]>::clone(&header.archive),
+        };
+        let mut container = Container::create(source, header, false).unwrap();
+        let mut expected = BTreeMap::new();
+        for (name, directory, bytes) in &self.members {
+            let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
+            let stored = if *directory { Vec::new() } else { bytes.clone() };
+            let size = stored.len() as u64;
+            if container.put_small(name, *directory, size, attributes, stored).is_ok() {
+                expected.insert(name.clone(), *directory);
+            }
+        }
+        // A tar does not take every name.
+        container.commit(true, &Locks::none(path)).ok()?;
+        file.publish(true).unwrap();
+        Some(Expected(expected))
+    }
+
+    /// In a tar, as PyCoffer leaves it.
+    fn legacy(&self, path: &Path) -> Option<Expected> {
+        let mut tar = Vec::new();
+        for (name, directory, bytes) in &self.members {
+            let heading = crate::tar::Heading {
+                name,
+                directory: *directory,
+                stored: if *directory { 0 } else { bytes.len() as u64 },
+                mode: 0o644,
+                mtime_s: 0,
+            };
+            let bytes: &[u8] = if *directory { &[] } else { bytes };
+            crate::tar::append(&mut tar, &heading, bytes).ok()?;
+        }
+        fs::write(path, crate::frame::compress(1, &tar).unwrap()).unwrap();
+        let names = self.members.iter().map(|(name, directory, _)| (name.clone(), *directory));
+        Some(Expected(names.collect()))
+    }
+}
+
+/// Whether a path's directory can be reached from the target without a link.
+fn parent_is_own(place: &Path, target: &Path) -> bool {
+    let parent = place.parent().unwrap_or(place);
+    fs::canonicalize(parent).is_ok_and(|p| p == parent) && parent.starts_with(target)
+}
+
+fn code<T>(result: Result<T>) -> Code {
+    result.err().expect("an error").code()
+}
+
+/// Adds what is in the target to a new coffer.
+fn added_again(scene: &Scene, target: &Path, how: u8) {
+    let path = scene.path("again.coffer");
+    let coffer = Coffer::open(&path, Case::of(0).options(Mode::Exclusive)).unwrap();
+    let symlinks = if how & 32 == 0 { Symlinks::Skip } else { Symlinks::Error };
+    let added = coffer.change(Change::Add {
+        source: target.to_owned(),
+        name: Some("t".to_owned()),
+        replace: how & 64 != 0,
+        symlinks,
+        watch: Watch::silent(),
+    });
+    if symlinks == Symlinks::Error && !links(target).is_empty() {
+        assert!(added.is_err(), "a link was followed");
+    }
+    for member in coffer.members(None).unwrap() {
+        assert_eq!(name::fault(&member.name), None);
+        if !member.directory {
+            assert!(coffer.read(&member.name).unwrap() != SECRET, "{:?} leads outside", member.name);
+        }
+    }
+    coffer.close().unwrap();
+}
+
+/// The links below a directory, and where they lead.
+fn links(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_symlink() => found.push((path.clone(), fs::read_link(&path).unwrap())),
+            Ok(meta) if meta.is_dir() => found.extend(links(&path)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A tree without the target: paths with what is there, and since when.
+#[derive(PartialEq)]
+struct Tree(BTreeMap<PathBuf, (fs::FileType, u32, std::time::SystemTime, Vec<u8>)>);
+
+impl Tree {
+    fn of(root: &Path, target: &Path) -> Self {
+        let mut tree = Self(BTreeMap::new());
+        tree.walk(root, target);
+        tree
+    }
+
+    fn walk(&mut self, directory: &Path, target: &Path) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path == target {
+                continue;
+            }
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let bytes = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            let kept = (meta.file_type(), mode(&meta), meta.modified().unwrap(), bytes);
+            self.0.insert(path.clone(), kept);
+            if meta.is_dir() {
+                self.walk(&path, target);
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn mode(meta: &fs::Metadata) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&meta.permissions())
+}
+
+#[cfg(not(unix))]
+fn mode(_: &fs::Metadata) -> u32 {
+    0
+}
