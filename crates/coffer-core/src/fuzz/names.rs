@@ -12,11 +12,11 @@ use crate::commit::ARCHIVE_ID;
 use crate::container::{Attributes, Container};
 use crate::error::{Code, Result};
 use crate::header::Header;
-use crate::name;
 use crate::locks::Locks;
+use crate::name;
 use crate::origin::Origin;
 use crate::source::Source;
-use crate::storage::NewFile;
+use crate::storage::{Directory, DiskDirectory, NewFile};
 use crate::watch::{Cancel, Watch};
 
 /// What is outside the target, and stays as it is.
@@ -131,7 +131,8 @@ impl Plan {
             }
             #[cfg(unix)]
             6 if inside && parent_is_own(&place, target) => {
-                let to = ["../outside", "../secret", ".", "..", "/", "../outside/new", "a", "nowhere"];
+                let to =
+                    ["../outside", "../secret", ".", "..", "/", "../outside/new", "a", "nowhere"];
                 let to = to[usize::from(what >> 3 & 7)];
                 let _ = std::os::unix::fs::symlink(to, &place);
             }
@@ -160,8 +161,10 @@ impl Plan {
     fn forged(&self, path: &Path) -> Option<Expected> {
         let case = Case::of(0);
         let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
-        let file = NewFile::create(path).unwrap();
+        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let file = NewFile::create(&directory, path).unwrap();
         let source = Source {
+            directory,
             storage: file.storage(),
             path: path.to_path_buf(),
             layers: header.layers(&case.keys).unwrap(),
@@ -232,7 +235,11 @@ fn added_again(scene: &Scene, target: &Path, how: u8) {
     for member in coffer.members(None).unwrap() {
         assert_eq!(name::fault(&member.name), None);
         if !member.directory {
-            assert!(coffer.read(&member.name).unwrap() != SECRET, "{:?} leads outside", member.name);
+            assert!(
+                coffer.read(&member.name).unwrap() != SECRET,
+                "{:?} leads outside",
+                member.name
+            );
         }
     }
     coffer.close().unwrap();
@@ -244,7 +251,9 @@ fn links(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_symlink() => found.push((path.clone(), fs::read_link(&path).unwrap())),
+            Ok(meta) if meta.is_symlink() => {
+                found.push((path.clone(), fs::read_link(&path).unwrap()))
+            }
             Ok(meta) if meta.is_dir() => found.extend(links(&path)),
             _ => {}
         }

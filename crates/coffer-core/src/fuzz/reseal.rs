@@ -194,8 +194,16 @@ impl Forge {
             }
             _ => {
                 let offset = u64::MAX;
-                self.base.parts.push(Placed { offset, part: Part::Commit { raw: new }, mark: None });
-                self.base.parts.push(Placed { offset, part: Part::Footer { body: Vec::new() }, mark: None });
+                self.base.parts.push(Placed {
+                    offset,
+                    part: Part::Commit { raw: new },
+                    mark: None,
+                });
+                self.base.parts.push(Placed {
+                    offset,
+                    part: Part::Footer { body: Vec::new() },
+                    mark: None,
+                });
             }
         }
     }
@@ -323,7 +331,12 @@ impl Forge {
                     e.raw(&frame::compress(3, &raw).unwrap());
                     let own = record::mark_at(COMMIT_TAG, at);
                     base.put_record(&mark.unwrap_or(own), &e.finish(), &mut out);
-                    moved.last(generation, at, out.len() as u64 - at, *blake3::hash(&raw).as_bytes());
+                    moved.last(
+                        generation,
+                        at,
+                        out.len() as u64 - at,
+                        *blake3::hash(&raw).as_bytes(),
+                    );
                 }
                 Part::Record { plain } => {
                     let mut plain = plain.clone();
@@ -468,4 +481,3 @@ impl Moved {
         body
     }
 }
-
