@@ -101,13 +101,16 @@ impl Specimen {
 
 /// A coffer of each kind for each story.
 pub fn specimens() -> Vec<Specimen> {
-    let stories: [(&str, fn(&Coffer, &mut History), bool); 3] =
+    let stories: [(&str, Story, bool); 3] =
         [("changed", changed, false), ("large", large, false), ("compacted", changed, true)];
     let made = stories.into_iter().flat_map(|(name, story, compact)| {
         cases().into_iter().map(move |case| make(name, case, story, compact))
     });
     made.collect()
 }
+
+/// What is done to a coffer that is new.
+type Story = fn(&Coffer, &mut History);
 
 /// What a story leaves: the members after each commit.
 #[derive(Default)]
@@ -126,7 +129,7 @@ impl History {
     }
 }
 
-fn make(name: &str, case: Case, story: fn(&Coffer, &mut History), compact: bool) -> Specimen {
+fn make(name: &str, case: Case, story: Story, compact: bool) -> Specimen {
     let dir = directory();
     let path = path(&dir);
     let mut options = case.options(Mode::Write);
