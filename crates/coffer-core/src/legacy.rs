@@ -79,6 +79,7 @@ pub(crate) fn import(
             }
         }
     }
+    drain(archive.into_inner(), cancel)?;
     for (member, attributes) in directories {
         let known = {
             let view = container.view.read();
@@ -90,6 +91,15 @@ pub(crate) fn import(
     }
     container.settle()?;
     Ok(container)
+}
+
+/// Reads what follows the last entry. No member is in it, but it is to be as it was written, too.
+fn drain(mut rest: impl Read, cancel: &Cancel) -> Result<()> {
+    let mut buffer = vec![0; READ];
+    while rest.read(&mut buffer).map_err(|e| damaged(&e))? > 0 {
+        cancel.check()?;
+    }
+    Ok(())
 }
 
 /// The tar of a legacy coffer.
@@ -248,6 +258,9 @@ impl<R: Read> Chunks<R> {
         }
         let mut sealed = Vec::new();
         self.inner.by_ref().take(len as u64).read_to_end(&mut sealed)?;
+        if sealed.len() < len {
+            return Err(invalid("a chunk is cut short or too long"));
+        }
         self.plain.clear();
         self.at = 0;
         self.seal

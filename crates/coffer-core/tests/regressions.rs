@@ -367,3 +367,38 @@ fn verification_sees_damage_to_the_first_block() {
         assert_eq!(error.member(), None);
     }
 }
+
+/// What follows the tar's end was not looked at, nor whether the last chunk is all there.
+#[test]
+fn a_legacy_coffer_is_checked_to_its_end() {
+    let dir = directory();
+    let p = path(&dir);
+    let case = &cases()[2];
+    let mut header = tar::Header::new_gnu();
+    header.set_path("a").unwrap();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_cksum();
+    let key = case.coffer_key.as_ref().unwrap();
+    let seal = coffer_core::seal::make(coffer_core::kind::Cipher::Secretbox, key).unwrap();
+    let mut file = Vec::new();
+    let mut chunks = Vec::new();
+    for tar in [&header.as_bytes()[..], &[0; 1024], &[0; 8192]] {
+        chunks.push(file.len());
+        let packed = zstd::encode_all(tar, 1).unwrap();
+        coffer_core::chunk::put_all(&*seal, &packed, 1 << 16, &mut file);
+    }
+    let open = |file: &[u8]| {
+        std::fs::write(&p, file).unwrap();
+        Coffer::open(&p, Options { legacy: true, ..case.options(Mode::Read) })
+    };
+    assert_eq!(names(&open(&file).unwrap()), ["a"]);
+    for at in [file.len() - 1, chunks[2] + 1] {
+        let mut bad = file.clone();
+        bad[at] ^= 1;
+        let error = open(&bad).err().unwrap();
+        assert_eq!(error.code(), coffer_core::error::Code::Corrupt, "byte {at}");
+    }
+}
