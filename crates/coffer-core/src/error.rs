@@ -118,7 +118,7 @@ impl Error {
             message: format!("{syscall} failed on {}: {source}", path.display()),
             path: Some(path.to_path_buf()),
             member: None,
-            errno: source.raw_os_error(),
+            errno: errno(source),
             syscall: Some(syscall),
         }))
     }
@@ -200,3 +200,8 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+/// The number of a system's error, also of one that somebody has said more about.
+fn errno(error: &io::Error) -> Option<i32> {
+    let inner = || error.get_ref()?.source()?.downcast_ref::<io::Error>();
+    error.raw_os_error().or_else(|| inner()?.raw_os_error())
+}

@@ -8,7 +8,7 @@ use super::flush::{Ancestry, repacked};
 use super::{Container, View};
 use crate::block::{Encoded, Layers};
 use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::locks::Locks;
 use crate::record::MetaSeal;
@@ -202,8 +202,12 @@ impl Container {
         let mut at = self.committed;
         loop {
             history.push((at.generation, at.digest));
-            // History that cannot be read is history that is not remembered.
-            let Ok(commit) = recover::read_commit(&self.source, &at) else { break };
+            let commit = match recover::read_commit(&self.source, &at) {
+                Ok(commit) => commit,
+                Err(e) if e.code() == Code::Io => return Err(e),
+                // History that is damaged is history that is not remembered.
+                Err(_) => break,
+            };
             match commit.previous {
                 Some(previous) if previous.len > 0 && history.len() < HISTORY => at = previous,
                 _ => {

@@ -120,8 +120,6 @@ struct State {
     fault: Option<Fault>,
     /// What the call was that failed first.
     failed: Option<&'static str>,
-    /// How many calls there were, those that only look included.
-    count: u64,
     open: usize,
 }
 
@@ -153,11 +151,6 @@ impl Disk {
         self.state().journal.calls.len()
     }
 
-    /// How many calls there were.
-    pub(super) fn count(&self) -> u64 {
-        self.state().count
-    }
-
     /// How many files are open.
     pub(super) fn open(&self) -> usize {
         self.state().open
@@ -179,10 +172,9 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    /// Counts a call that looks.
+    /// Begins a call that only looks.
     fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
-        state.count += 1;
         match state.fault.filter(|fault| fault.looks).and_then(|_| state.strike(name)) {
             Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
             None => Ok(state),
@@ -192,7 +184,6 @@ impl Disk {
     /// Does and records a call that changes.
     fn act(&self, name: &'static str, call: Call) -> io::Result<()> {
         let mut state = self.state();
-        state.count += 1;
         state.act(name, call)
     }
 }
@@ -294,7 +285,6 @@ impl Directory for Names {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
         let mut state = self.0.state();
-        state.count += 1;
         if state.now.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -306,7 +296,6 @@ impl Directory for Names {
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
         let mut state = self.0.state();
-        state.count += 1;
         let file = *state.now.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         if !replace && state.now.names.contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());

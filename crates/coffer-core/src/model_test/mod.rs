@@ -14,6 +14,7 @@ mod changes;
 mod check;
 mod crash;
 mod disk;
+mod errors;
 mod note;
 mod rng;
 mod scrub;

@@ -417,7 +417,7 @@ impl Run {
     }
 }
 
-fn new_keys(kind: &Kind) -> Keys {
+pub(super) fn new_keys(kind: &Kind) -> Keys {
     Keys {
         coffer: kind.container.cipher.map(|_| Key::generate(32)),
         secure: kind.member.cipher.map(|_| Key::generate(32)),

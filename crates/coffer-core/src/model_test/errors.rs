@@ -1,0 +1,405 @@
+//! Every call of a session on the disk fails, once and for good.
+//!
+//! A session with everything in it runs on a simulated disk once for each call that it makes, and
+//! this call fails. The error must come out with its code, the state before must stay readable, a
+//! sync that failed must end all writing, nothing may stay open or be left behind, and afterwards
+//! the coffer must open at the last flush that returned or at a later one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::disk::{Disk, Fault, Image};
+use super::state::{Members, lens};
+use super::workload::{ERRNOS, new_keys};
+use crate::coffer::{Change, Coffer, Existing, LockMode, Mode, Options, Outcome};
+use crate::error::{Code, Error, Result};
+use crate::header::Keys;
+use crate::kind::{Cipher, Kind, KindName};
+use crate::secret::NewSecret;
+use crate::watch::Watch;
+
+/// What a session does.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Write(&'static str, usize),
+    /// Bytes that come little by little.
+    Stage(&'static str, usize),
+    Append(&'static str, usize),
+    Delete(&'static str),
+    /// Two writes that are one.
+    Batch(&'static str, &'static str),
+    Flush,
+    Compact,
+    Rekey,
+    Reopen,
+}
+
+const LARGE: usize = 150 << 10;
+const SESSION: [Step; 20] = [
+    Step::Write("small", 900),
+    Step::Write("large", LARGE),
+    Step::Flush,
+    Step::Write("small", 5000),
+    Step::Stage("staged", LARGE + 5),
+    Step::Append("large", 7000),
+    Step::Flush,
+    Step::Delete("staged"),
+    Step::Batch("one", "two"),
+    Step::Flush,
+    Step::Reopen,
+    Step::Write("small", 300),
+    Step::Compact,
+    Step::Append("small", 20),
+    Step::Flush,
+    Step::Rekey,
+    Step::Write("after", 2000),
+    Step::Delete("one"),
+    Step::Flush,
+    Step::Reopen,
+];
+
+/// The errors of a disk, how many bytes of a write that fails arrive, and whether all fails from then
+/// on.
+const FAULTS: [(i32, usize, bool); 6] = [
+    (ERRNOS[0], 0, false),
+    (ERRNOS[0], 700, true),
+    (ERRNOS[1], 100, false),
+    (ERRNOS[1], usize::MAX, false),
+    (ERRNOS[1], 0, true),
+    (ERRNOS[2], 1, false),
+];
+
+#[test]
+fn every_call_of_a_session_may_fail() {
+    let store = FAULTS.map(|fault| (Kind::store(), fault)).to_vec();
+    let others = [Kind::bank(Cipher::AesOcb), Kind::null()]
+        .into_iter()
+        .flat_map(|kind| FAULTS[..3].iter().map(move |fault| (kind, *fault)));
+    let cases: Vec<_> = store.into_iter().chain(others).collect();
+    let (next, runs) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = || {
+        while let Some((kind, (errno, torn, forever))) =
+            cases.get(next.fetch_add(1, Ordering::Relaxed) as usize)
+        {
+            for after in 0.. {
+                let (errno, torn, forever) = (*errno, *torn, *forever);
+                let fault = Fault { after, looks: true, forever, errno, torn };
+                if !Session::new(*kind, fault).run() {
+                    assert!(after > 100, "the session makes but {after} calls");
+                    break;
+                }
+                runs.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    });
+    println!("{} sessions", runs.into_inner());
+}
+
+/// A session, and what may be in the coffer.
+struct Session {
+    kind: Kind,
+    fault: Fault,
+    disk: Arc<Disk>,
+    dir: tempfile::TempDir,
+    path: PathBuf,
+    keys: Keys,
+    /// What the handle shows.
+    shown: Members,
+    /// What the file may hold, and with which keys: `None` before there is a coffer.
+    durable: Vec<(Option<Members>, Keys)>,
+    errors: usize,
+    /// What failed was of no importance.
+    spared: bool,
+}
+
+impl Session {
+    fn new(kind: Kind, fault: Fault) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("faulty.coffer");
+        let keys = new_keys(&kind);
+        let durable = vec![(None, keys.clone())];
+        let (disk, shown) = (Disk::new(Image::default()), Members::new());
+        Self { kind, fault, disk, dir, path, keys, shown, durable, errors: 0, spared: false }
+    }
+
+    /// Runs it, and tells whether anything failed.
+    fn run(mut self) -> bool {
+        self.disk.fail(Some(self.fault));
+        self.steps();
+        let failed = self.disk.failed();
+        self.disk.fail(None);
+        // Removing and listing what was left unfinished may wait until the next opening.
+        let may_wait = failed.is_none_or(|what| matches!(what, "list" | "remove"));
+        assert!(
+            may_wait || self.spared || self.errors > 0,
+            "{:?}: {failed:?} failed, and nobody was told",
+            self.fault
+        );
+        self.nothing_open();
+        self.afterwards();
+        failed.is_some()
+    }
+
+    fn steps(&mut self) {
+        self.durable.push((Some(Members::new()), self.keys.clone()));
+        let Ok(mut coffer) = self.open(Mode::Exclusive) else { return };
+        self.durable.remove(0);
+        for (number, step) in SESSION.iter().enumerate() {
+            if let Step::Reopen = step {
+                if !self.close(coffer) {
+                    return;
+                }
+                let Ok(opened) = self.open(Mode::Append) else { return };
+                coffer = opened;
+                self.shown = self.durable.last().unwrap().0.clone().unwrap();
+                continue;
+            }
+            let (before, failed) = (self.shown.clone(), self.disk.failed());
+            let result = self.step(&coffer, *step, number);
+            if let Err(error) = result {
+                self.judge(&error);
+                if matches!(step, Step::Flush)
+                    && self.disk.failed() == Some("sync")
+                    && failed.is_none()
+                {
+                    let again = coffer.change(Change::Flush { force: true });
+                    assert_eq!(again.unwrap_err().code(), Code::Poisoned, "{:?}", self.fault);
+                }
+                self.still_reads(&coffer, &before);
+            }
+        }
+        self.close(coffer);
+    }
+
+    fn options(&self, mode: Mode, keys: &Keys) -> Options {
+        let mut options = Options::new(mode, self.kind);
+        options.coffer_key = keys.coffer.clone();
+        options.secure_key = keys.secure.clone();
+        options.cipher_is_free = self.kind.name == KindName::Bank;
+        options.block_size = Some(64 << 10);
+        options.lock = LockMode::None;
+        options.backup = Some(".bak".to_owned());
+        options.temp_dir = Some(self.dir.path().to_owned());
+        options
+    }
+
+    fn open(&mut self, mode: Mode) -> Result<Coffer> {
+        let options = self.options(mode, &self.keys);
+        let opened = Coffer::open_in(self.disk.directory(), &self.path, options);
+        opened.inspect_err(|error| self.judge(error))
+    }
+
+    /// Closes the coffer, and tells whether the session can go on.
+    fn close(&mut self, coffer: Coffer) -> bool {
+        self.durable.push((Some(self.shown.clone()), self.keys.clone()));
+        let usable = self.errors == 0 || coffer.change(Change::Flush { force: true }).is_ok();
+        let failed = self.disk.failed();
+        match coffer.close() {
+            Ok(()) if usable => {
+                // The coffer is whole without the compaction at its close.
+                self.spared |= failed.is_none() && self.disk.failed().is_some();
+                self.durable.drain(..self.durable.len() - 1);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.judge(&error);
+                return false;
+            }
+        }
+        usable
+    }
+
+    /// Makes a change, and notes what may be in the file then.
+    fn step(&mut self, coffer: &Coffer, step: Step, number: usize) -> Result<()> {
+        let bytes = |len: usize| -> Arc<Vec<u8>> {
+            let mut bytes = vec![0; len];
+            blake3::Hasher::new().update(&[number as u8]).finalize_xof().fill(&mut bytes);
+            Arc::new(bytes)
+        };
+        let mut after = self.shown.clone();
+        let mut keys = self.keys.clone();
+        let changes: Vec<Change> = match step {
+            Step::Write(name, len) => {
+                after.insert(name.to_owned(), bytes(len));
+                vec![Change::write(name, bytes(len))]
+            }
+            Step::Stage(name, len) => {
+                after.insert(name.to_owned(), bytes(len));
+                let stage = coffer.stage(name);
+                for portion in bytes(len).chunks(50_000) {
+                    stage.write(portion, Box::new(drop));
+                }
+                let (name, existing) = (name.to_owned(), Existing::Replace);
+                vec![Change::Staged { name, stage, existing, mode: None, mtime: None }]
+            }
+            Step::Append(name, len) => {
+                let old = after.get(name).map(|old| old.to_vec()).unwrap_or_default();
+                after.insert(name.to_owned(), Arc::new([old, bytes(len).to_vec()].concat()));
+                vec![Change::Append { name: name.to_owned(), data: bytes(len) }]
+            }
+            Step::Delete(name) if !after.contains_key(name) => Vec::new(),
+            Step::Delete(name) => {
+                after.remove(name);
+                vec![Change::Delete { name: name.to_owned(), recursive: false }]
+            }
+            Step::Batch(one, two) => {
+                let names = [one, two];
+                after.extend(names.map(|name| (name.to_owned(), bytes(400))));
+                names.map(|name| Change::write(name, bytes(400))).into()
+            }
+            Step::Flush => vec![Change::Flush { force: false }],
+            Step::Compact => vec![Change::Compact { watch: Watch::silent() }],
+            Step::Rekey if !self.kind.is_sealed() => Vec::new(),
+            Step::Rekey => {
+                keys = new_keys(&self.kind);
+                vec![Change::Rekey { to: new_secret(&keys), watch: Watch::silent() }]
+            }
+            Step::Reopen => Vec::new(),
+        };
+        let whole = matches!(step, Step::Flush | Step::Compact | Step::Rekey);
+        let flushes = !changes.is_empty() && (whole || self.kind.auto_flush);
+        if flushes {
+            self.durable.push((Some(after.clone()), self.keys.clone()));
+            if let Step::Rekey = step {
+                self.durable.push((Some(after.clone()), keys.clone()));
+            }
+        }
+        if let Step::Batch(..) = step {
+            batch(coffer, changes)?;
+        } else {
+            changes.into_iter().try_for_each(|change| coffer.change(change).map(drop))?;
+        }
+        if flushes {
+            self.durable.drain(..self.durable.len() - 1);
+        }
+        (self.shown, self.keys) = (after, keys);
+        Ok(())
+    }
+
+    /// Checks an error that came out.
+    fn judge(&mut self, error: &Error) {
+        let Fault { errno, .. } = self.fault;
+        let refused = error.code() == Code::Io && error.errno() == Some(errno);
+        let poisoned = error.code() == Code::Poisoned && self.errors > 0;
+        assert!(
+            self.disk.failed().is_some() && (refused || poisoned),
+            "{:?}: {:?} failed, and the error is {error:?}",
+            self.fault,
+            self.disk.failed()
+        );
+        self.errors += 1;
+    }
+
+    /// After a change that failed the handle shows what was there before it.
+    fn still_reads(&mut self, coffer: &Coffer, before: &Members) {
+        if self.fault.forever {
+            return;
+        }
+        let listed: Vec<String> =
+            coffer.members(None).unwrap().into_iter().map(|member| member.name).collect();
+        let seen: Members = listed
+            .into_iter()
+            .map(|name| {
+                let bytes = coffer.read(&name);
+                let bytes = bytes
+                    .unwrap_or_else(|e| panic!("{:?}: {name} does not read: {e:?}", self.fault));
+                (name, Arc::new(bytes))
+            })
+            .collect();
+        // A commit that may be on the disk is not undone.
+        let may = self.durable.iter().any(|(members, _)| members.as_ref() == Some(&seen));
+        assert!(
+            seen == *before || may,
+            "{:?}: shows {:?}, before it was {:?}",
+            self.fault,
+            lens(&seen),
+            lens(before)
+        );
+        self.shown = seen;
+    }
+
+    /// Waits until the thread that writes has let go of everything.
+    fn nothing_open(&self) {
+        for _ in 0..6000 {
+            if self.disk.open() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{:?}: {} files stay open", self.fault, self.disk.open());
+    }
+
+    /// The disk works again: the coffer opens, has what it may have, and nothing lies beside it.
+    fn afterwards(&self) {
+        let there = self.disk.image().file(&self.path).is_some();
+        if !there {
+            let may = self.durable.iter().any(|(members, _)| members.is_none());
+            return assert!(may, "{:?}: the coffer is gone", self.fault);
+        }
+        let opened = self.durable.iter().rev().find_map(|(_, keys)| {
+            let options = self.options(Mode::Append, keys);
+            match Coffer::open_in(self.disk.directory(), &self.path, options) {
+                Err(e) if e.code() == Code::WrongKey => None,
+                opened => Some(opened),
+            }
+        });
+        let coffer = match opened {
+            Some(Ok(coffer)) => coffer,
+            Some(Err(e)) => panic!("{:?}: does not open: {e:?}", self.fault),
+            None => panic!("{:?}: no key that it may have opens it", self.fault),
+        };
+        coffer.verify(&Watch::silent()).unwrap();
+        let members = coffer.members(None).unwrap().into_iter();
+        let found: Members =
+            members.map(|m| (m.name.clone(), Arc::new(coffer.read(&m.name).unwrap()))).collect();
+        assert!(
+            self.durable.iter().any(|(members, _)| members.as_ref() == Some(&found)),
+            "{:?}: has {:?}, may have {:?}",
+            self.fault,
+            lens(&found),
+            self.durable.iter().map(|(m, _)| m.as_ref().map(lens)).collect::<Vec<_>>()
+        );
+        coffer.close().unwrap();
+        self.nothing_open();
+        let ours = |path: &Path| {
+            let name = path.to_string_lossy().replace(&*self.path.to_string_lossy(), "");
+            matches!(&*name, "" | ".bak" | ".torn" | ".torn.1")
+        };
+        let image = self.disk.image();
+        let left: Vec<_> = image.names.keys().filter(|path| !ours(path)).collect();
+        assert!(left.is_empty(), "{:?}: {left:?} are left behind", self.fault);
+        assert_eq!(std::fs::read_dir(self.dir.path()).unwrap().count(), 0, "{:?}", self.fault);
+    }
+}
+
+/// Makes changes as one, or calls them off.
+fn batch(coffer: &Coffer, changes: Vec<Change>) -> Result<()> {
+    let Outcome::Batch(token) = coffer.change(Change::Begin)? else { panic!("no batch") };
+    let ask = |change| {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        coffer.submit(change, Some(token), Box::new(move |result| sender.send(result).unwrap()));
+        receiver.recv().unwrap().map(drop)
+    };
+    let made = changes.into_iter().try_for_each(ask);
+    let ended = ask(Change::End { commit: made.is_ok() });
+    made.and(ended)
+}
+
+fn new_secret(keys: &Keys) -> NewSecret {
+    NewSecret {
+        coffer_key: keys.coffer.clone(),
+        secure_key: keys.secure.clone(),
+        passphrase: None,
+        kdf: Default::default(),
+        cipher: None,
+    }
+}
