@@ -61,6 +61,7 @@ export type {
 } from './plugins/password.ts'
 export type { PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
 export type { Source } from './source.ts'
+export type { LostMember, Salvaged, SalvageOptions } from './salvage.ts'
 export { CofferStore } from './store.ts'
 export type { ReadStreamOptions, WriteStreamOptions } from './streams.ts'
 export { type ExportTarOptions, exportTar } from './tar.ts'

@@ -14,6 +14,7 @@ use super::scan;
 use super::Reason;
 use crate::chunk;
 use crate::coffer::Options;
+use crate::container::Attributes;
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::header::container_seal;
@@ -45,6 +46,7 @@ pub(super) fn salvage(
         "legacy",
         "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks".to_owned(),
     );
+    let mut directories = Vec::new();
     let mut from = Place::default();
     let mut opened = seal.is_none();
     while let Some(start) = next_frame(search, seal, from, &mut opened)? {
@@ -54,11 +56,11 @@ pub(super) fn salvage(
         let decoder = zstd::stream::read::Decoder::with_buffer(stream);
         let mut whole = false;
         if let Ok(decoder) = decoder {
-            whole = entries(rescue, opening, decoder)?;
+            whole = entries(rescue, opening, decoder, &mut directories)?;
         }
         let reached = reached.load(Ordering::Relaxed);
         if whole && reached >= search.size {
-            return Ok(());
+            break;
         }
         from = if reached > start.offset {
             rescue.notice(
@@ -73,6 +75,14 @@ pub(super) fn salvage(
             // It was none.
             Place { inside: start.inside + 1, ..start }
         };
+    }
+    for (name, attributes) in directories {
+        // Others exist by what is in them.
+        if !rescue.implies(&name)
+            && let Put::Done = rescue.small(&name, true, 0, attributes, Vec::new())?
+        {
+            rescue.unverified(&name);
+        }
     }
     if !rescue.is_empty() {
         return Ok(());
@@ -120,11 +130,16 @@ fn next_frame(
 }
 
 /// Brings over the entries of a stream, up to its end or to damage. Whether it came to the end.
-fn entries(rescue: &mut Rescue<'_>, opening: &Opening, tar: impl Read) -> Result<bool> {
+fn entries(
+    rescue: &mut Rescue<'_>,
+    opening: &Opening,
+    tar: impl Read,
+    directories: &mut Vec<(String, Attributes)>,
+) -> Result<bool> {
     let mut tar = Ahead { inner: tar, ahead: Vec::new(), at: 0 };
     loop {
         match tar.seek_header() {
-            Ok(true) => archive(rescue, opening, &mut tar)?,
+            Ok(true) => archive(rescue, opening, &mut tar, directories)?,
             Ok(false) => return Ok(true),
             Err(_) => return Ok(false),
         }
@@ -132,7 +147,12 @@ fn entries(rescue: &mut Rescue<'_>, opening: &Opening, tar: impl Read) -> Result
 }
 
 /// Brings over the entries of a tar, up to its end marker or to what is no entry.
-fn archive(rescue: &mut Rescue<'_>, opening: &Opening, tar: &mut impl Read) -> Result<()> {
+fn archive(
+    rescue: &mut Rescue<'_>,
+    opening: &Opening,
+    tar: &mut impl Read,
+    directories: &mut Vec<(String, Attributes)>,
+) -> Result<()> {
     let mut archive = tar::Archive::new(tar);
     let Ok(entries) = archive.entries() else { return Ok(()) };
     for entry in entries {
@@ -157,9 +177,10 @@ fn archive(rescue: &mut Rescue<'_>, opening: &Opening, tar: &mut impl Read) -> R
             Err(e) => Put::Failed(e),
             Ok(about) => match safe(&name) {
                 Err(e) => Put::Failed(e),
-                // One that members below it imply needs no entry of its own.
-                Ok(_) if directory && rescue.implies(&name) => continue,
-                Ok(name) if directory => rescue.small(name, true, 0, about, Vec::new())?,
+                Ok(name) if directory => {
+                    directories.push((name.to_owned(), about));
+                    continue;
+                }
                 Ok(name) => {
                     let expected = entry.size();
                     let mut counted = Counted { inner: &mut entry, read: 0 };
@@ -169,7 +190,7 @@ fn archive(rescue: &mut Rescue<'_>, opening: &Opening, tar: &mut impl Read) -> R
                     let size = rescue.size_of(name);
                     match rescue.put(name, size, written)? {
                         Put::Done if counted.read != expected => {
-                            rescue.take_back(name, size)?;
+                            rescue.take_back(name)?;
                             Put::Failed(Error::corrupt("a member does not fill its entry"))
                         }
                         put => put,

@@ -65,9 +65,9 @@ impl<'a> Rescue<'a> {
         self.salvaged.notices.push(Notice { code, message });
     }
 
-    /// Whether nothing was brought over and nothing is known to be lost.
+    /// Whether nothing was brought over.
     pub(super) fn is_empty(&self) -> bool {
-        self.salvaged.members == 0
+        self.container.view.read().catalog.len() == 0
     }
 
     /// What says that a key is the wrong one, if anything does.
@@ -113,8 +113,6 @@ impl<'a> Rescue<'a> {
     pub(super) fn put(&mut self, name: &str, size: u64, put: Result<()>) -> Result<Put> {
         match put {
             Ok(()) => {
-                self.salvaged.members += 1;
-                self.salvaged.bytes = self.salvaged.bytes.saturating_add(size);
                 self.lost.remove(name);
                 self.report.members += 1;
                 self.report.bytes = self.report.bytes.saturating_add(size);
@@ -133,9 +131,7 @@ impl<'a> Rescue<'a> {
     }
 
     /// Takes a member back that was brought over.
-    pub(super) fn take_back(&mut self, name: &str, size: u64) -> Result<()> {
-        self.salvaged.members -= 1;
-        self.salvaged.bytes = self.salvaged.bytes.saturating_sub(size);
+    pub(super) fn take_back(&mut self, name: &str) -> Result<()> {
         self.container.remove(name)
     }
 
@@ -171,9 +167,14 @@ impl<'a> Rescue<'a> {
         self.watch.cancel.check()?;
         let path = self.container.source.path.clone();
         self.container.commit(true, &Locks::none(&path))?;
-        let Self { mut salvaged, lost, .. } = self;
+        let Self { mut salvaged, lost, container, .. } = self;
+        for (_, entry) in container.view.read().catalog.iter() {
+            salvaged.members += 1;
+            salvaged.bytes = salvaged.bytes.saturating_add(entry.size);
+        }
         salvaged.lost = lost.into_values().collect();
         salvaged.unverified.sort_unstable();
+        salvaged.unverified.dedup();
         Ok(salvaged)
     }
 }
