@@ -133,7 +133,11 @@ describe('salvage', () => {
     const { path, target, keys, good } = await made(kind)
     const { salvage } = coffer.CofferStore
     const options = optionsFor(kind, keys)
-    const failing = async (call: Promise<unknown>) => call.then(() => 'done', (error: { code: string }) => error.code)
+    const failing = async (call: Promise<unknown>) =>
+      call.then(
+        () => 'done',
+        (error: { code: string }) => error.code,
+      )
     expect(await failing(salvage(path, path, options))).toBe('ERR_COFFER_EXISTS')
     expect(await failing(salvage(path, target, keysFor(kind)))).toBe('ERR_COFFER_WRONG_KEY')
     expect(await failing(salvage(path, target))).toBe('ERR_COFFER_INVALID_ARG')

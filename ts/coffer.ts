@@ -165,11 +165,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    *   `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be read at all,
    *   `…_LEGACY`, `…_VERSION`, `…_INVALID_ARG`, `…_IO`. There is no new coffer then.
    */
-  static async salvage(
-    path: string | URL,
-    target: string | URL,
-    options: SalvageOptions & Layers,
-  ): Promise<Salvaged> {
+  static async salvage(path: string | URL, target: string | URL, options: SalvageOptions & Layers): Promise<Salvaged> {
     checkOptions(options, 'Coffer.salvage', [...salvageOptions, 'member', 'container'])
     return salvage(path, target, custom(options), options)
   }
