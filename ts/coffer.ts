@@ -41,6 +41,7 @@ import {
 } from './options.ts'
 import type { KdfOptions, Passphrase } from './passphrase.ts'
 import { openPlugin, type PluginName, type Plugins } from './plugin.ts'
+import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 import type { Source } from './source.ts'
 import {
   checkReadStream,
@@ -151,6 +152,22 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   static async open(path: string | URL, mode: ModeText, options: CofferOptions): Promise<Coffer> {
     checkOptions(options, 'Coffer.open', [...openOptions, 'member', 'container'])
     return new Coffer(await open(path, mode, custom(options), options))
+  }
+
+  /**
+   * Brings every member that is not damaged out of a coffer into a new one, of the same kind and
+   * with the same keys, also if {@link open} refuses it. The damaged file is not changed. Members
+   * are taken from the newest commit that can be read, and from blocks that none of them names: see
+   * `unverified` of the result.
+   *
+   * @param target where the new coffer is to be: there must be nothing
+   * @throws {CofferError} `ERR_COFFER_EXISTS` if there is something at the target, `…_NOT_FOUND`,
+   *   `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be read at all,
+   *   `…_LEGACY`, `…_VERSION`, `…_INVALID_ARG`, `…_IO`. There is no new coffer then.
+   */
+  static async salvage(path: string | URL, target: string | URL, options: SalvageOptions & Layers): Promise<Salvaged> {
+    checkOptions(options, 'Coffer.salvage', [...salvageOptions, 'member', 'container'])
+    return salvage(path, target, custom(options), options)
   }
 
   /** New random keys for the layers that seal. */

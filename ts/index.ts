@@ -60,6 +60,7 @@ export type {
   PasswordPlugin,
 } from './plugins/password.ts'
 export type { PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
+export type { LostMember, Salvaged, SalvageOptions } from './salvage.ts'
 export type { Source } from './source.ts'
 export { CofferStore } from './store.ts'
 export type { ReadStreamOptions, WriteStreamOptions } from './streams.ts'

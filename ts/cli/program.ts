@@ -15,6 +15,7 @@ import { ls } from './commands/ls.ts'
 import { password } from './commands/password.ts'
 import { rekey } from './commands/rekey.ts'
 import { rsync } from './commands/rsync.ts'
+import { salvage } from './commands/salvage.ts'
 import { upgrade } from './commands/upgrade.ts'
 import { verify } from './commands/verify.ts'
 import { Entry, examplesText } from './entry.ts'
@@ -53,7 +54,7 @@ export function program(): Entry {
   for (const command of [
     ...[generate(), ls(), add(), extract(), cat(), remove()],
     ...[crypt(), decrypt(), password(), rsync()],
-    ...[info(), verify(), compact(), upgrade(), rekey()],
+    ...[info(), verify(), salvage(), compact(), upgrade(), rekey()],
     ...[exporting(), importing(), check(), completion()],
   ]) {
     root.addCommand(command)

@@ -7,6 +7,7 @@ import { identify } from '../identify.ts'
 import { CofferMarket } from '../market.ts'
 import { CofferNull } from '../null.ts'
 import type { OpenOptions } from '../options.ts'
+import type { Salvaged, SalvageOptions } from '../salvage.ts'
 import { CofferStore } from '../store.ts'
 import { UsageError } from './exit.ts'
 import { changes, interrupted } from './interrupt.ts'
@@ -20,7 +21,7 @@ import {
   sectionHasKeys,
 } from './keys.ts'
 import { warn } from './output.ts'
-import { type CipherName, type KindName, kindNames } from './section.ts'
+import { type CipherName, expandHome, type KindName, kindNames } from './section.ts'
 import { findTarget, type Target, type TargetOptions } from './target.ts'
 
 /** The options that all commands have. */
@@ -79,6 +80,22 @@ export async function changing<T>(command: Command, use: Use, work: (coffer: Cof
   return result
 }
 
+/** Brings what is not damaged in a coffer into a new one. */
+export async function salvaging(command: Command, to: string, options: SalvageOptions): Promise<Salvaged> {
+  const common = command.optsWithGlobals<CommonOptions>()
+  const target = await findTarget(common)
+  if (!existsSync(target.path)) throw missing(target.path)
+  const kind = await kindOf(target, common, true)
+  const { cipher } = common
+  const given = {
+    ...(await keysOf(target, kind, common, true)),
+    ...(kind === 'bank' ? { cipher: cipher ?? target.section?.cipher } : {}),
+    lockTimeout: common.lockTimeout,
+  }
+  const { signal, onProgress, legacy } = options
+  return classes[kind].salvage(target.path, expandHome(to), { ...given, signal, onProgress, legacy })
+}
+
 /** Whether keys for a coffer are at hand without asking; for a kind without keys they are. */
 export function hasKeys(target: Target, options: CommonOptions, kind: string | undefined): boolean {
   if (kind === 'null') return true
@@ -98,9 +115,7 @@ export const stoppable = { signal: interrupted } as const
 async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Promise<Coffer> {
   const target = await findTarget(options)
   const exists = existsSync(target.path)
-  if (!exists && !use.create) {
-    throw new CofferError('ERR_COFFER_NOT_FOUND', `there is no coffer ${target.path}`, { path: target.path })
-  }
+  if (!exists && !use.create) throw missing(target.path)
   const kind = await kindOf(target, options, exists)
   const keys = await keysOf(target, kind, options, exists)
   const { section } = target
@@ -117,6 +132,10 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
   const coffer = await classes[kind].open(target.path, mode, open)
   for (const { code, message } of coffer.notices) if (code !== 'legacy') warn(message)
   return coffer
+}
+
+function missing(path: string): CofferError {
+  return new CofferError('ERR_COFFER_NOT_FOUND', `there is no coffer ${path}`, { path })
 }
 
 async function kindOf({ name, path, section }: Target, options: CommonOptions, exists: boolean): Promise<KindName> {

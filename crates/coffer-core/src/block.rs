@@ -7,11 +7,11 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{Block, Digest};
+use crate::catalog::{Block, Digest, MAX_BLOCK};
 use crate::chunk;
 use crate::crypt::FileKey;
 use crate::error::{Error, Result};
-use crate::frame::{self, SKIPPABLE_HEADER};
+use crate::frame::{self, Extent, SKIPPABLE_HEADER};
 use crate::key;
 use crate::seal::Seal;
 
@@ -94,6 +94,30 @@ impl Layers {
                 Err(Error::corrupt("a member is not as long as it should be"))
             }
             None => Ok(packed.to_vec()),
+        }
+    }
+
+    /// The bytes of a member, or of a piece of one, of which no commit says how many they are.
+    pub(crate) fn decode_unsized(&self, stored: &[u8]) -> Result<Vec<u8>> {
+        let mut opened = Vec::new();
+        let packed = match &self.member {
+            Some(seal) => {
+                chunk::open_all(&**seal, stored, &mut opened)
+                    .map_err(|e| Error::corrupt(format!("in the member layer, {e}")))?;
+                opened.as_slice()
+            }
+            None => stored,
+        };
+        if self.member_level.is_none() {
+            return Ok(packed.to_vec());
+        }
+        match frame::extent(packed) {
+            Extent::Whole { len, content: Some(content) }
+                if len == packed.len() && content <= u64::from(MAX_BLOCK) =>
+            {
+                frame::decompress(packed, content as usize)
+            }
+            _ => Err(Error::corrupt("a member is not one zstd frame")),
         }
     }
 
@@ -193,7 +217,7 @@ impl Layers {
         out
     }
 
-    /// What pins a block: see the top of this file.
+    /// What pins a block as it stands in the file.
     pub(crate) fn digest(&self, bytes: &[u8]) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
         match &self.container {

@@ -14,7 +14,7 @@ pub(crate) type BlockId = u64;
 pub(crate) type Digest = [u8; 32];
 
 /// No block is larger than this, in the file or decoded: a piece has at most 16 MiB.
-const MAX_BLOCK: u32 = 64 << 20;
+pub(crate) const MAX_BLOCK: u32 = 64 << 20;
 
 /// One block of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,11 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn end(&self) -> u64 {
         self.offset.saturating_add(u64::from(self.len))
+    }
+
+    /// Whether it is as small as a writer makes it.
+    pub(crate) fn fits(&self) -> bool {
+        [self.len, self.frame, self.tar].iter().all(|len| *len <= MAX_BLOCK)
     }
 }
 
@@ -200,35 +205,43 @@ impl Catalog {
     /// Whether every member's blocks are there, and everything is as small as a writer makes it: a
     /// commit that says otherwise is malformed. After this no length needs to be doubted.
     pub(crate) fn check(&self) -> Result<()> {
-        for block in self.blocks.values() {
-            if [block.len, block.frame, block.tar].iter().any(|len| *len > MAX_BLOCK) {
-                return Err(Error::corrupt("the catalog names a block that is too large"));
-            }
+        if !self.blocks.values().all(Block::fits) {
+            return Err(Error::corrupt("the catalog names a block that is too large"));
         }
         for (name, entry) in &self.members {
             let complete = match &entry.place {
-                Place::Packed { block, at, stored } => {
-                    entry.size <= u64::from(MAX_BLOCK)
-                        && self.blocks.get(block).is_some_and(|b| {
-                            at.checked_add(*stored).is_some_and(|end| end <= b.tar)
-                        })
+                Place::Pieces { header, .. } => {
+                    self.blocks.contains_key(header) && self.has_content(entry)
                 }
-                Place::Pieces { header, pieces } => {
-                    let raw: u64 = pieces.iter().map(|p| u64::from(p.raw)).sum();
-                    raw == entry.size
-                        && self.blocks.contains_key(header)
-                        && pieces.iter().all(|p| p.raw <= MAX_BLOCK)
-                        && pieces
-                            .iter()
-                            .all(|p| self.blocks.get(&p.block).is_some_and(|b| p.stored <= b.tar))
-                }
-                Place::Memory(_) => true,
+                _ => self.has_content(entry),
             };
             if !complete || name::fault(name).is_some() {
                 return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
             }
         }
         Ok(())
+    }
+
+    /// Whether the blocks with a member's content are there, and it fits into them.
+    pub(crate) fn has_content(&self, entry: &Entry) -> bool {
+        match &entry.place {
+            Place::Packed { block, at, stored } => {
+                entry.size <= u64::from(MAX_BLOCK)
+                    && self
+                        .blocks
+                        .get(block)
+                        .is_some_and(|b| at.checked_add(*stored).is_some_and(|end| end <= b.tar))
+            }
+            Place::Pieces { pieces, .. } => {
+                let raw: u64 = pieces.iter().map(|p| u64::from(p.raw)).sum();
+                raw == entry.size
+                    && pieces.iter().all(|p| p.raw <= MAX_BLOCK)
+                    && pieces
+                        .iter()
+                        .all(|p| self.blocks.get(&p.block).is_some_and(|b| p.stored <= b.tar))
+            }
+            Place::Memory(_) => true,
+        }
     }
 
     /// The blocks that hold a member.

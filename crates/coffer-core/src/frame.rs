@@ -10,6 +10,8 @@ pub(crate) const SKIPPABLE_MAGIC: u32 = 0x184D_2A5C;
 pub(crate) const SKIPPABLE_HEADER: usize = 8;
 
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;
+/// What a frame of data begins with.
+pub(crate) const MAGIC: [u8; 4] = ZSTD_MAGIC.to_le_bytes();
 /// Frame header descriptor: a content size of four bytes, a single segment.
 const STORED_DESCRIPTOR: u8 = 0xA0;
 /// The largest block in a frame.
@@ -74,6 +76,84 @@ pub(crate) fn store(data: &[u8]) -> Vec<u8> {
     }
 }
 
+/// How far a frame of data reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// It is all there: its length, and the bytes of data that it says it holds, if it does.
+    Whole { len: usize, content: Option<u64> },
+    /// It goes on behind what is there.
+    Short,
+    /// It is none.
+    Malformed,
+}
+
+/// How far the frame of data reaches that `bytes` begin with, by its headers alone.
+#[must_use]
+pub(crate) fn extent(bytes: &[u8]) -> Extent {
+    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return Extent::Short };
+    if *magic != MAGIC {
+        return Extent::Malformed;
+    }
+    let Some((&descriptor, rest)) = rest.split_first() else { return Extent::Short };
+    let single = descriptor & 0x20 != 0;
+    if descriptor & 0x08 != 0 {
+        return Extent::Malformed;
+    }
+    let window = usize::from(!single);
+    let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let size = match descriptor >> 6 {
+        0 => usize::from(single),
+        flag => 1 << flag,
+    };
+    let Some(field) = rest.get(window + dictionary..window + dictionary + size) else {
+        return Extent::Short;
+    };
+    let mut number = [0; 8];
+    number[..size].copy_from_slice(field);
+    let content = match size {
+        0 => None,
+        // Two bytes count from 256, since one byte counts to 255.
+        2 => Some(u64::from_le_bytes(number) + 256),
+        _ => Some(u64::from_le_bytes(number)),
+    };
+    let mut len = 5 + window + dictionary + size;
+    loop {
+        let Some(header) = bytes.get(len..len + 3) else { return Extent::Short };
+        let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
+        let block = (header >> 3) as usize;
+        let stored = match (header >> 1) & 3 {
+            1 => 1,
+            3 => return Extent::Malformed,
+            _ if block > MAX_STORED_BLOCK => return Extent::Malformed,
+            _ => block,
+        };
+        len += 3 + stored;
+        if header & 1 == 1 {
+            break;
+        }
+    }
+    len += if descriptor & 4 == 0 { 0 } else { 4 };
+    if len > bytes.len() { Extent::Short } else { Extent::Whole { len, content } }
+}
+
+/// Whether a frame is one that [`store`] makes.
+#[must_use]
+pub(crate) fn is_stored(frame: &[u8]) -> bool {
+    frame.get(4) == Some(&STORED_DESCRIPTOR)
+}
+
+/// As much of the data of the frame that `bytes` begin with as can be had, at most `most` bytes.
+#[must_use]
+pub(crate) fn decompress_prefix(bytes: &[u8], most: usize) -> Vec<u8> {
+    use std::io::Read;
+    let mut out = Vec::new();
+    if let Ok(decoder) = zstd::stream::read::Decoder::with_buffer(bytes) {
+        // What came out before an error stays in the vector.
+        let _ = decoder.single_frame().take(most as u64).read_to_end(&mut out);
+    }
+    out
+}
+
 /// The data of one frame, which must be exactly `len` bytes.
 ///
 /// # Errors
@@ -122,6 +202,31 @@ mod tests {
         for len in [0, 999, 1001] {
             assert_eq!(decompress(&frame, len).unwrap_err().code(), Code::Corrupt);
         }
+    }
+
+    #[test]
+    fn the_extent_of_a_frame_is_its_length() {
+        for len in [0, 1, 255, 256, 300, 65_791, 65_792, 131_073, 1 << 20] {
+            let noise: Vec<u8> = (0..len).map(|i| (i * i % 253) as u8).collect();
+            for frame in [store(&noise), compress(3, &noise).unwrap(), compress(1, &vec![7; len]).unwrap()] {
+                let more = [&frame[..], b"what follows"].concat();
+                let whole = Extent::Whole { len: frame.len(), content: Some(len as u64) };
+                assert_eq!((extent(&frame), extent(&more)), (whole, whole), "{len}");
+                for short in [0, 3, 4, 8, frame.len() - 1] {
+                    assert_eq!(extent(&frame[..short]), Extent::Short, "{len} {short}");
+                }
+            }
+        }
+        assert_eq!(extent(b"no frame"), Extent::Malformed);
+    }
+
+    #[test]
+    fn what_a_cut_frame_holds_comes_out_up_to_the_cut() {
+        let data: Vec<u8> = (0..1 << 20).map(|i| (i * i % 251) as u8).collect();
+        let frame = store(&data);
+        let prefix = decompress_prefix(&frame[..frame.len() / 2], data.len());
+        assert!(prefix.len() >= 256 << 10 && data.starts_with(&prefix), "{}", prefix.len());
+        assert_eq!(decompress_prefix(&frame, data.len()), data);
     }
 
     #[test]

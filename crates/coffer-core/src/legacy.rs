@@ -127,7 +127,7 @@ fn stream<'a>(
 }
 
 /// A member's bytes, the member layer taken off.
-fn member_stream<'a>(
+pub(crate) fn member_stream<'a>(
     entry: impl Read + 'a,
     kind: &Kind,
     keys: &Keys,
@@ -144,7 +144,7 @@ fn member_stream<'a>(
 }
 
 /// Puts a member whose length is not known.
-fn put(
+pub(crate) fn put(
     container: &mut Container,
     member: &str,
     attributes: Attributes,
@@ -174,7 +174,7 @@ fn put(
     })
 }
 
-fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
+pub(crate) fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
     let mode = entry.header().mode().map_err(|e| damaged(&e))? & 0o777;
     let mut mtime = (entry.header().mtime().map_err(|e| damaged(&e))? as i64, 0);
     if let Some(extensions) = entry.pax_extensions().map_err(|e| damaged(&e))? {
@@ -199,7 +199,7 @@ fn decimal(value: &str) -> Option<(i64, u32)> {
     }
 }
 
-fn safe(member: &str) -> Result<&str> {
+pub(crate) fn safe(member: &str) -> Result<&str> {
     match name::fault(member) {
         None => Ok(member),
         Some(fault) => Err(Error::new(
@@ -210,7 +210,7 @@ fn safe(member: &str) -> Result<&str> {
 }
 
 /// A name as text. Bytes that are not UTF-8 become `\xNN`.
-fn escaped(bytes: &[u8]) -> String {
+pub(crate) fn escaped(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());

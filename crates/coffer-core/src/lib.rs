@@ -40,6 +40,7 @@ pub mod pool;
 mod read;
 mod record;
 mod recover;
+pub mod salvage;
 pub mod seal;
 mod secret;
 mod source;

@@ -12,6 +12,7 @@ pub mod crypt;
 pub mod identify;
 pub mod options;
 pub mod passphrase;
+pub mod salvage;
 pub mod settle;
 pub mod stage;
 pub mod values;

@@ -130,12 +130,12 @@ impl Options {
     }
 
     /// What opens the coffer.
-    pub(super) fn secret(&self) -> Result<Secret> {
+    pub(crate) fn secret(&self) -> Result<Secret> {
         Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())
     }
 
     /// The header of a new coffer, and its keys.
-    pub(super) fn header(&self, secret: &Secret) -> Result<(Header, Keys)> {
+    pub(crate) fn header(&self, secret: &Secret) -> Result<(Header, Keys)> {
         let chunk =
             self.chunk_size.unwrap_or(CHUNK_SIZE).saturating_sub(crate::chunk::HEADER as u32);
         let block = self.block_size.unwrap_or(BLOCK_SIZE);

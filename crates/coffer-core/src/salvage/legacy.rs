@@ -1,0 +1,356 @@
+//! What is left of a coffer that PyCoffer wrote. Its tar is one stream of zstd frames, as a rule one
+//! frame for each time it was written to. What a frame holds before the damage comes out; what
+//! comes behind the damage in the same frame does not, because zstd needs what was before it.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::entries::is_header;
+use super::keys::Opening;
+use super::marks::Search;
+use super::rescue::{Put, Rescue};
+use super::scan;
+use super::Reason;
+use crate::chunk;
+use crate::coffer::Options;
+use crate::container::Attributes;
+use crate::error::{Code, Error, Result};
+use crate::frame;
+use crate::header::container_seal;
+use crate::legacy::{attributes, escaped, member_stream, put, safe};
+use crate::seal::Seal;
+use crate::secret::Secret;
+use crate::tar::RECORD;
+
+/// How much of an unsealed file is read at once.
+const WINDOW: u64 = 1 << 20;
+/// How much of the tar is searched for a header at once.
+const SEARCHED: usize = 64 << 10;
+
+/// A legacy coffer says nothing of itself: the caller does.
+pub(super) fn opening(options: &Options, secret: &Secret) -> Result<Opening> {
+    let (header, keys) = options.header(secret)?;
+    Ok(Opening { header, keys, archive: None, header_at: None, doubt: None })
+}
+
+/// Brings over what the frames of the file hold.
+pub(super) fn salvage(
+    search: &Search<'_>,
+    opening: &Opening,
+    rescue: &mut Rescue<'_>,
+) -> Result<()> {
+    let seal = container_seal(&opening.header.kind, &opening.keys)?;
+    let seal = seal.as_deref();
+    rescue.notice(
+        "legacy",
+        "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks".to_owned(),
+    );
+    let mut directories = Vec::new();
+    let mut from = Place::default();
+    let mut opened = seal.is_none();
+    while let Some(start) = next_frame(search, seal, from, &mut opened)? {
+        rescue.watch.cancel.check()?;
+        let reached = Arc::new(AtomicU64::new(start.offset));
+        let stream = Stream::new(*search, seal, start, reached.clone());
+        let decoder = zstd::stream::read::Decoder::with_buffer(stream);
+        let mut whole = false;
+        if let Ok(decoder) = decoder {
+            whole = entries(rescue, opening, decoder, &mut directories)?;
+        }
+        let reached = reached.load(Ordering::Relaxed);
+        if whole && reached >= search.size {
+            break;
+        }
+        from = if reached > start.offset {
+            rescue.notice(
+                "damaged-frame",
+                format!(
+                    "the frame that begins at byte {} can be read no further than byte {reached}; what it held behind that is lost, its names as well",
+                    start.offset
+                ),
+            );
+            Place { offset: reached, inside: 0 }
+        } else {
+            // It was none.
+            Place { inside: start.inside + 1, ..start }
+        };
+    }
+    for (name, attributes) in directories {
+        // Others exist by what is in them.
+        if !rescue.implies(&name)
+            && let Put::Done = rescue.small(&name, true, 0, attributes, Vec::new())?
+        {
+            rescue.unverified(&name);
+        }
+    }
+    if !rescue.is_empty() {
+        return Ok(());
+    }
+    Err(if let Some(refusal) = rescue.refusal() {
+        refusal
+    } else if opened {
+        Error::corrupt("no member was found in the file: it is no coffer, or damaged throughout")
+    } else {
+        Error::new(Code::WrongKey, "cofferKey opens no chunk of the file")
+    })
+}
+
+/// A place in the file: an offset, and how far behind it, in the plaintext of the chunk there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    offset: u64,
+    inside: u64,
+}
+
+/// Where the next frame begins, from a place on.
+fn next_frame(
+    search: &Search<'_>,
+    seal: Option<&dyn Seal>,
+    from: Place,
+    opened: &mut bool,
+) -> Result<Option<Place>> {
+    let Some(seal) = seal else {
+        let at = from.offset.saturating_add(from.inside);
+        let found = scan::next_magic(search, at, search.size)?;
+        return Ok(found.map(|offset| Place { offset, inside: 0 }));
+    };
+    let mut at = from;
+    while let Some(chunk) = scan::next_open_chunk(search, seal, at.offset, search.size)? {
+        *opened = true;
+        let offset = chunk.offset;
+        let inside = if offset == at.offset { at.inside } else { 0 };
+        let rest = chunk.plain.get(inside as usize..).unwrap_or_default();
+        if let Some(i) = rest.windows(frame::MAGIC.len()).position(|w| w == frame::MAGIC) {
+            return Ok(Some(Place { offset, inside: inside + i as u64 }));
+        }
+        at = Place { offset: chunk.end(), inside: 0 };
+    }
+    Ok(None)
+}
+
+/// Brings over the entries of a stream, up to its end or to damage. Whether it came to the end.
+fn entries(
+    rescue: &mut Rescue<'_>,
+    opening: &Opening,
+    tar: impl Read,
+    directories: &mut Vec<(String, Attributes)>,
+) -> Result<bool> {
+    let mut tar = Ahead { inner: tar, ahead: Vec::new(), at: 0 };
+    loop {
+        match tar.seek_header() {
+            Ok(true) => archive(rescue, opening, &mut tar, directories)?,
+            Ok(false) => return Ok(true),
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
+/// Brings over the entries of a tar, up to its end marker or to what is no entry.
+fn archive(
+    rescue: &mut Rescue<'_>,
+    opening: &Opening,
+    tar: &mut impl Read,
+    directories: &mut Vec<(String, Attributes)>,
+) -> Result<()> {
+    let mut archive = tar::Archive::new(tar);
+    let Ok(entries) = archive.entries() else { return Ok(()) };
+    for entry in entries {
+        rescue.watch.cancel.check()?;
+        let Ok(mut entry) = entry else { return Ok(()) };
+        let raw = escaped(&entry.path_bytes());
+        let name = raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
+        let name = name.to_owned();
+        let directory = entry.header().entry_type() == tar::EntryType::Directory;
+        let file = matches!(
+            entry.header().entry_type(),
+            tar::EntryType::Regular | tar::EntryType::Continuous
+        );
+        if directory && name.is_empty() {
+            continue;
+        }
+        let about = attributes(&mut entry);
+        let brought = match about {
+            _ if !directory && !file => {
+                Put::Failed(Error::new(Code::UnsafePath, "it is neither a file nor a directory"))
+            }
+            Err(e) => Put::Failed(e),
+            Ok(about) => match safe(&name) {
+                Err(e) => Put::Failed(e),
+                Ok(name) if directory => {
+                    directories.push((name.to_owned(), about));
+                    continue;
+                }
+                Ok(name) => {
+                    let expected = entry.size();
+                    let mut counted = Counted { inner: &mut entry, read: 0 };
+                    let written =
+                        member_stream(&mut counted, &opening.header.kind, &opening.keys)
+                            .and_then(|content| put(&mut rescue.container, name, about, content));
+                    let size = rescue.size_of(name);
+                    match rescue.put(name, size, written)? {
+                        Put::Done if counted.read != expected => {
+                            rescue.take_back(name)?;
+                            Put::Failed(Error::corrupt("a member does not fill its entry"))
+                        }
+                        put => put,
+                    }
+                }
+            },
+        };
+        match brought {
+            Put::Done => rescue.unverified(&name),
+            Put::Failed(_) if rescue.has(&name) => {}
+            Put::Failed(error) => {
+                let refused = matches!(error.code(), Code::UnsafePath | Code::MemberExists);
+                let reason = if refused { Reason::Refused } else { Reason::Damaged };
+                rescue.lose(&name, reason, &error, Vec::new());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A stream of which something was read ahead.
+struct Ahead<R> {
+    inner: R,
+    ahead: Vec<u8>,
+    at: usize,
+}
+
+impl<R: Read> Ahead<R> {
+    /// Passes over everything before the next header of a tar. Whether there is one.
+    fn seek_header(&mut self) -> io::Result<bool> {
+        let mut have = self.ahead.split_off(self.at);
+        loop {
+            if let Some(last) = have.len().checked_sub(RECORD) {
+                if let Some(at) = (0..=last).find(|at| is_header(&have[*at..])) {
+                    (self.ahead, self.at) = (have, at);
+                    return Ok(true);
+                }
+                have.drain(..=last);
+            }
+            let before = have.len();
+            have.resize(before + SEARCHED, 0);
+            let n = self.inner.read(&mut have[before..])?;
+            have.truncate(before + n);
+            if n == 0 {
+                (self.ahead, self.at) = (Vec::new(), 0);
+                return Ok(false);
+            }
+        }
+    }
+}
+
+impl<R: Read> Read for Ahead<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let have = self.ahead.get(self.at..).unwrap_or_default();
+        if have.is_empty() {
+            return self.inner.read(out);
+        }
+        let n = have.len().min(out.len());
+        out[..n].copy_from_slice(&have[..n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// The zstd stream of a file from one place on, up to damage. How far it was read stands in
+/// `reached`.
+struct Stream<'a> {
+    search: Search<'a>,
+    seal: Option<&'a dyn Seal>,
+    /// What was read and is not used yet, and where it begins in `plain`.
+    plain: Vec<u8>,
+    at: usize,
+    /// Where the file goes on.
+    next: u64,
+    skip: usize,
+    reached: Arc<AtomicU64>,
+}
+
+impl<'a> Stream<'a> {
+    fn new(
+        search: Search<'a>,
+        seal: Option<&'a dyn Seal>,
+        start: Place,
+        reached: Arc<AtomicU64>,
+    ) -> Self {
+        let skip = start.inside as usize;
+        Self { search, seal, plain: Vec::new(), at: 0, next: start.offset, skip, reached }
+    }
+
+    /// Reads on; nothing if the file ends here.
+    fn fill(&mut self) -> io::Result<()> {
+        let failed = |e: Error| io::Error::new(io::ErrorKind::InvalidData, e.message().to_owned());
+        self.at = 0;
+        self.plain.clear();
+        match self.seal {
+            None => {
+                self.plain = self.search.read(self.next, WINDOW).map_err(failed)?;
+                self.next += self.plain.len() as u64;
+            }
+            Some(seal) if self.next < self.search.size => {
+                let header = self.search.read(self.next, chunk::HEADER as u64).map_err(failed)?;
+                let len = header.first_chunk::<4>().map_or(0, |len| u32::from_le_bytes(*len));
+                let whole = chunk::HEADER as u64 + u64::from(len);
+                let most = (chunk::HEADER + chunk::MAX_SEALED) as u64;
+                let bytes = self.search.read(self.next, whole.min(most)).map_err(failed)?;
+                let opened = chunk::parse(&bytes)
+                    .is_some_and(|chunk| seal.open(chunk.sealed, &mut self.plain).is_ok());
+                if !opened {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a damaged chunk"));
+                }
+                self.next += whole;
+                self.reached.store(self.next, Ordering::Relaxed);
+            }
+            Some(_) => {}
+        }
+        self.at = std::mem::take(&mut self.skip).min(self.plain.len());
+        Ok(())
+    }
+}
+
+impl Read for Stream<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let have = self.fill_buf()?;
+        let n = have.len().min(out.len());
+        out[..n].copy_from_slice(&have[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
+
+impl BufRead for Stream<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        while self.at == self.plain.len() {
+            let before = self.next;
+            self.fill()?;
+            if self.next == before {
+                break;
+            }
+        }
+        Ok(self.plain.get(self.at..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.at += n;
+        if self.seal.is_none() {
+            let unused = (self.plain.len() - self.at) as u64;
+            self.reached.store(self.next - unused, Ordering::Relaxed);
+        }
+    }
+}
+
+struct Counted<R> {
+    inner: R,
+    read: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(out)?;
+        self.read += n as u64;
+        Ok(n)
+    }
+}

@@ -1,0 +1,187 @@
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { noise } from './support/bytes.ts'
+import * as coffer from './support/coffer.ts'
+import { contents, type Keys, type Kind, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import { tempDir } from './support/temp.ts'
+
+/** A coffer of a few members, small and large, in two commits. */
+async function made(kind: Kind): Promise<{ path: string; target: string; keys: Keys; good: Buffer }> {
+  const directory = tempDir()
+  const path = join(directory, 'made.coffer')
+  const keys = keysFor(kind)
+  const box = await openKind(kind, path, 'x', keys, { autoFlush: false, durability: 'none', blockSize: 65_536 })
+  for (let i = 0; i < 20; i++) await box.write(`small/${i}`, noise(i, 500))
+  await box.flush()
+  await box.write('large', noise(99, 300_000))
+  await box.write('ключ', 'last')
+  await box.close()
+  return { path, target: join(directory, 'salvaged.coffer'), keys, good: readFileSync(path) }
+}
+
+const cofferKey = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
+const secureKey = Buffer.from(Array.from({ length: 32 }, (_, index) => 100 + index)).toString('base64url')
+const legacyKeys: Readonly<Record<string, Keys>> = {
+  bank: { cofferKey: cofferKey.toString('base64url'), secureKey },
+  'bank-aes-ocb': { cofferKey: cofferKey.subarray(0, 16).toString('base64url'), secureKey },
+  store: { cofferKey: cofferKey.toString('base64url') },
+  market: { secureKey },
+}
+
+const salvage = (kind: Kind, path: string, target: string, options: coffer.SalvageOptions) =>
+  coffer[kind.className].salvage(path, target, { durability: 'none', ...options })
+
+describe.each(kinds)('a damaged $label', (kind) => {
+  it('is salvaged whole where nothing is damaged', async () => {
+    const { path, target, keys, good } = await made(kind)
+    const salvaged = await salvage(kind, path, target, optionsFor(kind, keys))
+    expect(salvaged).toMatchObject({ members: 22, bytes: 310_004, lost: [], unverified: [], nameless: 0 })
+    expect(salvaged).toMatchObject({ complete: true, notices: [] })
+    expect(salvaged.commit).toMatchObject({ generation: 3 })
+    expect(readFileSync(path).equals(good)).toBe(true)
+    if (process.platform !== 'win32') expect(statSync(target).mode & 0o777).toBe(0o600)
+    await using before = await openKind(kind, path, 'r', keys)
+    await using after = await openKind(kind, target, 'r', keys)
+    expect(await contents(after)).toEqual(await contents(before))
+    expect(await after.members()).toEqual(
+      (await before.members()).map((member) => ({ ...member, storedSize: expect.any(Number) })),
+    )
+    await expect(after.verify()).resolves.toMatchObject({ members: 22 })
+  })
+
+  it('loses a large member with one bad piece, and says where', async () => {
+    const { path, target, keys, good } = await made(kind)
+    const at = good.length - 150_000
+    const bad = Buffer.from(good)
+    bad.writeUInt8(bad.readUInt8(at) ^ 1, at)
+    writeFileSync(path, bad)
+    const { members, lost, complete } = await salvage(kind, path, target, optionsFor(kind, keys))
+    expect({ members, complete }).toEqual({ members: 21, complete: true })
+    expect(lost).toMatchObject([{ name: 'large', reason: 'damaged', message: expect.stringContaining('damaged') }])
+    const [{ from = 0, to = 0 } = {}] = lost[0]?.damage ?? []
+    expect(from <= at && at < to && to - from < 100_000).toBe(true)
+  })
+
+  it('is salvaged without its last commit and footer', async () => {
+    const { path, target, keys, good } = await made(kind)
+    writeFileSync(path, good.subarray(0, good.lastIndexOf('cofC') - 4))
+    const salvaged = await salvage(kind, path, target, optionsFor(kind, keys))
+    expect(salvaged.unverified).toEqual(['large', 'ключ'])
+    await using after = await openKind(kind, target, 'r', keys)
+    expect((await contents(after)).get('large')).toEqual(noise(99, 300_000))
+    expect((await contents(after)).size).toBe(22)
+  })
+})
+
+describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
+  const keys = legacyKeys[kind.label] ?? {}
+  const fixture = readFileSync(join(import.meta.dirname, 'fixtures', `${kind.label}.pycoffer`))
+
+  it('gives what stands before the damage, and says so', async () => {
+    const path = join(tempDir(), 'legacy.coffer')
+    const target = `${path}.new`
+    writeFileSync(path, fixture)
+    await expect(salvage(kind, path, target, optionsFor(kind, keys))).rejects.toMatchObject({
+      code: 'ERR_COFFER_LEGACY',
+    })
+    const options = { ...optionsFor(kind, keys), legacy: true }
+    const whole = await salvage(kind, path, target, options)
+    expect(whole).toMatchObject({ lost: [], complete: false, commit: null })
+    const before = await openKind(kind, path, 'r', keys, { legacy: true })
+    const right = await contents(before)
+    await before.close()
+    const after = await openKind(kind, target, 'r', keys)
+    expect(await contents(after)).toEqual(right)
+    expect(whole.members).toBe(right.size)
+    await after.close()
+
+    let fewest = right.size
+    for (let at = 0; at < fixture.length; at += Math.ceil(fixture.length / 40)) {
+      const bad = Buffer.from(fixture)
+      bad.fill(bad.readUInt8(at) ^ 0x55, at, at + 8)
+      writeFileSync(path, bad)
+      const to = `${target}.${at}`
+      const salvaged = await salvage(kind, path, to, options).catch((error: { code: string }) => error.code)
+      if (typeof salvaged === 'string') {
+        expect(salvaged).toMatch(/CORRUPT|WRONG_KEY/)
+        fewest = 0
+        continue
+      }
+      await using found = await openKind(kind, to, 'r', keys)
+      const rest = await contents(found)
+      fewest = Math.min(fewest, rest.size)
+      // Nothing authenticates what a null holds.
+      if (kind.label === 'null') continue
+      for (const [name, data] of rest) expect(data, `${name}, damaged at ${at}`).toEqual(right.get(name))
+    }
+    expect(fewest).toBeLessThan(right.size)
+  })
+
+  it.skipIf(kind.label === 'null')('is not opened with another key', async () => {
+    const path = join(tempDir(), 'legacy.coffer')
+    writeFileSync(path, fixture)
+    const options = { ...optionsFor(kind, keysFor(kind)), legacy: true }
+    await expect(salvage(kind, path, `${path}.new`, options)).rejects.toMatchObject({ code: 'ERR_COFFER_WRONG_KEY' })
+  })
+})
+
+describe('salvage', () => {
+  const kind = kindOf('store')
+
+  it('refuses what it cannot do, and leaves nothing behind', async () => {
+    const { path, target, keys, good } = await made(kind)
+    const { salvage } = coffer.CofferStore
+    const options = optionsFor(kind, keys)
+    const failing = async (call: Promise<unknown>) =>
+      call.then(
+        () => 'done',
+        (error: { code: string }) => error.code,
+      )
+    expect(await failing(salvage(path, path, options))).toBe('ERR_COFFER_EXISTS')
+    expect(await failing(salvage(path, target, keysFor(kind)))).toBe('ERR_COFFER_WRONG_KEY')
+    expect(await failing(salvage(path, target))).toBe('ERR_COFFER_INVALID_ARG')
+    expect(await failing(salvage(path, target, { ...options, mode: 'r' } as never))).toBe('ERR_COFFER_INVALID_ARG')
+    expect(await failing(salvage(`${path}.not`, target, options))).toBe('ERR_COFFER_NOT_FOUND')
+    expect(await failing(coffer.CofferNull.salvage(path, target))).toBe('ERR_COFFER_WRONG_KIND')
+    expect(existsSync(target)).toBe(false)
+    writeFileSync(path, noise(1, 100_000))
+    expect(await failing(salvage(path, target, options))).toBe('ERR_COFFER_CORRUPT')
+    expect(existsSync(target)).toBe(false)
+    writeFileSync(path, good)
+    await expect(salvage(path, target, { ...options, signal: AbortSignal.abort('enough') })).rejects.toBe('enough')
+    expect(existsSync(target)).toBe(false)
+  })
+
+  it('tells how far it has come', async () => {
+    const { path, target, keys } = await made(kind)
+    const seen: coffer.Progress[] = []
+    await salvage(kind, path, target, { ...optionsFor(kind, keys), onProgress: (progress) => seen.push(progress) })
+    expect(seen.at(-1)).toMatchObject({ members: 22, bytes: 310_004, totalBytes: 310_004 })
+  })
+
+  it('takes a passphrase', async () => {
+    const path = join(tempDir(), 'passphrase.coffer')
+    const kdf = { memory: 19 * 2 ** 20, passes: 2 }
+    const box = await coffer.CofferBank.open(path, 'x', { passphrase: 'anvil mosaic', kdf, durability: 'none' })
+    await box.write('a', 'kept')
+    await box.close()
+    writeFileSync(path, readFileSync(path).fill(0, 0, 200))
+    const { members, notices } = await coffer.CofferBank.salvage(path, `${path}.new`, { passphrase: 'anvil mosaic' })
+    expect({ members, codes: notices.map(({ code }) => code) }).toEqual({ members: 1, codes: ['damaged-header'] })
+    await using after = await coffer.CofferBank.open(`${path}.new`, 'r', { passphrase: 'anvil mosaic' })
+    expect(await after.readText('a')).toBe('kept')
+  })
+
+  it('takes layers of your own mix', async () => {
+    const layers = { member: { level: null, cipher: 'none' }, container: { cipher: 'aes-ocb' } } as const
+    const keys = coffer.Coffer.generateKeys(layers)
+    const path = join(tempDir(), 'custom.coffer')
+    const box = await coffer.Coffer.open(path, 'x', { ...layers, ...keys })
+    await box.write('a', 'kept')
+    await box.close()
+    writeFileSync(path, readFileSync(path).fill(0, readFileSync(path).lastIndexOf('cofC')))
+    const { unverified } = await coffer.Coffer.salvage(path, `${path}.new`, { ...layers, ...keys })
+    expect(unverified).toEqual(['a'])
+  })
+})

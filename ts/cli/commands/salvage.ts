@@ -1,0 +1,37 @@
+import type { Salvaged } from '../../salvage.ts'
+import { Entry } from '../entry.ts'
+import { EXIT } from '../exit.ts'
+import { bytes, count, json, line, manner, say, shown, warn } from '../output.ts'
+import { withProgress } from '../progress.ts'
+import { salvaging, stoppable } from '../session.ts'
+
+/** `coffer salvage` */
+export function salvage(): Entry {
+  return new Entry('salvage')
+    .summary('bring what is not damaged into a new coffer')
+    .description(
+      'Brings every member that is not damaged out of a damaged coffer into a new one with the same keys, and lists what is lost: the name, and why. The damaged coffer is not changed. If anything is lost, or may be, the exit code is 4; the new coffer is there all the same.',
+    )
+    .argument('<target>', 'the file of the new coffer')
+    .option('--legacy', 'the damaged coffer was written by PyCoffer')
+    .example('What is left of a coffer of the configuration', 'coffer salvage rescued.coffer -f archive')
+    .example('Of one whose beginning is gone, too', 'coffer salvage rescued.coffer --file broken.coffer --type store')
+    .action(async (target: string, options: { legacy?: boolean }, command: Entry) => {
+      const salvaged = await withProgress('salvaging', (bar) =>
+        salvaging(command, target, { ...options, onProgress: bar.update, ...stoppable }),
+      )
+      if (salvaged.lost.length > 0 || !salvaged.complete) process.exitCode = EXIT.damaged
+      if (manner.json) return json(salvaged)
+      await tell(salvaged)
+    })
+}
+
+async function tell({ members, bytes: size, unverified, lost, nameless, complete, notices }: Salvaged): Promise<void> {
+  for (const { message } of notices) warn(message)
+  for (const { name, reason } of lost) await line(`lost: ${shown(name)} (${reason})`)
+  if (manner.quiet) return
+  for (const name of unverified) await line(`unverified: ${shown(name)}`)
+  if (nameless > 0) warn(`${bytes(nameless)} could be read, and belong to no member whose name is known`)
+  if (!complete) warn('commits could not be read: there may be more that is lost, or older than it should be')
+  say(`salvaged ${count(members, 'member')}, ${bytes(size)}; lost ${lost.length}`)
+}
