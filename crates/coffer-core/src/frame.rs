@@ -1,6 +1,7 @@
 //! zstd frames: data, stored or compressed, and skippable ones (RFC 8878, sections 3.1.1 and 3.1.2).
 
 use std::cell::RefCell;
+use std::io::{self, Read};
 
 use crate::error::{Code, Error, Result};
 
@@ -12,6 +13,9 @@ pub(crate) const SKIPPABLE_HEADER: usize = 8;
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;
 /// Frame header descriptor: a content size of four bytes, a single segment.
 const STORED_DESCRIPTOR: u8 = 0xA0;
+/// The largest window that a decoder keeps in memory, as a power of two: 128 MiB. No level of zstd
+/// asks for more unless it is told to.
+pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 /// The largest block in a frame.
 const MAX_STORED_BLOCK: usize = 128 * 1024;
 
@@ -95,6 +99,18 @@ pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Vec<u8>> {
         return Err(Error::corrupt("a zstd frame holds less than it should"));
     }
     Ok(out)
+}
+
+/// What a stream of frames decompresses to.
+///
+/// # Errors
+/// [`Code::Limit`] if zstd refuses, which only memory can cause.
+pub(crate) fn decoder<'a, R: Read + 'a>(
+    frames: R,
+) -> Result<zstd::stream::read::Decoder<'static, io::BufReader<R>>> {
+    let mut decoder = zstd::stream::read::Decoder::new(frames).map_err(refused)?;
+    decoder.window_log_max(MAX_WINDOW_LOG).map_err(refused)?;
+    Ok(decoder)
 }
 
 fn refused(error: std::io::Error) -> Error {

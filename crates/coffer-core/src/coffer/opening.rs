@@ -181,8 +181,9 @@ fn import(
     }
     let dir = SpoolDir::create(options.temp_dir.as_deref())?;
     let (header, keys) = options.header(secret)?;
-    let mut container =
-        legacy::import(file, path, &dir, header, &keys, options.durable, &options.cancel)?;
+    let how =
+        legacy::How { durable: options.durable, limits: options.limits, cancel: &options.cancel };
+    let mut container = legacy::import(file, path, &dir, header, &keys, &how)?;
     container.gather()?;
     container.forget_changes();
     let notice = Notice {
