@@ -32,6 +32,7 @@ import {
   checkName,
   checkOptions,
   checkPath,
+  checkSizeLimits,
   type Mode,
   type ModeText,
   type OpenOptions,
@@ -66,6 +67,10 @@ export interface ExtractOptions extends WatchOptions {
   replace?: boolean
   /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
   from?: string
+  /** The most bytes that a file may have: one with more is an error, and nothing is written. Any number by default. */
+  maxMemberSize?: number
+  /** The most bytes that all files together may have. Any number by default. */
+  maxTotalSize?: number
 }
 
 /** What `extractAll` takes. */
@@ -108,7 +113,7 @@ export interface Notice {
   message: string
 }
 
-const extractOptions = ['replace', 'from', ...watchOptions] as const
+const extractOptions = ['replace', 'from', 'maxMemberSize', 'maxTotalSize', ...watchOptions] as const
 
 /**
  * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
@@ -502,7 +507,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async #extract(names: string[] | undefined, target: string, options: ExtractOptions): Promise<Extracted> {
     const from = options.from === undefined ? undefined : checkName(options.from, 'from')
     const replace = checkBoolean(options.replace, 'replace') ?? true
-    const extraction = { names, recursive: true, from, replace }
+    const extraction = { names, recursive: true, from, replace, ...checkSizeLimits(options) }
     return watched(options, (watch) => this.#native.extract(extraction, target, watch))
   }
 

@@ -28,6 +28,8 @@ export type ErrorCode =
   | 'ERR_COFFER_UNSAFE_PATH'
   /** A limit of the format or of this machine. */
   | 'ERR_COFFER_LIMIT'
+  /** More bytes than the caller allowed. */
+  | 'ERR_COFFER_TOO_LARGE'
   /** What was being read, or stored, has been changed meanwhile. */
   | 'ERR_COFFER_STALE'
   /** An earlier failure left the handle unusable: reopen the coffer. */

@@ -56,6 +56,10 @@ export interface OpenOptions {
   durability?: 'full' | 'none'
   /** Whether a coffer in PyCoffer's format is opened, too. The first flush converts it. */
   legacy?: boolean
+  /** The most bytes that a member of such a coffer may have, which is unpacked when it is opened; any number by default. */
+  maxMemberSize?: number
+  /** The most bytes that all members of such a coffer together may have; any number by default. */
+  maxTotalSize?: number
   /** A commit that must be in the coffer's history: detects that an older copy was put back. */
   expect?: Commit
   /** Stops the opening, for example while it waits for a lock. */
@@ -78,6 +82,8 @@ export const openOptions = [
   'blockSize',
   'durability',
   'legacy',
+  'maxMemberSize',
+  'maxTotalSize',
   'expect',
   'signal',
 ] as const satisfies (keyof OpenOptions)[]
@@ -238,7 +244,22 @@ export function checkOpenOptions(options: OpenOptions) {
     blockSize: checkInteger(options.blockSize, 'blockSize', 1, MAX_U32),
     durability: checkChoice(options.durability, 'durability', ['full', 'none']),
     legacy: checkBoolean(options.legacy, 'legacy'),
+    ...checkSizeLimits(options),
     expect: options.expect === undefined ? undefined : checkCommit(options.expect),
+  }
+}
+
+/** How many bytes a caller allows. */
+export interface SizeLimits {
+  maxMemberSize?: number
+  maxTotalSize?: number
+}
+
+/** Limits of sizes, each of which may be absent. */
+export function checkSizeLimits({ maxMemberSize, maxTotalSize }: SizeLimits): SizeLimits {
+  return {
+    maxMemberSize: checkInteger(maxMemberSize, 'maxMemberSize', 0, Number.MAX_SAFE_INTEGER),
+    maxTotalSize: checkInteger(maxTotalSize, 'maxTotalSize', 0, Number.MAX_SAFE_INTEGER),
   }
 }
 

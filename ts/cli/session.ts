@@ -37,6 +37,9 @@ export interface CommonOptions extends TargetOptions, KeyOptions {
 export interface Use {
   /** Whether PyCoffer's format is accepted. */
   legacy?: boolean
+  /** The most bytes that a coffer in that format may unpack to, of a member and of all. */
+  maxMemberSize?: number
+  maxTotalSize?: number
   /** Keep a copy under this suffix. */
   backup?: string | true
   /** Whether the coffer is made if there is none. */
@@ -126,6 +129,8 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
     level: section?.level,
     lockTimeout: options.lockTimeout,
     legacy: use.legacy,
+    maxMemberSize: use.maxMemberSize,
+    maxTotalSize: use.maxTotalSize,
     backup: mode === 'r' ? undefined : (use.backup ?? section?.backup),
     signal: interrupted,
   }

@@ -40,6 +40,8 @@ pub enum Code {
     UnsafePath,
     /// A limit of the format or of this machine.
     Limit,
+    /// More bytes than the caller allowed.
+    TooLarge,
     /// What was being read, or stored, has been changed meanwhile.
     Stale,
     /// An earlier failure left the handle unusable: reopen.
@@ -71,6 +73,7 @@ impl Code {
             Self::ReadOnly => "ERR_COFFER_READ_ONLY",
             Self::UnsafePath => "ERR_COFFER_UNSAFE_PATH",
             Self::Limit => "ERR_COFFER_LIMIT",
+            Self::TooLarge => "ERR_COFFER_TOO_LARGE",
             Self::Stale => "ERR_COFFER_STALE",
             Self::Poisoned => "ERR_COFFER_POISONED",
             Self::Io => "ERR_COFFER_IO",

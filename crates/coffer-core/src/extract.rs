@@ -16,6 +16,7 @@ use cap_std::fs::{Dir, OpenOptions};
 use crate::catalog::Entry;
 use crate::error::{Code, Error, Result};
 use crate::key::random_bytes;
+use crate::limits::Limits;
 use crate::name;
 use crate::read::Reader;
 use crate::storage::UNFINISHED;
@@ -34,11 +35,13 @@ pub struct Extraction {
     /// Whether files that are there are replaced. If not, one of them is an error, and none is
     /// touched.
     pub replace: bool,
+    /// The most bytes that may be written.
+    pub limits: Limits,
 }
 
 impl From<Selection> for Extraction {
     fn from(what: Selection) -> Self {
-        Self { what, from: None, replace: true }
+        Self { what, from: None, replace: true, limits: Limits::default() }
     }
 }
 
@@ -73,6 +76,8 @@ pub(crate) fn extract(
         }
         sweep.members.retain(|(name, _)| **name != *from);
     }
+    let files = sweep.members.iter().filter(|(_, entry)| !entry.directory);
+    extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
     std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
     let dir = Dir::open_ambient_dir(target, ambient_authority())
         .map_err(|e| Error::io("open", target, &e))?;

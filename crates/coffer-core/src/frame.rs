@@ -1,6 +1,7 @@
 //! zstd frames: data, stored or compressed, and skippable ones (RFC 8878, sections 3.1.1 and 3.1.2).
 
 use std::cell::RefCell;
+use std::io::{self, Read};
 
 use crate::error::{Code, Error, Result};
 
@@ -14,6 +15,9 @@ const ZSTD_MAGIC: u32 = 0xFD2F_B528;
 pub(crate) const MAGIC: [u8; 4] = ZSTD_MAGIC.to_le_bytes();
 /// Frame header descriptor: a content size of four bytes, a single segment.
 const STORED_DESCRIPTOR: u8 = 0xA0;
+/// The largest window that a decoder keeps in memory, as a power of two: 128 MiB. No level of zstd
+/// asks for more unless it is told to.
+pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 /// The largest block in a frame.
 const MAX_STORED_BLOCK: usize = 128 * 1024;
 
@@ -177,6 +181,18 @@ pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// What a stream of frames decompresses to.
+///
+/// # Errors
+/// [`Code::Limit`] if zstd refuses, which only memory can cause.
+pub(crate) fn decoder<'a, R: Read + 'a>(
+    frames: R,
+) -> Result<zstd::stream::read::Decoder<'static, io::BufReader<R>>> {
+    let mut decoder = zstd::stream::read::Decoder::new(frames).map_err(refused)?;
+    decoder.window_log_max(MAX_WINDOW_LOG).map_err(refused)?;
+    Ok(decoder)
+}
+
 fn refused(error: std::io::Error) -> Error {
     Error::new(Code::Limit, format!("zstd refused: {error}"))
 }
@@ -208,7 +224,9 @@ mod tests {
     fn the_extent_of_a_frame_is_its_length() {
         for len in [0, 1, 255, 256, 300, 65_791, 65_792, 131_073, 1 << 20] {
             let noise: Vec<u8> = (0..len).map(|i| (i * i % 253) as u8).collect();
-            for frame in [store(&noise), compress(3, &noise).unwrap(), compress(1, &vec![7; len]).unwrap()] {
+            for frame in
+                [store(&noise), compress(3, &noise).unwrap(), compress(1, &vec![7; len]).unwrap()]
+            {
                 let more = [&frame[..], b"what follows"].concat();
                 let whole = Extent::Whole { len: frame.len(), content: Some(len as u64) };
                 assert_eq!((extent(&frame), extent(&more)), (whole, whole), "{len}");

@@ -28,6 +28,7 @@ mod ingest;
 pub mod key;
 pub mod kind;
 mod legacy;
+mod limits;
 mod lock;
 mod locks;
 #[cfg(test)]

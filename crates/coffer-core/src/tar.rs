@@ -11,7 +11,7 @@ use crate::error::{Code, Error, Result};
 /// The unit of a tar.
 pub(crate) const RECORD: usize = 512;
 /// The name of the permanent first entry: Python's tarfile refuses a tar without any.
-const ROOT: &str = "./";
+pub(crate) const ROOT: &str = "./";
 /// Names that fit the oldest header.
 const SHORT_NAME: usize = 100;
 /// The end marker that the `tar` crate writes, and that does not belong here.

@@ -317,7 +317,7 @@ fn an_extraction_that_replaces_nothing_writes_nothing_where_a_link_is_in_the_way
     let out = dir.path().join("out");
     std::fs::create_dir(&out).unwrap();
     std::os::unix::fs::symlink("nowhere", out.join("b")).unwrap();
-    let extraction = Extraction { what: Selection::All, from: None, replace: false };
+    let extraction = Extraction { replace: false, ..Selection::All.into() };
     let error = c.extract(&extraction, &out, &Watch::silent()).unwrap_err();
     assert_eq!(error.code(), coffer_core::error::Code::UnsafePath);
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);

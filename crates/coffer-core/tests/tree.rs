@@ -185,7 +185,7 @@ fn an_extraction_takes_exactly_what_is_named_relative_to_a_directory_and_replace
         }
         let out = dir.path().join("out");
         let extract = |what: Selection, replace: bool| {
-            let extraction = Extraction { what, from: Some("docs".to_owned()), replace };
+            let extraction = Extraction { from: Some("docs".to_owned()), replace, ..what.into() };
             coffer
                 .extract(&extraction, &out, &Watch::silent())
                 .map(|extracted| extracted.files)

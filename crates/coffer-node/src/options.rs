@@ -11,6 +11,8 @@ use coffer_core::passphrase::{KdfChoice, Passphrase};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
+use crate::values::limits;
+
 /// A layer: compress, then seal.
 #[napi(object)]
 pub struct NativeLayer {
@@ -119,6 +121,10 @@ pub struct NativeOptions {
     pub durability: Option<String>,
     /// Whether a coffer in PyCoffer's format is opened, too.
     pub legacy: Option<bool>,
+    /// The most bytes that one member of such a coffer may unpack to.
+    pub max_member_size: Option<f64>,
+    /// The most bytes that all its members together may unpack to.
+    pub max_total_size: Option<f64>,
     /// A commit that must be in the history.
     pub expect: Option<NativeCommit>,
 }
@@ -151,6 +157,7 @@ impl NativeOptions {
         if let Some(legacy) = self.legacy {
             options.legacy = legacy;
         }
+        options.limits = limits(self.max_member_size, self.max_total_size);
         options.expect = self.expect.map(commit_id).transpose()?;
         Ok(options)
     }

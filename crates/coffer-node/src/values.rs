@@ -3,8 +3,8 @@
 //! Sizes are JavaScript numbers, exact up to 2^53.
 
 use coffer_core::coffer::{
-    Added, Entry, Extracted, Extraction, Info, Item, Kind, Member, Notice, Range, Selection,
-    Skipped, Status, Verified,
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range,
+    Selection, Skipped, Status, Verified,
 };
 use coffer_core::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
@@ -125,6 +125,10 @@ pub struct NativeExtraction {
     pub from: Option<String>,
     /// Whether files that are there are replaced.
     pub replace: bool,
+    /// The most bytes of one member.
+    pub max_member_size: Option<f64>,
+    /// The most bytes of all members together.
+    pub max_total_size: Option<f64>,
 }
 
 impl From<NativeExtraction> for Extraction {
@@ -134,8 +138,14 @@ impl From<NativeExtraction> for Extraction {
             Some(names) if extraction.recursive => Selection::Names(names),
             Some(names) => Selection::Exactly(names),
         };
-        Self { what, from: extraction.from, replace: extraction.replace }
+        let limits = limits(extraction.max_member_size, extraction.max_total_size);
+        Self { what, from: extraction.from, replace: extraction.replace, limits }
     }
+}
+
+/// Limits, in the engine's form.
+pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
+    Limits { member: member.map(|size| size as u64), total: total.map(|size| size as u64) }
 }
 
 /// An entry of a directory outside.

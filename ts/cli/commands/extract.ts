@@ -3,6 +3,7 @@ import { UsageError } from '../exit.ts'
 import { bytes, count, json, manner, say } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { size } from '../size.ts'
 
 interface Options {
   to?: string
@@ -12,6 +13,8 @@ interface Options {
   member?: string
   from?: string
   legacy?: boolean
+  maxMemberSize?: number
+  maxTotalSize?: number
 }
 
 /** `coffer extract` */
@@ -28,6 +31,8 @@ export function extract(): Entry {
     .option('--all', 'everything, as without members')
     .option('-i, --member <name>', 'the same as an argument, as PyCoffer has it')
     .option('-p, --path <directory>', 'the same as --to, as PyCoffer has it')
+    .option('--max-member-size <size>', 'write nothing if a file has more: bytes, or 5MB, 2GiB', size)
+    .option('--max-total-size <size>', 'write nothing if all files together have more', size)
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Everything, into a directory', 'coffer extract --to restored')
     .example('One directory, in place of what is there', 'coffer extract reports/2024 --overwrite')
@@ -35,12 +40,18 @@ export function extract(): Entry {
       const members = options.member === undefined ? args : [options.member, ...args]
       if (options.all && members.length > 0) throw new UsageError('--all and names of members exclude each other')
       const to = options.to ?? options.path ?? '.'
-      const extracted = await reading(command, options, (coffer) =>
+      const { maxMemberSize, maxTotalSize } = options
+      const limits = {
+        ...(maxMemberSize === undefined ? {} : { maxMemberSize }),
+        ...(maxTotalSize === undefined ? {} : { maxTotalSize }),
+      }
+      const extracted = await reading(command, { ...options, ...limits }, (coffer) =>
         withProgress('extracting', (bar) =>
           coffer.extractAll(to, {
             ...(members.length > 0 ? { members } : {}),
             ...(options.overwrite ? {} : { replace: false }),
             ...(options.from === undefined ? {} : { from: options.from }),
+            ...limits,
             onProgress: bar.update,
             ...stoppable,
           }),

@@ -56,6 +56,7 @@ pub use self::options::{CommitId, Mode, Options};
 pub use crate::extract::{Extracted, Extraction};
 pub use crate::info::Info;
 pub use crate::ingest::{Added, Item, Skipped};
+pub use crate::limits::Limits;
 pub use crate::locks::LockMode;
 pub use crate::open::Notice;
 pub use crate::read::{Member, Range};

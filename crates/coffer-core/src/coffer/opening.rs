@@ -184,8 +184,12 @@ impl Opening<'_> {
         let (header, keys) = options.header(secret)?;
         let spool = Arc::new(dir.file()?);
         let source = Source::new(spool, &self.directory, self.path, &header, &keys)?;
-        let mut container =
-            legacy::import(file, source, header, &keys, options.durable, &options.cancel)?;
+        let how = legacy::How {
+            durable: options.durable,
+            limits: options.limits,
+            cancel: &options.cancel,
+        };
+        let mut container = legacy::import(file, source, header, &keys, &how)?;
         container.gather()?;
         container.forget_changes();
         let notice = Notice {

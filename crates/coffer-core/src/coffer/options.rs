@@ -7,6 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::header::{self, Header, Keys};
 use crate::key::Key;
 use crate::kind::Kind;
+use crate::limits::Limits;
 use crate::locks::LockMode;
 use crate::passphrase::{Kdf, KdfChoice, Passphrase};
 use crate::secret::Secret;
@@ -92,6 +93,9 @@ pub struct Options {
     pub durable: bool,
     /// Whether a coffer in PyCoffer's format is accepted.
     pub legacy: bool,
+    /// The most bytes that a coffer in PyCoffer's format may unpack to: it is read whole when it is
+    /// opened.
+    pub limits: Limits,
     /// A commit that must be in the coffer's history.
     pub expect: Option<CommitId>,
     /// Calls the opening off.
@@ -124,6 +128,7 @@ impl Options {
             block_size: None,
             durable: true,
             legacy: false,
+            limits: Limits::default(),
             expect: None,
             cancel: Cancel::default(),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::input::Input;
 use super::scene::{Case, Scene, same_file};
-use crate::coffer::{Change, Coffer, Extraction, Mode, Selection, Symlinks};
+use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlinks};
 use crate::commit::ARCHIVE_ID;
 use crate::container::{Attributes, Container};
 use crate::error::{Code, Result};
@@ -73,7 +73,12 @@ pub fn names(data: &[u8]) {
         2 => Selection::Names(plan.chosen.clone()),
         _ => Selection::Exactly(plan.chosen.clone()),
     };
-    let extraction = Extraction { what, from: plan.from.clone(), replace: how & 16 != 0 };
+    let extraction = Extraction {
+        what,
+        from: plan.from.clone(),
+        replace: how & 16 != 0,
+        limits: Limits::default(),
+    };
     let links = links(&target);
     let extracted = coffer.extract(&extraction, &target, &Watch::silent());
     assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was touched");

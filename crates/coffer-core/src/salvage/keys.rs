@@ -12,7 +12,7 @@ use crate::kind::{Cipher, Kind};
 use crate::record::{self, HEADER_TAG};
 use crate::secret::{Keyring, Secret};
 use crate::source::Source;
-use crate::storage::Storage;
+use crate::storage::{Directory, DiskDirectory, Storage};
 
 /// How many damaged headers are looked at: a file may be full of what looks like them.
 const MOST_HEADERS: usize = 1 << 10;
@@ -32,13 +32,10 @@ pub(super) struct Opening {
 impl Opening {
     /// What reads the damaged file.
     pub(super) fn source(&self, storage: Arc<dyn Storage>, path: &Path) -> Result<Source> {
-        Ok(Source {
-            storage,
-            path: path.to_path_buf(),
-            layers: self.header.layers(&self.keys)?,
-            meta: self.keys.meta(&self.header.kind),
-            archive: self.archive.unwrap_or_default(),
-        })
+        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let mut source = Source::new(storage, &directory, path, &self.header, &self.keys)?;
+        source.archive = self.archive.unwrap_or_default();
+        Ok(source)
     }
 }
 

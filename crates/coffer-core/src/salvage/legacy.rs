@@ -6,19 +6,19 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Reason;
 use super::entries::is_header;
 use super::keys::Opening;
 use super::marks::Search;
 use super::rescue::{Put, Rescue};
 use super::scan;
-use super::Reason;
 use crate::chunk;
 use crate::coffer::Options;
 use crate::container::Attributes;
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::header::container_seal;
-use crate::legacy::{attributes, escaped, member_stream, put, safe};
+use crate::legacy::{Entries, Unpacked, escaped, member_stream, put, safe};
 use crate::seal::Seal;
 use crate::secret::Secret;
 use crate::tar::RECORD;
@@ -44,7 +44,8 @@ pub(super) fn salvage(
     let seal = seal.as_deref();
     rescue.notice(
         "legacy",
-        "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks".to_owned(),
+        "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks"
+            .to_owned(),
     );
     let mut directories = Vec::new();
     let mut from = Place::default();
@@ -153,62 +154,52 @@ fn archive(
     tar: &mut impl Read,
     directories: &mut Vec<(String, Attributes)>,
 ) -> Result<()> {
-    let mut archive = tar::Archive::new(tar);
-    let Ok(entries) = archive.entries() else { return Ok(()) };
-    for entry in entries {
+    let mut entries = Entries::new(tar);
+    loop {
         rescue.watch.cancel.check()?;
-        let Ok(mut entry) = entry else { return Ok(()) };
-        let raw = escaped(&entry.path_bytes());
+        let Ok(Some(entry)) = entries.next() else { return Ok(()) };
+        let raw = escaped(&entry.name);
         let name = raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
-        let name = name.to_owned();
-        let directory = entry.header().entry_type() == tar::EntryType::Directory;
-        let file = matches!(
-            entry.header().entry_type(),
-            tar::EntryType::Regular | tar::EntryType::Continuous
-        );
+        let directory = entry.kind.is_dir();
         if directory && name.is_empty() {
             continue;
         }
-        let about = attributes(&mut entry);
-        let brought = match about {
-            _ if !directory && !file => {
+        let brought = match safe(name) {
+            Err(e) => Put::Failed(e),
+            Ok(name) if directory => {
+                directories.push((name.to_owned(), entry.attributes()));
+                continue;
+            }
+            Ok(_) if !entry.kind.is_file() && !entry.kind.is_contiguous() => {
                 Put::Failed(Error::new(Code::UnsafePath, "it is neither a file nor a directory"))
             }
-            Err(e) => Put::Failed(e),
-            Ok(about) => match safe(&name) {
-                Err(e) => Put::Failed(e),
-                Ok(name) if directory => {
-                    directories.push((name.to_owned(), about));
-                    continue;
-                }
-                Ok(name) => {
-                    let expected = entry.size();
-                    let mut counted = Counted { inner: &mut entry, read: 0 };
-                    let written =
-                        member_stream(&mut counted, &opening.header.kind, &opening.keys)
-                            .and_then(|content| put(&mut rescue.container, name, about, content));
-                    let size = rescue.size_of(name);
-                    match rescue.put(name, size, written)? {
-                        Put::Done if counted.read != expected => {
-                            rescue.take_back(name)?;
-                            Put::Failed(Error::corrupt("a member does not fill its entry"))
-                        }
-                        put => put,
+            Ok(name) => {
+                let about = entry.attributes();
+                let written = member_stream(&mut entries, &opening.header.kind, &opening.keys)
+                    .and_then(|content| {
+                        let unlimited = &mut Unpacked::default();
+                        put(&mut rescue.container, name, about, content, unlimited)
+                    });
+                let size = rescue.size_of(name);
+                match rescue.put(name, size, written)? {
+                    Put::Done if !entries.is_read() => {
+                        rescue.take_back(name)?;
+                        Put::Failed(Error::corrupt("a member does not fill its entry"))
                     }
+                    put => put,
                 }
-            },
+            }
         };
         match brought {
-            Put::Done => rescue.unverified(&name),
-            Put::Failed(_) if rescue.has(&name) => {}
+            Put::Done => rescue.unverified(name),
+            Put::Failed(_) if rescue.has(name) => {}
             Put::Failed(error) => {
                 let refused = matches!(error.code(), Code::UnsafePath | Code::MemberExists);
                 let reason = if refused { Reason::Refused } else { Reason::Damaged };
-                rescue.lose(&name, reason, &error, Vec::new());
+                rescue.lose(name, reason, &error, Vec::new());
             }
         }
     }
-    Ok(())
 }
 
 /// A stream of which something was read ahead.
@@ -339,18 +330,5 @@ impl BufRead for Stream<'_> {
             let unused = (self.plain.len() - self.at) as u64;
             self.reached.store(self.next - unused, Ordering::Relaxed);
         }
-    }
-}
-
-struct Counted<R> {
-    inner: R,
-    read: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(out)?;
-        self.read += n as u64;
-        Ok(n)
     }
 }

@@ -23,10 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::span::Span;
 use self::keys::Opening;
 use self::marks::Search;
 use self::rescue::Rescue;
+pub use self::span::Span;
 use self::worn::Worn;
 use crate::coffer::{CommitId, Notice, Options};
 use crate::container::Container;
@@ -37,7 +37,7 @@ use crate::locks::{Locks, Patience};
 use crate::open;
 use crate::secret::{Secret, without_passphrase};
 use crate::source::Source;
-use crate::storage::{NewFile, Storage, sync_directory};
+use crate::storage::{Directory, DiskDirectory, NewFile, Storage};
 use crate::watch::Watch;
 
 /// Why a member is lost.
@@ -115,8 +115,7 @@ pub struct Salvaged {
 /// nothing at all could be read, [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`] for the new
 /// file. There is no new file then.
 pub fn salvage(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<Salvaged> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(|e| Error::io("open", path, &e));
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("open", path, &e));
     let (path, target) = (&absolute(path)?, &absolute(target)?);
     let mut options = options.clone();
     options.cancel = watch.cancel.clone();
@@ -141,15 +140,16 @@ fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<S
         cancel: options.cancel.clone(),
     };
     let locks = Locks::acquire(path, options.lock, false, patience)?;
-    let damaged = Damaged { storage: Arc::new(locks.open(false)?), path };
-    let file = NewFile::create(target).map_err(|e| Error::io("open", target, &e))?;
+    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let damaged = Damaged { storage: locks.open(&*directory, false)?, path };
+    let file = NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
     let salvaged = into(&damaged, file.storage(), target, options, &secret, watch)?;
     watch.cancel.check()?;
     file.publish(false).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => exists(target),
         _ => Error::io("rename", target, &e),
     })?;
-    sync_directory(target).map_err(|e| Error::io("fsync", target, &e))?;
+    directory.sync_names(target).map_err(|e| Error::io("fsync", target, &e))?;
     Ok(salvaged)
 }
 
@@ -227,13 +227,8 @@ fn create(
 ) -> Result<Container> {
     let mut header = opening.header.clone();
     header.archive = key::random_bytes();
-    let source = Source {
-        storage,
-        path: target.to_path_buf(),
-        layers: header.layers(&opening.keys)?,
-        meta: opening.keys.meta(&header.kind),
-        archive: header.archive,
-    };
+    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let source = Source::new(storage, &directory, target, &header, &opening.keys)?;
     Container::create(source, header, options.durable)
 }
 
@@ -265,7 +260,6 @@ fn nothing_found(doubt: Option<Error>, start: &[u8]) -> Error {
 }
 
 fn exists(target: &Path) -> Error {
-    let message =
-        format!("there is a file at {} already: give another target", target.display());
+    let message = format!("there is a file at {} already: give another target", target.display());
     Error::new(Code::Exists, message).at(target)
 }

@@ -248,9 +248,7 @@ fn from_prefixes(
         let end = at as usize + stored as usize;
         let taken = tar.get(at as usize..end).and_then(|s| checked(source, s, &entry).ok());
         let put = match taken {
-            Some(s) => {
-                rescue.small(&name, entry.directory, entry.size, attributes(&entry), s)?
-            }
+            Some(s) => rescue.small(&name, entry.directory, entry.size, attributes(&entry), s)?,
             None => Put::Failed(error.clone()),
         };
         match put {
@@ -287,9 +285,8 @@ pub(super) fn prefix(source: &Source, search: &Search<'_>, span: Span) -> Result
 /// The blocks that are not what commits say.
 fn bad_blocks(source: &Source, catalog: &Catalog) -> Result<Vec<BlockId>> {
     let blocks: Vec<(&BlockId, &Block)> = catalog.blocks.iter().collect();
-    let bad = pool::each(&blocks, |(id, block)| {
-        Ok(source.sealed_block(block).is_err().then_some(**id))
-    })?;
+    let bad =
+        pool::each(&blocks, |(id, block)| Ok(source.sealed_block(block).is_err().then_some(**id)))?;
     Ok(bad.into_iter().flatten().collect())
 }
 

@@ -100,8 +100,7 @@ impl Sample {
         options.block_size = Some(16 << 10);
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let opening =
-            Opening { header, keys, archive: None, header_at: None, doubt: None };
+        let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
         let path = Path::new("in memory");
         let mut container = create(&opening, storage.clone(), path, &options).unwrap();
         let attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 7 };
@@ -142,7 +141,13 @@ impl Sample {
         let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
         let keyring = Keyring::new(&secret, &watch.cancel);
         let kind = &self.options.kind;
-        let expected = Expected { kind, cipher_is_free: false, keyring: &keyring, level: None };
+        let expected = Expected {
+            kind,
+            cipher_is_free: false,
+            keyring: &keyring,
+            level: None,
+            directory: Arc::new(DiskDirectory),
+        };
         let Found::Coffer(opened) = crate::open::open(new, path, &expected).unwrap() else {
             panic!("no coffer")
         };
@@ -188,9 +193,8 @@ impl Sample {
 fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
     let mut blocks: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
     let mut tar = |id: &BlockId, at: usize, len: usize| {
-        let tar = blocks
-            .entry(*id)
-            .or_insert_with(|| source.block(catalog.block(*id).unwrap()).unwrap());
+        let tar =
+            blocks.entry(*id).or_insert_with(|| source.block(catalog.block(*id).unwrap()).unwrap());
         tar[at..at + len].to_vec()
     };
     let mut all = BTreeMap::new();

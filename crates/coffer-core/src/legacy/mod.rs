@@ -4,6 +4,10 @@
 //! directory, sealed with a key that only this process has. The first flush moves that container
 //! to the coffer's place.
 
+mod entries;
+
+pub(crate) use entries::Entries;
+
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +18,7 @@ use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::header::{Header, Keys, container_seal};
 use crate::kind::Kind;
+use crate::limits::Limits;
 use crate::name;
 use crate::record;
 use crate::seal::{self, Seal};
@@ -27,30 +32,35 @@ const OWN_RECORD: &str =
 /// How much of the file is read at once.
 const READ: usize = 1 << 20;
 
+/// How a legacy coffer is unpacked.
+pub(crate) struct How<'a> {
+    pub(crate) durable: bool,
+    /// The most bytes that it may unpack to.
+    pub(crate) limits: Limits,
+    pub(crate) cancel: &'a Cancel,
+}
+
 /// Reads a legacy coffer into a new container, which is to take its place.
 pub(crate) fn import(
     storage: &dyn Storage,
     source: Source,
     header: Header,
     keys: &Keys,
-    durable: bool,
-    cancel: &Cancel,
+    how: &How<'_>,
 ) -> Result<Container> {
     let kind = header.kind;
     let path = source.path.clone();
-    let mut container = Container::create(source, header, durable)?;
-    let stream = stream(storage, &path, &kind, keys)?;
-    let mut archive = tar::Archive::new(stream);
+    let mut container = Container::create(source, header, how.durable)?;
+    let mut entries = Entries::new(stream(storage, &path, &kind, keys)?);
     let mut directories = Vec::new();
-    let entries = archive.entries().map_err(|e| damaged(&e))?;
-    for entry in entries {
-        cancel.check()?;
-        let mut entry = entry.map_err(|e| damaged(&e))?;
-        let raw = escaped(&entry.path_bytes());
+    let mut unpacked = Unpacked { limits: how.limits, total: 0 };
+    while let Some(entry) = entries.next().map_err(|e| damaged(&e))? {
+        how.cancel.check()?;
+        let raw = escaped(&entry.name);
         let member =
             raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
-        let attributes = attributes(&mut entry)?;
-        match entry.header().entry_type() {
+        let attributes = entry.attributes();
+        match entry.kind {
             tar::EntryType::Directory => {
                 if !member.is_empty() {
                     directories.push((safe(&member)?.to_owned(), attributes));
@@ -58,13 +68,11 @@ pub(crate) fn import(
             }
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let member = safe(&member)?;
-                let expected = entry.size();
-                let mut counted = Counted { inner: &mut entry, read: 0 };
-                let content = member_stream(&mut counted, &kind, keys)?;
-                put(&mut container, member, attributes, content)
-                    .map_err(|e| e.of_member(member))?;
+                let content = member_stream(&mut entries, &kind, keys)?;
+                put(&mut container, member, attributes, content, &mut unpacked)
+                    .map_err(|e| in_the_way(e).of_member(member))?;
                 // The member layer may end before its entry does: then something else follows.
-                if counted.read != expected {
+                if !entries.is_read() {
                     return Err(
                         Error::corrupt("a member does not fill its entry").of_member(member)
                     );
@@ -79,27 +87,23 @@ pub(crate) fn import(
             }
         }
     }
-    drain(archive.into_inner(), cancel)?;
+    entries.end().map_err(|e| damaged(&e))?;
     for (member, attributes) in directories {
         let known = {
             let view = container.view.read();
-            view.catalog.get(&member).is_some() || view.catalog.has_below(&member)
+            match view.catalog.get(&member) {
+                Some(entry) => entry.directory,
+                None => view.catalog.has_below(&member),
+            }
         };
         if !known {
-            container.put_small(&member, true, 0, attributes, Vec::new())?;
+            container
+                .put_small(&member, true, 0, attributes, Vec::new())
+                .map_err(|e| in_the_way(e).of_member(&member))?;
         }
     }
     container.settle()?;
     Ok(container)
-}
-
-/// Reads what follows the last entry. No member is in it, but it is to be as it was written, too.
-fn drain(mut rest: impl Read, cancel: &Cancel) -> Result<()> {
-    let mut buffer = vec![0; READ];
-    while rest.read(&mut buffer).map_err(|e| damaged(&e))? > 0 {
-        cancel.check()?;
-    }
-    Ok(())
 }
 
 /// The tar of a legacy coffer.
@@ -122,8 +126,7 @@ fn stream<'a>(
             Box::new(file)
         }
     };
-    let decoder = zstd::stream::read::Decoder::new(inner).map_err(|e| damaged(&e))?;
-    Ok(Box::new(decoder))
+    Ok(Box::new(frame::decoder(inner)?))
 }
 
 /// A member's bytes, the member layer taken off.
@@ -139,8 +142,32 @@ pub(crate) fn member_stream<'a>(
     if kind.member.level.is_none() {
         return Ok(opened);
     }
-    let decoder = zstd::stream::read::Decoder::new(opened).map_err(|e| damaged(&e))?;
-    Ok(Box::new(decoder))
+    Ok(Box::new(frame::decoder(opened)?))
+}
+
+/// How much has been unpacked, and may be.
+#[derive(Default)]
+pub(crate) struct Unpacked {
+    limits: Limits,
+    total: u64,
+}
+
+impl Unpacked {
+    /// Counts bytes more of a member, which has `size` bytes so far.
+    fn add(&mut self, member: &str, size: u64, more: u64) -> Result<()> {
+        self.total = self.total.saturating_add(more);
+        self.limits.check(member, size, self.total)
+    }
+}
+
+/// A name that is a file and a directory cannot be both: readers would differ in what they see.
+fn in_the_way(error: Error) -> Error {
+    match error.code() {
+        Code::MemberExists => {
+            Error::corrupt("the legacy coffer is damaged: a name is a file and a directory in it")
+        }
+        _ => error,
+    }
 }
 
 /// Puts a member whose length is not known.
@@ -149,7 +176,9 @@ pub(crate) fn put(
     member: &str,
     attributes: Attributes,
     mut content: Box<dyn Read + '_>,
+    unpacked: &mut Unpacked,
 ) -> Result<()> {
+    let mut size = 0;
     let mut read = |limit: usize| -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         content
@@ -157,6 +186,8 @@ pub(crate) fn put(
             .take(limit as u64)
             .read_to_end(&mut bytes)
             .map_err(|e| member_error(&e))?;
+        size += bytes.len() as u64;
+        unpacked.add(member, size, bytes.len() as u64)?;
         Ok(bytes)
     };
     let piece = container.source.layers.piece;
@@ -172,31 +203,6 @@ pub(crate) fn put(
         let bytes = std::mem::replace(&mut ahead, read(piece)?);
         Ok(Some(Raw { job: Box::new(move || Ok(bytes)), last: ahead.is_empty() }))
     })
-}
-
-pub(crate) fn attributes<R: Read>(entry: &mut tar::Entry<'_, R>) -> Result<Attributes> {
-    let mode = entry.header().mode().map_err(|e| damaged(&e))? & 0o777;
-    let mut mtime = (entry.header().mtime().map_err(|e| damaged(&e))? as i64, 0);
-    if let Some(extensions) = entry.pax_extensions().map_err(|e| damaged(&e))? {
-        for extension in extensions.flatten() {
-            if let (Ok("mtime"), Ok(value)) = (extension.key(), extension.value()) {
-                mtime = decimal(value).unwrap_or(mtime);
-            }
-        }
-    }
-    Ok(Attributes { mode, mtime_s: mtime.0, mtime_ns: mtime.1 })
-}
-
-/// Seconds and nanoseconds of a decimal number, rounded down.
-fn decimal(value: &str) -> Option<(i64, u32)> {
-    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanoseconds: u32 = digits.parse().ok()?;
-    match (value.starts_with('-'), nanoseconds) {
-        (true, 1..) => Some((seconds - 1, 1_000_000_000 - nanoseconds)),
-        _ => Some((seconds, nanoseconds)),
-    }
 }
 
 pub(crate) fn safe(member: &str) -> Result<&str> {
@@ -298,19 +304,6 @@ impl Read for FileReader<'_> {
     }
 }
 
-struct Counted<R> {
-    inner: R,
-    read: u64,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(out)?;
-        self.read += n as u64;
-        Ok(n)
-    }
-}
-
 /// Refuses an unsealed file with a record of Coffer's own in it.
 fn refuse_own_frames(storage: &dyn Storage, path: &Path, size: u64) -> Result<()> {
     let magic = frame::SKIPPABLE_MAGIC.to_le_bytes();
@@ -332,6 +325,10 @@ fn refuse_own_frames(storage: &dyn Storage, path: &Path, size: u64) -> Result<()
 
 fn invalid(message: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it is cut short")
 }
 
 fn first_chunk(error: &io::Error) -> Error {
