@@ -1,57 +1,39 @@
-import { copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { type Coffer, CofferError, CofferNull } from './support/coffer.ts'
-import { contents, type Keys, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
+import { contents, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
+import { fixture, legacyKeys, legacyMembers } from './support/pycoffer.ts'
 import { tempDir } from './support/temp.ts'
 
-const cofferKey = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
-const secureKey = Buffer.from(Array.from({ length: 32 }, (_, index) => 100 + index)).toString('base64url')
-
-const keysOf: Readonly<Record<string, Keys>> = {
-  bank: { cofferKey: cofferKey.toString('base64url'), secureKey },
-  'bank-aes-ocb': { cofferKey: cofferKey.subarray(0, 16).toString('base64url'), secureKey },
-  store: { cofferKey: cofferKey.toString('base64url') },
-  market: { secureKey },
-  null: {},
-}
-
-const expected = new Map([
-  ['deep/er/bytes.bin', Buffer.from(Array.from({ length: 300 * 256 }, (_, index) => index % 256))],
-  ['empty', Buffer.alloc(0)],
-  ['hello.txt', Buffer.from('hello from PyCoffer\nappended\n')],
-  ['ünïcode/語.txt', Buffer.from('grüße\n')],
-])
-
-function fixture(name: string): string {
+function copied(name: string): string {
   const path = join(tempDir(), name)
-  copyFileSync(fileURLToPath(new URL(`./fixtures/${name}.pycoffer`, import.meta.url)), path)
+  writeFileSync(path, fixture(name))
   return path
 }
 
-async function expectMembers(box: Coffer, members: ReadonlyMap<string, Buffer> = expected): Promise<void> {
+async function expectMembers(box: Coffer, members: ReadonlyMap<string, Buffer> = legacyMembers): Promise<void> {
   const found = await contents(box)
   expect([...found.keys()].sort()).toEqual([...members.keys()].sort())
   for (const [name, data] of members) expect(found.get(name)?.equals(data), name).toBe(true)
 }
 
 describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
-  const keys = keysOf[kind.label] ?? {}
+  const keys = legacyKeys[kind.label] ?? {}
 
   it('opens only with legacy: true', async () => {
-    const path = fixture(kind.label)
+    const path = copied(kind.label)
     for (const mode of ['r', 'a'] as const) {
       await expect(openKind(kind, path, mode, keys)).rejects.toMatchObject({ code: 'ERR_COFFER_LEGACY', path })
     }
     await using box = await openKind(kind, path, 'r', keys, { legacy: true })
     await expectMembers(box)
     expect((await box.stat('deep')).type).toBe('directory')
-    await expect(box.verify()).resolves.toMatchObject({ members: expected.size })
+    await expect(box.verify()).resolves.toMatchObject({ members: legacyMembers.size })
   })
 
   it('is not touched by a reader, nor by a writer that changes nothing', async () => {
-    const path = fixture(kind.label)
+    const path = copied(kind.label)
     const before = readFileSync(path)
     await (await openKind(kind, path, 'r', keys, { legacy: true })).close()
     await (await openKind(kind, path, 'a', keys, { legacy: true })).close()
@@ -59,7 +41,7 @@ describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
   })
 
   it('is converted by the first flush, and needs no legacy: true afterwards', async () => {
-    const path = fixture(kind.label)
+    const path = copied(kind.label)
     const before = readFileSync(path)
     const box = await openKind(kind, path, 'a', keys, { legacy: true, backup: '.bak', autoFlush: false })
     await box.write('new', 'new')
@@ -67,7 +49,7 @@ describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
     await box.delete('empty')
     expect(readFileSync(path).equals(before)).toBe(true)
     await box.flush()
-    const changed = new Map(expected)
+    const changed = new Map(legacyMembers)
     changed.delete('empty')
     changed.set('new', Buffer.from('new'))
     changed.set('hello.txt', Buffer.from('hello from PyCoffer\nappended\nfrom here\n'))
@@ -83,7 +65,7 @@ describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
 
   it('is converted by compaction too, and by a flush that is forced', async () => {
     for (const convert of [async (box: Coffer) => box.compact(), async (box: Coffer) => box.flush({ force: true })]) {
-      const path = fixture(kind.label)
+      const path = copied(kind.label)
       const box = await openKind(kind, path, 'a', keys, { legacy: true })
       await convert(box)
       await box.close()
@@ -94,13 +76,13 @@ describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
 
   it('extracts', async () => {
     const target = tempDir()
-    await using box = await openKind(kind, fixture(kind.label), 'r', keys, { legacy: true })
-    expect(await box.extractAll(target)).toMatchObject({ files: expected.size })
-    for (const [name, data] of expected) expect(readFileSync(join(target, name)).equals(data), name).toBe(true)
+    await using box = await openKind(kind, copied(kind.label), 'r', keys, { legacy: true })
+    expect(await box.extractAll(target)).toMatchObject({ files: legacyMembers.size })
+    for (const [name, data] of legacyMembers) expect(readFileSync(join(target, name)).equals(data), name).toBe(true)
   })
 
   it.skipIf(kind.label === 'null')('with a wrong key does not open', async () => {
-    const error = await openKind(kind, fixture(kind.label), 'r', keysFor(kind), { legacy: true })
+    const error = await openKind(kind, copied(kind.label), 'r', keysFor(kind), { legacy: true })
       .then(
         // Without a key check only a member can tell that its key is wrong.
         async (box) => box.read('hello.txt').finally(async () => box.close()),
@@ -111,7 +93,7 @@ describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
   })
 
   it.skipIf(kind.container === null)('that was cut or changed does not open', async () => {
-    const path = fixture(kind.label)
+    const path = copied(kind.label)
     const file = readFileSync(path)
     for (const bad of [file.subarray(0, -1), file.subarray(0, 40)]) {
       writeFileSync(path, bad)
@@ -128,13 +110,13 @@ describe.each(kinds)('a $label that PyCoffer wrote', (kind) => {
 describe('a legacy coffer', () => {
   it('whose Fernet tokens are of the year 2100 opens all the same', async () => {
     const kind = kindOf('bank')
-    const { bank = {} } = keysOf
-    await using box = await openKind(kind, fixture('bank-from-2100'), 'r', bank, { legacy: true })
+    const { bank = {} } = legacyKeys
+    await using box = await openKind(kind, copied('bank-from-2100'), 'r', bank, { legacy: true })
     expect(await box.members()).toEqual([])
   })
 
   it('with a name that is not UTF-8 has it escaped, and the member is there', async () => {
-    await using box = await CofferNull.open(fixture('not-utf8'), 'r', { legacy: true })
+    await using box = await CofferNull.open(copied('not-utf8'), 'r', { legacy: true })
     const names = (await box.members()).map((member) => member.name)
     expect(names).toHaveLength(2)
     const escaped = names.find((name) => name !== 'good') ?? ''
@@ -143,7 +125,7 @@ describe('a legacy coffer', () => {
   })
 
   it('with one name twice has the later member', async () => {
-    await using box = await CofferNull.open(fixture('hostile-twice'), 'r', { legacy: true })
+    await using box = await CofferNull.open(copied('hostile-twice'), 'r', { legacy: true })
     expect(await box.readText('good')).toBe('good')
     expect(await box.members()).toHaveLength(1)
   })
@@ -153,7 +135,7 @@ describe('a legacy coffer', () => {
     async (name) => {
       const root = tempDir()
       const target = join(root, 'target')
-      const box = await CofferNull.open(fixture(`hostile-${name}`), 'r', { legacy: true }).catch((error: unknown) => {
+      const box = await CofferNull.open(copied(`hostile-${name}`), 'r', { legacy: true }).catch((error: unknown) => {
         expect(error).toBeInstanceOf(CofferError)
         return undefined
       })
@@ -172,7 +154,7 @@ describe('a legacy coffer', () => {
   )
 
   it.each(['cut-tar', 'bad-checksum'])('that is broken (%s) is damage', async (name) => {
-    await expect(CofferNull.open(fixture(name), 'r', { legacy: true })).rejects.toMatchObject({
+    await expect(CofferNull.open(copied(name), 'r', { legacy: true })).rejects.toMatchObject({
       code: 'ERR_COFFER_CORRUPT',
     })
   })
