@@ -18,7 +18,7 @@ use crate::secret::{self, Keyring, Secret};
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::Stages;
-use crate::storage::{DiskFile, NewFile, sweep_unfinished, sync_directory};
+use crate::storage::{DiskFile, NewFile, Storage, sweep_unfinished, sync_directory};
 use crate::writer::{self, Spooled, State, Writer};
 
 /// Opens or makes the coffer at an absolute path.
@@ -78,6 +78,9 @@ fn create(
         writer::back_up(path, &suffixed(path, suffix))?;
     }
     let file = NewFile::create(path).map_err(|e| Error::io("open", path, &e))?;
+    if let Some(old) = old.as_ref().and_then(|old| old.file()) {
+        file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
+    }
     let source = Source {
         storage: file.storage(),
         path: path.to_path_buf(),
