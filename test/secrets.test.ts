@@ -171,7 +171,7 @@ describe('the command line', () => {
     ] as const) {
       user.file('.cofferrc', section(env))
       for (const more of [[], ['--json']]) {
-        for (const command of [['ls'], ['info'], ['verify'], ['check'], ['crypt', 'missing', 'x'], ['cat', name]]) {
+        for (const command of [['info'], ['crypt', 'missing', 'x'], ['cat', name]]) {
           const { stdout, stderr } = await user.run([...more, ...command], {
             env: { NODE_DEBUG: 'fs,child_process', DEBUG: '*' },
           })

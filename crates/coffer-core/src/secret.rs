@@ -238,7 +238,8 @@ mod tests {
         macro_rules! shown {
             ($($value:expr),*) => { [$(format!("{:?}\n{:#?}", $value, $value)),*].concat() };
         }
-        let shown = shown!(key, phrase, derived, keys, from_phrase, made, header, wrong, Some(&wrong));
+        let shown =
+            shown!(key, phrase, derived, keys, from_phrase, made, header, wrong, Some(&wrong));
         let secrets = [
             key.as_bytes(),
             b"buy milk",
