@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process'
 import { root } from './prepare.mjs'
 
+/** @type {readonly [name: string, command: string, args: readonly string[]][]} */
 const steps = [
   ['the crates', 'cargo', ['deny', 'check']],
   ['the packages that users get', 'npm', ['audit', '--omit=dev']],

@@ -1,5 +1,5 @@
-import { types } from 'node:util'
 import { invalid } from './errors.ts'
+import { keyText, parseKey } from './key.ts'
 import { binding, type NativeKdf, type NativeKind, type NativeLayer } from './native.ts'
 import { checkChoice, checkInteger, checkOptions, type Key, LEVELS, type OpenOptions } from './options.ts'
 import { checkKdf, checkPassphrase, type KdfOptions, type Passphrase } from './passphrase.ts'
@@ -78,7 +78,9 @@ export function bank(cipher?: 'fernet' | 'aes-ocb'): Kind {
 /** The cipher that a bank's options imply: Fernet knows keys of one length only. */
 export function bankCipher({ cipher, cofferKey }: NewKeys): 'fernet' | 'aes-ocb' | undefined {
   if (cipher !== undefined || cofferKey === undefined) return cipher
-  const length = parseKey(cofferKey, 'cofferKey').length
+  const bytes = parseKey(cofferKey, 'cofferKey')
+  const { length } = bytes
+  bytes.fill(0)
   return length === 16 || length === 24 ? 'aes-ocb' : undefined
 }
 
@@ -111,7 +113,7 @@ export function generateKeys({ member, container }: Kind): Keys {
 
 /** A new random key for a cipher. */
 export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
-  return binding.generateKey(keyBytes[cipher][0])
+  return keyText(binding.generateKey(keyBytes[cipher][0]))
 }
 
 /** What opens a coffer of a kind: the keys that it needs, or a passphrase. */
@@ -150,10 +152,15 @@ export function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
 
 function checkKeys(kind: Kind, { cofferKey, secureKey }: NewKeys): Secret {
   const none = cofferKey === undefined && secureKey === undefined
-  return {
-    cofferKey: checkKey(kind, kind.container, cofferKey, 'cofferKey', none),
-    secureKey: checkKey(kind, kind.member, secureKey, 'secureKey', none),
+  const secret: Secret = {}
+  try {
+    secret.cofferKey = checkKey(kind, kind.container, cofferKey, 'cofferKey', none)
+    secret.secureKey = checkKey(kind, kind.member, secureKey, 'secureKey', none)
+  } catch (error) {
+    wipe(secret)
+    throw error
   }
+  return secret
 }
 
 function checkSealed({ label, member, container }: Kind, therefore: string): void {
@@ -204,14 +211,6 @@ function checkKey(
   const bytes = parseKey(key, what)
   const lengths: readonly number[] = keyBytes[cipher]
   if (lengths.includes(bytes.length)) return bytes
+  bytes.fill(0)
   throw invalid(`${what} has ${bytes.length} bytes, but ${cipher} takes a key of ${lengths.join(', ')} bytes`)
-}
-
-/** A copy of a key's bytes. Nothing of the key may enter a message. */
-function parseKey(key: Key, what: string): Buffer {
-  if (types.isUint8Array(key)) return Buffer.from(key)
-  if (typeof key !== 'string') throw invalid(`${what} must be a Uint8Array or base64 text, not ${typeof key}`)
-  const text = key.trim()
-  if (!/^[\w+/-]+={0,2}$/.test(text)) throw invalid(`${what} is not base64 or base64url text`)
-  return Buffer.from(text, 'base64')
 }

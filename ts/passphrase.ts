@@ -1,5 +1,6 @@
 import { types } from 'node:util'
 import { invalid } from './errors.ts'
+import { copied, decoded, keyText } from './key.ts'
 import { binding, type NativeDerivation, type NativeKdf, settled } from './native.ts'
 import { checkInteger, checkOptions } from './options.ts'
 
@@ -58,7 +59,8 @@ export async function deriveKeys(
   const deriving = binding.deriveKeys(bytes, saltBytes, kdf)
   // The engine has a copy of its own by now.
   bytes.fill(0)
-  return settled(deriving)
+  const { cofferKey, secureKey } = await settled(deriving)
+  return { cofferKey: keyText(cofferKey), secureKey: keyText(secureKey) }
 }
 
 /** A passphrase as bytes of our own that may be wiped. Nothing of it may enter a message. */
@@ -67,11 +69,11 @@ export function checkPassphrase(passphrase: Passphrase): Buffer {
     throw invalid(`the passphrase must be a string or a Uint8Array, not ${typeof passphrase}`)
   }
   if (passphrase.length === 0) throw invalid('the passphrase is empty')
-  if (typeof passphrase !== 'string') return Buffer.from(passphrase)
+  if (typeof passphrase !== 'string') return copied(passphrase)
   if (!passphrase.isWellFormed()) {
     throw invalid('the passphrase has half of a surrogate pair in it, so it has no form in UTF-8')
   }
-  return Buffer.from(passphrase.normalize('NFC'), 'utf8')
+  return decoded(passphrase.normalize('NFC'), 'utf8')
 }
 
 /** The option `kdf`, in the engine's form. */

@@ -207,4 +207,50 @@ mod tests {
             assert_eq!(error.code(), Code::Version, "byte {at}");
         }
     }
+
+    /// Every form in which a debug output may show bytes.
+    fn forms(secret: &[u8]) -> Vec<String> {
+        use base64::Engine;
+        use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = format!("{secret:?}");
+        vec![
+            String::from_utf8_lossy(secret).into_owned(),
+            hex.to_uppercase(),
+            hex,
+            STANDARD_NO_PAD.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+            numbers.trim_matches(['[', ']']).to_owned(),
+            format!("{secret:#?}"),
+        ]
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let key = Key::from_bytes(b"a key of thirty-two bytes, no less").unwrap();
+        let phrase = Passphrase::new(b"buy milk").unwrap();
+        let derived = passphrase::derive(&phrase, [7; passphrase::SALT_LEN], Kdf::MIN).unwrap();
+        let keys = Secret::new(Some(key.clone()), Some(key.clone()), None).unwrap();
+        let from_phrase = Secret::new(None, None, Some(phrase.clone())).unwrap();
+        let (made, _) = from_phrase.make(Kdf::MIN, &Cancel::default()).unwrap();
+        let header = Header::new(Kind::store(), &made, &Origin::of_keys(), 1000, 4096).unwrap();
+        let wrong = keys.check(&Kind::bank(Cipher::AesOcb)).unwrap_err();
+        macro_rules! shown {
+            ($($value:expr),*) => { [$(format!("{:?}\n{:#?}", $value, $value)),*].concat() };
+        }
+        let shown =
+            shown!(key, phrase, derived, keys, from_phrase, made, header, wrong, Some(&wrong));
+        let secrets = [
+            key.as_bytes(),
+            b"buy milk",
+            derived.coffer.as_bytes(),
+            derived.secure.as_bytes(),
+            made.coffer.as_ref().unwrap().as_bytes(),
+            made.secure.as_ref().unwrap().as_bytes(),
+        ];
+        for form in secrets.into_iter().flat_map(forms) {
+            assert!(!shown.contains(&form), "{form} is in {shown}");
+        }
+        assert!(shown.contains("Key(..)") && shown.contains("Passphrase(..)"));
+    }
 }

@@ -47,11 +47,11 @@ pub fn open_coffer<'env>(
     Ok(object)
 }
 
-/// A new random key of so many bytes, as url-safe base64.
+/// A new random key of so many bytes, for the facade to wipe.
 #[napi]
 #[must_use]
-pub fn generate_key(bytes: u32) -> String {
-    Key::generate(bytes as usize).to_base64url().to_string()
+pub fn generate_key(bytes: u32) -> Buffer {
+    Key::generate(bytes as usize).as_bytes().into()
 }
 
 /// Changes. They take effect in the order of the calls.

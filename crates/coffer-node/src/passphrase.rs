@@ -4,7 +4,7 @@ use coffer_core::error::{Code, Error};
 use coffer_core::passphrase::{DerivedKeys, Kdf, SALT_LEN, derive};
 use coffer_core::pool;
 use napi::Env;
-use napi::bindgen_prelude::{Object, Uint8Array};
+use napi::bindgen_prelude::{Buffer, Object, Uint8Array};
 use napi_derive::napi;
 
 use crate::options::{NativeKdf, passphrase};
@@ -27,20 +27,20 @@ impl From<([u8; SALT_LEN], Kdf)> for NativeDerivation {
     }
 }
 
-/// The keys of a passphrase, as url-safe base64.
+/// The keys of a passphrase, for the facade to wipe.
 #[napi(object)]
 pub struct NativeDerivedKeys {
     /// The container's key.
-    pub coffer_key: String,
+    pub coffer_key: Buffer,
     /// The members' key.
-    pub secure_key: String,
+    pub secure_key: Buffer,
 }
 
 impl From<DerivedKeys> for NativeDerivedKeys {
     fn from(keys: DerivedKeys) -> Self {
         Self {
-            coffer_key: keys.coffer.to_base64url().to_string(),
-            secure_key: keys.secure.to_base64url().to_string(),
+            coffer_key: keys.coffer.as_bytes().into(),
+            secure_key: keys.secure.as_bytes().into(),
         }
     }
 }

@@ -9,6 +9,7 @@ import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { interrupted } from '../interrupt.ts'
 import { json, manner, say } from '../output.ts'
+import { OWNER_ONLY } from '../private.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 
@@ -96,7 +97,8 @@ async function run(
 /** Through a stream, where standard input or output is one of the ends. */
 async function convert(from: string, through: Transform, to: string, overwrite: boolean): Promise<void> {
   const input = from === '-' ? takeInput('the file to read') : createReadStream(from)
-  const output = to === '-' ? process.stdout : createWriteStream(to, { flags: overwrite ? 'w' : 'wx' })
+  const output =
+    to === '-' ? process.stdout : createWriteStream(to, { flags: overwrite ? 'w' : 'wx', mode: OWNER_ONLY })
   try {
     await pipeline(input, through, output, { signal: interrupted, end: to !== '-' })
   } catch (error) {

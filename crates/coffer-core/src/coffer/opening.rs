@@ -85,6 +85,9 @@ impl Opening<'_> {
             writer::back_up(directory, path, &backup)?;
         }
         let file = NewFile::create(directory, path).map_err(|e| Error::io("open", path, &e))?;
+        if let Some(old) = &old {
+            file.permit_as(&**old).map_err(|e| Error::io("fchmod", path, &e))?;
+        }
         let source = Source::new(file.storage(), directory, path, &header, &keys)?;
         if let Some(inner) = source.storage.file() {
             locks.take(inner)?;
@@ -112,6 +115,8 @@ impl Opening<'_> {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
                 let durable = self.options.durable;
+                // What follows may write, and deriving keys from a passphrase takes its time.
+                locks.check(&*file)?;
                 let container = Container::resume(source, header, durable, newest, loaded, size)?;
                 self.start_writer(container, locks, self.backup(), None, notices)
             }
