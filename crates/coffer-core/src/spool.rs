@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 use crate::key;
 use crate::seal::{Seal, SecretboxSeal};
-use crate::storage::{DiskFile, Storage};
+use crate::storage::{DiskFile, Storage, temporary_file};
 
 const PREFIX: &str = ".coffer-";
 /// The file that its directory's process keeps locked while it lives.
@@ -73,7 +73,7 @@ impl SpoolDir {
     /// [`Code::Io`](crate::error::Code::Io) if its file cannot be made.
     pub(crate) fn file(&self) -> Result<Spool> {
         let make = || {
-            let path = Builder::new().tempfile_in(self.path())?.into_temp_path();
+            let path = temporary_file(&Builder::new(), self.path())?.into_temp_path();
             let disk = DiskFile::open(&path, true)?;
             Ok((disk, path))
         };

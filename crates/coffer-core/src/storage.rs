@@ -117,12 +117,14 @@ impl NewFile {
     pub(crate) fn create(target: &Path) -> io::Result<Self> {
         // A link to a coffer stays a link.
         let target = &std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
-        let (file, path) = tempfile::Builder::new()
-            .prefix(&unfinished_prefix(target))
-            .suffix(UNFINISHED)
-            .rand_bytes(RANDOM)
-            .tempfile_in(directory(target))?
-            .into_parts();
+        let (file, path) = temporary_file(
+            tempfile::Builder::new()
+                .prefix(&unfinished_prefix(target))
+                .suffix(UNFINISHED)
+                .rand_bytes(RANDOM),
+            directory(target),
+        )?
+        .into_parts();
         Ok(Self {
             storage: std::sync::Arc::new(DiskFile { file }),
             path,
@@ -151,6 +153,21 @@ impl NewFile {
         }
         Ok(())
     }
+}
+
+/// A new file in a directory, readable by its owner alone and removed when dropped. Its errors are
+/// the system's own: those of `Builder::tempfile_in` have lost their number.
+pub(crate) fn temporary_file(
+    named: &tempfile::Builder<'_, '_>,
+    directory: &Path,
+) -> io::Result<tempfile::NamedTempFile> {
+    named.make_in(directory, |path| {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(path)
+    })
 }
 
 /// Removes what a killed process left unfinished beside `target`. Only for who holds its lock.

@@ -23,6 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::recover::{Loaded, Newest, Tail};
 use crate::source::Source;
+use crate::storage::temporary_file;
 use crate::tar::{self, Heading};
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
@@ -443,10 +444,9 @@ fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
     path.push(".torn");
     let path = Path::new(&path);
     let failed = |e: &std::io::Error| Error::io("write", path, e);
-    let (mut file, temporary) = tempfile::Builder::new()
-        .tempfile_in(crate::storage::directory(path))
-        .map_err(|e| failed(&e))?
-        .into_parts();
+    let directory = crate::storage::directory(path);
+    let (mut file, temporary) =
+        temporary_file(&tempfile::Builder::new(), directory).map_err(|e| failed(&e))?.into_parts();
     let mut at = from;
     while at < to {
         let len = STEP.min(to - at);

@@ -18,7 +18,7 @@ use crate::secret::NewSecret;
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::{Stage, Stages};
-use crate::storage::DiskFile;
+use crate::storage::{DiskFile, temporary_file};
 use crate::watch::Watch;
 
 /// Told once what came of a change.
@@ -418,9 +418,8 @@ impl Writer {
 /// Copies a coffer, durably, in place of an older copy.
 pub(crate) fn back_up(path: &Path, to: &Path) -> Result<()> {
     let failed = |e: &std::io::Error| Error::io("copy", to, e);
-    let copy = tempfile::Builder::new()
-        .tempfile_in(crate::storage::directory(to))
-        .map_err(|e| failed(&e))?;
+    let directory = crate::storage::directory(to);
+    let copy = temporary_file(&tempfile::Builder::new(), directory).map_err(|e| failed(&e))?;
     std::fs::copy(path, copy.path()).map_err(|e| failed(&e))?;
     copy.as_file().sync_all().map_err(|e| failed(&e))?;
     copy.persist(to).map_err(|e| failed(&e.error))?;
