@@ -1,7 +1,11 @@
+import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import { buffer } from 'node:stream/consumers'
 import { describe, expect, it } from 'vitest'
+import { noise } from './support/bytes.ts'
 import { type Body, inChild } from './support/child.ts'
+import { CofferNull, CofferStore, exportTar } from './support/coffer.ts'
 import { canMount, withDisk } from './support/confined.ts'
 import { type ClassName, keysFor, kinds, optionsFor } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
@@ -131,5 +135,155 @@ describe.skipIf(!canMount).each(kinds)('on a full disk (needs leave to mount one
       deleting: { ...full, path, syscall: 'write' },
       compacting: { ...full, path, syscall: 'write' },
     })
+  })
+})
+
+interface Places {
+  readonly options: object
+  readonly newKeys: { readonly cofferKey: string }
+  /** A directory on a disk with room, and one on a small disk. */
+  readonly roomy: string
+  readonly disk: string
+  /** A coffer of PyCoffer's, without keys. */
+  readonly legacy: string
+}
+
+interface Refused {
+  readonly refused: Readonly<Record<string, unknown>>
+  readonly wrong: readonly string[]
+}
+
+/** Has everything refused that needs more room than there is. */
+const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, roomy, disk, legacy }) => {
+  const wrong: string[] = []
+  const refused: Record<string, unknown> = {}
+  const same = (found: string, wanted: string, what: string): void => {
+    if (found !== wanted) wrong.push(`${what}: ${found}`)
+  }
+  const refuse = async (what: string, work: () => Promise<unknown>): Promise<void> => {
+    refused[what] = await work().then(
+      () => null,
+      (error) => ({ name: error.name, message: error.message, ...error }),
+    )
+  }
+  const random = (length: number): Uint8Array => {
+    const bytes = new Uint8Array(length)
+    for (let at = 0; at < length; at += 65_536) {
+      globalThis.crypto.getRandomValues(bytes.subarray(at, Math.min(length, at + 65_536)))
+    }
+    return bytes
+  }
+  /** Leaves so much room on the small disk. */
+  const leave = (room: number): void => {
+    fs.rmSync(`${disk}/ballast`, { force: true })
+    const { bfree, bsize } = fs.statfsSync(disk)
+    fs.writeFileSync(`${disk}/ballast`, new Uint8Array(bfree * bsize - room))
+  }
+  const only = (where: string, files: readonly string[], when: string): void => {
+    same(fs.readdirSync(where).sort().join(' '), [...files].sort().join(' '), when)
+  }
+  const names = async (path: string): Promise<string> => {
+    const box = await coffer.CofferStore.open(path, 'r', options)
+    const members = await box.members()
+    await box.verify()
+    await box.close()
+    return members.map((member) => member.name).join(' ')
+  }
+  function* long(): Generator<Uint8Array> {
+    for (let count = 0; count < 60; count += 1) yield random(50_000)
+  }
+
+  // A temp directory without room.
+  const box = await coffer.CofferStore.open(`${roomy}/box.coffer`, 'x', { ...options, tempDir: disk })
+  await box.write('kept', random(1_200_000))
+  leave(300_000)
+  await refuse('a long source', async () => box.write('streamed', long()))
+  await refuse('a stream', async () => {
+    const stream = box.createWriteStream('streamed')
+    await new Promise<void>((resolve, reject) => {
+      stream.on('error', reject).on('finish', resolve)
+      for (const piece of long()) stream.write(piece)
+      stream.end()
+    })
+  })
+  leave(0)
+  await refuse('a coffer of PyCoffer', async () => coffer.CofferNull.open(legacy, 'r', { legacy: true, tempDir: disk }))
+  await box.write('after', 'the handle goes on')
+  await box.close()
+  only(disk, ['ballast'], 'after close')
+  same(await names(`${roomy}/box.coffer`), 'after kept', 'the members of the first coffer')
+
+  // A directory without room, to write to.
+  const source = await coffer.CofferStore.open(`${roomy}/box.coffer`, 'r', options)
+  leave(300_000)
+  await refuse('extract', async () => source.extract('kept', disk))
+  only(disk, ['ballast'], 'after extract')
+  fs.writeFileSync(`${roomy}/plain`, random(1_000_000))
+  const crypt = await source.plugin('crypt')
+  await refuse('encrypt', async () => crypt.encrypt(`${roomy}/plain`, `${disk}/encrypted`))
+  only(disk, ['ballast'], 'after encrypt')
+  await source.close()
+
+  // A coffer without room beside it.
+  leave(0)
+  await refuse('create', async () => coffer.CofferStore.open(`${disk}/new.coffer`, 'x', options))
+  only(disk, ['ballast', 'new.coffer.lock'], 'after create')
+  leave(2_000_000)
+  const path = `${disk}/box.coffer`
+  const files = ['ballast', 'box.coffer', 'box.coffer.lock', 'new.coffer.lock']
+  fs.copyFileSync(`${roomy}/box.coffer`, path)
+  leave(300_000)
+  const careful = await coffer.CofferStore.open(path, 'a', { ...options, backup: true, autoFlush: true })
+  await refuse('backup', async () => careful.write('more', 'x'))
+  await careful.close()
+  only(disk, files, 'after backup')
+  const second = await coffer.CofferStore.open(path, 'a', { ...options, autoFlush: true })
+  await refuse('batch', async () =>
+    second.batch(async (batch) => {
+      for (let count = 0; count < 4; count += 1) await batch.write(`of a batch ${count}`, random(140_000))
+    }),
+  )
+  await refuse('compact', async () => second.compact())
+  await refuse('rekey', async () => second.rekey(newKeys))
+  await second.close()
+  only(disk, files, 'after rekey')
+  same(await names(path), 'after kept', 'the members of the second coffer')
+  const third = await coffer.CofferStore.open(path, 'a', { ...options, autoFlush: false })
+  await third.write('small', random(40_000))
+  leave(0)
+  await refuse('close', async () => third.close())
+  same(await names(path), 'after kept', 'the members after close')
+  only(disk, files, 'after close')
+  return { refused, wrong }
+}
+
+/** A coffer as PyCoffer writes it, without keys: a tar in a zstd frame, here of blocks that are not compressed. */
+async function legacyCoffer(directory: string): Promise<Buffer> {
+  await using box = await CofferNull.open(join(directory, 'some.coffer'), 'x')
+  await box.write('member', noise(1_500_000))
+  const data = await buffer(exportTar(box))
+  // The magic number, and a window of 128 KiB.
+  const parts = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38])]
+  for (let at = 0; at < data.length; at += 1 << 16) {
+    const block = data.subarray(at, at + (1 << 16))
+    const header = Buffer.alloc(3)
+    header.writeUIntLE((block.length << 3) | (at + block.length === data.length ? 1 : 0), 0, 3)
+    parts.push(header, block)
+  }
+  return Buffer.concat(parts)
+}
+
+describe.skipIf(!canMount)('what needs more room than there is (needs leave to mount a disk)', () => {
+  it('is refused with the error of the system, and leaves nothing behind', async () => {
+    const [disk, roomy] = [tempDir(), tempDir()]
+    const legacy = join(roomy, 'legacy.coffer')
+    writeFileSync(legacy, await legacyCoffer(roomy))
+    const places = { options: CofferStore.generateKeys(), newKeys: CofferStore.generateKeys(), disk, roomy, legacy }
+    await (await CofferNull.open(legacy, 'r', { legacy: true, tempDir: roomy })).close()
+    const { refused, wrong } = await inChild(ask, places, { through: withDisk(disk, 6 << 20) })
+    expect(wrong).toEqual([])
+    const asked = ['a long source', 'a stream', 'a coffer of PyCoffer', 'extract', 'encrypt', 'create']
+    asked.push('backup', 'batch', 'compact', 'rekey', 'close')
+    expect(refused).toMatchObject(Object.fromEntries(asked.map((what) => [what, full])))
   })
 })

@@ -64,7 +64,9 @@ async function killOne(lane: Lane, random: () => number): Promise<Reported> {
     epoch: lane.epoch,
     dieOpening: whileOpening ? Math.floor(random() ** 2 * 6_000) : null,
   }
-  const patience = random() ** 2 * 300
+  // Compactions and new keys are short and rare, so some kills wait for one.
+  const target = random() < 0.25 ? (random() < 0.5 ? 'compact' : 'rekey') : 'opened'
+  const patience = random() ** 2 * (target === 'opened' ? 300 : 8)
   const child = spawn(process.execPath, [unending, JSON.stringify(life)], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, NODE_OPTIONS: '', TMPDIR: temp },
@@ -86,8 +88,8 @@ async function killOne(lane: Lane, random: () => number): Promise<Reported> {
     if (word === 'opening' && doing !== 'reopen') doing = 'opening'
     if (word === 'opened' && doing === 'opening') {
       doing = 'changing'
-      void sleep(patience).then(() => child.kill('SIGKILL'))
     }
+    if (word === target || (word === 'doing' && what === target)) void sleep(patience).then(() => child.kill('SIGKILL'))
   })
   const signal = await new Promise((resolve) => child.once('close', (_, by) => resolve(by)))
   if (signal !== 'SIGKILL') throw new Error(`the child ended by itself: ${complaint}`)

@@ -88,6 +88,23 @@ def do_close(handle):
     HANDLES.pop(handle).close()
 
 
+def do_close_halfway(handle):
+    """Close, but stop where PyCoffer has released its lock and not yet removed the lock file. That is
+    where its race is: whoever takes the lock now loses the file. Other commands are served there, and
+    `close_rest` goes on. It all stays in one thread, because a lock belongs to the thread that took it."""
+    coffer = HANDLES.pop(handle)
+    remove = os.remove
+
+    def halfway(path):
+        os.remove = remove
+        answer({"ok": None})
+        serve(until="close_rest")
+        remove(path)
+
+    os.remove = halfway
+    coffer.close()
+
+
 def do_write(handle, name, data):
     HANDLES[handle].write(base64.b64decode(data), name)
 
@@ -195,17 +212,24 @@ def do_ping():
     return "pong"
 
 
-def main():
+def answer(what):
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def serve(until=None):
+    """Answers commands, to the last one or to the one that is waited for, which is not answered here."""
     commands = {name[3:]: function for name, function in globals().items() if name.startswith("do_")}
     for line in sys.stdin:
         request = json.loads(line)
+        command = request.pop("do")
+        if command == until:
+            return
         try:
-            answer = {"ok": commands[request.pop("do")](**request)}
+            answer({"ok": commands[command](**request)})
         except Exception as error:  # every failure is an answer; the test decides what it means
-            answer = {"error": {"type": type(error).__name__, "message": str(error)}}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+            answer({"error": {"type": type(error).__name__, "message": str(error)}})
 
 
 if __name__ == "__main__":
-    main()
+    serve()

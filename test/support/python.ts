@@ -83,6 +83,17 @@ export class PyCoffer {
     await this.#call({ do: 'close', handle })
   }
 
+  /**
+   * Closes a handle up to the place where PyCoffer has released its lock and not removed the lock
+   * file yet; the function that is returned does the rest.
+   */
+  async closeHalfway(handle: string): Promise<() => Promise<void>> {
+    await this.#call({ do: 'close_halfway', handle })
+    return async () => {
+      await this.#call({ do: 'close_rest' })
+    }
+  }
+
   async write(handle: string, name: string, data: Uint8Array): Promise<void> {
     await this.#call({ do: 'write', handle, name, data: Buffer.from(data).toString('base64') })
   }

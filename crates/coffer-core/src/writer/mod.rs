@@ -236,7 +236,10 @@ impl Writer {
                 return self.tell(done, Err(e));
             }
         }
-        let result = self.before_change().and_then(|()| self.apply(task));
+        let result = self
+            .before_change()
+            .and_then(|()| self.before_writing(&task))
+            .and_then(|()| self.apply(task));
         match result {
             Ok(outcome) if alone => self.state.group.push((done, outcome)),
             Ok(outcome) => self.tell(done, Ok(outcome)),
@@ -382,6 +385,17 @@ impl Writer {
             Some(to) => back_up(&self.container.source.directory, &self.path, &to)
                 .inspect_err(|_| self.backup = Some(to.clone())),
         }
+    }
+
+    /// Checks the locks before a change that writes to the file at once, where whoever has got in
+    /// may be writing too. The others wait for the commit, which checks them itself.
+    fn before_writing(&mut self, task: &Task) -> Result<()> {
+        let waits = matches!(task, Task::Small { .. } | Task::Delete { .. });
+        if waits || self.legacy.is_some() {
+            return Ok(());
+        }
+        let checked = self.locks.check(&*self.container.source.storage);
+        checked.map_err(|e| self.container.poison(&e))
     }
 
     fn close(mut self) -> Result<()> {
