@@ -180,17 +180,27 @@ fn is_permission(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
+/// One attempt, made again when a signal interrupts it.
+pub(crate) fn uninterrupted(file: &File, share: Share) -> std::result::Result<(), TryLockError> {
+    loop {
+        // Named in full: the standard library's methods of these names would win.
+        let result = match share {
+            Share::Shared => FileExt::try_lock_shared(file),
+            Share::Exclusive => FileExt::try_lock(file),
+        };
+        match result {
+            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// One attempt; `false` if somebody else has the lock.
 fn try_lock(file: &File, path: &Path, share: Share) -> Result<bool> {
-    // Named in full: the standard library's methods of these names would win.
-    let result = match share {
-        Share::Shared => FileExt::try_lock_shared(file),
-        Share::Exclusive => FileExt::try_lock(file),
-    };
+    let result = uninterrupted(file, share);
     match result {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         Err(TryLockError::Error(error)) => Err(Error::io("flock", path, &error)),
     }
 }

@@ -6,18 +6,19 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fs4::FileExt;
-use tempfile::{Builder, TempDir, TempPath};
+use tempfile::{Builder, TempPath};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::key;
+use crate::lock::{self, Share};
 use crate::seal::{Seal, SecretboxSeal};
-use crate::storage::{DiskFile, Storage};
+use crate::storage::{self, DiskFile, Storage};
 
 const PREFIX: &str = ".coffer-";
 /// The file that its directory's process keeps locked while it lives.
@@ -39,8 +40,31 @@ pub(crate) struct SpoolDir(Arc<OwnedDir>);
 
 struct OwnedDir {
     // Dropped, and so removed, while `_owner` still says that the process lives.
-    dir: TempDir,
+    dir: OwnDir,
     _owner: File,
+}
+
+/// A directory that is removed with all that is in it.
+struct OwnDir(PathBuf);
+
+impl OwnDir {
+    /// Makes it, under a name that nobody has, in `parent`.
+    fn create(parent: &Path) -> io::Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        storage::under_free_name(|random| {
+            let path = parent.join(format!("{PREFIX}{random}"));
+            builder.create(&path).map(|()| Self(path))
+        })
+    }
+}
+
+impl Drop for OwnDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next process that makes such a directory.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl SpoolDir {
@@ -54,15 +78,8 @@ impl SpoolDir {
         let system = std::env::temp_dir();
         let parent = temp_dir.unwrap_or(&system);
         sweep(parent);
-        let mut builder = Builder::new();
-        builder.prefix(PREFIX);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(fs::Permissions::from_mode(0o700));
-        }
-        let dir = builder.tempdir_in(parent).map_err(|error| Error::io("mkdir", parent, &error))?;
-        let owner = own(dir.path()).map_err(|error| Error::io("open", dir.path(), &error))?;
+        let dir = OwnDir::create(parent).map_err(|error| Error::io("mkdir", parent, &error))?;
+        let owner = own(&dir.0).map_err(|error| Error::io("open", &dir.0, &error))?;
         Ok(Self(Arc::new(OwnedDir { dir, _owner: owner })))
     }
 
@@ -73,9 +90,8 @@ impl SpoolDir {
     /// [`Code::Io`](crate::error::Code::Io) if its file cannot be made.
     pub(crate) fn file(&self) -> Result<Spool> {
         let make = || {
-            let path = Builder::new().tempfile_in(self.path())?.into_temp_path();
-            let disk = DiskFile::open(&path, true)?;
-            Ok((disk, path))
+            let file = Builder::new().make_in(self.path(), DiskFile::create)?;
+            Ok(file.into_parts())
         };
         let (disk, path) = make().map_err(|error| Error::io("open", self.path(), &error))?;
         let mut key = Zeroizing::new([0; 32]);
@@ -90,7 +106,7 @@ impl SpoolDir {
     /// Where the directory is.
     #[must_use]
     pub(crate) fn path(&self) -> &Path {
-        self.0.dir.path()
+        &self.0.dir.0
     }
 }
 
@@ -99,7 +115,7 @@ impl SpoolDir {
 fn own(dir: &Path) -> io::Result<File> {
     let unlocked = dir.join(OWNER_UNLOCKED);
     let file = OpenOptions::new().write(true).create_new(true).open(&unlocked)?;
-    FileExt::try_lock(&file)?;
+    lock::uninterrupted(&file, Share::Exclusive)?;
     fs::rename(&unlocked, dir.join(OWNER))?;
     Ok(file)
 }
@@ -375,7 +391,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::SystemTime;
 
-    fn spool() -> (TempDir, SpoolDir, Spool) {
+    fn spool() -> (tempfile::TempDir, SpoolDir, Spool) {
         let parent = tempfile::tempdir().unwrap();
         let dir = SpoolDir::create(Some(parent.path())).unwrap();
         let spool = dir.file().unwrap();

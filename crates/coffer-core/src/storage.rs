@@ -63,6 +63,15 @@ impl DiskFile {
         let file = OpenOptions::new().read(true).write(write).open(path)?;
         Ok(Self { file })
     }
+
+    /// Makes a file, readable by its owner alone. An existing one is an error.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(Self { file: options.open(path)? })
+    }
 }
 
 impl Storage for DiskFile {
@@ -144,11 +153,7 @@ impl Directory for DiskDirectory {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(Arc::new(DiskFile { file: options.open(path)? }))
+        Ok(Arc::new(DiskFile::create(path)?))
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
@@ -186,7 +191,7 @@ impl Directory for DiskDirectory {
 pub(crate) const UNFINISHED: &str = ".coffer-new";
 /// How many random characters come before that.
 const RANDOM: usize = 6;
-/// How many names are tried for an unfinished file.
+/// How many names are tried.
 const ATTEMPTS: usize = 64;
 
 /// A file that is being made beside its final place, and is removed again unless it is published.
@@ -202,18 +207,12 @@ impl NewFile {
     /// Creates the file, readable by its owner alone, in the directory of `target`.
     pub(crate) fn create(directory: &Arc<dyn Directory>, target: &Path) -> io::Result<Self> {
         let target = resolved(target);
-        let mut tried = 0;
-        loop {
-            let path = target.with_file_name(unfinished_name(&target));
-            tried += 1;
-            match directory.create(&path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => {}
-                created => {
-                    let (directory, storage) = (directory.clone(), created?);
-                    return Ok(Self { directory, storage, path, target, published: false });
-                }
-            }
-        }
+        let (storage, path) = under_free_name(|random| {
+            let name = unfinished_prefix(&target) + random + UNFINISHED;
+            let path = target.with_file_name(name);
+            Ok((directory.create(&path)?, path))
+        })?;
+        Ok(Self { directory: directory.clone(), storage, path, target, published: false })
     }
 
     /// The file's contents.
@@ -301,9 +300,17 @@ fn unfinished_prefix(target: &Path) -> String {
     format!(".{name}.")
 }
 
-fn unfinished_name(target: &Path) -> String {
+/// Makes something under a name that nobody has, of six random letters and what `make` adds.
+pub(crate) fn under_free_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<T> {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
-    let random: String = key::random_bytes::<RANDOM>().into_iter().map(letter).collect();
-    unfinished_prefix(target) + &random + UNFINISHED
+    let mut tried = 0;
+    loop {
+        let random: String = key::random_bytes::<RANDOM>().into_iter().map(letter).collect();
+        tried += 1;
+        match make(&random) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => {}
+            made => return made,
+        }
+    }
 }

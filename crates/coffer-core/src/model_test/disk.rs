@@ -230,7 +230,7 @@ struct Open {
 }
 
 impl Open {
-    fn new(disk: &Arc<Disk>, file: Id, state: &mut State) -> Arc<dyn Storage> {
+    fn begin(disk: &Arc<Disk>, file: Id, state: &mut State) -> Arc<dyn Storage> {
         state.open += 1;
         Arc::new(Self { disk: disk.clone(), file })
     }
@@ -280,7 +280,7 @@ impl Directory for Names {
     fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
         let mut state = self.0.look("open")?;
         let file = *state.now.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Open::new(&self.0, file, &mut state))
+        Ok(Open::begin(&self.0, file, &mut state))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
@@ -291,7 +291,7 @@ impl Directory for Names {
         let file = state.next;
         state.next += 1;
         state.act("create", Call::Create { path: path.to_path_buf(), file })?;
-        Ok(Open::new(&self.0, file, &mut state))
+        Ok(Open::begin(&self.0, file, &mut state))
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
