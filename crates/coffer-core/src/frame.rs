@@ -208,7 +208,9 @@ mod tests {
     fn the_extent_of_a_frame_is_its_length() {
         for len in [0, 1, 255, 256, 300, 65_791, 65_792, 131_073, 1 << 20] {
             let noise: Vec<u8> = (0..len).map(|i| (i * i % 253) as u8).collect();
-            for frame in [store(&noise), compress(3, &noise).unwrap(), compress(1, &vec![7; len]).unwrap()] {
+            for frame in
+                [store(&noise), compress(3, &noise).unwrap(), compress(1, &vec![7; len]).unwrap()]
+            {
                 let more = [&frame[..], b"what follows"].concat();
                 let whole = Extent::Whole { len: frame.len(), content: Some(len as u64) };
                 assert_eq!((extent(&frame), extent(&more)), (whole, whole), "{len}");

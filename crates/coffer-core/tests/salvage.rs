@@ -344,7 +344,11 @@ fn a_commit_in_the_middle_may_be_zeros_as_after_a_power_failure() {
         let (salvaged, members) = s.salvage(&bad);
         s.check("zeros", &salvaged, &members);
         assert!(!salvaged.complete);
-        assert!(members.contains_key("large") && members.contains_key("last"), "{:?}", s.missing(&members));
+        assert!(
+            members.contains_key("large") && members.contains_key("last"),
+            "{:?}",
+            s.missing(&members)
+        );
     });
 }
 
@@ -377,8 +381,7 @@ fn what_opens_nothing_is_a_clear_error() {
     each(|s| {
         let other = cases().into_iter().find(|c| c.kind == s.case.kind).unwrap();
         if s.case.kind.is_sealed() {
-            let error =
-                to_target(&s.path, &s.target(), &other.options(Mode::Read)).unwrap_err();
+            let error = to_target(&s.path, &s.target(), &other.options(Mode::Read)).unwrap_err();
             assert_eq!(error.code(), Code::WrongKey, "{}", s.case.name());
         }
         if s.case.kind.container.cipher.is_some() && s.case.secure_key.is_some() {
@@ -406,7 +409,10 @@ fn what_opens_nothing_is_a_clear_error() {
         // Nothing is left beside them.
         let left = std::fs::read_dir(s.dir.path()).unwrap().flatten();
         let left: BTreeSet<_> = left.map(|e| e.file_name().into_string().unwrap()).collect();
-        assert!(left.iter().all(|name| ["test.coffer", "test.coffer.lock"].contains(&name.as_str())), "{left:?}");
+        assert!(
+            left.iter().all(|name| ["test.coffer", "test.coffer.lock"].contains(&name.as_str())),
+            "{left:?}"
+        );
     });
 }
 
@@ -414,7 +420,8 @@ fn what_opens_nothing_is_a_clear_error() {
 fn a_wrong_key_is_told_from_a_damaged_salt() {
     each(|s| {
         // The salt of the first header: its key check does not fit any more.
-        let salt = s.record("cofK")[0] + if s.case.kind.container.cipher.is_some() { 10 } else { 14 };
+        let salt =
+            s.record("cofK")[0] + if s.case.kind.container.cipher.is_some() { 10 } else { 14 };
         let mut bad = s.good.clone();
         bad[salt] ^= 1;
         let (salvaged, members) = s.salvage(&bad);
@@ -462,7 +469,10 @@ fn a_coffer_from_a_passphrase_is_salvaged_with_it() {
 
 #[test]
 fn a_bank_says_itself_which_cipher_it_has() {
-    for case in cases().into_iter().filter(|c| c.kind.name == Kind::bank(coffer_core::kind::Cipher::Fernet).name) {
+    for case in cases()
+        .into_iter()
+        .filter(|c| c.kind.name == Kind::bank(coffer_core::kind::Cipher::Fernet).name)
+    {
         let cipher = case.kind.container.cipher;
         let s = sample(case);
         let mut options = s.case.options(Mode::Read);

@@ -6,12 +6,12 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Reason;
 use super::entries::is_header;
 use super::keys::Opening;
 use super::marks::Search;
 use super::rescue::{Put, Rescue};
 use super::scan;
-use super::Reason;
 use crate::chunk;
 use crate::coffer::Options;
 use crate::container::Attributes;
@@ -44,13 +44,17 @@ pub(super) fn salvage(
     let seal = seal.as_deref();
     rescue.notice(
         "legacy",
-        "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks".to_owned(),
+        "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks"
+            .to_owned(),
     );
     let mut directories = Vec::new();
     let mut from = Place::default();
-    let mut opened = seal.is_none();
+    let (mut opened, mut untouched) = (seal.is_none(), true);
     while let Some(start) = next_frame(search, seal, from, &mut opened)? {
         rescue.watch.cancel.check()?;
+        // Something in front of the first frame is damage, too.
+        untouched &= start.offset == 0 && start.inside == 0;
+        let before = rescue.count();
         let reached = Arc::new(AtomicU64::new(start.offset));
         let stream = Stream::new(*search, seal, start, reached.clone());
         let decoder = zstd::stream::read::Decoder::with_buffer(stream);
@@ -60,9 +64,11 @@ pub(super) fn salvage(
         }
         let reached = reached.load(Ordering::Relaxed);
         if whole && reached >= search.size {
+            rescue.complete(untouched);
             break;
         }
-        from = if reached > start.offset {
+        untouched = false;
+        from = if rescue.count() > before {
             rescue.notice(
                 "damaged-frame",
                 format!(
@@ -70,9 +76,9 @@ pub(super) fn salvage(
                     start.offset
                 ),
             );
-            Place { offset: reached, inside: 0 }
+            Place { offset: reached.max(start.offset + 1), inside: 0 }
         } else {
-            // It was none.
+            // It was none, or nothing of it is left.
             Place { inside: start.inside + 1, ..start }
         };
     }
@@ -184,9 +190,8 @@ fn archive(
                 Ok(name) => {
                     let expected = entry.size();
                     let mut counted = Counted { inner: &mut entry, read: 0 };
-                    let written =
-                        member_stream(&mut counted, &opening.header.kind, &opening.keys)
-                            .and_then(|content| put(&mut rescue.container, name, about, content));
+                    let written = member_stream(&mut counted, &opening.header.kind, &opening.keys)
+                        .and_then(|content| put(&mut rescue.container, name, about, content));
                     let size = rescue.size_of(name);
                     match rescue.put(name, size, written)? {
                         Put::Done if counted.read != expected => {

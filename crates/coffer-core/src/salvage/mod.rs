@@ -23,10 +23,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use self::span::Span;
 use self::keys::Opening;
 use self::marks::Search;
 use self::rescue::Rescue;
+pub use self::span::Span;
 use self::worn::Worn;
 use crate::coffer::{CommitId, Notice, Options};
 use crate::container::Container;
@@ -115,8 +115,7 @@ pub struct Salvaged {
 /// nothing at all could be read, [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`] for the new
 /// file. There is no new file then.
 pub fn salvage(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<Salvaged> {
-    let absolute =
-        |path: &Path| std::path::absolute(path).map_err(|e| Error::io("open", path, &e));
+    let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("open", path, &e));
     let (path, target) = (&absolute(path)?, &absolute(target)?);
     let mut options = options.clone();
     options.cancel = watch.cancel.clone();
@@ -265,7 +264,6 @@ fn nothing_found(doubt: Option<Error>, start: &[u8]) -> Error {
 }
 
 fn exists(target: &Path) -> Error {
-    let message =
-        format!("there is a file at {} already: give another target", target.display());
+    let message = format!("there is a file at {} already: give another target", target.display());
     Error::new(Code::Exists, message).at(target)
 }

@@ -100,8 +100,7 @@ impl Sample {
         options.block_size = Some(16 << 10);
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let opening =
-            Opening { header, keys, archive: None, header_at: None, doubt: None };
+        let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
         let path = Path::new("in memory");
         let mut container = create(&opening, storage.clone(), path, &options).unwrap();
         let attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 7 };
@@ -188,9 +187,8 @@ impl Sample {
 fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
     let mut blocks: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
     let mut tar = |id: &BlockId, at: usize, len: usize| {
-        let tar = blocks
-            .entry(*id)
-            .or_insert_with(|| source.block(catalog.block(*id).unwrap()).unwrap());
+        let tar =
+            blocks.entry(*id).or_insert_with(|| source.block(catalog.block(*id).unwrap()).unwrap());
         tar[at..at + len].to_vec()
     };
     let mut all = BTreeMap::new();

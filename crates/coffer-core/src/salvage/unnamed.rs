@@ -63,12 +63,7 @@ pub(super) fn bring(
 }
 
 /// Puts headers and the blocks behind them together.
-fn units(
-    rescue: &mut Rescue<'_>,
-    strays: Vec<Stray>,
-    records: &[Span],
-    size: u64,
-) -> Vec<Unit> {
+fn units(rescue: &mut Rescue<'_>, strays: Vec<Stray>, records: &[Span], size: u64) -> Vec<Unit> {
     let mut units = Vec::new();
     let mut strays = strays.into_iter().peekable();
     while let Some(Stray { span, block, tar }) = strays.next() {
