@@ -99,7 +99,7 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
     let fewest = right.size
     for (let at = 0; at < fixture.length; at += Math.ceil(fixture.length / 40)) {
       const bad = Buffer.from(fixture)
-      bad.fill(bad.readUInt8(at) ^ 0x55, at, at + 8)
+      bad.fill(bad.readUInt8(at) ^ 0x55, at, Math.min(at + 8, bad.length))
       writeFileSync(path, bad)
       const to = `${target}.${at}`
       const salvaged = await salvage(kind, path, to, options).catch((error: { code: string }) => error.code)
