@@ -12,9 +12,9 @@ async function made(kind: Kind): Promise<{ path: string; target: string; keys: K
   const path = join(directory, 'made.coffer')
   const keys = keysFor(kind)
   const box = await openKind(kind, path, 'x', keys, { autoFlush: false, durability: 'none', blockSize: 65_536 })
-  for (let i = 0; i < 20; i++) await box.write(`small/${i}`, noise(i, 500))
+  for (let i = 0; i < 20; i++) await box.write(`small/${i}`, noise(500, i))
   await box.flush()
-  await box.write('large', noise(99, 300_000))
+  await box.write('large', noise(300_000, 99))
   await box.write('ключ', 'last')
   await box.close()
   return { path, target: join(directory, 'salvaged.coffer'), keys, good: readFileSync(path) }
@@ -69,7 +69,7 @@ describe.each(kinds)('a damaged $label', (kind) => {
     const salvaged = await salvage(kind, path, target, optionsFor(kind, keys))
     expect(salvaged.unverified).toEqual(['large', 'ключ'])
     await using after = await openKind(kind, target, 'r', keys)
-    expect((await contents(after)).get('large')).toEqual(noise(99, 300_000))
+    expect((await contents(after)).get('large')).toEqual(noise(300_000, 99))
     expect((await contents(after)).size).toBe(22)
   })
 })
@@ -87,7 +87,7 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
     })
     const options = { ...optionsFor(kind, keys), legacy: true }
     const whole = await salvage(kind, path, target, options)
-    expect(whole).toMatchObject({ lost: [], complete: false, commit: null })
+    expect(whole).toMatchObject({ lost: [], complete: true, commit: null })
     const before = await openKind(kind, path, 'r', keys, { legacy: true })
     const right = await contents(before)
     await before.close()
@@ -99,7 +99,7 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
     let fewest = right.size
     for (let at = 0; at < fixture.length; at += Math.ceil(fixture.length / 40)) {
       const bad = Buffer.from(fixture)
-      bad.fill(bad.readUInt8(at) ^ 0x55, at, at + 8)
+      bad.fill(bad.readUInt8(at) ^ 0x55, at, Math.min(at + 8, bad.length))
       writeFileSync(path, bad)
       const to = `${target}.${at}`
       const salvaged = await salvage(kind, path, to, options).catch((error: { code: string }) => error.code)
@@ -145,7 +145,7 @@ describe('salvage', () => {
     expect(await failing(salvage(`${path}.not`, target, options))).toBe('ERR_COFFER_NOT_FOUND')
     expect(await failing(coffer.CofferNull.salvage(path, target))).toBe('ERR_COFFER_WRONG_KIND')
     expect(existsSync(target)).toBe(false)
-    writeFileSync(path, noise(1, 100_000))
+    writeFileSync(path, noise(100_000, 1))
     expect(await failing(salvage(path, target, options))).toBe('ERR_COFFER_CORRUPT')
     expect(existsSync(target)).toBe(false)
     writeFileSync(path, good)

@@ -55,7 +55,10 @@ export interface Salvaged {
   nameless: number
   /** The newest commit that could be read; null if none could. */
   commit: Commit | null
-  /** Whether every commit that is needed could be read: then `lost` is all that is lost. */
+  /**
+   * Whether every commit that is needed could be read: then `lost` is all that is lost. Of a coffer
+   * that PyCoffer wrote, whether it was read from beginning to end.
+   */
   complete: boolean
   /** What was found beside. */
   notices: { code: string; message: string }[]

@@ -67,13 +67,21 @@ fn sample(case: Case) -> Sample {
     Sample { case, dir, path, members, records, good }
 }
 
-/// The marks of records, by their tags.
+/// The records, by their tags: what stands at its own offset, and headers by their version. The
+/// text of a Fernet token may have a tag in it by chance.
 fn records(file: &[u8], sealed: bool) -> Vec<(String, usize)> {
     let lead = if sealed { 4 } else { 8 };
-    let tags = [b"cofH", b"cofK", b"cofC", b"cofF"];
-    let found = file.windows(4).enumerate().filter(|(_, w)| tags.iter().any(|t| w == &&t[..]));
-    let text = |w: &[u8]| String::from_utf8(w.to_vec()).unwrap();
-    found.filter(|(at, _)| *at >= lead).map(|(at, w)| (text(w), at - lead)).collect()
+    let tag = |w: &[u8]| match &w[..4] {
+        b"cofC" | b"cofF" => Some(u64::from_le_bytes(w[4..12].try_into().unwrap()) as usize),
+        b"cofH" if w[4] == 1 => None,
+        b"cofK" => None,
+        _ => Some(usize::MAX),
+    };
+    let found = file.windows(12).enumerate().filter(|(at, _)| *at >= lead);
+    found
+        .filter(|(at, w)| w.starts_with(b"cof") && tag(w).is_none_or(|own| own == at - lead))
+        .map(|(at, w)| (String::from_utf8(w[..4].to_vec()).unwrap(), at - lead))
+        .collect()
 }
 
 impl Sample {
@@ -293,7 +301,7 @@ fn a_bad_piece_costs_the_member_and_a_bad_pack_costs_its_members() {
         assert_eq!((lost.name.as_str(), lost.reason), ("large", Reason::Damaged));
         let [damage] = lost.damage[..] else { panic!("{lost:?}") };
         assert!(damage.from <= middle as u64 && (middle as u64) < damage.to, "{damage:?}");
-        assert!(damage.to - damage.from < 80 << 10);
+        assert!(damage.to - damage.from < 128 << 10);
         assert!(salvaged.complete && salvaged.lost.len() == 1);
         assert!(salvaged.unverified.is_empty() && salvaged.nameless == 0);
 
@@ -346,7 +354,8 @@ fn a_commit_in_the_middle_may_be_zeros_as_after_a_power_failure() {
         assert!(!salvaged.complete);
         assert!(
             members.contains_key("large") && members.contains_key("last"),
-            "{:?}",
+            "{}: {:?} of {salvaged:?}",
+            s.case.name(),
             s.missing(&members)
         );
     });

@@ -43,7 +43,7 @@ pub(super) struct State {
     pub(super) commit: Option<CommitId>,
     /// Nothing is missing between a snapshot and the newest commit of which there is any trace.
     pub(super) complete: bool,
-    /// Where the newest commit ends.
+    /// Where the newest commit and its footers end.
     pub(super) end: u64,
     /// Records: what stands there holds no member.
     pub(super) records: Vec<Span>,
@@ -177,6 +177,9 @@ impl Found {
         }
         catalog.blocks.retain(|_, block| block.fits());
         let end = reached.map_or(0, |commit| commit.span().to);
+        // The footers that stand right behind it belong to it.
+        let end =
+            footers().fold(end, |end, (span, _)| if span.from == end { span.to } else { end });
         let commit = reached.map(|commit| CommitId {
             generation: commit.position.generation,
             digest: commit.position.digest,

@@ -118,7 +118,7 @@ fn cipher(search: &Search<'_>, options: &Options, secret: &Secret) -> Result<Cip
     let Secret::Keys(keys) = secret else { return Ok(Cipher::Fernet) };
     for cipher in [Cipher::Fernet, Cipher::AesOcb] {
         let kind = Kind::bank(cipher);
-        if !options.coffer_key.as_ref().is_some_and(|key| cipher.check_len(key).is_ok()) {
+        if options.coffer_key.as_ref().is_none_or(|key| cipher.check_len(key).is_err()) {
             continue;
         }
         if let Some(seal) = container_seal(&kind, keys)?

@@ -49,9 +49,12 @@ pub(super) fn salvage(
     );
     let mut directories = Vec::new();
     let mut from = Place::default();
-    let mut opened = seal.is_none();
+    let (mut opened, mut untouched) = (seal.is_none(), true);
     while let Some(start) = next_frame(search, seal, from, &mut opened)? {
         rescue.watch.cancel.check()?;
+        // Something in front of the first frame is damage, too.
+        untouched &= start.offset == 0 && start.inside == 0;
+        let before = rescue.count();
         let reached = Arc::new(AtomicU64::new(start.offset));
         let stream = Stream::new(*search, seal, start, reached.clone());
         let decoder = zstd::stream::read::Decoder::with_buffer(stream);
@@ -61,9 +64,11 @@ pub(super) fn salvage(
         }
         let reached = reached.load(Ordering::Relaxed);
         if whole && reached >= search.size {
+            rescue.complete(untouched);
             break;
         }
-        from = if reached > start.offset {
+        untouched = false;
+        from = if rescue.count() > before {
             rescue.notice(
                 "damaged-frame",
                 format!(
@@ -71,9 +76,9 @@ pub(super) fn salvage(
                     start.offset
                 ),
             );
-            Place { offset: reached, inside: 0 }
+            Place { offset: reached.max(start.offset + 1), inside: 0 }
         } else {
-            // It was none.
+            // It was none, or nothing of it is left.
             Place { inside: start.inside + 1, ..start }
         };
     }

@@ -11,7 +11,7 @@ use super::scan::{self, Found};
 use super::span::{Span, gaps};
 use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::container::{Attributes, Raw};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::name;
 use crate::pool;
 use crate::source::Source;
@@ -57,10 +57,15 @@ pub(super) fn bring(
     if failed.is_empty() && complete && end >= search.size {
         return Ok(leftover(Vec::new()));
     }
-    let bad = bad_blocks(source, &catalog)?;
-    let good = catalog.blocks.iter().filter(|(id, _)| !bad.contains(id));
-    let explained: Vec<Span> =
-        good.map(|(_, block)| Span::of(block)).chain(records.iter().copied()).collect();
+    let (bad, mut explained) = if failed.is_empty() && complete {
+        (Vec::new(), vec![Span { from: 0, to: end }])
+    } else {
+        let bad = bad_blocks(source, &catalog)?;
+        let good = catalog.blocks.iter().filter(|(id, _)| bad.binary_search(id).is_err());
+        let explained = good.map(|(_, block)| Span::of(block)).collect();
+        (bad, explained)
+    };
+    explained.extend(&records);
     let mut wanted: HashMap<Digest, Vec<BlockId>> = HashMap::new();
     for id in &bad {
         if let Some(block) = catalog.blocks.get(id) {
@@ -92,17 +97,24 @@ pub(super) fn bring(
             Ok(())
         })?;
     }
-    for (id, offset) in moved {
-        if let Some(block) = catalog.blocks.get_mut(&id) {
-            block.offset = offset;
+    let failed = if moved.is_empty() {
+        failed
+    } else {
+        for (id, offset) in moved {
+            if let Some(block) = catalog.blocks.get_mut(&id) {
+                block.offset = offset;
+            }
         }
-    }
-    let again: Vec<Named> = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
-    let failed = members_of(rescue, source, &catalog, again)?;
+        let again = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
+        members_of(rescue, source, &catalog, again)?
+    };
     let failed = from_prefixes(rescue, source, search, &catalog, failed)?;
     for (name, entry, error) in failed {
         let damage = damage(source, &catalog, &entry);
-        let reason = reason(source, search, &catalog, &entry, &damage);
+        let reason = match error.code() {
+            Code::MemberExists => Reason::Refused,
+            _ => reason(source, search, &catalog, &entry, &damage),
+        };
         rescue.lose(&name, reason, &error, damage);
     }
     Ok(leftover(strays))
@@ -282,7 +294,7 @@ pub(super) fn prefix(source: &Source, search: &Search<'_>, span: Span) -> Result
     Ok(crate::frame::decompress_prefix(&plain, MAX_TAR))
 }
 
-/// The blocks that are not what commits say.
+/// The blocks that are not what commits say, in the order of their numbers.
 fn bad_blocks(source: &Source, catalog: &Catalog) -> Result<Vec<BlockId>> {
     let blocks: Vec<(&BlockId, &Block)> = catalog.blocks.iter().collect();
     let bad =
@@ -290,14 +302,15 @@ fn bad_blocks(source: &Source, catalog: &Catalog) -> Result<Vec<BlockId>> {
     Ok(bad.into_iter().flatten().collect())
 }
 
-/// Where the blocks of a member lie that are not what commits say.
+/// Where the blocks of a member lie that cannot be read.
 fn damage(source: &Source, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
     let ids: Vec<BlockId> = match &entry.place {
         Place::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.block).collect(),
         _ => Catalog::blocks_of(entry),
     };
     let blocks = ids.iter().filter_map(|id| catalog.blocks.get(id));
-    blocks.filter(|block| source.sealed_block(block).is_err()).map(Span::of).collect()
+    // Opened, not only compared: where a container is sealed, a digest is about nonces and tags.
+    blocks.filter(|block| source.block(block).is_err()).map(Span::of).collect()
 }
 
 fn reason(
@@ -310,7 +323,7 @@ fn reason(
     if !catalog.has_content(entry) || damage.iter().any(|span| span.to > search.size) {
         return Reason::Missing;
     }
-    let Some(first) = damage.first() else { return Reason::Refused };
+    let Some(first) = damage.first() else { return Reason::Damaged };
     let start = search.read(first.from, first.len()).unwrap_or_default();
     let dead = match &source.layers.container {
         Some(seal) => {

@@ -65,9 +65,19 @@ impl<'a> Rescue<'a> {
         self.salvaged.notices.push(Notice { code, message });
     }
 
+    /// Members brought over so far.
+    pub(super) fn count(&self) -> u64 {
+        self.report.members
+    }
+
     /// Whether nothing was brought over.
     pub(super) fn is_empty(&self) -> bool {
         self.container.view.read().catalog.len() == 0
+    }
+
+    /// Takes note of whether everything there was could be read.
+    pub(super) fn complete(&mut self, complete: bool) {
+        self.salvaged.complete = complete;
     }
 
     /// What says that a key is the wrong one, if anything does.
