@@ -519,7 +519,7 @@ impl Run {
             view.catalog
                 .iter()
                 .find(|(_, e)| large(e))
-                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, e).unwrap()))
+                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
         };
         let Some((name, found)) = large else { return Ok(()) };
         let Place::Pieces { pieces, .. } = &found.entry.place else { return Ok(()) };
@@ -657,7 +657,7 @@ fn read_all(container: &Container) -> Result<Model> {
     view.catalog
         .iter()
         .map(|(name, entry)| {
-            let found = Found::in_catalog(&view.catalog, entry)?;
+            let found = Found::in_catalog(&view.catalog, name, entry)?;
             let bytes = found.read(&view.source, 0, entry.size as usize);
             Ok((name.to_string(), bytes.map_err(|e| e.of_member(name))?))
         })

@@ -141,7 +141,7 @@ fn open_to_read(path: &Path, options: &Options, secret: &Secret, locks: Locks) -
             let position = newest.position;
             let commit = CommitId { generation: position.generation, digest: position.digest };
             let status = Status { closed: false, modified: false, commit };
-            (Reader::of_commit(view, position.generation), status, notices, None)
+            (Reader::of_commit(view, commit), status, notices, None)
         }
         Found::Legacy => {
             let (container, dir, notices) = import(path, options, secret, &file)?;
