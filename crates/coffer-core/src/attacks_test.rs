@@ -454,6 +454,9 @@ fn the_key_check_refuses_the_second_key_of_a_header_that_opens_under_two() {
         assert_eq!((header.kind.name, header.kind.member.cipher), (kind.name, kind.member.cipher));
     }
     // With them, a mark can say one key only, and the second is refused as what it is.
+    Header::check_keys(&marks, &kind, &keys(&one)).unwrap();
+    let check = Header::check_keys(&marks, &kind, &keys(&two)).unwrap_err();
+    assert_eq!(check.code(), Code::WrongKey);
     let read = Header::read(&bytes, marks, &kind, &keys(&two)).unwrap_err();
     assert_eq!(read.code(), Code::WrongKey);
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -203,7 +203,7 @@ impl Header {
     }
 
     /// Checks the root key by what the clear bytes say of it, and that the other key is there.
-    fn check_keys(marks: &[u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> Result<()> {
+    pub(crate) fn check_keys(marks: &[u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> Result<()> {
         let (first, _) = split(marks);
         if let Some(root) = keys.root(kind) {
             let cipher = kind.container.cipher;
