@@ -1,9 +1,38 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+/**
+ * Attacks on the file and on what is made of it, and where each is shown:
+ *
+ * | attack | test |
+ * | --- | --- |
+ * | chunks reordered, repeated, dropped, spliced between members and coffers of one key | tamper: "tampering with data" |
+ * | the same in an encrypted file | crypt-tamper, and `crypt/tests.rs` |
+ * | truncation at a commit boundary, an older copy, a fork | here: "an older state" |
+ * | a file replaced under an open handle | here: "an older state" |
+ * | a footer or a commit rolled back, or of another coffer | tamper: "tampering with commits" |
+ * | a commit made of chosen contents | tamper: "an attacker's commit" |
+ * | the header stripped, to pass for a legacy coffer | tamper: "tampering with the header", crypt-tamper |
+ * | the wrong kind | tamper: "tampering with the header", errors |
+ * | a derivation that is too expensive, or too cheap | passphrase: "the header of a coffer from a passphrase" |
+ * | one header for two keys | `attacks_test.rs` (secretbox); here: "half of a Fernet key" |
+ * | lengths of every size | here: "a length"; `attacks_test.rs` (in a catalog), `chunk.rs`, `codec.rs` |
+ * | zstd bombs | `attacks_test.rs` (a size that lies), `frame.rs`; here: limits, windows |
+ * | a tar and a catalog that disagree | `attacks_test.rs` |
+ * | a legacy tar that can be read in two ways | here, and `legacy/entries.rs` |
+ * | hostile names | `attacks_test.rs`, `name.rs`; here for legacy coffers |
+ * | names that are one on the file system | `extract.rs` |
+ * | symlinks, hard links and devices in a legacy tar | here, and legacy |
+ * | symlinks in the target, also planted meanwhile | extract: "extraction stays inside its target"; here, by another process |
+ */
+
+import { createHmac } from 'node:crypto'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
+import { type Inside, startChild } from './support/child.ts'
 import { User } from './support/cli.ts'
-import { CofferMarket, CofferNull } from './support/coffer.ts'
+import { CofferBank, CofferError, CofferMarket, CofferNull, CofferStore } from './support/coffer.ts'
+import { chunks, pieces } from './support/format.ts'
+import { keysFor, kinds, openKind } from './support/kinds.ts'
 import { paxHeader, tarEnd, tarEntry, zstdFrame } from './support/legacy.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -84,16 +113,12 @@ describe('what is extracted may be limited', () => {
     await user.ok(['generate', 'vault', '--type', 'null', '--write'])
     user.file('a', 'x'.repeat(3_000))
     await user.ok(['add', 'a'])
-    for (const size of ['2999', '2kB', '2.9 KB', '0.002MiB', '1b']) {
-      for (const option of ['--max-member-size', '--max-total-size']) {
-        const { code, stderr } = await user.run(['extract', '--to', 'out', option, size])
-        expect([code, stderr]).toEqual([1, expect.stringMatching(/allowed/)])
-        expect(existsSync(user.path('out'))).toBe(false)
-      }
+    for (const limit of ['--max-member-size=2999', '--max-total-size=2.9 kB']) {
+      const { code, stderr } = await user.run(['extract', '--to', 'out', limit])
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/allowed/)])
+      expect(existsSync(user.path('out'))).toBe(false)
     }
-    for (const size of ['1 parsec', '-1', '', 'k']) {
-      expect((await user.run(['extract', '--to', 'out', '--max-total-size', size])).code).toBe(2)
-    }
+    expect((await user.run(['extract', '--to', 'out', '--max-total-size', '1 parsec'])).code).toBe(2)
     await user.ok(['extract', '--to', 'out', '--max-member-size', '3kB', '--max-total-size', '1GiB'])
     expect(user.read('out/a')).toHaveLength(3_000)
   })
@@ -161,3 +186,202 @@ describe('a legacy coffer whose tar can be read in two ways is damage', () => {
     await expect(textsOf(path)).rejects.toMatchObject(corrupt)
   })
 })
+
+describe('a hostile legacy coffer', () => {
+  it.each([
+    ['..', {}],
+    ['../evil', {}],
+    ['a/../../evil', {}],
+    ['a/..', {}],
+    ['a//evil', {}],
+    ['link', { type: '2', link: '/tmp' }],
+    ['hard', { type: '1', link: '/etc/passwd' }],
+    ['device', { type: '3' }],
+    ['fifo', { type: '6' }],
+    ['global', { type: 'g' }],
+  ])('with %j is refused as a whole, and nothing of it is extracted', async (name, header) => {
+    const path = legacyNull(tarEntry({ name: 'good' }, 'good'), tarEntry({ name, ...header }), tarEnd)
+    await expect(textsOf(path)).rejects.toMatchObject({ code: 'ERR_COFFER_UNSAFE_PATH' })
+  })
+
+  it.each([256, 4_000, 65_536])('with a name of %i bytes is refused', async (length) => {
+    const name = 'n'.repeat(length)
+    const path = legacyNull(paxHeader(['path', name]), tarEntry({ name: name.slice(0, 100) }, 'evil'), tarEnd)
+    await expect(textsOf(path)).rejects.toMatchObject({ code: 'ERR_COFFER_UNSAFE_PATH' })
+  })
+
+  it('with a NUL in a name of PAX is refused', async () => {
+    const path = legacyNull(paxHeader(['path', 'good\0evil']), tarEntry({ name: 'good' }, 'evil'), tarEnd)
+    await expect(textsOf(path)).rejects.toBeInstanceOf(CofferError)
+  })
+})
+
+describe.each(kinds)('a length that is changed, $label', (kind) => {
+  it('wherever it stands and whatever it says, asks for no memory and gives no wrong byte', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    const box = await openKind(kind, path, 'x', keys)
+    await box.write('a', 'genuine')
+    await box.close()
+    const file = readFileSync(path)
+    const sealed = kind.container !== null
+    const before = process.memoryUsage().rss
+    let refused = 0
+    for (const piece of pieces(file, sealed)) {
+      const at = sealed ? piece.offset : piece.offset + 4
+      for (const length of [0, 1, 39, 0xffff, 0xff_ffff, 0x0100_0000, 0x0100_0001, 0x7fff_ffff, 0xffff_ffff]) {
+        const copy = Buffer.from(file)
+        copy.writeUInt32LE(length, at)
+        writeFileSync(path, copy)
+        const read = async (): Promise<string> => {
+          await using open = await openKind(kind, path, 'r', keys, { lock: 'none' })
+          return (await open.has('a')) ? await open.readText('a') : 'genuine'
+        }
+        const text = await read().catch((error: unknown) => {
+          expect(error).toBeInstanceOf(CofferError)
+          refused += 1
+          return 'genuine'
+        })
+        expect(text, `${length} at ${at}`).toBe('genuine')
+      }
+    }
+    expect(refused).toBeGreaterThan(10)
+    expect(process.memoryUsage().rss - before).toBeLessThan(400_000_000)
+  })
+})
+
+describe.each(kinds)('an older state, $label', (kind) => {
+  it('cut off at a commit boundary, copied back or forked: whoever remembers a commit is told', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    const box = await openKind(kind, path, 'x', keys, { autoFlush: false })
+    await box.write('a', 'first')
+    await box.flush()
+    const first = box.commit
+    const older = readFileSync(path)
+    await box.write('a', 'second')
+    await box.close()
+    const { commit } = box
+    const whole = readFileSync(path)
+
+    // The one thing that a single file cannot tell: it is a good coffer, and says nothing.
+    truncateSync(path, older.length)
+    if (!whole.subarray(0, older.length).equals(older)) writeFileSync(path, older)
+    await using cut = await openKind(kind, path, 'r', keys)
+    expect([cut.notices, await cut.readText('a')]).toEqual([[], 'first'])
+    for (const mode of ['r', 'a'] as const) {
+      await expect(openKind(kind, path, mode, keys, { lock: 'none', expect: commit })).rejects.toMatchObject(corrupt)
+    }
+    await cut.close()
+
+    // A fork: as many commits as were expected, and more, but not these.
+    const fork = await openKind(kind, path, 'a', keys, { autoFlush: false, expect: first })
+    await fork.write('a', 'forked')
+    await fork.flush()
+    expect(fork.commit.generation).toBe(commit.generation)
+    await expect(openKind(kind, path, 'r', keys, { lock: 'none', expect: commit })).rejects.toMatchObject(corrupt)
+    await fork.write('b', 'forked')
+    await fork.close()
+    await expect(openKind(kind, path, 'r', keys, { expect: commit })).rejects.toMatchObject(corrupt)
+
+    writeFileSync(path, whole)
+    await (await openKind(kind, path, 'r', keys, { expect: commit })).close()
+    await (await openKind(kind, path, 'r', keys, { expect: first })).close()
+  })
+
+  it('a fork that is put under an open handle is damage to it, and never read as a later state', async () => {
+    const directory = tempDir()
+    const [path, other] = [join(directory, 'box.coffer'), join(directory, 'fork.coffer')]
+    const keys = keysFor(kind)
+    const box = await openKind(kind, path, 'x', keys, { autoFlush: false })
+    await box.flush({ force: true })
+    copyFileSync(path, other)
+    await box.write('a', noise(300_000, 'genuine'))
+    await box.close()
+    const fork = await openKind(kind, other, 'a', keys, { autoFlush: false })
+    await fork.write('a', noise(300_000, 'forked'))
+    for (let times = 0; times < 4; times += 1) await fork.flush({ force: true })
+    await fork.close()
+
+    await using reader = await openKind(kind, path, 'r', keys, { lock: 'none' })
+    expect(reader.commit.generation).toBeLessThan(fork.commit.generation)
+    writeFileSync(path, readFileSync(other))
+    await expect(reader.read('a')).rejects.toMatchObject(corrupt)
+    await expect(reader.verify()).rejects.toMatchObject(corrupt)
+  })
+})
+
+describe('half of a Fernet key', () => {
+  it('is enough for a token, and not for a coffer: the key check is of all of it', async () => {
+    const path = join(tempDir(), 'bank.coffer')
+    const { cofferKey, secureKey } = CofferBank.generateKeys({ cipher: 'fernet' })
+    const box = await CofferBank.open(path, 'x', { cofferKey, secureKey })
+    await box.write('a', 'confidential')
+    await box.close()
+    const whole = Buffer.from(cofferKey, 'base64url')
+    const half = Buffer.concat([whole.subarray(0, 16), noise(16, 'another key')])
+    // Each token of the file authenticates under the other key, too.
+    const file = readFileSync(path)
+    for (const { offset, length, payload } of chunks(file)) {
+      const token = Buffer.from(file.toString('latin1', payload, offset + length), 'base64url')
+      const mac = createHmac('sha256', half.subarray(0, 16)).update(token.subarray(0, -32)).digest()
+      expect(mac.equals(token.subarray(-32))).toBe(true)
+    }
+    await expect(CofferBank.open(path, 'r', { cofferKey: half, secureKey })).rejects.toMatchObject({
+      code: 'ERR_COFFER_WRONG_KEY',
+    })
+  })
+})
+
+describe('another process that plants links while a coffer is extracted', () => {
+  it('gets nothing outside the target', { timeout: 60_000 }, async () => {
+    const root = tempDir()
+    const [target, outside] = [join(root, 'target'), join(root, 'outside')]
+    mkdirSync(outside)
+    mkdirSync(target)
+    const path = join(root, 'box.coffer')
+    const { cofferKey } = CofferStore.generateKeys()
+    await using box = await CofferStore.open(path, 'x', { cofferKey, autoFlush: false })
+    for (let index = 0; index < 300; index += 1) await box.write(`dir/sub/${index}`, `${index}`)
+    const planter = startChild(plant, { target, outside })
+    await planter.heard()
+    let stopped = 0
+    for (let round = 0; round < 20; round += 1) {
+      await box.extractAll(target).catch((error: unknown) => {
+        expect(error).toBeInstanceOf(CofferError)
+        stopped += 1
+      })
+      expect(readdirSync(outside)).toEqual([])
+    }
+    planter.say('stop')
+    const planted = await planter.result
+    expect(planted).toBeGreaterThan(20)
+    expect(stopped).toBeGreaterThan(0)
+    expect(readdirSync(outside)).toEqual([])
+  })
+})
+
+/** Puts links to another directory where the extraction makes directories and files, again and again. */
+async function plant({ fs, say, hear }: Inside, { target, outside }: { target: string; outside: string }) {
+  let [going, planted] = [true, 0]
+  void hear().then(() => {
+    going = false
+  })
+  await say('ready')
+  while (going) {
+    for (const place of [`${target}/dir`, `${target}/dir/sub`, `${target}/dir/sub/7`]) {
+      try {
+        if (fs.existsSync(place)) fs.renameSync(place, `${place}.aside`)
+        fs.symlinkSync(outside, place)
+        planted += 1
+        await new Promise((resolve) => setImmediate(resolve))
+        fs.unlinkSync(place)
+        fs.rmSync(`${place}.aside`, { recursive: true, force: true })
+      } catch {
+        // The extraction was there before.
+      }
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  return planted
+}

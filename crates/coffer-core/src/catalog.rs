@@ -208,7 +208,20 @@ impl Catalog {
         if !self.blocks.values().all(Block::fits) {
             return Err(Error::corrupt("the catalog names a block that is too large"));
         }
+        // The files whose names the next name begins with.
+        let mut files: Vec<&str> = Vec::new();
         for (name, entry) in &self.members {
+            while files.last().is_some_and(|file| !name.starts_with(file)) {
+                files.pop();
+            }
+            if files.iter().any(|file| name.as_bytes().get(file.len()) == Some(&b'/')) {
+                return Err(
+                    Error::corrupt("the catalog makes a directory of a file").of_member(name)
+                );
+            }
+            if !entry.directory {
+                files.push(name);
+            }
             let complete = match &entry.place {
                 Place::Pieces { header, .. } => {
                     self.blocks.contains_key(header) && self.has_content(entry)

@@ -19,6 +19,15 @@ const MAX_COMMIT: u64 = 1 << 32;
 /// Both marks of the header.
 pub(crate) const HEADER_MARKS: usize = 2 * MARK;
 
+/// A commit, for those who remember: its place in the order, and what pins all it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CommitId {
+    /// 1 for the first commit, and one more for each.
+    pub generation: u64,
+    /// The digest, which covers every commit before it too.
+    pub digest: [u8; 32],
+}
+
 /// A commit's place in the file, and what pins its contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {

@@ -3,11 +3,11 @@
 //! Every path is opened below the target by `cap-std`, which does not leave it whatever links
 //! another process plants meanwhile. Links that are there already are refused, not followed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
@@ -78,6 +78,7 @@ pub(crate) fn extract(
     }
     let files = sweep.members.iter().filter(|(_, entry)| !entry.directory);
     extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
+    check_names(&sweep.members)?;
     std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
     let dir = Dir::open_ambient_dir(target, ambient_authority())
         .map_err(|e| Error::io("open", target, &e))?;
@@ -89,6 +90,7 @@ pub(crate) fn extract(
         from: from.map(|from| format!("{from}/")).unwrap_or_default(),
         replace: extraction.replace,
         watch,
+        made: Made::default(),
         bytes: AtomicU64::new(0),
         members: AtomicU64::new(0),
         total: sweep.members.iter().map(|(_, e)| e.size).sum(),
@@ -138,6 +140,51 @@ fn not_a_directory(from: &str) -> Error {
         .of_member(from)
 }
 
+/// Refuses names that mean something else than a file of that name below the target.
+fn check_names(members: &[(Arc<str>, Entry)]) -> Result<()> {
+    if cfg!(unix) {
+        return Ok(());
+    }
+    let mut names = HashSet::new();
+    for (name, _) in members {
+        if let Some(fault) = name::windows_fault(name) {
+            let message = format!("{name:?} is refused as the name of a file: {fault}");
+            return Err(Error::new(Code::UnsafePath, message).of_member(name));
+        }
+        if !names.insert(name.to_lowercase()) {
+            return Err(Error::new(Code::Exists, same_name(name)).of_member(name));
+        }
+    }
+    Ok(())
+}
+
+fn same_name(name: &str) -> String {
+    format!("on this file system {name:?} is the name of another member, too")
+}
+
+/// The files that an extraction has made. By these it knows one again that another member's name
+/// leads to, on a file system that does not tell upper from lower case, or forms of Unicode apart.
+#[derive(Default)]
+struct Made {
+    files: Mutex<HashSet<(u64, u64)>>,
+    /// Held shared from the making of a file until it is among these, and alone by whoever looks.
+    making: RwLock<()>,
+}
+
+impl Made {
+    fn add(&self, file: &cap_std::fs::File) -> std::io::Result<()> {
+        if let Some(id) = identity(&file.metadata()?) {
+            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        }
+        Ok(())
+    }
+
+    fn has(&self, found: &cap_std::fs::Metadata) -> bool {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        identity(found).is_some_and(|id| files.contains(&id))
+    }
+}
+
 struct Out<'a> {
     reader: &'a Reader,
     dir: Dir,
@@ -147,6 +194,7 @@ struct Out<'a> {
     from: String,
     replace: bool,
     watch: &'a Watch,
+    made: Made,
     bytes: AtomicU64,
     members: AtomicU64,
     total: u64,
@@ -239,17 +287,23 @@ impl Out<'_> {
         private(&mut options);
         let path = self.place(name);
         let mut beside = None;
-        let mut opened = self.dir.open_with(path, &options);
+        let mut opened = self.make(path, &options);
         if opened.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists) {
-            let found = self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?;
+            let found = {
+                let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
+                self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?
+            };
             if !found.is_file() {
                 return Err(self.in_the_way(name, "a file is to go there"));
+            }
+            if self.made.has(&found) {
+                return Err(self.same(name));
             }
             if !self.replace {
                 return Err(self.exists(name));
             }
             self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))?;
-            opened = self.dir.open_with(beside.insert(unfinished(path)), &options);
+            opened = self.make(beside.insert(unfinished(path)), &options);
         }
         let made = beside.as_deref().unwrap_or(path);
         let mut file = opened.map_err(|e| self.io("open", name, &e))?.into_std();
@@ -258,9 +312,7 @@ impl Out<'_> {
             .and_then(|()| file.set_modified(time(entry)));
         drop(file);
         let done = filled.map_err(|e| self.io("write", name, &e)).and_then(|()| match &beside {
-            Some(made) => {
-                self.dir.rename(made, &self.dir, path).map_err(|e| self.io("rename", name, &e))
-            }
+            Some(made) => self.put_in_place(name, made, path),
             None => Ok(()),
         });
         if done.is_err() {
@@ -268,6 +320,23 @@ impl Out<'_> {
             let _ = self.dir.remove_file(made);
         }
         done
+    }
+
+    /// Makes a file, and remembers it.
+    fn make(&self, path: &str, options: &OpenOptions) -> std::io::Result<cap_std::fs::File> {
+        let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
+        let file = self.dir.open_with(path, options)?;
+        self.made.add(&file)?;
+        Ok(file)
+    }
+
+    /// Puts a file that was made beside another in its place, unless that is one of ours.
+    fn put_in_place(&self, name: &str, made: &str, path: &str) -> Result<()> {
+        let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
+        if self.dir.symlink_metadata(path).is_ok_and(|found| self.made.has(&found)) {
+            return Err(self.same(name));
+        }
+        self.dir.rename(made, &self.dir, path).map_err(|e| self.io("rename", name, &e))
     }
 
     fn finish_directory(&self, name: &str, entry: &Entry) -> Result<()> {
@@ -301,6 +370,12 @@ impl Out<'_> {
         Error::new(Code::Exists, message).at(&path).of_member(name)
     }
 
+    fn same(&self, name: &str) -> Error {
+        Error::new(Code::Exists, same_name(name))
+            .at(&self.target.join(self.place(name)))
+            .of_member(name)
+    }
+
     fn io(&self, syscall: &'static str, name: &str, error: &std::io::Error) -> Error {
         tree::refused(syscall, &self.target.join(self.place(name)), error).of_member(name)
     }
@@ -325,6 +400,19 @@ fn time(entry: &Entry) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// What a file is, whatever it is called.
+#[cfg(unix)]
+fn identity(file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
+    use cap_std::fs::MetadataExt;
+    Some((file.dev(), file.ino()))
+}
+
+/// The names are compared instead, see `check_names`.
+#[cfg(not(unix))]
+fn identity(_file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
+    None
+}
+
 /// Nobody else may look at a file before its own mode says who may.
 #[cfg(unix)]
 fn private(options: &mut OpenOptions) {
@@ -344,4 +432,57 @@ fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn set_mode(_file: &std::fs::File, _mode: u32) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{Catalog, Place};
+    use crate::container::{Shared, View};
+    use crate::source::Source;
+
+    /// Two members come to one place, as on a file system that takes their names for the same: here
+    /// because what is cut off the front of the one leaves the name of the other.
+    #[test]
+    fn a_member_does_not_replace_another_whose_name_leads_to_the_same_file() {
+        let nothing = Path::new("nothing");
+        let source = Arc::new(Source::closed(nothing));
+        let view = Shared::new(View { catalog: Catalog::default(), source, header: None });
+        let reader = Reader::of_writer(view);
+        let entry = Entry {
+            version: 0,
+            directory: false,
+            size: 1,
+            mode: 0o644,
+            mtime_s: 0,
+            mtime_ns: 0,
+            place: Place::Memory(Arc::default()),
+        };
+        for (before, replace) in [(false, true), (true, true), (false, false)] {
+            let target = tempfile::tempdir().unwrap();
+            if before {
+                std::fs::write(target.path().join("a"), "old").unwrap();
+            }
+            let out = Out {
+                reader: &reader,
+                dir: Dir::open_ambient_dir(target.path(), ambient_authority()).unwrap(),
+                target: target.path(),
+                own: &Own::of(nothing),
+                from: "x/".to_owned(),
+                replace,
+                watch: &Watch::silent(),
+                made: Made::default(),
+                bytes: AtomicU64::new(0),
+                members: AtomicU64::new(0),
+                total: 0,
+            };
+            out.file("a", &entry, |file| file.write_all(b"1")).unwrap();
+            let error = out.file("x/a", &entry, |file| file.write_all(b"2")).unwrap_err();
+            assert_eq!((error.code(), error.member()), (Code::Exists, Some("x/a")));
+            let late = out.put_in_place("x/a", "late", "a").unwrap_err();
+            assert_eq!(late.code(), Code::Exists);
+            assert_eq!(std::fs::read_to_string(target.path().join("a")).unwrap(), "1");
+            assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
+        }
+    }
 }

@@ -225,6 +225,34 @@ impl Header {
         keys: &Keys,
     ) -> Result<Self> {
         Self::check_keys(&marks, kind, keys)?;
+        let header = Self::parse(bytes, marks, kind, keys)?;
+        let member = header.kind.member;
+        if member.cipher != kind.member.cipher
+            || member.level.is_none() != kind.member.level.is_none()
+        {
+            return Err(Error::new(
+                Code::WrongKind,
+                format!(
+                    "the coffer's members are sealed with {}: give the layers it was made with",
+                    cipher_name(member.cipher)
+                ),
+            ));
+        }
+        if let (Some(key), Some(_)) = (&keys.secure, member.cipher)
+            && !key::same(&key::member_key_check(key, &origin::salt(&marks)), &header.member_check)
+        {
+            return Err(wrong_key("secureKey", &marks, keys));
+        }
+        Ok(header)
+    }
+
+    /// Opens what is sealed of the header, without a look at the key checks.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        marks: [u8; HEADER_MARKS],
+        kind: &Kind,
+        keys: &Keys,
+    ) -> Result<Self> {
         let container = container_seal(kind, keys)?;
         let meta = keys.meta(kind);
         let record = record::read(container.as_deref(), bytes)
@@ -257,22 +285,6 @@ impl Header {
             return Err(damaged("its parts contradict each other"));
         }
         check_sizes(header.chunk_plain, header.piece)?;
-        if member.cipher != kind.member.cipher
-            || member.level.is_none() != kind.member.level.is_none()
-        {
-            return Err(Error::new(
-                Code::WrongKind,
-                format!(
-                    "the coffer's members are sealed with {}: give the layers it was made with",
-                    cipher_name(member.cipher)
-                ),
-            ));
-        }
-        if let (Some(key), Some(_)) = (&keys.secure, member.cipher)
-            && !key::same(&key::member_key_check(key, &origin::salt(&marks)), &header.member_check)
-        {
-            return Err(wrong_key("secureKey", &marks, keys));
-        }
         Ok(header)
     }
 

@@ -43,6 +43,31 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
     })
 }
 
+/// What keeps a name from being that of a file on Windows, if anything does: there `a:b` is a
+/// stream of `a`, `c:a` is on another drive, `aux.txt` is a device, and `a.` is `a`.
+#[must_use]
+pub(crate) fn windows_fault(name: &str) -> Option<&'static str> {
+    name.split('/').find_map(|component| {
+        let stem = component.split('.').next().unwrap_or_default().trim_end_matches(' ');
+        if component.contains(|c: char| c < ' ' || r#"<>:"|?*\"#.contains(c)) {
+            Some("it has a character that no file name has on Windows")
+        } else if component.ends_with(['.', ' ']) {
+            Some("it has a component that ends in a dot or a space")
+        } else if is_device(&stem.to_uppercase()) {
+            Some("it names a device of Windows")
+        } else {
+            None
+        }
+    })
+}
+
+fn is_device(stem: &str) -> bool {
+    let port = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
+    let mut number = port.unwrap_or_default().chars();
+    matches!(stem, "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
+        || matches!(number.next(), Some('0'..='9' | '¹' | '²' | '³')) && number.next().is_none()
+}
+
 /// The directories above a name: `a` and `a/b` for `a/b/c`.
 pub(crate) fn parents(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices('/').filter_map(move |(at, _)| name.get(..at))
@@ -72,6 +97,38 @@ mod tests {
         let longer = "x/".repeat(1_950) + "x";
         for name in ["", "/", "//a", "a//b", "a/", ".", "a/../b", "..", "a\0b", &long, &longer] {
             assert_eq!(check(name).unwrap_err().code(), Code::InvalidArg, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_mean_something_else_on_windows_are_known() {
+        for name in [
+            "a\\b",
+            "..\\a",
+            "c:a",
+            "a:b",
+            "C:/a",
+            "a.",
+            "a /b",
+            "...",
+            "aux",
+            "Nul.txt",
+            "x/COM1.tar.gz",
+            "lpt³",
+            "con .a",
+            "CONIN$",
+            "a\tb",
+            "a?",
+            "a*",
+            "a|b",
+            "<a>",
+            "\"a\"",
+        ] {
+            assert!(windows_fault(name).is_some(), "{name:?}");
+        }
+        for name in ["a", ".a", "a.b", "com", "com10", "console", "null", "aux1", "a b", "语/é.txt"]
+        {
+            assert_eq!(windows_fault(name), None, "{name:?}");
         }
     }
 

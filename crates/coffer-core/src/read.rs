@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::catalog::{Catalog, Entry};
+use crate::commit::CommitId;
 use crate::container::Shared;
 use crate::error::{Code, Error, Result};
 use crate::name;
@@ -62,7 +63,8 @@ pub(crate) struct Reader {
     /// For a handle that only reads: a newer commit than its own, looked at when a block it needs
     /// is gone. A handle that writes always has the newest.
     newer: Option<Mutex<Option<Arc<Newer>>>>,
-    generation: u64,
+    /// The commit that such a handle stays on.
+    own: CommitId,
 }
 
 struct Newer {
@@ -73,12 +75,12 @@ struct Newer {
 impl Reader {
     /// For a handle that writes.
     pub(crate) fn of_writer(view: Arc<Shared>) -> Self {
-        Self { view, newer: None, generation: 0 }
+        Self { view, newer: None, own: CommitId::default() }
     }
 
-    /// For a handle that stays on the commit of this generation.
-    pub(crate) fn of_commit(view: Arc<Shared>, generation: u64) -> Self {
-        Self { view, newer: Some(Mutex::new(None)), generation }
+    /// For a handle that stays on a commit.
+    pub(crate) fn of_commit(view: Arc<Shared>, own: CommitId) -> Self {
+        Self { view, newer: Some(Mutex::new(None)), own }
     }
 
     pub(crate) fn members(&self, prefix: Option<&str>) -> Vec<Member> {
@@ -155,7 +157,7 @@ impl Reader {
         act: impl Fn(&Found, &Source) -> Result<T>,
     ) -> Result<T> {
         let (mut found, mut source) = self.find(member, version)?;
-        let mut generation = self.generation;
+        let mut generation = self.own.generation;
         for _ in 0..ATTEMPTS {
             let error = match act(&found, &source) {
                 Err(e) if e.code() == Code::Corrupt => e,
@@ -169,10 +171,12 @@ impl Reader {
                 (found, source) = (now, now_source);
                 continue;
             };
-            let Some(latest) = latest(newer, &source, generation)? else { return Err(error) };
+            let Some(latest) = latest(newer, &source, &self.own, generation)? else {
+                return Err(error);
+            };
             let same = latest.catalog.get(member).filter(|e| e.version == found.entry.version);
             let Some(entry) = same else { return Err(stale(member)) };
-            found = Found::in_catalog(&latest.catalog, entry)?;
+            found = Found::in_catalog(&latest.catalog, member, entry)?;
             generation = latest.generation;
         }
         Err(stale(member))
@@ -183,7 +187,7 @@ impl Reader {
         let Some(newer) = &self.newer else {
             return Ok(self.view.read().catalog.get(member) == Some(entry));
         };
-        let latest = latest(newer, source, self.generation)?;
+        let latest = latest(newer, source, &self.own, self.own.generation)?;
         Ok(latest.is_none_or(|latest| latest.catalog.get(member) == Some(entry)))
     }
 
@@ -202,14 +206,16 @@ impl Reader {
         if entry.directory {
             return Err(is_directory(member));
         }
-        Ok((Found::in_catalog(&view.catalog, entry)?, view.source.clone()))
+        Ok((Found::in_catalog(&view.catalog, member, entry)?, view.source.clone()))
     }
 }
 
-/// The newest commit in the file, if it is newer than `generation`.
+/// The newest commit in the file, if it is newer than `generation` and descends from `own`. One that
+/// does not is no later state of the coffer that was opened: the file was put in its place.
 fn latest(
     newer: &Mutex<Option<Arc<Newer>>>,
     source: &Source,
+    own: &CommitId,
     generation: u64,
 ) -> Result<Option<Arc<Newer>>> {
     let mut newer = newer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,6 +226,9 @@ fn latest(
         let size = source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))?;
         let newest = recover::newest(source, size)?;
         if newest.position.generation <= generation {
+            return Ok(None);
+        }
+        if !recover::has_ancestor(source, &newest, own.generation, &own.digest)? {
             return Ok(None);
         }
         let catalog = recover::catalog(source, &newest)?.catalog;

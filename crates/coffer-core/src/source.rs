@@ -10,6 +10,7 @@ use crate::error::{Code, Error, Result};
 use crate::header::{Header, Keys};
 use crate::record::MetaSeal;
 use crate::storage::{Directory, DiskDirectory, Storage};
+use crate::tar;
 
 /// A file with the keys to read it.
 pub(crate) struct Source {
@@ -106,6 +107,30 @@ impl Source {
         Ok(bytes)
     }
 
+    /// The stored bytes of a member in a pack, whose tar header must say of it what the catalog says:
+    /// other readers of the tar go by that.
+    pub(crate) fn packed<'a>(
+        &self,
+        tar: &'a [u8],
+        block: &Block,
+        name: &str,
+        entry: &Entry,
+    ) -> Result<&'a [u8]> {
+        let Place::Packed { at, stored, .. } = entry.place else {
+            return Err(Error::corrupt("a member is in no pack"));
+        };
+        let before = tar.get(..at as usize).unwrap_or_default();
+        if !before.ends_with(&heading(name, entry)?) {
+            return Err(contradiction(block));
+        }
+        self.slice(tar, block, at, stored)
+    }
+
+    /// Compares the tar header of a large member, which is in a block of its own, with the catalog.
+    pub(crate) fn check_header(&self, block: &Block, name: &str, entry: &Entry) -> Result<()> {
+        if self.block(block)? == heading(name, entry)? { Ok(()) } else { Err(contradiction(block)) }
+    }
+
     /// A part of a block's tar.
     pub(crate) fn slice<'a>(
         &self,
@@ -124,15 +149,41 @@ impl Source {
     }
 }
 
+/// The tar header of a member.
+fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
+    tar::header(&tar::Heading {
+        name,
+        directory: entry.directory,
+        stored: entry.stored(),
+        mode: entry.mode,
+        mtime_s: entry.mtime_s,
+    })
+}
+
+/// The tar in a block says something else than the catalog.
+pub(crate) fn contradiction(block: &Block) -> Error {
+    Error::corrupt(format!(
+        "in the block at byte {} the tar and the catalog contradict each other",
+        block.offset
+    ))
+}
+
 /// A member as it is to be read: what the catalog says of it, and the blocks that hold it.
 #[derive(Clone)]
 pub(crate) struct Found {
+    name: Arc<str>,
     pub(crate) entry: Entry,
     pub(crate) blocks: Vec<Block>,
+    /// The block with the tar header of a large member.
+    header: Option<Block>,
 }
 
 impl Found {
-    pub(crate) fn in_catalog(catalog: &Catalog, entry: &Entry) -> Result<Self> {
+    pub(crate) fn in_catalog(catalog: &Catalog, name: &str, entry: &Entry) -> Result<Self> {
+        let header = match &entry.place {
+            Place::Pieces { header, .. } => Some(catalog.block(*header)?.clone()),
+            _ => None,
+        };
         let blocks = match &entry.place {
             Place::Pieces { pieces, .. } => {
                 pieces.iter().map(|p| catalog.block(p.block).cloned()).collect::<Result<_>>()?
@@ -140,7 +191,7 @@ impl Found {
             Place::Packed { block, .. } => vec![catalog.block(*block)?.clone()],
             Place::Memory(_) => Vec::new(),
         };
-        Ok(Self { entry: entry.clone(), blocks })
+        Ok(Self { name: name.into(), entry: entry.clone(), blocks, header })
     }
 
     /// Where the bytes end that are decoded with those before `end`, which is within the member.
@@ -156,21 +207,25 @@ impl Found {
         at
     }
 
-    /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel.
+    /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel. From the
+    /// beginning, the tar header is compared with the catalog as well.
     pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
         use rayon::prelude::*;
         let layers = &source.layers;
         let size = usize::try_from(self.entry.size).map_err(|_| too_large())?;
         let whole = match &self.entry.place {
             Place::Memory(stored) => layers.decode_member(stored, size)?,
-            Place::Packed { at, stored, .. } => {
+            Place::Packed { .. } => {
                 let Some(block) = self.blocks.first() else {
                     return Err(Error::corrupt("a member has no block"));
                 };
                 let tar = source.block(block)?;
-                layers.decode_member(source.slice(&tar, block, *at, *stored)?, size)?
+                layers.decode_member(source.packed(&tar, block, &self.name, &self.entry)?, size)?
             }
             Place::Pieces { pieces, .. } => {
+                if let (0, Some(header)) = (start, &self.header) {
+                    source.check_header(header, &self.name, &self.entry)?;
+                }
                 let mut from = 0u64;
                 let end = start + len as u64;
                 let mut touched = Vec::new();

@@ -84,8 +84,9 @@ impl<'a> Sweep<'a> {
         let tar = self.source.block(block).ok();
         let mut results = Vec::with_capacity(members.len());
         for (name, entry) in members {
-            let from_pack =
-                tar.as_ref().and_then(|tar| bytes_in_pack(&self.source, block, tar, entry).ok());
+            let from_pack = tar
+                .as_ref()
+                .and_then(|tar| bytes_in_pack(&self.source, block, tar, name, entry).ok());
             let bytes = match from_pack {
                 Some(bytes) => bytes,
                 // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
@@ -120,10 +121,13 @@ fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Ent
     Ok(chosen.into_iter().collect())
 }
 
-fn bytes_in_pack(source: &Source, block: &Block, tar: &[u8], entry: &Entry) -> Result<Vec<u8>> {
-    let Place::Packed { at, stored, .. } = entry.place else {
-        return Err(Error::corrupt("not in a pack"));
-    };
+fn bytes_in_pack(
+    source: &Source,
+    block: &Block,
+    tar: &[u8],
+    name: &str,
+    entry: &Entry,
+) -> Result<Vec<u8>> {
     let size = usize::try_from(entry.size).map_err(|_| Error::new(Code::Limit, "too large"))?;
-    source.layers.decode_member(source.slice(tar, block, at, stored)?, size)
+    source.layers.decode_member(source.packed(tar, block, name, entry)?, size)
 }

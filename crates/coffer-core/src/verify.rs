@@ -8,7 +8,7 @@ use crate::catalog::{Block, BlockId, Entry, Place};
 use crate::error::{Code, Error, Result};
 use crate::pool;
 use crate::read::Reader;
-use crate::source::Source;
+use crate::source::{Source, contradiction};
 use crate::tar;
 use crate::watch::{Report, Watch};
 
@@ -193,22 +193,10 @@ fn check_packed(
     name: &str,
     entry: &Entry,
 ) -> Result<()> {
-    let Place::Packed { at, stored, .. } = entry.place else { return Ok(()) };
-    let heading = tar::Heading {
-        name,
-        directory: entry.directory,
-        stored: u64::from(stored),
-        mode: entry.mode,
-        mtime_s: entry.mtime_s,
-    };
-    let header = tar::header(&heading)?;
-    let before = bytes.get(..at as usize).unwrap_or_default();
-    if !before.ends_with(&header) {
-        return Err(contradiction(block));
-    }
+    let stored = source.packed(bytes, block, name, entry)?;
     if !entry.directory {
         let size = usize::try_from(entry.size).map_err(|_| contradiction(block))?;
-        source.layers.decode_member(source.slice(bytes, block, at, stored)?, size)?;
+        source.layers.decode_member(stored, size)?;
     }
     Ok(())
 }
@@ -223,11 +211,7 @@ fn check_large(
     let Place::Pieces { pieces, .. } = &entry.place else { return Ok(()) };
     let Some((header, blocks)) = blocks.split_first() else { return Ok(()) };
     let stored = entry.stored();
-    let heading =
-        tar::Heading { name, directory: false, stored, mode: entry.mode, mtime_s: entry.mtime_s };
-    if source.block(header)? != tar::header(&heading)? {
-        return Err(contradiction(header));
-    }
+    source.check_header(header, name, entry)?;
     for (i, (piece, block)) in pieces.iter().zip(blocks).enumerate() {
         watch.cancel.check()?;
         let bytes = source.block(block)?;
@@ -240,11 +224,4 @@ fn check_large(
             .decode_member(source.slice(&bytes, block, 0, piece.stored)?, piece.raw as usize)?;
     }
     Ok(())
-}
-
-fn contradiction(block: &Block) -> Error {
-    Error::corrupt(format!(
-        "in the block at byte {} the tar and the catalog contradict each other",
-        block.offset
-    ))
 }

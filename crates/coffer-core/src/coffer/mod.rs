@@ -52,7 +52,8 @@ use crate::watch::{Cancel, Watch};
 use crate::writer::{self, Done, Given, Message, Task};
 
 pub use self::change::{Bytes, Change, Data, Existing, Outcome, Status};
-pub use self::options::{CommitId, Mode, Options};
+pub use self::options::{Mode, Options};
+pub use crate::commit::CommitId;
 pub use crate::extract::{Extracted, Extraction};
 pub use crate::info::Info;
 pub use crate::ingest::{Added, Item, Skipped};

@@ -146,7 +146,7 @@ impl Opening<'_> {
                 let position = newest.position;
                 let commit = CommitId { generation: position.generation, digest: position.digest };
                 let status = Status { closed: false, modified: false, commit };
-                (Reader::of_commit(view, position.generation), status, notices, None)
+                (Reader::of_commit(view, commit), status, notices, None)
             }
             Found::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;

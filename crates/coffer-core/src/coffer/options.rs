@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::commit::CommitId;
 use crate::error::{Code, Error, Result};
 use crate::header::{self, Header, Keys};
 use crate::key::Key;
@@ -45,15 +46,6 @@ impl Mode {
             )),
         }
     }
-}
-
-/// A commit, for those who remember: its place in the order, and what pins all it says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CommitId {
-    /// 1 for the first commit, and one more for each.
-    pub generation: u64,
-    /// The digest, which covers every commit before it too.
-    pub digest: [u8; 32],
 }
 
 /// How to open a coffer. Sizes are in bytes.

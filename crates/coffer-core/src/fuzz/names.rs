@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::input::Input;
 use super::scene::{Case, Scene, same_file};
 use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlinks};
-use crate::commit::ARCHIVE_ID;
 use crate::container::{Attributes, Container};
 use crate::error::{Code, Result};
 use crate::header::Header;
@@ -168,14 +167,7 @@ impl Plan {
         let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let file = NewFile::create(&directory, path).unwrap();
-        let source = Source {
-            directory,
-            storage: file.storage(),
-            path: path.to_path_buf(),
-            layers: header.layers(&case.keys).unwrap(),
-            meta: case.keys.meta(&case.kind),
-            archive: <[u8; ARCHIVE_ID]>::clone(&header.archive),
-        };
+        let source = Source::new(file.storage(), &directory, path, &header, &case.keys).unwrap();
         let mut container = Container::create(source, header, false).unwrap();
         let mut expected = BTreeMap::new();
         for (name, directory, bytes) in &self.members {

@@ -128,7 +128,7 @@ impl Run {
             view.catalog
                 .iter()
                 .find(|(_, e)| large(e))
-                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, e).unwrap()))
+                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
         };
         let Some((name, found)) = large else { return Ok(()) };
         let Place::Pieces { pieces, .. } = &found.entry.place else { return Ok(()) };

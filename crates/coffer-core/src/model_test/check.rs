@@ -222,7 +222,7 @@ pub(super) fn read_all(container: &Container) -> crate::error::Result<Members> {
     view.catalog
         .iter()
         .map(|(name, entry)| {
-            let found = source::Found::in_catalog(&view.catalog, entry)?;
+            let found = source::Found::in_catalog(&view.catalog, name, entry)?;
             let bytes = found.read(&view.source, 0, entry.size as usize);
             Ok((name.to_string(), Arc::new(bytes.map_err(|e| e.of_member(name))?)))
         })

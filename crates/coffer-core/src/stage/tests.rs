@@ -84,7 +84,7 @@ fn put(container: &mut Container, head: Vec<u8>, staged: Staged) -> Vec<u8> {
     container.put_large("member", attributes, &[], parts).unwrap();
     let view = container.view.read();
     let entry = view.catalog.get("member").unwrap();
-    let found = Found::in_catalog(&view.catalog, entry).unwrap();
+    let found = Found::in_catalog(&view.catalog, "member", entry).unwrap();
     found.read(&view.source, 0, entry.size as usize).unwrap()
 }
 

@@ -96,7 +96,7 @@ impl Writer {
         let old = {
             let view = self.container.view.read();
             match view.catalog.get(name).filter(|e| !e.directory) {
-                Some(entry) => Found::in_catalog(&view.catalog, entry)?,
+                Some(entry) => Found::in_catalog(&view.catalog, name, entry)?,
                 None => return Ok(Default::default()),
             }
         };
