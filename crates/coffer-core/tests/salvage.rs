@@ -57,7 +57,6 @@ fn sample(case: Case) -> Sample {
     flush(&coffer);
     put("last", noise(9, 700));
     flush(&coffer);
-    drop(put);
     delete(&coffer, "first/5").unwrap();
     members.remove("first/5");
     flush(&coffer);
