@@ -57,7 +57,6 @@ fn sample(case: Case) -> Sample {
     flush(&coffer);
     put("last", noise(9, 700));
     flush(&coffer);
-    drop(put);
     delete(&coffer, "first/5").unwrap();
     members.remove("first/5");
     flush(&coffer);
@@ -312,7 +311,9 @@ fn a_bad_piece_costs_the_member_and_a_bad_pack_costs_its_members() {
         let (salvaged, members) = s.salvage(&bad);
         s.check("pack", &salvaged, &members);
         let missing = s.missing(&members);
-        assert!(!missing.is_empty() && missing.len() == salvaged.lost.len(), "{missing:?}");
+        // In a market the byte may hit a tar header, and every member opens all the same.
+        assert!(!missing.is_empty() || !salvaged.unverified.is_empty(), "{}", s.case.name());
+        assert_eq!(missing.len(), salvaged.lost.len(), "{missing:?}");
         if s.case.kind == Kind::null() {
             // Nothing vouches for a part of a block.
             assert!(salvaged.unverified.is_empty());
