@@ -16,6 +16,12 @@ pub(crate) type Digest = [u8; 32];
 /// No block is larger than this, in the file or decoded: a piece has at most 16 MiB.
 const MAX_BLOCK: u32 = 64 << 20;
 
+/// The number of the root block.
+const ROOT: BlockId = 0;
+
+/// No writer counts as far as this.
+const MAX_COUNT: u64 = 1 << 62;
+
 /// One block of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -33,6 +39,14 @@ pub(crate) struct Block {
 impl Block {
     pub(crate) fn end(&self) -> u64 {
         self.offset.saturating_add(u64::from(self.len))
+    }
+
+    /// Whether it is as small as a writer makes it.
+    pub(crate) fn check(&self) -> Result<()> {
+        if [self.len, self.frame, self.tar].iter().any(|len| *len > MAX_BLOCK) {
+            return Err(Error::corrupt("the catalog names a block that is too large"));
+        }
+        Ok(())
     }
 }
 
@@ -197,24 +211,36 @@ impl Catalog {
             .ok_or_else(|| Error::corrupt("a member names a block that is not there"))
     }
 
-    /// Whether every member's blocks are there, and everything is as small as a writer makes it: a
+    /// The block with the first entry of the tar, which no member is in.
+    pub(crate) fn root(&self) -> Result<&Block> {
+        self.block(ROOT)
+    }
+
+    /// Whether every member's blocks are there and its own, and everything is as small as a writer makes it: a
     /// commit that says otherwise is malformed. After this no length needs to be doubted.
     pub(crate) fn check(&self) -> Result<()> {
+        let counts = [self.next_block, self.next_version, self.dead];
+        let behind = self.blocks.keys().next_back().is_some_and(|last| *last >= self.next_block);
+        if behind || counts.iter().any(|count| *count > MAX_COUNT) {
+            return Err(Error::corrupt("the catalog counts wrong"));
+        }
+        let (mut packs, mut own) = (vec![ROOT], Vec::new());
         for block in self.blocks.values() {
-            if [block.len, block.frame, block.tar].iter().any(|len| *len > MAX_BLOCK) {
-                return Err(Error::corrupt("the catalog names a block that is too large"));
-            }
+            block.check()?;
         }
         for (name, entry) in &self.members {
             let complete = match &entry.place {
                 Place::Packed { block, at, stored } => {
-                    entry.size <= u64::from(MAX_BLOCK)
+                    packs.push(*block);
+                    *block != ROOT
+                        && entry.size <= u64::from(MAX_BLOCK)
                         && self.blocks.get(block).is_some_and(|b| {
                             at.checked_add(*stored).is_some_and(|end| end <= b.tar)
                         })
                 }
                 Place::Pieces { header, pieces } => {
                     let raw: u64 = pieces.iter().map(|p| u64::from(p.raw)).sum();
+                    own.extend(Self::blocks_of(entry));
                     raw == entry.size
                         && self.blocks.contains_key(header)
                         && pieces.iter().all(|p| p.raw <= MAX_BLOCK)
@@ -224,9 +250,18 @@ impl Catalog {
                 }
                 Place::Memory(_) => true,
             };
+            let complete = complete && entry.version < self.next_version;
             if !complete || name::fault(name).is_some() {
                 return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
             }
+        }
+        // What one member leaves behind dies, and with it what another has there.
+        packs.sort_unstable();
+        own.sort_unstable();
+        let shared = own.windows(2).any(|pair| pair[0] == pair[1])
+            || own.iter().any(|block| packs.binary_search(block).is_ok());
+        if shared {
+            return Err(Error::corrupt("the catalog gives a block to several members"));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod compare;
 mod container;
 pub mod crypt;
 pub mod error;
+mod extents;
 mod extract;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
