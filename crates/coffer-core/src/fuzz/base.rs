@@ -32,14 +32,27 @@ pub(super) fn path(choice: usize) -> PathBuf {
 #[derive(Clone)]
 pub(super) enum Part {
     /// Either record of a header or of its copy.
-    Header { mark: Mark, body: Vec<u8> },
+    Header {
+        mark: Mark,
+        body: Vec<u8>,
+    },
     /// A commit, before compression.
-    Commit { raw: Vec<u8> },
+    Commit {
+        raw: Vec<u8>,
+    },
     /// A record of a commit: its plaintext, in which the commit is compressed.
-    Record { plain: Vec<u8> },
-    Footer { body: Vec<u8> },
+    Record {
+        plain: Vec<u8>,
+    },
+    Footer {
+        body: Vec<u8>,
+    },
     /// A block: its frame, and the block itself as long as nothing has changed.
-    Block { frame: Vec<u8>, sealed: Option<Vec<u8>>, tar: u32 },
+    Block {
+        frame: Vec<u8>,
+        sealed: Option<Vec<u8>>,
+        tar: u32,
+    },
 }
 
 /// A part with the place it had.
@@ -130,10 +143,9 @@ impl Base {
                 Place::Packed { block, at, stored } => {
                     vec![(*block, *at as usize, *stored as usize, entry.size as usize)]
                 }
-                Place::Pieces { pieces, .. } => pieces
-                    .iter()
-                    .map(|p| (p.block, 0, p.stored as usize, p.raw as usize))
-                    .collect(),
+                Place::Pieces { pieces, .. } => {
+                    pieces.iter().map(|p| (p.block, 0, p.stored as usize, p.raw as usize)).collect()
+                }
                 Place::Memory(_) => Vec::new(),
             };
             let content: Option<Vec<Vec<u8>>> = units

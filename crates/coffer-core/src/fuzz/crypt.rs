@@ -73,12 +73,19 @@ fn same_in_parts(cryptor: &Cryptor, file: &[u8], legacy: bool, step: usize) {
     match (whole, parts) {
         (Some(Ok(one)), Some(Ok(other))) => assert!(one == other, "parts give other bytes"),
         (Some(Err(_)), Some(Err(_))) | (None, _) | (_, None) => {}
-        (one, other) => panic!("whole: {:?}, in parts: {:?}", one.map(|r| r.is_ok()), other.map(|r| r.is_ok())),
+        (one, other) => {
+            panic!("whole: {:?}, in parts: {:?}", one.map(|r| r.is_ok()), other.map(|r| r.is_ok()))
+        }
     }
 }
 
 /// `None` where there was too much to go on.
-fn decrypted(cryptor: &Cryptor, file: &[u8], legacy: bool, step: usize) -> Option<Result<Vec<u8>, Code>> {
+fn decrypted(
+    cryptor: &Cryptor,
+    file: &[u8],
+    legacy: bool,
+    step: usize,
+) -> Option<Result<Vec<u8>, Code>> {
     let mut decryptor = cryptor.decryptor(legacy).unwrap();
     let mut plain = Vec::new();
     for part in file.chunks(step) {
@@ -111,5 +118,8 @@ fn round_trip(cryptor: &Cryptor, plain: &[u8], step: usize) {
     assert!(back == Some(Ok(plain.to_vec())), "it does not come back");
     let at = step * 31 % file.len();
     file[at] ^= 1 << (step % 8);
-    assert!(!matches!(decrypted(cryptor, &file, false, step), Some(Ok(_))), "byte {at} is not checked");
+    assert!(
+        !matches!(decrypted(cryptor, &file, false, step), Some(Ok(_))),
+        "byte {at} is not checked"
+    );
 }

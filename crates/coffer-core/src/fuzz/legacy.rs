@@ -63,7 +63,8 @@ fn members(case: &Case, input: &mut Input<'_>) -> Vec<u8> {
         let name = input.short();
         let content = input.long();
         let stored = if how & 1 == 0 { stored(case, content, how) } else { content.to_vec() };
-        let mut header = if how & 2 == 0 { tar::Header::new_ustar() } else { tar::Header::new_gnu() };
+        let mut header =
+            if how & 2 == 0 { tar::Header::new_ustar() } else { tar::Header::new_gnu() };
         let kinds = [b'0', b'5', b'2', b'x', b'L', b'g', b'S', b'1'];
         header.set_entry_type(tar::EntryType::new(kinds[usize::from(how >> 2) % kinds.len()]));
         header.set_size(stored.len() as u64);

@@ -12,8 +12,8 @@ use crate::commit::ARCHIVE_ID;
 use crate::container::{Attributes, Container};
 use crate::error::{Code, Result};
 use crate::header::Header;
-use crate::name;
 use crate::locks::Locks;
+use crate::name;
 use crate::origin::Origin;
 use crate::source::Source;
 use crate::storage::NewFile;
@@ -131,7 +131,8 @@ impl Plan {
             }
             #[cfg(unix)]
             6 if inside && parent_is_own(&place, target) => {
-                let to = ["../outside", "../secret", ".", "..", "/", "../outside/new", "a", "nowhere"];
+                let to =
+                    ["../outside", "../secret", ".", "..", "/", "../outside/new", "a", "nowhere"];
                 let to = to[usize::from(what >> 3 & 7)];
                 let _ = std::os::unix::fs::symlink(to, &place);
             }
@@ -232,7 +233,11 @@ fn added_again(scene: &Scene, target: &Path, how: u8) {
     for member in coffer.members(None).unwrap() {
         assert_eq!(name::fault(&member.name), None);
         if !member.directory {
-            assert!(coffer.read(&member.name).unwrap() != SECRET, "{:?} leads outside", member.name);
+            assert!(
+                coffer.read(&member.name).unwrap() != SECRET,
+                "{:?} leads outside",
+                member.name
+            );
         }
     }
     coffer.close().unwrap();
@@ -244,7 +249,9 @@ fn links(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         match fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_symlink() => found.push((path.clone(), fs::read_link(&path).unwrap())),
+            Ok(meta) if meta.is_symlink() => {
+                found.push((path.clone(), fs::read_link(&path).unwrap()))
+            }
             Ok(meta) if meta.is_dir() => found.extend(links(&path)),
             _ => {}
         }

@@ -14,7 +14,8 @@ use crate::watch::Watch;
 
 /// Names that get in each other's way: files where others have directories.
 const NAMES: [&str; 16] = [
-    "a", "a/b", "a/b/c", "a/c", "ab", "b", "b/a", "b/b", "c/d/e/f", "c/d", "ü/語", "z.txt", "0", "a b", "a.b/c", "/d",
+    "a", "a/b", "a/b/c", "a/c", "ab", "b", "b/a", "b/b", "c/d/e/f", "c/d", "ü/語", "z.txt", "0",
+    "a b", "a.b/c", "/d",
 ];
 /// The most operations on one coffer.
 const MOST: usize = 64;
@@ -181,7 +182,8 @@ impl Run {
             // Given up: nothing is left of it.
             return;
         }
-        let change = Change::Staged { name: given.to_owned(), stage, existing, mode: None, mtime: None };
+        let change =
+            Change::Staged { name: given.to_owned(), stage, existing, mode: None, mtime: None };
         let changed = self.change(change);
         let old = self.model.get(name).cloned();
         match (existing, old) {
@@ -290,10 +292,11 @@ impl Run {
     }
 
     fn close(&mut self) {
-        self.coffer.close().unwrap();
-        if let Some((_, before)) = self.batch.take() {
-            self.model = before;
+        // Closing waits for the end of a batch.
+        if self.batch.is_some() {
+            self.finish(self.watchful);
         }
+        self.coffer.close().unwrap();
         self.committed = self.model.clone();
     }
 

@@ -103,7 +103,8 @@ struct Unit {
     piece: Option<usize>,
 }
 
-struct Forge {
+/// A coffer that is being made anew.
+pub(super) struct Forge {
     base: Base,
     honest: bool,
     /// New bytes of units, by block and name.
@@ -111,7 +112,7 @@ struct Forge {
 }
 
 impl Forge {
-    fn new(base: Base, honest: bool) -> Self {
+    pub(super) fn new(base: Base, honest: bool) -> Self {
         Self { base, honest, stored: BTreeMap::new() }
     }
 
@@ -143,7 +144,8 @@ impl Forge {
         self.base.parts.iter_mut().filter(|p| select(&p.part)).nth(index)
     }
 
-    fn replace(&mut self, layer: u8, index: usize, bytes: &[u8]) {
+    /// Puts bytes in the place of one plaintext.
+    pub(super) fn replace(&mut self, layer: u8, index: usize, bytes: &[u8]) {
         let new = bytes.to_vec();
         match layer {
             HEADER => {
@@ -192,11 +194,20 @@ impl Forge {
                     placed.mark = Some(mark);
                 }
             }
-            _ => {
+            MORE => {
                 let offset = u64::MAX;
-                self.base.parts.push(Placed { offset, part: Part::Commit { raw: new }, mark: None });
-                self.base.parts.push(Placed { offset, part: Part::Footer { body: Vec::new() }, mark: None });
+                self.base.parts.push(Placed {
+                    offset,
+                    part: Part::Commit { raw: new },
+                    mark: None,
+                });
+                self.base.parts.push(Placed {
+                    offset,
+                    part: Part::Footer { body: Vec::new() },
+                    mark: None,
+                });
             }
+            _ => {}
         }
     }
 
@@ -281,7 +292,7 @@ impl Forge {
     }
 
     /// Seals everything again.
-    fn build(mut self) -> Vec<u8> {
+    pub(super) fn build(mut self) -> Vec<u8> {
         let places = self.packs();
         let Self { base, honest, .. } = self;
         let mut out = Vec::new();
@@ -323,7 +334,12 @@ impl Forge {
                     e.raw(&frame::compress(3, &raw).unwrap());
                     let own = record::mark_at(COMMIT_TAG, at);
                     base.put_record(&mark.unwrap_or(own), &e.finish(), &mut out);
-                    moved.last(generation, at, out.len() as u64 - at, *blake3::hash(&raw).as_bytes());
+                    moved.last(
+                        generation,
+                        at,
+                        out.len() as u64 - at,
+                        *blake3::hash(&raw).as_bytes(),
+                    );
                 }
                 Part::Record { plain } => {
                     let mut plain = plain.clone();
@@ -468,4 +484,3 @@ impl Moved {
         body
     }
 }
-

@@ -159,7 +159,13 @@ pub(super) fn same_file(path: &Path, bytes: &[u8]) {
 const NEW: &[u8] = b"what the target wrote";
 
 /// Opens for writing what was seen, changes it, and looks again. What was sound must stay so.
-pub(super) fn change(options: &dyn Fn(Mode) -> Options, scene: &Scene, path: &Path, seen: &Seen, compact: bool) {
+pub(super) fn change(
+    options: &dyn Fn(Mode) -> Options,
+    scene: &Scene,
+    path: &Path,
+    seen: &Seen,
+    compact: bool,
+) {
     let Ok(coffer) = Coffer::open(path, options(Mode::Append)) else { return };
     let mut new = "new".to_owned();
     while seen.names.iter().any(|n| n.starts_with(&new)) {

@@ -120,7 +120,10 @@ fn seed_reseal(kind: u8) {
             Part::Footer { body } => put(reseal::FOOTER, body),
             Part::Block { frame, tar, .. } => {
                 put(reseal::FRAME, frame);
-                put(reseal::TAR, &crate::frame::decompress(frame, *tar as usize).unwrap_or_default());
+                put(
+                    reseal::TAR,
+                    &crate::frame::decompress(frame, *tar as usize).unwrap_or_default(),
+                );
             }
         }
     }
@@ -226,10 +229,16 @@ fn seed_names() {
         out
     };
     for how in [0, 1, 2, 9, 16, 17, 18, 49] {
-        seed("names", &format!("plain-{how}"), &list(how, &[(0, "a/b"), (1, "ü/語"), (3, "d"), (7, "a")]));
-        let links = [(6, "a"), (0, "a/b"), (0, "c"), (14, "c"), (4, "e"), (0, "e"), (5, "f"), (0, "f")];
+        seed(
+            "names",
+            &format!("plain-{how}"),
+            &list(how, &[(0, "a/b"), (1, "ü/語"), (3, "d"), (7, "a")]),
+        );
+        let links =
+            [(6, "a"), (0, "a/b"), (0, "c"), (14, "c"), (4, "e"), (0, "e"), (5, "f"), (0, "f")];
         seed("names", &format!("links-{how}"), &list(how, &links));
-        let bad = [(0, "../secret"), (0, "/x"), (0, "a/../../b"), (0, "."), (64, "long/"), (0, "a\0b")];
+        let bad =
+            [(0, "../secret"), (0, "/x"), (0, "a/../../b"), (0, "."), (64, "long/"), (0, "a\0b")];
         for (i, name) in bad.iter().enumerate() {
             seed("names", &format!("bad-{how}-{i}"), &list(how, &[*name, (0, "good")]));
         }
@@ -244,7 +253,13 @@ fn seed_operations() {
         for flags in 0..4 {
             let mut input = vec![kind, flags];
             for i in 0..24u8 {
-                input.extend([all[usize::from(i * 7 % 16)] | (i & 1) << 4, i, i.wrapping_mul(37), i * 3, i]);
+                input.extend([
+                    all[usize::from(i * 7 % 16)] | (i & 1) << 4,
+                    i,
+                    i.wrapping_mul(37),
+                    i * 3,
+                    i,
+                ]);
             }
             seed("operations", &format!("mix-{kind}-{flags}"), &input);
         }
