@@ -23,7 +23,6 @@ fn refused(name: &str, edit: impl Fn(&Base, &mut Commit)) {
         let index = commits.len() - 1;
         let mut commit = Commit::decode(commits[index]).unwrap();
         edit(&base, &mut commit);
-        let raw = commit.encode();
         // No footer says that it has been scrubbed.
         let footers = base.parts.iter().filter(|p| matches!(p.part, Part::Footer { .. })).count();
         let mut sections: Vec<_> =
@@ -54,8 +53,8 @@ fn refused(name: &str, edit: impl Fn(&Base, &mut Commit)) {
 
 /// A live block of a member.
 fn live(base: &Base) -> Block {
-    let (_, entry) = base.catalog.iter().find(|(_, e)| !e.directory).unwrap();
-    let Place::Packed { block, .. } = entry.place else { unreachable!("the first is small") };
+    let (_, entry) = base.catalog.iter().filter(|(_, e)| !e.directory).last().unwrap();
+    let Place::Packed { block, .. } = entry.place else { unreachable!("the last is small") };
     base.catalog.block(block).unwrap().clone()
 }
 
