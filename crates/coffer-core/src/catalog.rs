@@ -16,6 +16,12 @@ pub(crate) type Digest = [u8; 32];
 /// No block is larger than this, in the file or decoded: a piece has at most 16 MiB.
 pub(crate) const MAX_BLOCK: u32 = 64 << 20;
 
+/// The number of the root block.
+const ROOT: BlockId = 0;
+
+/// No writer counts as far as this.
+const MAX_COUNT: u64 = 1 << 62;
+
 /// One block of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Block {
@@ -202,12 +208,23 @@ impl Catalog {
             .ok_or_else(|| Error::corrupt("a member names a block that is not there"))
     }
 
-    /// Whether every member's blocks are there, and everything is as small as a writer makes it: a
-    /// commit that says otherwise is malformed. After this no length needs to be doubted.
+    /// The block with the first entry of the tar, which no member is in.
+    pub(crate) fn root(&self) -> Result<&Block> {
+        self.block(ROOT)
+    }
+
+    /// Whether every member's blocks are there and its own, and everything is as small as a writer
+    /// makes it: a commit that says otherwise is malformed. After this no length needs to be doubted.
     pub(crate) fn check(&self) -> Result<()> {
+        let counts = [self.next_block, self.next_version, self.dead];
+        let behind = self.blocks.keys().next_back().is_some_and(|last| *last >= self.next_block);
+        if behind || counts.iter().any(|count| *count > MAX_COUNT) {
+            return Err(Error::corrupt("the catalog counts wrong"));
+        }
         if !self.blocks.values().all(Block::fits) {
             return Err(Error::corrupt("the catalog names a block that is too large"));
         }
+        let (mut packs, mut own) = (vec![ROOT], Vec::new());
         // The files whose names the next name begins with.
         let mut files: Vec<&str> = Vec::new();
         for (name, entry) in &self.members {
@@ -223,14 +240,28 @@ impl Catalog {
                 files.push(name);
             }
             let complete = match &entry.place {
+                Place::Packed { block, .. } => {
+                    packs.push(*block);
+                    *block != ROOT && self.has_content(entry)
+                }
                 Place::Pieces { header, .. } => {
+                    own.extend(Self::blocks_of(entry));
                     self.blocks.contains_key(header) && self.has_content(entry)
                 }
-                _ => self.has_content(entry),
+                Place::Memory(_) => true,
             };
+            let complete = complete && entry.version < self.next_version;
             if !complete || name::fault(name).is_some() {
                 return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
             }
+        }
+        // What one member leaves behind dies, and with it what another has there.
+        packs.sort_unstable();
+        own.sort_unstable();
+        let shared = own.windows(2).any(|pair| pair[0] == pair[1])
+            || own.iter().any(|block| packs.binary_search(block).is_ok());
+        if shared {
+            return Err(Error::corrupt("the catalog gives a block to several members"));
         }
         Ok(())
     }

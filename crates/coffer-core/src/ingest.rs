@@ -184,6 +184,7 @@ impl Walk<'_> {
         self.request.watch.cancel.check()?;
         let entries = tree::list(&directory.path, self.request.symlinks, &self.own)?;
         if entries.is_empty() && !name.is_empty() {
+            name::check(&name)?;
             self.items.push(Item { name, entry: directory });
             return Ok(());
         }

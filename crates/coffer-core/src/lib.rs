@@ -18,6 +18,7 @@ mod compare;
 mod container;
 pub mod crypt;
 pub mod error;
+mod extents;
 mod extract;
 mod frame;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -81,6 +81,8 @@ pub(crate) fn open(
                 Err(e) if e.code() == Code::Aborted => return Err(e),
                 Err(_) => continue,
             };
+            // Whatever the commit says: what is written next must name a copy that is there.
+            opened.newest.commit.header_copy = copy;
             opened.notices.push(Notice {
                 code: "damaged-header",
                 message: format!(

@@ -1,9 +1,10 @@
 //! Finding the newest intact commit: from the end of the file backwards by footers, then forwards
 //! by commits whose footers are damaged.
 
-use crate::catalog::Catalog;
+use crate::catalog::{Block, Catalog};
 use crate::commit::{self, Commit, Footer, Part, Position};
 use crate::error::{Code, Error, Result};
+use crate::extents;
 use crate::record::{self, COMMIT_TAG, FOOTER_TAG, TAG};
 use crate::source::Source;
 use crate::storage::Storage;
@@ -31,6 +32,13 @@ pub(crate) struct Newest {
     /// The footer, if one names the commit.
     pub(crate) footer: Option<Footer>,
     pub(crate) tail: Tail,
+}
+
+impl Newest {
+    /// The dead blocks that nobody has overwritten yet, as far as is known.
+    pub(crate) fn unscrubbed(&self) -> &[Block] {
+        if self.footer.as_ref().is_some_and(|f| f.scrubbed) { &[] } else { &self.commit.scrub }
+    }
 }
 
 /// How often a reader without a lock looks again, and how long it waits before it does.
@@ -115,6 +123,7 @@ pub(crate) fn catalog(source: &Source, newest: &Newest) -> Result<Loaded> {
     let mut since_snapshot = 0;
     let mut chain = vec![newest.commit.clone()];
     let mut at = newest.position;
+    let mut extents = vec![(at.offset, at.end())];
     while let Some(last) = chain.last().filter(|c| !c.snapshot) {
         let Some(previous) = last.previous else {
             return Err(Error::corrupt("a commit that is not a snapshot has none before it"));
@@ -124,17 +133,21 @@ pub(crate) fn catalog(source: &Source, newest: &Newest) -> Result<Loaded> {
         }
         since_snapshot += at.len;
         at = previous;
+        extents.push((at.offset, at.end()));
         let commit = read_commit(source, &previous)?;
         if commit.archive != newest.commit.archive {
             return Err(Error::corrupt("a commit is of another coffer"));
         }
         chain.push(commit);
     }
+    let copy = chain.last().map_or(0, |snapshot| snapshot.header_copy);
     let mut catalog = Catalog::default();
     for commit in chain.into_iter().rev() {
         commit.apply(&mut catalog);
     }
     catalog.check()?;
+    let scrub = newest.unscrubbed();
+    extents::check(&catalog, scrub, &extents, copy, newest.position.offset)?;
     Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
 }
 

@@ -402,3 +402,24 @@ fn a_legacy_coffer_is_checked_to_its_end() {
         assert_eq!(error.code(), coffer_core::error::Code::Corrupt, "byte {at}");
     }
 }
+
+/// Such a name in the catalog would keep the coffer from opening again.
+#[test]
+fn an_empty_directory_whose_name_is_too_long_is_not_added() {
+    let dir = directory();
+    let c = null().open(&path(&dir), Mode::Write);
+    write(&c, "kept", b"1");
+    let source = dir.path().join("tree");
+    let deep = vec!["d".repeat(200); 18].join("/");
+    std::fs::create_dir_all(source.join(deep)).unwrap();
+    let change = Change::Add {
+        source,
+        name: Some("n".repeat(200)),
+        replace: false,
+        symlinks: Symlinks::Follow,
+        watch: Watch::silent(),
+    };
+    assert_eq!(c.change(change).unwrap_err().code(), coffer_core::error::Code::InvalidArg);
+    c.close().unwrap();
+    assert_eq!(null().open(&path(&dir), Mode::Read).read("kept").unwrap(), b"1");
+}

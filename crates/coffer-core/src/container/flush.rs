@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Changes, Container, Pending};
 use crate::catalog::{Block, Digest, Entry, Place};
 use crate::commit::{self, Commit, Footer, Position};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::locks::Locks;
 
 /// A snapshot replaces deltas once these outweigh it, but not before they have this many bytes.
@@ -114,7 +114,7 @@ impl Container {
         }
         let offset = self.tail;
         let superseded = if snapshot { self.since_snapshot + self.snapshot_len } else { 0 };
-        let commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded);
+        let commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
         let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;
         let position = Position {
             generation: commit.generation,
@@ -170,15 +170,18 @@ impl Container {
         scrub: Vec<Block>,
         ancestry: Ancestry,
         superseded: u64,
-    ) -> Commit {
+    ) -> Result<Commit> {
         let view = self.view.read();
         let catalog = &view.catalog;
         let Changes { touched, added, doomed, .. } = &self.changes;
         let previous =
             ancestry.previous.or_else(|| (self.committed.generation > 0).then_some(self.committed));
+        let generation = previous
+            .map_or(Some(1), |p| p.generation.checked_add(1))
+            .ok_or_else(|| Error::new(Code::Limit, "the coffer cannot have another commit"))?;
         let mut commit = Commit {
             archive: self.header.archive,
-            generation: previous.map_or(1, |p| p.generation + 1),
+            generation,
             header: self.header.marks,
             header_copy,
             previous,
@@ -211,7 +214,7 @@ impl Container {
                 }
             }
         }
-        commit
+        Ok(commit)
     }
 
     /// Overwrites dead blocks, durably, and notes in a footer, if it can, that it is done.

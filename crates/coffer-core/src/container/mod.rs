@@ -215,14 +215,14 @@ impl Container {
             savepoints: Vec::new(),
             poisoned: None,
         };
-        let scrubbed =
-            newest.footer.as_ref().is_some_and(|f| f.scrubbed) || newest.commit.scrub.is_empty();
+        let scrub = newest.unscrubbed();
+        let scrubbed = scrub.is_empty();
         // A process that was killed may have left the commit where no sync has covered it.
         if durable || !scrubbed {
             container.sync()?;
         }
         if !scrubbed {
-            container.scrub(&newest.commit.scrub)?;
+            container.scrub(scrub)?;
         } else if newest.footer.is_none() {
             container.append_footer(true)?;
             container.sync()?;

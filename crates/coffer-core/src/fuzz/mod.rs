@@ -7,6 +7,8 @@
 
 mod base;
 mod crypt;
+#[cfg(test)]
+mod hostile;
 mod input;
 mod legacy;
 mod names;

@@ -292,10 +292,11 @@ impl Run {
     }
 
     fn close(&mut self) {
-        self.coffer.close().unwrap();
-        if let Some((_, before)) = self.batch.take() {
-            self.model = before;
+        // Closing waits for the end of a batch.
+        if self.batch.is_some() {
+            self.finish(self.watchful);
         }
+        self.coffer.close().unwrap();
         self.committed = self.model.clone();
     }
 

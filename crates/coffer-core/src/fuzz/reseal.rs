@@ -103,7 +103,8 @@ struct Unit {
     piece: Option<usize>,
 }
 
-struct Forge {
+/// A coffer that is being made anew.
+pub(super) struct Forge {
     base: Base,
     honest: bool,
     /// New bytes of units, by block and name.
@@ -111,7 +112,7 @@ struct Forge {
 }
 
 impl Forge {
-    fn new(base: Base, honest: bool) -> Self {
+    pub(super) fn new(base: Base, honest: bool) -> Self {
         Self { base, honest, stored: BTreeMap::new() }
     }
 
@@ -143,7 +144,8 @@ impl Forge {
         self.base.parts.iter_mut().filter(|p| select(&p.part)).nth(index)
     }
 
-    fn replace(&mut self, layer: u8, index: usize, bytes: &[u8]) {
+    /// Puts bytes in the place of one plaintext.
+    pub(super) fn replace(&mut self, layer: u8, index: usize, bytes: &[u8]) {
         let new = bytes.to_vec();
         match layer {
             HEADER => {
@@ -192,7 +194,7 @@ impl Forge {
                     placed.mark = Some(mark);
                 }
             }
-            _ => {
+            MORE => {
                 let offset = u64::MAX;
                 self.base.parts.push(Placed {
                     offset,
@@ -205,6 +207,7 @@ impl Forge {
                     mark: None,
                 });
             }
+            _ => {}
         }
     }
 
@@ -289,7 +292,7 @@ impl Forge {
     }
 
     /// Seals everything again.
-    fn build(mut self) -> Vec<u8> {
+    pub(super) fn build(mut self) -> Vec<u8> {
         let places = self.packs();
         let Self { base, honest, .. } = self;
         let mut out = Vec::new();
