@@ -99,7 +99,8 @@ fn seed_reseal(kind: u8) {
     let mut counts = std::collections::HashMap::<u8, u8>::new();
     let mut put = |layer: u8, bytes: &[u8]| {
         let index = counts.entry(layer).or_default();
-        let mut input = vec![kind, if index.is_multiple_of(2) { flags | reseal::COMPACT } else { flags }];
+        let mut input =
+            vec![kind, if index.is_multiple_of(2) { flags | reseal::COMPACT } else { flags }];
         input.extend([layer, *index]);
         input.extend((bytes.len() as u16).to_le_bytes());
         input.extend(bytes);
