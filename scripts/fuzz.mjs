@@ -54,7 +54,7 @@ function keep(target) {
   const found = join(root, 'target', 'fuzz', target)
   mkdirSync(found, { recursive: true })
   const merged = mkdtempSync(join(root, 'target', 'fuzz', 'kept-'))
-  const merge = ['--', '-merge=1', '-max_len=4096', '-use_counters=0', ...limits]
+  const merge = ['--', '-merge=1', '-set_cover_merge=1', '-max_len=20000', '-use_counters=0', ...limits]
   if (!cargoFuzz('run', target, merged, corpus(target), found, ...merge)) return false
   rmSync(corpus(target), { recursive: true })
   renameSync(merged, corpus(target))
