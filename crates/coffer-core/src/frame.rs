@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_a_cut_frame_holds_comes_out_up_to_the_cut() {
-        let data: Vec<u8> = (0..1 << 20).map(|i| (i * i % 251) as u8).collect();
+        let data: Vec<u8> = (0..1_u64 << 20).map(|i| (i * i % 251) as u8).collect();
         let frame = store(&data);
         let prefix = decompress_prefix(&frame[..frame.len() / 2], data.len());
         assert!(prefix.len() >= 256 << 10 && data.starts_with(&prefix), "{}", prefix.len());
