@@ -174,5 +174,5 @@ describe.skipIf(!canLimit)('a flush that may write so many bytes and no more (ne
     child.say('end')
     await child.result
     expect(seen.refused).toBeGreaterThan(50)
-  })
+  }, 300_000)
 })

@@ -1,13 +1,13 @@
 import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, inChild } from './support/child.ts'
-import { CofferNull, CofferStore, exportTar } from './support/coffer.ts'
+import { CofferNull, CofferStore } from './support/coffer.ts'
 import { canMount, withDisk } from './support/confined.ts'
 import { type ClassName, keysFor, kinds, optionsFor } from './support/kinds.ts'
+import { tarEnd, tarEntry, zstdFrame } from './support/legacy.ts'
 import { tempDir } from './support/temp.ts'
 
 const { ENOSPC } = constants.errno
@@ -258,26 +258,15 @@ const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, ro
 }
 
 /** A coffer as PyCoffer writes it, without keys: a tar in a zstd frame, here of blocks that are not compressed. */
-async function legacyCoffer(directory: string): Promise<Buffer> {
-  await using box = await CofferNull.open(join(directory, 'some.coffer'), 'x')
-  await box.write('member', noise(1_500_000))
-  const data = await buffer(exportTar(box))
-  // The magic number, and a window of 128 KiB.
-  const parts = [Buffer.from([0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38])]
-  for (let at = 0; at < data.length; at += 1 << 16) {
-    const block = data.subarray(at, at + (1 << 16))
-    const header = Buffer.alloc(3)
-    header.writeUIntLE((block.length << 3) | (at + block.length === data.length ? 1 : 0), 0, 3)
-    parts.push(header, block)
-  }
-  return Buffer.concat(parts)
+function legacyCoffer(): Buffer {
+  return zstdFrame(Buffer.concat([tarEntry({ name: 'member' }, noise(1_500_000)), tarEnd]))
 }
 
 describe.skipIf(!canMount)('what needs more room than there is (needs leave to mount a disk)', () => {
   it('is refused with the error of the system, and leaves nothing behind', async () => {
     const [disk, roomy] = [tempDir(), tempDir()]
     const legacy = join(roomy, 'legacy.coffer')
-    writeFileSync(legacy, await legacyCoffer(roomy))
+    writeFileSync(legacy, legacyCoffer())
     const places = { options: CofferStore.generateKeys(), newKeys: CofferStore.generateKeys(), disk, roomy, legacy }
     await (await CofferNull.open(legacy, 'r', { legacy: true, tempDir: roomy })).close()
     const { refused, wrong } = await inChild(ask, places, { through: withDisk(disk, 6 << 20) })

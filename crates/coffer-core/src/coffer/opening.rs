@@ -38,7 +38,8 @@ impl Opening<'_> {
         if !options.cipher_is_free {
             secret.check(&options.kind)?;
         }
-        if !writes && !self.exists()? {
+        let exists = self.exists()?;
+        if !writes && !exists {
             return Err(missing(path));
         }
         let patience = Patience {
