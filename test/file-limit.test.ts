@@ -115,6 +115,7 @@ const serve: Body<{ path: string; options: object }, void> = async ({ coffer, fs
     fs.rmSync(path)
     fs.writeFileSync(path, pristine)
     const box = await coffer.CofferStore.open(path, 'a', { ...options, autoFlush: false })
+    await say(fs.statSync(path).size)
     await hear()
     const refused = await refusal(async () => {
       await box.delete('first')
