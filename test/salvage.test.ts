@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import * as coffer from './support/coffer.ts'
 import { contents, type Keys, type Kind, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import { legacyKeys } from './support/pycoffer.ts'
 import { tempDir } from './support/temp.ts'
 
 /** A coffer of a few members, small and large, in two commits. */
@@ -18,15 +19,6 @@ async function made(kind: Kind): Promise<{ path: string; target: string; keys: K
   await box.write('ключ', 'last')
   await box.close()
   return { path, target: join(directory, 'salvaged.coffer'), keys, good: readFileSync(path) }
-}
-
-const cofferKey = Buffer.from(Array.from({ length: 32 }, (_, index) => index))
-const secureKey = Buffer.from(Array.from({ length: 32 }, (_, index) => 100 + index)).toString('base64url')
-const legacyKeys: Readonly<Record<string, Keys>> = {
-  bank: { cofferKey: cofferKey.toString('base64url'), secureKey },
-  'bank-aes-ocb': { cofferKey: cofferKey.subarray(0, 16).toString('base64url'), secureKey },
-  store: { cofferKey: cofferKey.toString('base64url') },
-  market: { secureKey },
 }
 
 const salvage = (kind: Kind, path: string, target: string, options: coffer.SalvageOptions) =>
@@ -123,6 +115,32 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
     writeFileSync(path, fixture)
     const options = { ...optionsFor(kind, keysFor(kind)), legacy: true }
     await expect(salvage(kind, path, `${path}.new`, options)).rejects.toMatchObject({ code: 'ERR_COFFER_WRONG_KEY' })
+  })
+})
+
+describe('a pack with a bad byte', () => {
+  it('gives the members before it, which no digest vouches for any more', async () => {
+    const kind = kindOf('store')
+    const [directory, keys] = [tempDir(), keysFor(kind)]
+    const [path, target] = [join(directory, 'pack.coffer'), join(directory, 'salvaged.coffer')]
+    const box = await openKind(kind, path, 'x', keys)
+    for (let i = 10; i < 70; i += 1) await box.write(`member/${i}`, noise(3_500, i))
+    await box.close()
+    const bad = readFileSync(path)
+    const at = Math.floor(bad.length * 0.8)
+    bad.writeUInt8(bad.readUInt8(at) ^ 1, at)
+    writeFileSync(path, bad)
+    const { members, lost, unverified, complete } = await salvage(kind, path, target, keys)
+    expect(complete).toBe(true)
+    expect(unverified.length).toBeGreaterThan(20)
+    expect(lost.length).toBeGreaterThan(0)
+    expect(members + lost.length).toBe(60)
+    expect(lost.every(({ name }) => !unverified.includes(name))).toBe(true)
+    await using after = await openKind(kind, target, 'r', keys)
+    const found = await contents(after)
+    expect(found.size).toBe(members)
+    expect([...found.keys()]).toEqual(expect.arrayContaining([...unverified]))
+    for (const [name, bytes] of found) expect(bytes.equals(noise(3_500, Number(name.slice(7))))).toBe(true)
   })
 })
 
