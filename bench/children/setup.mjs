@@ -1,0 +1,27 @@
+// @ts-check
+/** What the children of the benchmark have in common: a job as JSON in, figures as JSON out. */
+import { CofferBank } from 'coffer'
+
+/** The keys of every bank. */
+export const keys = {
+  cofferKey: Buffer.alloc(32, 7).toString('base64url'),
+  secureKey: Buffer.alloc(32, 9).toString('base64url'),
+}
+
+/** The job that the parent gives. */
+export const job = JSON.parse(process.argv[2] ?? '{}')
+
+/** @param {unknown} figures */
+export function tell(figures) {
+  console.log(JSON.stringify(figures))
+}
+
+/**
+ * A bank at level 3.
+ *
+ * @param {string} path
+ * @param {'r' | 'w'} mode
+ */
+export function openBank(path, mode) {
+  return CofferBank.open(path, mode, { ...keys, level: 3 })
+}

@@ -1,0 +1,33 @@
+/** The coffers as contestants. */
+import { type Coffer, CofferBank, CofferMarket, CofferNull, CofferStore, type ModeText, type OpenOptions } from 'coffer'
+
+export interface Kind {
+  readonly name: string
+  open(path: string, mode: ModeText, options?: OpenOptions): Promise<Coffer>
+}
+
+const bankKeys = CofferBank.generateKeys()
+const ocbKeys = CofferBank.generateKeys({ cipher: 'aes-ocb' })
+const storeKeys = CofferStore.generateKeys()
+const marketKeys = CofferMarket.generateKeys()
+
+export const bank: Kind = {
+  name: 'CofferBank',
+  open: (path, mode, options) => CofferBank.open(path, mode, { ...bankKeys, ...options }),
+}
+export const ocbBank: Kind = {
+  name: 'CofferBank, AES-OCB',
+  open: (path, mode, options) => CofferBank.open(path, mode, { ...ocbKeys, cipher: 'aes-ocb', ...options }),
+}
+export const store: Kind = {
+  name: 'CofferStore',
+  open: (path, mode, options) => CofferStore.open(path, mode, { ...storeKeys, ...options }),
+}
+export const market: Kind = {
+  name: 'CofferMarket',
+  open: (path, mode, options) => CofferMarket.open(path, mode, { ...marketKeys, ...options }),
+}
+export const nothing: Kind = {
+  name: 'CofferNull',
+  open: (path, mode, options) => CofferNull.open(path, mode, { ...options }),
+}
