@@ -26,6 +26,18 @@ describe('package-lock.json', () => {
     expect(wrong).toEqual([])
   })
 
+  it('has neither addresses nor missing digests where the benchmark has one of its own', () => {
+    for (const part of ['corpus', 'peers']) {
+      const lock = JSON.parse(read(`bench/${part}/npm/package-lock.json`)) as { packages: Record<string, Locked> }
+      const wrong = Object.entries(lock.packages).filter(
+        ([path, { resolved, integrity }]) =>
+          path !== '' && (resolved !== undefined || !integrity?.startsWith('sha512-')),
+      )
+      expect(wrong, part).toEqual([])
+      expect(read(`bench/${part}/npm/.npmrc`)).toBe(read('.npmrc'))
+    }
+  })
+
   it('has one package with an install script, for development, which is not run', () => {
     const scripts = locked.filter(([, { hasInstallScript }]) => hasInstallScript).map(([path]) => path)
     expect(scripts).toEqual(['node_modules/esbuild'])
