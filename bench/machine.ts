@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { root } from '../scripts/prepare.mjs'
 import { versionOfModule } from './peers/modules.ts'
 import { versionOf } from './peers/programs.ts'
-import { VERSION as pycoffer, python } from './peers/pycoffer.ts'
+import { PYZSTD, VERSION as pycoffer, python } from './peers/pycoffer.ts'
 
 export interface Machine {
   readonly processor: string
@@ -27,7 +27,7 @@ export function machine(): Machine {
     versions: {
       Coffer: version,
       'Node.js': process.version,
-      PyCoffer: python() === null ? null : pycoffer,
+      PyCoffer: python() === null ? null : `${pycoffer} (pyzstd ${PYZSTD})`,
       tar: versionOf('tar'),
       zstd: versionOf('zstd'),
       age: versionOf('age'),

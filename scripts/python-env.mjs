@@ -27,25 +27,30 @@ const requirements = [
   'typing_extensions==4.16.0',
 ]
 
-const digest = createHash('sha256').update(requirements.join('\n')).digest('hex').slice(0, 12)
-const directory = join(root, 'target', `python-${digest}`)
 const inside = process.platform === 'win32' ? join('Scripts', 'python.exe') : join('bin', 'python')
-const ready = join(directory, 'ready')
 
 /**
  * The path of a Python that has PyCoffer, in an environment of its own that the first call makes;
  * null where there is no Python 3.10 that can make one.
  *
+ * @param {Readonly<Record<string, string>>} other packages that it has in another version
  * @returns {string | null}
  */
-export function pythonEnv() {
+export function pythonEnv(other = {}) {
+  const wanted = requirements.map((requirement) => {
+    const [name = ''] = requirement.split('==')
+    return other[name] === undefined ? requirement : `${name}==${other[name]}`
+  })
+  const digest = createHash('sha256').update(wanted.join('\n')).digest('hex').slice(0, 12)
+  const directory = join(root, 'target', `python-${digest}`)
+  const ready = join(directory, 'ready')
   const python = join(directory, inside)
   if (existsSync(ready)) return python
   const maker = ['python3', 'python'].find(canMakeEnvironments)
   if (maker === undefined) return null
   rmSync(directory, { recursive: true, force: true })
   must(maker, ['-m', 'venv', directory])
-  must(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...requirements])
+  must(python, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...wanted])
   writeFileSync(ready, '')
   return python
 }

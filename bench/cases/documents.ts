@@ -1,8 +1,16 @@
 /** The table of PyCoffer's own benchmark: documents added to each class, then all of them extracted. */
-import { existsSync, rmSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Case, Goal, Outcome, Series, Unit } from '../case.ts'
-import { clear, samplesOf, seconds } from '../case.ts'
+import {
+  alternate,
+  type Case,
+  type Figures,
+  type Goal,
+  type Outcome,
+  type Series,
+  samplesOf,
+  seconds,
+} from '../case.ts'
 import { bank, type Kind, market, ocbBank, store } from '../coffers.ts'
 import { documentFile, documentNames } from '../corpus/documents.ts'
 import { type ClassName, type DocumentTimes, documents as pycoffer, python } from '../peers/pycoffer.ts'
@@ -10,8 +18,6 @@ import { ratios } from '../statistics.ts'
 
 /** What the rows of the table are about: one document again and again, or all five. */
 const data = ['genindex-all.html', 'searchindex.js', 'library.pdf', 'mixed'] as const
-/** Above this, in seconds, PyCoffer runs once. */
-const LONG = 20
 
 const kinds: readonly Kind[] = [bank, ocbBank, store, market]
 const classes: readonly ClassName[] = ['CofferBank', 'CofferStore', 'CofferMarket']
@@ -26,45 +32,22 @@ export const documents: Case = {
     const hasPycoffer = python() !== null
     const coffer = join(scratch, 'box.coffer')
     const target = join(scratch, 'extracted')
-    const contestants: Record<string, Run> = {}
-    for (const kind of kinds) contestants[kind.name] = (job) => ours(kind, coffer, job, target)
-    if (hasPycoffer) {
-      for (const name of classes) contestants[peer(name)] = (job) => pycoffer(name, coffer, job, target)
+    const runs: Record<string, Run> = {}
+    for (const kind of kinds) runs[kind.name] = (job) => ours(kind, coffer, job, target)
+    if (hasPycoffer) for (const name of classes) runs[peer(name)] = (job) => pycoffer(name, coffer, job, target)
+    const counts = quick ? [5] : [5, 25]
+    const all: Series[] = []
+    for (const [what, count] of counts.flatMap((count) => data.map((what) => [what, count] as const))) {
+      const job = jobOf(what, count)
+      const contestants = Object.entries(runs).map(([name, run]) => [
+        name,
+        async (): Promise<Figures> => {
+          const times = await run(job)
+          return figures(rowOf(what, count), job, times, statSync(coffer).size, target)
+        },
+      ])
+      all.push(...(await alternate(rounds, Object.fromEntries(contestants), scratch)))
     }
-    const series = new Map<string, { contestant: string; figure: string; unit: Unit; samples: number[] }>()
-    const take = (contestant: string, figure: string, value: number, unit: Unit): void => {
-      const key = `${contestant}\n${figure}`
-      const known = series.get(key) ?? { contestant, figure, unit, samples: [] }
-      known.samples.push(value)
-      series.set(key, known)
-    }
-    const done = new Set<string>()
-    for (const count of quick ? [5] : [5, 25]) {
-      for (const what of data) {
-        const job = jobOf(what, count)
-        for (let round = 0; round < rounds; round += 1) {
-          for (const [name, run] of Object.entries(contestants)) {
-            const row = rowOf(what, count)
-            if (done.has(name + row)) continue
-            clear(scratch)
-            const times = await run(job)
-            check(job, target)
-            if (name.startsWith('PyCoffer') && times.write + times.extract > LONG) done.add(name + row)
-            take(name, `${row}: write`, times.write, 's')
-            take(name, `${row}: extract`, times.extract, 's')
-            const original = job.flat().reduce((sum, [, file]) => sum + statSync(file).size, 0)
-            take(name, `${row}: original`, original / 1e6, 'MB')
-            take(name, `${row}: size`, statSync(coffer).size / 1e6, 'MB')
-            take(name, `${row}: first add`, times.adds[0] ?? Number.NaN, 's')
-            for (const back of [1, 2, 3, 4]) {
-              take(name, `${row}: add −${back}`, times.adds.at(-back) ?? Number.NaN, 's')
-            }
-          }
-        }
-      }
-    }
-    clear(scratch)
-    const all = [...series.values()]
     const remarks = [
       `A round of “mixed” adds ${documentNames.join(', ')}.`,
       'PyCoffer’s Bank is sealed with AES-128-OCB, as in its own benchmark; Coffer’s with Fernet, its default, and with AES-256-OCB. Coffer waits for the disk at each flush, PyCoffer does not.',
@@ -105,6 +88,20 @@ async function ours(kind: Kind, path: string, job: Job, target: string): Promise
   return { write, adds, extract }
 }
 
+function figures(row: string, job: Job, times: DocumentTimes, size: number, target: string): Figures {
+  check(job, target)
+  const original = job.flat().reduce((sum, [, file]) => sum + statSync(file).size, 0)
+  const last = [1, 2, 3, 4].map((back) => [`${row}: add −${back}`, [times.adds.at(-back) ?? Number.NaN, 's']])
+  return {
+    [`${row}: original`]: [original / 1e6, 'MB'],
+    [`${row}: size`]: [size / 1e6, 'MB'],
+    [`${row}: write`]: [times.write, 's'],
+    [`${row}: extract`]: [times.extract, 's'],
+    [`${row}: first add`]: [times.adds[0] ?? Number.NaN, 's'],
+    ...Object.fromEntries(last),
+  }
+}
+
 /** All of it has come out. */
 function check(job: Job, target: string): void {
   for (const [name, file] of job.flat()) {
@@ -113,7 +110,6 @@ function check(job: Job, target: string): void {
       throw new Error(`${name} was not extracted`)
     }
   }
-  rmSync(target, { recursive: true })
 }
 
 function goals(series: readonly Series[], count: number): Goal[] {

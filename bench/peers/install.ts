@@ -1,8 +1,8 @@
 /** Installs those peers that come from npm and crates.io. The others are Debian's: age, p7zip-full, restic, zstd. */
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { pythonEnv } from '../../scripts/python-env.mjs'
 import { installed, shell } from './programs.ts'
+import { python } from './pycoffer.ts'
 
 const MLAR = '2.1.0'
 
@@ -24,7 +24,7 @@ export function install(): void {
   })
   attempt('mlar', () => shell('cargo install mlar --version "$1" --locked --quiet --root "$2"', [MLAR, installed]))
   attempt('PyCoffer', () => {
-    if (pythonEnv() === null) throw new Error('there is no Python 3.10 with venv')
+    if (python() === null) throw new Error('there is no Python 3.10 with venv')
   })
 }
 

@@ -1,17 +1,19 @@
-/** PyCoffer, in the environment that the interoperability tests use too. */
+/** PyCoffer, in an environment of its own. */
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { pythonEnv } from '../../scripts/python-env.mjs'
 
 const script = join(import.meta.dirname, 'worker.py')
 export const VERSION = '0.1.4'
+/** The last that has zstd in C itself: with newer ones PyCoffer reads many times slower. */
+export const PYZSTD = '0.16.2'
 
 /** The names of PyCoffer's classes that are compared. */
 export type ClassName = 'CofferBank' | 'CofferStore' | 'CofferMarket'
 
 /** A Python with PyCoffer; null where there is none. */
 export function python(): string | null {
-  return pythonEnv()
+  return pythonEnv({ pyzstd: PYZSTD })
 }
 
 /** How long the adds took, one by one, and the extraction of everything, in seconds. */
