@@ -2,7 +2,6 @@ import { statSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
-import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
 import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
@@ -301,7 +300,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    *   counterpart in JavaScript. `…_LIMIT` if it is too deep. And as `read` does
    */
   async load<T = unknown>(name: string): Promise<T> {
-    return decode(await this.read(name), { path: this.path, member: name }) as T
+    const bytes = await this.read(name)
+    const { decode } = await import('./cbor/decode.ts')
+    return decode(bytes, { path: this.path, member: name }) as T
   }
 
   /**
