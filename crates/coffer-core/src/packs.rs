@@ -189,7 +189,11 @@ impl Kept {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
+    use crate::coffer::{Change, Coffer, Mode, Options};
     use crate::error::{Code, Error};
+    use crate::key::Key;
+    use crate::kind::Kind;
+    use crate::watch::Watch;
     use std::sync::Barrier;
 
     const PACK: usize = 1000;
@@ -295,5 +299,56 @@ mod tests {
         packs.get(&digest(2), decode).unwrap();
         assert!((1..4).all(|n| !has(&packs, n)));
         assert_eq!(packs.shelf.lock().bytes, 0);
+    }
+
+    /// How many packs of a coffer's file are kept.
+    fn kept(coffer: &Coffer) -> usize {
+        let source = coffer.source();
+        let shelf = source.packs.shelf.lock();
+        shelf.slots.keys().filter(|(file, _)| *file == source.packs.file).count()
+    }
+
+    #[test]
+    fn a_coffer_keeps_what_is_live_in_its_file_and_nothing_when_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.coffer");
+        let key = Key::generate(32);
+        let open = |mode| {
+            let mut options = Options::new(mode, Kind::store());
+            options.coffer_key = Some(key.clone());
+            Coffer::open(&path, options).unwrap()
+        };
+        let change = |coffer: &Coffer, change| drop(coffer.change(change).unwrap());
+        let coffer = open(Mode::Write);
+        for (flush, name) in ["one", "two", "three"].into_iter().enumerate() {
+            change(&coffer, Change::write(name, Arc::new(vec![flush as u8; 5000])));
+            change(&coffer, Change::Flush { force: false });
+        }
+        assert!(coffer.read_at_once("one").is_none(), "nobody has decoded it yet");
+        for name in ["one", "two", "three", "one"] {
+            coffer.read(name).unwrap();
+        }
+        assert_eq!(kept(&coffer), 3);
+        assert_eq!(**coffer.read_at_once("two").unwrap(), [1; 5000]);
+
+        change(&coffer, Change::Delete { name: "two".to_owned(), recursive: false });
+        assert!(coffer.read_at_once("two").is_none());
+        change(&coffer, Change::Flush { force: false });
+        assert_eq!(kept(&coffer), 2);
+
+        let before = Arc::downgrade(&coffer.source());
+        change(&coffer, Change::Compact { watch: Watch::silent() });
+        assert!(before.upgrade().is_none(), "it is in another file now");
+        assert_eq!((kept(&coffer), coffer.read("one").unwrap()), (0, vec![0; 5000]));
+        let before = Arc::downgrade(&coffer.source());
+        coffer.close().unwrap();
+        assert!(before.upgrade().is_none() && kept(&coffer) == 0);
+
+        let coffer = open(Mode::Read);
+        coffer.read("one").unwrap();
+        coffer.read("three").unwrap();
+        assert_eq!((kept(&coffer), coffer.read_at_once("three").unwrap().len()), (1, 5000));
+        coffer.close().unwrap();
+        assert!(kept(&coffer) == 0 && coffer.read_at_once("three").is_none());
     }
 }

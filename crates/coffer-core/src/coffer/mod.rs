@@ -433,6 +433,12 @@ impl Coffer {
         run(Box::new(move || answer(reading.and_then(|_reading| question(&coffer)))));
     }
 
+    /// The file, for tests of what is kept of it.
+    #[cfg(test)]
+    pub(crate) fn source(&self) -> Arc<crate::source::Source> {
+        self.0.reader.view.read().source.clone()
+    }
+
     fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
         let reading = Reading::begin(self.0.clone())?;
         read(&reading.0.reader).map_err(|e| e.at(&self.0.path))
