@@ -161,3 +161,45 @@ describe.skipIf(!counted)('a big coffer', () => {
     expect(kilobytesToExtract * 1024).toBeLessThan(100 * MiB)
   })
 })
+
+describe.skipIf(!counted)('reading costs a pack once', () => {
+  it.each(['bank', 'store', 'market', 'null'] as const)('of a %s, whoever asks for its members', async (label) => {
+    const kind = kindOf(label)
+    const keys = keysFor(kind)
+    const path = join(tempDir(), 'box.coffer')
+    const made = await openKind(kind, path, 'x', keys, { autoFlush: false })
+    for (let index = 0; index < 40; index += 1) await made.write(`${index}`, noise(1_000 + 200 * index, index))
+    await made.close()
+
+    const body: Body<{ className: 'CofferBank'; path: string; keys: object }, number[]> = async (
+      { coffer, fs },
+      { className, path, keys },
+    ) => {
+      const read = (): number => Number(/^rchar: (\d+)$/m.exec(fs.readFileSync('/proc/self/io', 'latin1'))?.[1])
+      const box = await coffer[className].open(path, 'r', keys)
+      const costs: number[] = []
+      const cost = async (ask: () => Promise<unknown>): Promise<void> => {
+        // What looking costs.
+        const looking = -read() + read()
+        const before = read()
+        await ask()
+        costs.push(read() - before - looking)
+      }
+      const names = Array.from({ length: 40 }, (_, index) => `${index}`)
+      await cost(() => Promise.all(names.slice(20).map((name) => box.read(name))))
+      await cost(() => Promise.all(names.map((name) => box.read(name))))
+      await cost(async () => {
+        for (const name of names) await box.read(name)
+      })
+      await box.close()
+      return costs
+    }
+    const className = kind.className as 'CofferBank'
+    const [first, ...others] = await inChild(body, { className, path, keys })
+    const { size } = statSync(path)
+    expect(first).toBeGreaterThan(size / 3)
+    expect(first).toBeLessThan(size)
+    // A little for what a number has more digits.
+    for (const cost of others) expect(cost).toBeLessThan(100)
+  })
+})

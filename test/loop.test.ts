@@ -42,6 +42,18 @@ describe('the JavaScript thread stays free', () => {
     expect(await turns(async () => box.extractAll(join(root, 'out')))).toBeGreaterThan(free)
     expect(await turns(async () => box.compact())).toBeGreaterThan(free)
   })
+
+  it('while small members are read and looked at again and again, each in no time', async () => {
+    const kind = kindOf('bank')
+    await using box = await openKind(kind, join(tempDir(), 'bank.coffer'), 'x', keysFor(kind))
+    await box.write('small', 'small')
+    await box.flush()
+    const again = async (call: () => Promise<unknown>): Promise<void> => {
+      for (let count = 0; count < 3_000; count += 1) await call()
+    }
+    expect(await turns(() => again(() => box.read('small')))).toBeGreaterThan(25)
+    expect(await turns(() => again(() => box.stat('small')))).toBeGreaterThan(25)
+  })
 })
 
 describe('libuv’s pool stays free', () => {

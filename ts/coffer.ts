@@ -2,12 +2,10 @@ import { statSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
-import { decode } from './cbor/decode.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
-import { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
-import { CofferFile } from './file.ts'
-import { type Info, infoFrom } from './info.ts'
+import type { CofferFile } from './file.ts'
+import type { Info } from './info.ts'
 import {
   checkNewKeys,
   checkPassphraseFor,
@@ -301,7 +299,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    *   counterpart in JavaScript. `…_LIMIT` if it is too deep. And as `read` does
    */
   async load<T = unknown>(name: string): Promise<T> {
-    return decode(await this.read(name), { path: this.path, member: name }) as T
+    const bytes = await this.read(name)
+    const { decode } = await import('./cbor/decode.ts')
+    return decode(bytes, { path: this.path, member: name }) as T
   }
 
   /**
@@ -312,6 +312,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    */
   async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
     const trees = new Trees(this.#native, (call) => this.#outside(call))
+    const { Cryptor } = await import('./cryptor.ts')
     return openPlugin(name, { coffer: this, crypt: new Cryptor(this.#native), trees })
   }
 
@@ -341,6 +342,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    */
   async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
     const check = (call: string): void => void this.#outside(call)
+    const { CofferFile } = await import('./file.ts')
     return CofferFile.open({ path: this.path, native: this.#native, check }, name, mode, options)
   }
 
@@ -484,7 +486,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
 
   /** What the coffer is, and how it fills its file. */
   async info(): Promise<Info> {
-    return infoFrom(this.path, await settled(this.#native.info()))
+    const info = await settled(this.#native.info())
+    const { infoFrom } = await import('./info.ts')
+    return infoFrom(this.path, info)
   }
 
   /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */

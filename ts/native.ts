@@ -40,8 +40,8 @@ const ABORTED = 'ERR_COFFER_ABORTED'
 /** The engine stopped because it was asked to. */
 export class Aborted extends Error {}
 
-/** The value of a settled call, or its failure, thrown. */
-export async function settled<T>(call: Promise<Settled<T>>): Promise<T> {
+/** The value of a settled call, or its failure, thrown. What takes no time is settled at once. */
+export async function settled<T>(call: Settled<T> | Promise<Settled<T>>): Promise<T> {
   const [failure, value] = await call
   if (failure === null) {
     return value

@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { type Pack, pack } from 'tar-stream'
+import type { Pack } from 'tar-stream'
 import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
 import type { Member } from './member.ts'
@@ -40,6 +40,7 @@ async function* archive(
   onProgress: ((progress: Progress) => void) | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
   const members = await chosen(coffer, names)
+  const { pack } = await import('tar-stream')
   const packed = pack()
   const report = paced(onProgress)
   const totalBytes = members.reduce((sum, member) => sum + member.size, 0)

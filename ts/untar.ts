@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { inspect, types } from 'node:util'
-import { extract, type Header as TarHeader } from 'tar-stream'
+import type { Header as TarHeader } from 'tar-stream'
 import type { Batch } from './batch.ts'
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
@@ -107,6 +107,7 @@ class Import {
   }
 
   async run(source: Readable): Promise<Imported> {
+    const { extract } = await import('tar-stream')
     const entries = extract()
     const options = this.#signal === undefined ? {} : { signal: this.#signal }
     let failure: { reason: unknown } | undefined

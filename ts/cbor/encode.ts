@@ -1,33 +1,7 @@
 import { inspect, types } from 'node:util'
-import {
-  defaultEncodeOptions,
-  writeBigInt,
-  writeInt,
-  writeNumber,
-  writeString,
-  writeTag,
-  writeUint8Array,
-} from 'cbor2/encoder'
-import { Writer } from 'cbor2/writer'
 import { CofferError, type ErrorCode } from '../errors.ts'
-import { arrayTags, MAJOR, MAX_DEPTH, SIMPLE, TAG, toNativeOrder } from './tags.ts'
-
-/**
- * Every bigint is written as one, so that it comes back as one. What else changes a value is said here
- * as well, because everybody can change the defaults.
- */
-const options = {
-  ...defaultEncodeOptions,
-  avoidInts: false,
-  collapseBigInts: false,
-  flushToZero: false,
-  reduceUnsafeNumbers: false,
-  rejectBigInts: false,
-  rejectFloats: false,
-  simplifyNegativeZero: false,
-  stringNormalization: null,
-  wtf8: false,
-}
+import { arrayTags, MAJOR, MAX_DEPTH, TAG, toNativeOrder } from './tags.ts'
+import { Writer } from './writer.ts'
 
 /** How the part of a container is written in the path to it. */
 type Part = (at: unknown) => string
@@ -49,8 +23,7 @@ interface Step {
 /**
  * A value as CBOR, so that {@link decode} gives it back as it was.
  *
- * The walk over the value is ours and only the encoding of single items is cbor2's: what else in the
- * process uses cbor2 cannot change the outcome, and neither can methods such as `toJSON`.
+ * No methods of the value, such as `toJSON`, change the outcome.
  *
  * @throws {CofferError} `ERR_COFFER_INVALID_ARG`: the message has the path to what cannot be stored.
  *   `ERR_COFFER_LIMIT`: it is too deep
@@ -66,7 +39,7 @@ class Encoder {
   encode(value: unknown): Uint8Array {
     try {
       this.#write(value)
-      return this.#writer.read()
+      return this.#writer.finish()
     } catch (error) {
       if (error instanceof CofferError) throw error
       // A getter or a Proxy that throws, an array whose memory was transferred.
@@ -77,18 +50,18 @@ class Encoder {
 
   #write(value: unknown): void {
     if (typeof value === 'string') this.#text(value)
-    else if (typeof value === 'number') writeNumber(value, this.#writer, options)
-    else if (typeof value === 'bigint') writeBigInt(value, this.#writer, options)
-    else if (typeof value === 'boolean') this.#writer.writeUint8(value ? SIMPLE.true : SIMPLE.false)
-    else if (value === undefined) this.#writer.writeUint8(SIMPLE.undefined)
-    else if (value === null) this.#writer.writeUint8(SIMPLE.null)
+    else if (typeof value === 'number') this.#writer.number(value)
+    else if (typeof value === 'bigint') this.#writer.bigint(value)
+    else if (typeof value === 'boolean') this.#writer.simple(value ? 'true' : 'false')
+    else if (value === undefined) this.#writer.simple('undefined')
+    else if (value === null) this.#writer.simple('null')
     else if (typeof value === 'object') this.#object(value)
     else throw this.#refusal(`is a ${typeof value}`)
   }
 
   #text(value: string): void {
     if (!value.isWellFormed()) throw this.#refusal('has half of a surrogate pair in it, which UTF-8 has no form for')
-    writeString(value, this.#writer, options)
+    this.#writer.text(value)
   }
 
   #object(value: object): void {
@@ -105,7 +78,7 @@ class Encoder {
     else if (types.isDate(value) && ancestors === 2) this.#date(value)
     else if (types.isMap(value) && ancestors === 2) this.#map(value)
     else if (types.isSet(value) && ancestors === 2) this.#set(value)
-    else if (Buffer.isBuffer(value) && ancestors === 4) writeUint8Array(bytesOf(value), this.#writer)
+    else if (Buffer.isBuffer(value) && ancestors === 4) this.#writer.bytes(bytesOf(value))
     else if (types.isTypedArray(value) && ancestors === 3) this.#typedArray(value)
     else if (ancestors <= 1 && Object.prototype.toString.call(value) === '[object Object]') this.#properties(value)
     else throw this.#refusal(`is ${whatItIs(value)}`)
@@ -113,7 +86,7 @@ class Encoder {
 
   #array(array: readonly unknown[]): void {
     const { length } = array
-    writeInt(length, this.#writer, MAJOR.array)
+    this.#writer.head(MAJOR.array, length)
     this.#inside(array, (step) => {
       step.part = item
       for (let index = 0; index < length; index += 1) {
@@ -126,14 +99,14 @@ class Encoder {
   #date(date: Date): void {
     const time = Date.prototype.getTime.call(date)
     if (Number.isNaN(time)) throw this.#refusal('is an invalid Date')
-    writeTag(TAG.time, this.#writer, options)
-    writeNumber(time / 1_000, this.#writer, options)
+    this.#writer.head(MAJOR.tag, TAG.time)
+    this.#writer.number(time / 1_000)
   }
 
   #map(map: ReadonlyMap<unknown, unknown>): void {
     const entries = [...Map.prototype.entries.call(map)]
-    writeTag(TAG.map, this.#writer, options)
-    writeInt(entries.length, this.#writer, MAJOR.map)
+    this.#writer.head(MAJOR.tag, TAG.map)
+    this.#writer.head(MAJOR.map, entries.length)
     this.#inside(map, (step) => {
       for (const [index, [key, value]] of entries.entries()) {
         step.part = mapKey
@@ -148,8 +121,8 @@ class Encoder {
 
   #set(set: ReadonlySet<unknown>): void {
     const items = [...Set.prototype.values.call(set)]
-    writeTag(TAG.set, this.#writer, options)
-    writeInt(items.length, this.#writer, MAJOR.array)
+    this.#writer.head(MAJOR.tag, TAG.set)
+    this.#writer.head(MAJOR.array, items.length)
     this.#inside(set, (step) => {
       step.part = setItem
       for (const [index, value] of items.entries()) {
@@ -164,8 +137,8 @@ class Encoder {
     if (tag === undefined) throw this.#refusal(`is ${whatItIs(array)}`)
     const bytes = Buffer.from(bytesOf(array))
     toNativeOrder(tag, bytes)
-    writeTag(tag, this.#writer, options)
-    writeUint8Array(bytes, this.#writer)
+    this.#writer.head(MAJOR.tag, tag)
+    this.#writer.bytes(bytes)
   }
 
   #properties(value: object): void {
@@ -175,7 +148,7 @@ class Encoder {
     ) {
       throw this.#refusal('has a property whose key is a symbol')
     }
-    writeInt(keys.length, this.#writer, MAJOR.map)
+    this.#writer.head(MAJOR.map, keys.length)
     this.#inside(value, (step) => {
       step.part = property
       for (const key of keys) {

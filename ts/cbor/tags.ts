@@ -6,8 +6,8 @@ export const MAX_DEPTH = 200
 /** How many containers and tags may be inside one another in CBOR: the last one is the tag of a bigint. */
 export const MAX_LEVELS = 2 * MAX_DEPTH + 1
 
-/** The kinds of data items that have a length or contents, RFC 8949 section 3.1. */
-export const MAJOR = { bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const
+/** The kinds of data items that begin with a number, RFC 8949 section 3.1. */
+export const MAJOR = { positive: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const
 
 /** Items of major type 7 that are one byte, RFC 8949 section 3.3. */
 export const SIMPLE = { false: 0xf4, true: 0xf5, null: 0xf6, undefined: 0xf7 } as const

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Code, Error, Result};
 use crate::name;
@@ -100,8 +100,8 @@ impl Entry {
 pub(crate) struct Catalog {
     members: BTreeMap<Arc<str>, Entry>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
-    /// The members that were put into each pack; some may have moved on.
-    packs: HashMap<BlockId, Vec<Arc<str>>>,
+    /// The members that were put into each pack, once somebody has asked; some may have moved on.
+    packs: OnceLock<HashMap<BlockId, Vec<Arc<str>>>>,
     pub(crate) next_block: BlockId,
     pub(crate) next_version: u64,
     /// Bytes of the file that belong to no live block and no living commit.
@@ -172,10 +172,22 @@ impl Catalog {
 
     /// Puts a member in place, and gives what was there.
     pub(crate) fn set(&mut self, name: Arc<str>, entry: Entry) -> Option<Entry> {
-        if let Place::Packed { block, .. } = entry.place {
-            self.packs.entry(block).or_default().push(name.clone());
+        if let (Place::Packed { block, .. }, Some(packs)) = (&entry.place, self.packs.get_mut()) {
+            packs.entry(*block).or_default().push(name.clone());
         }
         self.members.insert(name, entry)
+    }
+
+    /// As [`Self::set`] for each of many: those of a snapshot, which are sorted, at once.
+    pub(crate) fn set_all(&mut self, members: Vec<(Arc<str>, Entry)>) {
+        if self.members.is_empty() {
+            self.packs.take();
+            self.members = members.into_iter().collect();
+            return;
+        }
+        for (name, entry) in members {
+            self.set(name, entry);
+        }
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
@@ -188,16 +200,29 @@ impl Catalog {
             self.get(name)
                 .is_some_and(|e| matches!(e.place, Place::Packed { block: b, .. } if b == block))
         };
+        let packs = self.packs.get_or_init(|| self.members_by_pack());
         let mut names: Vec<_> =
-            self.packs.get(&block).into_iter().flatten().filter(holds).cloned().collect();
+            packs.get(&block).into_iter().flatten().filter(holds).cloned().collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 
+    fn members_by_pack(&self) -> HashMap<BlockId, Vec<Arc<str>>> {
+        let mut packs = HashMap::<_, Vec<_>>::new();
+        for (name, entry) in &self.members {
+            if let Place::Packed { block, .. } = entry.place {
+                packs.entry(block).or_default().push(name.clone());
+            }
+        }
+        packs
+    }
+
     /// Forgets a block.
     pub(crate) fn drop_block(&mut self, id: BlockId) -> Option<Block> {
-        self.packs.remove(&id);
+        if let Some(packs) = self.packs.get_mut() {
+            packs.remove(&id);
+        }
         self.blocks.remove(&id)
     }
 

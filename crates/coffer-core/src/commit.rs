@@ -170,18 +170,16 @@ impl Commit {
         })
     }
 
-    /// Brings `catalog` from the commit before to this one.
-    pub(crate) fn apply(self, catalog: &mut Catalog) {
-        for id in self.dropped {
+    /// Brings `catalog` from the commit before to this one, which has no blocks and members left then.
+    pub(crate) fn apply(&mut self, catalog: &mut Catalog) {
+        for id in self.dropped.drain(..) {
             catalog.drop_block(id);
         }
-        catalog.blocks.extend(self.blocks);
-        for name in &self.removed {
-            catalog.remove(name);
+        catalog.blocks.extend(self.blocks.drain(..));
+        for name in self.removed.drain(..) {
+            catalog.remove(&name);
         }
-        for (name, entry) in self.set {
-            catalog.set(name, entry);
-        }
+        catalog.set_all(std::mem::take(&mut self.set));
         catalog.next_block = self.next_block;
         catalog.next_version = self.next_version;
         catalog.dead = self.dead;

@@ -39,6 +39,7 @@ mod model_test;
 mod name;
 mod open;
 mod origin;
+mod packs;
 pub mod passphrase;
 pub mod pool;
 mod read;

@@ -115,9 +115,9 @@ fn open_at(
         wanted.kind = wanted.kind.with_level(level);
     }
     let source = Arc::new(Source::new(storage.clone(), &expected.directory, path, &wanted, &keys)?);
-    let newest = recover::newest(&source, size)?;
+    let mut newest = recover::newest(&source, size)?;
     check_header(&header, &newest)?;
-    let loaded = recover::catalog(&source, &newest)?;
+    let loaded = recover::catalog(&source, &mut newest)?;
     let notices = notices(&newest, size);
     Ok(Opened { source, header, newest, loaded, size, notices })
 }

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use zeroize::Zeroizing;
+
 use crate::catalog::{Catalog, Entry};
 use crate::commit::CommitId;
 use crate::container::Shared;
@@ -53,6 +55,10 @@ pub struct Range {
     /// The size of the whole member.
     pub size: u64,
 }
+
+/// What is opened at once, without a thread of the pool, has at most so many bytes: handing it over
+/// would take as long.
+const AT_ONCE: u64 = 8 << 10;
 
 /// How often a member that moves while it is read is looked for again.
 const ATTEMPTS: usize = 16;
@@ -108,6 +114,27 @@ impl Reader {
             mtime_ns,
             mode: 0o755,
         }))
+    }
+
+    /// A member, if it is there and nobody has to be waited for.
+    pub(crate) fn stat_at_once(&self, member: &str) -> Option<Member> {
+        let member = name::check(member).ok()?;
+        Some(Member::new(member, self.view.try_read()?.catalog.get(member)?))
+    }
+
+    /// The bytes of a small member, if they are in memory already and nobody has to be waited for.
+    /// Whatever is unusual about it is for [`Self::read_range`] to find out.
+    pub(crate) fn read_at_once(&self, member: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let member = name::check(member).ok()?;
+        let view = self.view.try_read()?;
+        let entry = view.catalog.get(member)?;
+        if entry.directory || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
+            return None;
+        }
+        let found = Found::in_catalog(&view.catalog, member, entry).ok()?;
+        let source = view.source.clone();
+        drop(view);
+        found.at_hand(&source)
     }
 
     /// Reads from `start`, at most `len` bytes. With `version`, only of that version.
@@ -224,14 +251,14 @@ fn latest(
     }
     let look = || {
         let size = source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))?;
-        let newest = recover::newest(source, size)?;
+        let mut newest = recover::newest(source, size)?;
         if newest.position.generation <= generation {
             return Ok(None);
         }
         if !recover::has_ancestor(source, &newest, own.generation, &own.digest)? {
             return Ok(None);
         }
-        let catalog = recover::catalog(source, &newest)?.catalog;
+        let catalog = recover::catalog(source, &mut newest)?.catalog;
         Ok(Some(Arc::new(Newer { generation: newest.position.generation, catalog })))
     };
     let found = recover::steadily(&*source.storage, look)?;

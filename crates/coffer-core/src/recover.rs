@@ -118,13 +118,18 @@ fn own_footers(source: &Source, position: &Position) -> Result<(u64, Option<Foot
     }
 }
 
-/// Reads the chain of commits back to a snapshot, and the catalog it makes.
-pub(crate) fn catalog(source: &Source, newest: &Newest) -> Result<Loaded> {
+/// Reads the chain of commits back to a snapshot, and the catalog it makes: the newest commit has no
+/// blocks and members of its own any more then.
+pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
     let mut since_snapshot = 0;
-    let mut chain = vec![newest.commit.clone()];
+    let mut older = Vec::<Commit>::new();
     let mut at = newest.position;
     let mut extents = vec![(at.offset, at.end())];
-    while let Some(last) = chain.last().filter(|c| !c.snapshot) {
+    let copy = loop {
+        let last = older.last().unwrap_or(&newest.commit);
+        if last.snapshot {
+            break last.header_copy;
+        }
         let Some(previous) = last.previous else {
             return Err(Error::corrupt("a commit that is not a snapshot has none before it"));
         };
@@ -138,11 +143,10 @@ pub(crate) fn catalog(source: &Source, newest: &Newest) -> Result<Loaded> {
         if commit.archive != newest.commit.archive {
             return Err(Error::corrupt("a commit is of another coffer"));
         }
-        chain.push(commit);
-    }
-    let copy = chain.last().map_or(0, |snapshot| snapshot.header_copy);
+        older.push(commit);
+    };
     let mut catalog = Catalog::default();
-    for commit in chain.into_iter().rev() {
+    for commit in older.iter_mut().rev().chain([&mut newest.commit]) {
         commit.apply(&mut catalog);
     }
     catalog.check()?;

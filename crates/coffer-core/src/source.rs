@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::block::Layers;
 use crate::catalog::{Block, Catalog, Entry, Place};
 use crate::commit::ARCHIVE_ID;
 use crate::error::{Code, Error, Result};
 use crate::header::{Header, Keys};
+use crate::packs::{Packs, Tar};
 use crate::record::MetaSeal;
 use crate::storage::{Directory, DiskDirectory, Storage};
 use crate::tar;
@@ -22,6 +25,8 @@ pub(crate) struct Source {
     pub(crate) meta: MetaSeal,
     /// The coffer's identity: records of another one are not believed, even under the same key.
     pub(crate) archive: [u8; ARCHIVE_ID],
+    /// What was decoded of it lately.
+    pub(crate) packs: Packs,
 }
 
 /// No file.
@@ -65,6 +70,7 @@ impl Source {
             layers: header.layers(keys)?,
             meta: keys.meta(&header.kind),
             archive: header.archive,
+            packs: Packs::new(),
         })
     }
 
@@ -86,6 +92,7 @@ impl Source {
             layers,
             meta: MetaSeal::new(None),
             archive: [0; ARCHIVE_ID],
+            packs: Packs::new(),
         }
     }
 
@@ -98,6 +105,11 @@ impl Source {
     pub(crate) fn block(&self, block: &Block) -> Result<Vec<u8>> {
         let bytes = self.read(block.offset, block.len as usize)?;
         self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
+    }
+
+    /// The tar in a pack, which is decoded unless that was done lately.
+    pub(crate) fn pack(&self, block: &Block) -> Result<Tar> {
+        self.packs.get(&block.digest, || self.block(block))
     }
 
     /// A block as it stands in the file, checked but not opened.
@@ -207,6 +219,21 @@ impl Found {
         at
     }
 
+    /// All bytes of a small member, if its pack is at hand and nothing is wrong with it.
+    pub(crate) fn at_hand(&self, source: &Source) -> Option<Zeroizing<Vec<u8>>> {
+        let size = usize::try_from(self.entry.size).ok()?;
+        let bytes = match (&self.entry.place, self.blocks.first()) {
+            (Place::Memory(stored), _) => source.layers.decode_member(stored, size),
+            (Place::Packed { .. }, Some(block)) => {
+                let tar = source.packs.at_hand(&block.digest)?;
+                let stored = source.packed(&tar, block, &self.name, &self.entry).ok()?;
+                source.layers.decode_member(stored, size)
+            }
+            _ => return None,
+        };
+        bytes.ok().map(Zeroizing::new)
+    }
+
     /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel. From the
     /// beginning, the tar header is compared with the catalog as well.
     pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
@@ -219,7 +246,7 @@ impl Found {
                 let Some(block) = self.blocks.first() else {
                     return Err(Error::corrupt("a member has no block"));
                 };
-                let tar = source.block(block)?;
+                let tar = source.pack(block)?;
                 layers.decode_member(source.packed(&tar, block, &self.name, &self.entry)?, size)?
             }
             Place::Pieces { pieces, .. } => {

@@ -11,6 +11,32 @@ const STACK: usize = 32 << 10;
 /// Blocks of one length that an allocator keeps at hand for a thread: glibc 7, others a page full.
 const BLOCKS: usize = 128;
 
+/// Many bytes that are overwritten when they are dropped: a block at a time, where `Zeroizing` takes
+/// one byte after another.
+pub(crate) struct Wiped(Vec<u8>);
+
+impl Wiped {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::ops::Deref for Wiped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        // Whoever looks at it must find it overwritten, so the compiler cannot leave that out.
+        black_box(&mut self.0);
+    }
+}
+
 /// Calls `work`, and overwrites the stack that it has used. What it returns is moved through that
 /// stack's upper end: a secret must be behind a pointer in it.
 pub(crate) fn stack_after<T>(work: impl FnOnce() -> T) -> T {

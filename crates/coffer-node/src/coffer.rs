@@ -7,12 +7,12 @@ use coffer_core::error::{Code, Error, Result};
 use coffer_core::key::Key;
 use coffer_core::pool;
 use napi::Env;
-use napi::bindgen_prelude::{BigInt, Buffer, Object, ToNapiValue, Uint8Array};
+use napi::bindgen_prelude::{BigInt, Buffer, BufferSlice, Either, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;
 
 use crate::bytes;
 use crate::options::{NativeOptions, NativeSecret};
-use crate::settle::Promise;
+use crate::settle::{self, Promise, Settled};
 use crate::stage::NativeStage;
 use crate::values::{
     NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeInfo, NativeItem,
@@ -197,9 +197,22 @@ impl NativeCoffer {
 #[napi]
 impl NativeCoffer {
     /// The bytes of a member.
-    #[napi(ts_return_type = "Promise<Settled<Buffer>>")]
-    pub fn read<'env>(&self, env: &'env Env, name: String) -> napi::Result<Object<'env>> {
-        self.ask(env, move |coffer| coffer.read(&name).map(Buffer::from))
+    #[napi(ts_return_type = "Settled<Buffer> | Promise<Settled<Buffer>>")]
+    pub fn read<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+    ) -> napi::Result<Either<Settled<BufferSlice<'env>>, Object<'env>>> {
+        let at_once = || {
+            let bytes = self.coffer.read_at_once(&name)?;
+            BufferSlice::copy_from(env, &*bytes).ok()
+        };
+        match settle::at_once(at_once) {
+            Some(settled) => Ok(Either::A(settled)),
+            None => {
+                self.ask(env, move |coffer| coffer.read(&name).map(Buffer::from)).map(Either::B)
+            }
+        }
     }
 
     /// Part of a member, which must still be the given version of it. With `most`, more than `len`
@@ -235,9 +248,18 @@ impl NativeCoffer {
     }
 
     /// A member or directory; null if there is none of that name.
-    #[napi(ts_return_type = "Promise<Settled<NativeMember | null>>")]
-    pub fn stat<'env>(&self, env: &'env Env, name: String) -> napi::Result<Object<'env>> {
-        self.ask(env, move |coffer| Ok(coffer.stat(&name)?.map(NativeMember::from)))
+    #[napi(ts_return_type = "Settled<NativeMember | null> | Promise<Settled<NativeMember | null>>")]
+    pub fn stat<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+    ) -> napi::Result<Either<Settled<NativeMember>, Object<'env>>> {
+        match settle::at_once(|| self.coffer.stat_at_once(&name).map(NativeMember::from)) {
+            Some(settled) => Ok(Either::A(settled)),
+            None => self
+                .ask(env, move |coffer| Ok(coffer.stat(&name)?.map(NativeMember::from)))
+                .map(Either::B),
+        }
     }
 
     /// Extracts members below a directory.

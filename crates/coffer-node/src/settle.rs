@@ -3,6 +3,8 @@
 //! A promise made here never rejects. It resolves with `[failure, value]`, one of them null, and
 //! the facade throws: an error raised across threads would lose everything but its message.
 
+use std::cell::Cell;
+
 use coffer_core::error::{Code, Error, Result};
 use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::{Env, JsDeferred};
@@ -38,8 +40,17 @@ impl From<Error> for Failure {
     }
 }
 
+/// How many answers in a row are given at once before one goes around by the event loop, so that
+/// whoever asks and asks leaves it a chance to turn: about a millisecond's work.
+const AT_ONCE: u32 = 64;
+
+thread_local! {
+    /// How many have been given since it turned.
+    static GIVEN: Cell<u32> = const { Cell::new(0) };
+}
+
 /// What every promise resolves with.
-type Settled<T> = (Option<Failure>, Option<T>);
+pub(crate) type Settled<T> = (Option<Failure>, Option<T>);
 type Resolver<T> = Box<dyn FnOnce(Env) -> napi::Result<Settled<T>> + Send>;
 
 /// The engine's end of a promise. May be settled on any thread, also after the JavaScript
@@ -73,9 +84,20 @@ impl<T: ToNapiValue + Send + 'static> Promise<T> {
                 Ok(value) => (None, Some(value)),
                 Err(error) => (Some(error.into()), None),
             };
-            deferred.resolve(Box::new(move |_| Ok(settled)));
+            deferred.resolve(Box::new(move |_| {
+                GIVEN.set(0);
+                Ok(settled)
+            }));
         }
     }
+}
+
+/// An answer that needs no promise, unless it is time for the event loop to turn.
+pub(crate) fn at_once<T>(answer: impl FnOnce() -> Option<T>) -> Option<Settled<T>> {
+    let given = GIVEN.get();
+    let answer = if given < AT_ONCE { answer() } else { None }?;
+    GIVEN.set(given + 1);
+    Some((None, Some(answer)))
 }
 
 impl<T: ToNapiValue + Send + 'static> Drop for Promise<T> {

@@ -31,8 +31,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
+use zeroize::Zeroizing;
 
 use self::opening::Opening;
+use crate::catalog::Catalog;
 use crate::compare;
 use crate::container::SMALL;
 use crate::crypt::Cryptor;
@@ -128,7 +130,11 @@ impl Coffer {
         let Side::Writes(sender, _) = &self.0.side else {
             if closing {
                 let inner = self.0.clone();
-                return pool::thread(move || done(inner.close_reader().map(|()| Outcome::Done)));
+                return pool::thread(move || {
+                    let catalog = inner.close_reader();
+                    done(Ok(Outcome::Done));
+                    drop(catalog);
+                });
             }
             return done(Err(read_only()));
         };
@@ -241,6 +247,13 @@ impl Coffer {
         self.reading(|reader| Ok(reader.read_range(name, 0, u64::MAX, None)?.bytes))
     }
 
+    /// Reads a small member whole, if its bytes are in memory already: for a thread that must not
+    /// wait. `None` says that it is to be asked for with [`Self::ask`], whatever the reason.
+    #[must_use]
+    pub fn read_at_once(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        if self.status().closed { None } else { self.0.reader.read_at_once(name) }
+    }
+
     /// Reads at most `len` bytes of a member from `start`, decoding only the blocks they are in.
     /// With `version`, fails unless the member is still of that version.
     ///
@@ -286,6 +299,12 @@ impl Coffer {
     /// [`Code::InvalidArg`] for what is no name, [`Code::Closed`].
     pub fn stat(&self, name: &str) -> Result<Option<Member>> {
         self.reading(|reader| reader.stat(name))
+    }
+
+    /// As [`Self::stat`], for a thread that must not wait; `None` where that takes more than a look.
+    #[must_use]
+    pub fn stat_at_once(&self, name: &str) -> Option<Member> {
+        if self.status().closed { None } else { self.0.reader.stat_at_once(name) }
     }
 
     /// Extracts members below a directory.
@@ -414,6 +433,12 @@ impl Coffer {
         run(Box::new(move || answer(reading.and_then(|_reading| question(&coffer)))));
     }
 
+    /// The file, for tests of what is kept of it.
+    #[cfg(test)]
+    pub(crate) fn source(&self) -> Arc<crate::source::Source> {
+        self.0.reader.view.read().source.clone()
+    }
+
     fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
         let reading = Reading::begin(self.0.clone())?;
         read(&reading.0.reader).map_err(|e| e.at(&self.0.path))
@@ -471,14 +496,13 @@ impl Inner {
         }
     }
 
-    fn close_reader(&self) -> Result<()> {
+    fn close_reader(&self) -> Option<Catalog> {
         self.lock_status().closed = true;
         self.wait_until_idle();
-        let Side::Reads(holding) = &self.side else { return Ok(()) };
+        let Side::Reads(holding) = &self.side else { return None };
         if let Some(mut holding) = holding.lock().unwrap_or_else(PoisonError::into_inner).take() {
             holding.locks.release(&*holding.file);
         }
-        self.reader.view.close(&self.path);
-        Ok(())
+        Some(self.reader.view.close(&self.path))
     }
 }

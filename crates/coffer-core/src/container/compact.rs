@@ -11,6 +11,7 @@ use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
 use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::locks::Locks;
+use crate::packs::Packs;
 use crate::record::MetaSeal;
 use crate::recover;
 use crate::source::Source;
@@ -89,6 +90,7 @@ impl Container {
             layers: form.layers,
             meta: form.meta,
             archive: form.header.archive,
+            packs: Packs::new(),
         };
         let mut copy = Self::create(source, form.header, self.durable)?;
         fill(&mut copy, self)?;

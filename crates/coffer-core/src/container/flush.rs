@@ -228,7 +228,9 @@ impl Container {
             }
             self.sync()
         };
-        overwrite().inspect_err(|e| {
+        let overwritten = overwrite();
+        self.source.packs.forget(blocks.iter().map(|block| &block.digest));
+        overwritten.inspect_err(|e| {
             self.poison(e);
         })?;
         // All that was promised is done. Without the note, for which there may be no room on the

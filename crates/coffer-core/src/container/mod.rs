@@ -10,7 +10,7 @@ mod rekey;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use crossbeam_channel::Receiver;
 
@@ -50,14 +50,24 @@ impl Shared {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A look for one who cannot wait for a writer.
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, View>> {
+        match self.0.try_read() {
+            Ok(view) => Some(view),
+            Err(TryLockError::Poisoned(view)) => Some(view.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, View> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go of the file, the catalog and the keys.
-    pub(crate) fn close(&self, path: &Path) {
+    /// Lets go of the file and the keys, and gives the catalog, which takes its time to free.
+    pub(crate) fn close(&self, path: &Path) -> Catalog {
         let source = Arc::new(Source::closed(path));
-        *self.write() = View { catalog: Catalog::default(), source, header: None };
+        let closed = View { catalog: Catalog::default(), source, header: None };
+        std::mem::replace(&mut *self.write(), closed).catalog
     }
 }
 

@@ -13,6 +13,7 @@ use crate::crypt::{Cryptor, fuzzing};
 use crate::header::Header;
 use crate::locks::Locks;
 use crate::origin::Origin;
+use crate::packs::Packs;
 use crate::source::Source;
 use crate::storage::{DiskDirectory, DiskFile};
 
@@ -53,6 +54,7 @@ fn make_base(kind: usize) {
         layers: header.layers(&case.keys).unwrap(),
         meta: case.keys.meta(&case.kind),
         archive: header.archive,
+        packs: Packs::new(),
     };
     let layers = source.layers.clone();
     let attributes = Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 5 };

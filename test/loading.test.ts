@@ -1,0 +1,43 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const dist = join(import.meta.dirname, '../dist')
+
+/** What a file imports before it runs. */
+function imports(file: string): string[] {
+  const code = readFileSync(file, 'utf8')
+  return [...code.matchAll(/^(?:import|export)\b[^'"();]*from\s*['"]([^'"]+)['"]/gm)].map(([, from]) => from as string)
+}
+
+/** Everything that is loaded with a file: its own files, and what is not its own. */
+function loaded(start: string): { files: Set<string>; others: Set<string> } {
+  const files = new Set<string>()
+  const others = new Set<string>()
+  const visit = (file: string): void => {
+    if (files.has(file)) return
+    files.add(file)
+    for (const from of imports(file)) {
+      if (from.startsWith('.')) visit(join(dirname(file), from))
+      else others.add(from)
+    }
+  }
+  visit(join(dist, start))
+  return { files: new Set([...files].map((file) => relative(dist, file).replaceAll('\\', '/'))), others }
+}
+
+describe('importing the package', () => {
+  const { files, others } = loaded('index.js')
+
+  it('loads no other package', () => {
+    expect(others).toContain('node:util')
+    expect([...others].filter((from) => !from.startsWith('node:'))).toEqual([])
+  })
+
+  it('loads what few programs use when they use it', () => {
+    const known = ['coffer.js', 'bank.js', 'cbor/encode.js']
+    expect(known.filter((file) => !files.has(file))).toEqual([])
+    const lazy = ['cbor/decode.js', 'cryptor.js', 'file.js', 'info.js', 'plugins/password.js', 'rsync/plan.js']
+    expect(lazy.filter((file) => files.has(file))).toEqual([])
+  })
+})
