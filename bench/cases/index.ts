@@ -3,7 +3,6 @@ import type { Case } from '../case.ts'
 import { largeFile, smallFiles } from './archives.ts'
 import { commits } from './commits.ts'
 import { documents } from './documents.ts'
-import { engine } from './engine.ts'
 import { eventLoop, memory, start } from './process.ts'
 import { oneMember, opening } from './reading.ts'
 
@@ -14,7 +13,6 @@ export const cases: readonly Case[] = [
   oneMember,
   opening,
   commits,
-  engine,
   memory,
   eventLoop,
   start,
