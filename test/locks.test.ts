@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type Body, startChild } from './support/child.ts'
 import { CofferError, CofferNull } from './support/coffer.ts'
 import { keysFor, kindOf, openKind } from './support/kinds.ts'
@@ -160,6 +160,21 @@ describe('a lock file that is unlinked under its holder', () => {
     await first.close().catch(() => {})
     await using second = await CofferNull.open(path, 'a', { lockTimeout: 0 })
     expect((await second.members()).map((member) => member.name)).toEqual(['member'])
+  })
+
+  it('while it is opened is taken again', async () => {
+    const path = await made()
+    const first = await CofferNull.open(path, 'a')
+    rmSync(`${path}.lock`)
+    const opening = CofferNull.open(path, 'a', { lockTimeout: 20_000, autoFlush: true })
+    // It has a lock file of its own, and waits for the coffer itself.
+    await vi.waitFor(() => expect(existsSync(`${path}.lock`)).toBe(true))
+    await sleep(20)
+    rmSync(`${path}.lock`)
+    await first.close()
+    await using second = await opening
+    expect(existsSync(`${path}.lock`)).toBe(true)
+    await second.write('safe', 'x')
   })
 
   it('never lets two writers change the coffer at once', { timeout: 120_000 }, async () => {

@@ -229,7 +229,7 @@ fn until<T>(
     }
 }
 
-fn locked(coffer: &Path, held: &Path, share: Share) -> Error {
+pub(crate) fn locked(coffer: &Path, held: &Path, share: Share) -> Error {
     let (coffer_name, held) = (coffer.display(), held.display());
     let by = match share {
         Share::Shared => "a writer",

@@ -27,6 +27,7 @@ pub enum LockMode {
 }
 
 /// How long to try, and who may call it off.
+#[derive(Clone)]
 pub(crate) struct Patience {
     pub(crate) deadline: Instant,
     pub(crate) cancel: Cancel,
@@ -126,25 +127,25 @@ impl Locks {
 
     /// Fails if somebody has put another lock file or another coffer at the path.
     pub(crate) fn check(&self, storage: &dyn Storage) -> Result<()> {
+        let Some(what) = self.lost(storage) else { return Ok(()) };
+        Err(Error::new(
+            Code::Poisoned,
+            format!(
+                "{what} of {} was replaced while it was held: another process may be writing",
+                self.path.display()
+            ),
+        )
+        .at(&self.path))
+    }
+
+    /// What somebody has put another one of at the path: the lock file, or the coffer.
+    pub(crate) fn lost(&self, storage: &dyn Storage) -> Option<&'static str> {
         if !self.held {
-            return Ok(());
+            return None;
         }
-        let gone = |what: &str| {
-            Err(Error::new(
-                Code::Poisoned,
-                format!(
-                    "{what} of {} was replaced while it was held: another process may be writing",
-                    self.path.display()
-                ),
-            )
-            .at(&self.path))
-        };
         if self.file.as_ref().is_some_and(|file| !file.intact()) {
-            return gone("the lock file");
+            return Some("the lock file");
         }
-        if storage.file().is_some_and(|file| !same_inode(file, &self.path)) {
-            return gone("the file");
-        }
-        Ok(())
+        storage.file().filter(|file| !same_inode(file, &self.path)).map(|_| "the file")
     }
 }

@@ -10,6 +10,7 @@ use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Statu
 use crate::container::{Container, Shared, View, suffixed, torn};
 use crate::error::{Code, Error, Result};
 use crate::legacy;
+use crate::lock::{self, Share};
 use crate::locks::{Locks, Patience};
 use crate::open::{self, Expected, Found, Opened};
 use crate::read::Reader;
@@ -32,20 +33,34 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Opens or makes the coffer.
     pub(super) fn open(&self) -> Result<Coffer> {
-        let Self { path, options, .. } = self;
+        let options = self.options;
         let secret = options.secret()?;
-        let writes = options.mode != Mode::Read;
         if !options.cipher_is_free {
             secret.check(&options.kind)?;
-        }
-        let exists = self.exists()?;
-        if !writes && !exists {
-            return Err(missing(path));
         }
         let patience = Patience {
             deadline: Instant::now() + options.lock_timeout,
             cancel: options.cancel.clone(),
         };
+        loop {
+            if let Some(coffer) = self.attempt(&secret, patience.clone())? {
+                return Ok(coffer);
+            }
+            if Instant::now() >= patience.deadline {
+                return Err(lock::locked(self.path, self.path, Share::Exclusive));
+            }
+        }
+    }
+
+    /// Opens or makes the coffer. `None` if the lock was lost before anything was written: PyCoffer
+    /// had just removed the lock file that it had released.
+    fn attempt(&self, secret: &Secret, patience: Patience) -> Result<Option<Coffer>> {
+        let Self { path, options, .. } = self;
+        let writes = options.mode != Mode::Read;
+        let exists = self.exists()?;
+        if !writes && !exists {
+            return Err(missing(path));
+        }
         let locks = Locks::acquire(path, options.lock, writes, patience)?;
         if writes && options.mode != Mode::Append && options.expect.is_some() {
             return Err(Error::new(
@@ -54,7 +69,7 @@ impl Opening<'_> {
             ));
         }
         if !writes {
-            return self.to_read(&secret, locks);
+            return self.to_read(secret, locks).map(Some);
         }
         let backup = self.backup();
         for target in [Some(path.to_path_buf()), Some(torn(path)), backup].iter().flatten() {
@@ -70,14 +85,14 @@ impl Opening<'_> {
                     path.display()
                 ),
             )),
-            (Mode::Append, true) => self.to_write(&secret, locks),
+            (Mode::Append, true) => self.to_write(secret, locks),
             (Mode::Append, false) if options.expect.is_some() => Err(missing(path)),
-            _ => self.create(&secret, locks, exists),
+            _ => self.create(secret, locks, exists),
         }
     }
 
     /// Makes a new coffer, in place of an old one where the mode says so.
-    fn create(&self, secret: &Secret, locks: Locks, exists: bool) -> Result<Coffer> {
+    fn create(&self, secret: &Secret, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
         let Self { directory, path, options } = self;
         let (header, keys) = options.header(secret)?;
         // Whoever holds the old file is waited for.
@@ -95,8 +110,8 @@ impl Opening<'_> {
         }
         let mut container = Container::create(source, header, options.durable)?;
         container.commit(true, &Locks::none(path))?;
-        if let Some(old) = &old {
-            locks.check(&**old)?;
+        if old.as_ref().is_some_and(|old| locks.lost(&**old).is_some()) {
+            return Ok(None);
         }
         file.publish(exists).map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
@@ -106,10 +121,10 @@ impl Opening<'_> {
         })?;
         directory.sync_names(path).map_err(|e| Error::io("fsync", path, &e))?;
         drop(old);
-        self.start_writer(container, locks, None, None, Vec::new())
+        self.start_writer(container, locks, None, None, Vec::new()).map(Some)
     }
 
-    fn to_write(&self, secret: &Secret, locks: Locks) -> Result<Coffer> {
+    fn to_write(&self, secret: &Secret, locks: Locks) -> Result<Option<Coffer>> {
         let file = locks.open(&*self.directory, true)?;
         match self.find(&file, &Keyring::new(secret, &self.options.cancel))? {
             Found::Coffer(opened) => {
@@ -117,14 +132,16 @@ impl Opening<'_> {
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
                 let durable = self.options.durable;
                 // What follows may write, and deriving keys from a passphrase takes its time.
-                locks.check(&*file)?;
+                if locks.lost(&*file).is_some() {
+                    return Ok(None);
+                }
                 let container = Container::resume(source, header, durable, newest, loaded, size)?;
-                self.start_writer(container, locks, self.backup(), None, notices)
+                self.start_writer(container, locks, self.backup(), None, notices).map(Some)
             }
             Found::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;
                 let spooled = Spooled { original: file, _dir: dir };
-                self.start_writer(container, locks, self.backup(), Some(spooled), notices)
+                self.start_writer(container, locks, self.backup(), Some(spooled), notices).map(Some)
             }
         }
     }
