@@ -287,6 +287,7 @@ impl Container {
             return Err(Error::new(Code::Limit, "a tar header changed its length"));
         }
         super::write(&self.source, &encoded.bytes, offset)?;
+        self.ahead = None;
         self.view.write().catalog.blocks.insert(id, block);
         Ok(())
     }
