@@ -85,8 +85,7 @@ struct Pending {
 /// A pack that is being encoded.
 struct Inflight {
     members: Vec<Pending>,
-    /// The block, and where in its tar each member's content begins.
-    result: Receiver<Result<(Encoded, Vec<u32>)>>,
+    result: Receiver<self::put::Packed>,
 }
 
 /// What has changed since the last commit.
