@@ -16,6 +16,8 @@ const PART: usize = 60_000;
 const LEVEL: i32 = 3;
 /// The largest commit that is read, in bytes before compression.
 const MAX_COMMIT: u64 = 1 << 32;
+/// The most bytes that a commit is written together with, before a sync has covered them.
+pub(crate) const MAX_AHEAD: u64 = 1 << 20;
 /// Both marks of the header.
 pub(crate) const HEADER_MARKS: usize = 2 * MARK;
 
@@ -43,6 +45,14 @@ impl Position {
     }
 }
 
+/// Bytes right before a commit that no sync had covered when it was written, and what tells whether
+/// they have reached the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    pub(crate) len: u64,
+    pub(crate) digest: Digest,
+}
+
 /// One commit.
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
@@ -67,6 +77,8 @@ pub(crate) struct Commit {
     pub(crate) scrub: Vec<Block>,
     /// Ancestors that are no longer in the file, oldest first.
     pub(crate) history: Vec<(u64, Digest)>,
+    /// What shares its sync, if anything does.
+    pub(crate) ahead: Option<Ahead>,
 }
 
 impl Commit {
@@ -109,6 +121,10 @@ impl Commit {
             e.uint(*generation);
             e.raw(digest);
         });
+        if let Some(ahead) = &self.ahead {
+            e.uint(ahead.len);
+            e.raw(&ahead.digest);
+        }
         e.finish()
     }
 
@@ -150,6 +166,7 @@ impl Commit {
             Ok(block)
         })?;
         let history = d.list(|d| Ok((d.uint()?, d.array()?)))?;
+        let ahead = if d.is_empty() { None } else { Some(decode_ahead(&mut d)?) };
         d.finish()?;
         Ok(Self {
             archive,
@@ -167,6 +184,7 @@ impl Commit {
             set,
             scrub,
             history,
+            ahead,
         })
     }
 
@@ -184,6 +202,14 @@ impl Commit {
         catalog.next_version = self.next_version;
         catalog.dead = self.dead;
     }
+}
+
+fn decode_ahead(d: &mut Decoder<'_>) -> Result<Ahead> {
+    let ahead = Ahead { len: d.uint()?, digest: d.array()? };
+    if (1..=MAX_AHEAD).contains(&ahead.len) {
+        return Ok(ahead);
+    }
+    Err(malformed("it is said to be written together with nothing, or with too much"))
 }
 
 fn flag(d: &mut Decoder<'_>) -> Result<bool> {
@@ -383,8 +409,8 @@ pub(crate) struct Footer {
     pub(crate) archive: [u8; ARCHIVE_ID],
     pub(crate) commit: Position,
     pub(crate) header_copy: u64,
-    /// The commit's scrub is done.
-    pub(crate) scrubbed: bool,
+    /// The commit is durable, and its scrub is done.
+    pub(crate) settled: bool,
 }
 
 const FOOTER_BODY: usize = ARCHIVE_ID + 8 + 8 + 8 + 8 + 32 + 8 + 1;
@@ -410,7 +436,7 @@ impl Footer {
         body.extend_from_slice(&self.commit.len.to_le_bytes());
         body.extend_from_slice(&self.commit.digest);
         body.extend_from_slice(&self.header_copy.to_le_bytes());
-        body.push(u8::from(self.scrubbed));
+        body.push(u8::from(self.settled));
         record::write(container, &footer_mark(offset, self.header_copy), &meta.seal(&body), out);
     }
 
@@ -436,12 +462,12 @@ impl Footer {
             digest: d.array().ok()?,
         };
         let header_copy = u64::from_le_bytes(d.array().ok()?);
-        let scrubbed = flag(&mut d).ok()?;
+        let settled = flag(&mut d).ok()?;
         if at != offset || record.mark != footer_mark(offset, header_copy) || commit.end() > offset
         {
             return None;
         }
-        Some((Self { archive, commit, header_copy, scrubbed }, record.len))
+        Some((Self { archive, commit, header_copy, settled }, record.len))
     }
 }
 

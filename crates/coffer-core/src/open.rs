@@ -146,7 +146,7 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
         Tail::Authentic => notices.push(Notice {
             code: "damaged-commit",
             message: format!(
-                "the coffer is open at commit {}; a later commit in the last {behind} bytes is damaged. Opening for writing moves those bytes to a file that ends in .torn",
+                "the coffer is open at commit {}; a later commit in the last {behind} bytes is damaged, or did not reach the disk before a crash. Opening for writing moves those bytes to a file that ends in .torn",
                 newest.position.generation
             ),
         }),

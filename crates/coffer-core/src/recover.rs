@@ -5,6 +5,7 @@ use crate::catalog::{Block, Catalog};
 use crate::commit::{self, Commit, Footer, Part, Position};
 use crate::error::{Code, Error, Result};
 use crate::extents;
+use crate::key;
 use crate::record::{self, COMMIT_TAG, FOOTER_TAG, TAG};
 use crate::source::Source;
 use crate::storage::Storage;
@@ -37,7 +38,13 @@ pub(crate) struct Newest {
 impl Newest {
     /// The dead blocks that nobody has overwritten yet, as far as is known.
     pub(crate) fn unscrubbed(&self) -> &[Block] {
-        if self.footer.as_ref().is_some_and(|f| f.scrubbed) { &[] } else { &self.commit.scrub }
+        if self.footer.as_ref().is_some_and(|f| f.settled) { &[] } else { &self.commit.scrub }
+    }
+
+    /// Whether everything about the commit is known to be done.
+    pub(crate) fn settled(&self) -> bool {
+        self.footer.as_ref().is_some_and(|f| f.settled)
+            || (self.commit.ahead.is_none() && self.commit.scrub.is_empty())
     }
 }
 
@@ -64,22 +71,17 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
     let mut upper = size;
     let mut damage = None;
     while let Some((offset, footer, _)) = footer_before(source, upper)? {
-        let position = footer.commit;
-        match read_commit(source, &footer.commit) {
-            Ok(commit) => {
-                let (end, footer) = own_footers(source, &position)?;
-                let mut newest = Newest {
-                    position,
-                    commit,
-                    end,
-                    footer,
-                    tail: if damage.is_some() { Tail::Authentic } else { Tail::Clean },
-                };
-                if newest.end < size {
-                    walk_forward(source, size, &mut newest)?;
-                }
-                return Ok(newest);
+        let tail = if damage.is_some() { Tail::Authentic } else { Tail::Clean };
+        let found = at(source, footer.commit, tail).and_then(|mut newest| {
+            if newest.end < size {
+                walk_forward(source, size, &mut newest)?;
             }
+            // A copy behind a damaged footer says so as well.
+            let settled = footer.settled && newest.position == footer.commit;
+            if settled { Ok(newest) } else { finished(source, size, newest) }
+        });
+        match found {
+            Ok(newest) => return Ok(newest),
             Err(e) if e.code() == Code::Io => return Err(e),
             Err(e) => {
                 damage.get_or_insert(e);
@@ -89,11 +91,42 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
     }
     // Without any footer there may still be a commit: the first.
     if let Some(newest) = first_commit(source, size)? {
-        return Ok(newest);
+        return finished(source, size, newest);
     }
     Err(damage.unwrap_or_else(|| {
         Error::corrupt("the coffer has no intact commit: it is cut short, or damaged throughout")
     }))
+}
+
+/// The commit at a position.
+fn at(source: &Source, position: Position, tail: Tail) -> Result<Newest> {
+    let commit = read_commit(source, &position)?;
+    let (end, footer) = own_footers(source, &position)?;
+    Ok(Newest { position, commit, end, footer, tail })
+}
+
+/// The newest commit, or the one before it if a crash has kept it from being whole: what shared its
+/// sync has not reached the disk, and nothing says that the sync returned.
+fn finished(source: &Source, size: u64, newest: Newest) -> Result<Newest> {
+    if newest.settled() || is_whole(source, &newest)? {
+        return Ok(newest);
+    }
+    if source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))? > size {
+        // Whoever has written on since had it whole, and may be overwriting what died then.
+        return Ok(newest);
+    }
+    let previous = newest.commit.previous.filter(|p| p.len > 0).ok_or_else(|| {
+        Error::corrupt("the only commit is damaged: what was written together with it is not there")
+    })?;
+    at(source, previous, Tail::Authentic)
+}
+
+/// Whether the bytes that were written together with a commit are there.
+fn is_whole(source: &Source, newest: &Newest) -> Result<bool> {
+    let Some(ahead) = newest.commit.ahead else { return Ok(true) };
+    let Some(from) = newest.position.offset.checked_sub(ahead.len) else { return Ok(false) };
+    let bytes = source.read(from, ahead.len as usize)?;
+    Ok(key::same(blake3::hash(&bytes).as_bytes(), &ahead.digest))
 }
 
 /// The footers that stand right behind a commit: where they end, and the last of them. Copies that

@@ -690,7 +690,7 @@ impl<'a> Decoder<'a> {
             named.len = f.u64("length of its commit");
             named.digest = f.array("digest of its commit");
             assert_eq!(f.u64("offset of the newest header copy"), header_copy);
-            assert_eq!(f.byte(|b| format!("scrubbed: {b}")), 1);
+            assert_eq!(f.byte(|b| format!("settled: {b}")), 1);
         });
         let Committed { generation, offset, len, digest } = &self.committed;
         assert_eq!((named.generation, named.offset, named.len), (*generation, *offset, *len));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Changes, Container, Pending};
 use crate::catalog::{Block, Digest, Entry, Place};
-use crate::commit::{self, Commit, Footer, Position};
+use crate::commit::{self, Ahead, Commit, Footer, Position};
 use crate::error::{Code, Error, Result};
 use crate::locks::Locks;
 
@@ -104,17 +104,22 @@ impl Container {
             // Before the first sync: a commit that is whole must not stand behind a torn copy.
             header_copy = self.tail;
             self.header.write(container, &self.source.meta, &mut bytes);
-            if let Err(e) = super::write(&self.source, &bytes, self.tail) {
-                self.cut();
-                return Err(e);
-            }
-            self.tail += bytes.len() as u64;
-            self.unsynced = true;
+            self.append(&bytes).inspect_err(|_| self.cut())?;
             bytes.clear();
+        }
+        // A scrub must not come before what it follows is on the disk.
+        let durable = self.durable || !scrub.is_empty();
+        let mut ahead = None;
+        if durable && self.unsynced {
+            ahead = self.ahead().filter(|_| scrub.is_empty());
+            if ahead.is_none() {
+                self.sync()?;
+            }
         }
         let offset = self.tail;
         let superseded = if snapshot { self.since_snapshot + self.snapshot_len } else { 0 };
-        let commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
+        let mut commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
+        commit.ahead = ahead;
         let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;
         let position = Position {
             generation: commit.generation,
@@ -126,28 +131,19 @@ impl Container {
             archive: self.header.archive,
             commit: position,
             header_copy,
-            scrubbed: commit.scrub.is_empty(),
+            settled: commit.scrub.is_empty() && ahead.is_none(),
         };
         footer.write(container, &self.source.meta, position.end(), &mut bytes);
 
-        // A scrub must not come before what it follows is on the disk.
-        let durable = self.durable || !commit.scrub.is_empty();
-        if durable && self.unsynced {
-            self.sync()?;
-        }
-        if let Err(e) = super::write(&self.source, &bytes, self.tail) {
-            self.cut();
-            return Err(e);
-        }
-        self.unsynced = true;
+        self.append(&bytes).inspect_err(|_| self.cut())?;
         if durable {
             self.sync()?;
         }
-        self.tail += bytes.len() as u64;
         self.end = self.tail;
         self.last_footer = self.tail;
         self.header_copy = header_copy;
         self.committed = position;
+        self.settled = footer.settled;
         if snapshot {
             self.since_snapshot = 0;
             self.snapshot_len = position.len;
@@ -195,6 +191,7 @@ impl Container {
             set: Vec::new(),
             scrub,
             history: ancestry.history,
+            ahead: None,
         };
         if snapshot {
             let live = catalog.blocks.iter().filter(|(id, _)| !doomed.contains(id));
@@ -240,7 +237,28 @@ impl Container {
             return self.ready().map_err(|_| e);
         }
         self.end = self.tail;
+        self.settled = true;
         Ok(())
+    }
+
+    /// What has been written at the tail and not been synced, if that is little enough to share the
+    /// sync of the commit behind it, and if there is a commit to go back to.
+    fn ahead(&self) -> Option<Ahead> {
+        let written = self.ahead.as_ref().filter(|_| self.committed.generation > 0)?;
+        Some(Ahead { len: written.count(), digest: *written.finalize().as_bytes() })
+    }
+
+    /// Notes, once its sync has returned, that the last commit is durable. Without the note damage to
+    /// it could pass for a crash.
+    pub(crate) fn note_settled(&mut self, locks: &Locks) {
+        let unable = self.poisoned.is_some() || self.tail != self.end;
+        if self.settled || unable || locks.check(&*self.source.storage).is_err() {
+            return;
+        }
+        match self.append_footer(true) {
+            Ok(()) => (self.end, self.settled) = (self.tail, true),
+            Err(_) => self.cut(),
+        }
     }
 
     /// What the live part of the file takes, in bytes.

@@ -18,7 +18,7 @@ pub(crate) use self::flush::Ancestry;
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use crate::block::{Encoded, Form};
 use crate::catalog::{BlockId, Catalog, Entry, Place};
-use crate::commit::{Footer, Position};
+use crate::commit::{self, Footer, Position};
 use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::recover::{Loaded, Newest, Tail};
@@ -29,6 +29,9 @@ use crate::tar;
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
 const FOOTER_EVERY: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 64 << 20 };
+
+/// The most bytes that share the sync of the commit behind them.
+const AHEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { commit::MAX_AHEAD };
 
 /// What readers see.
 pub(crate) struct View {
@@ -92,8 +95,7 @@ struct Pending {
 /// A pack that is being encoded.
 struct Inflight {
     members: Vec<Pending>,
-    /// The block, and where in its tar each member's content begins.
-    result: Receiver<Result<(Encoded, Vec<u32>)>>,
+    result: Receiver<self::put::Packed>,
 }
 
 /// What has changed since the last commit.
@@ -135,6 +137,10 @@ pub(crate) struct Container {
     last_footer: u64,
     /// The file has bytes that no sync has covered.
     unsynced: bool,
+    /// A hash of those bytes, as long as they are few, and all of them new at the tail.
+    ahead: Option<blake3::Hasher>,
+    /// A footer says of the last commit that all about it is done.
+    settled: bool,
     pending: Vec<Pending>,
     pending_len: usize,
     inflight: VecDeque<Inflight>,
@@ -169,6 +175,8 @@ impl Container {
             snapshot_len: 0,
             last_footer: bytes.len() as u64,
             unsynced: true,
+            ahead: None,
+            settled: true,
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -218,6 +226,8 @@ impl Container {
             snapshot_len: loaded.snapshot_len,
             last_footer: newest.end,
             unsynced: true,
+            ahead: None,
+            settled: newest.settled(),
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -226,17 +236,17 @@ impl Container {
             poisoned: None,
         };
         let scrub = newest.unscrubbed();
-        let scrubbed = scrub.is_empty();
         // A process that was killed may have left the commit where no sync has covered it.
-        if durable || !scrubbed {
+        if durable || !newest.settled() {
             container.sync()?;
         }
-        if !scrubbed {
+        if !scrub.is_empty() {
             container.scrub(scrub)?;
         } else if newest.footer.is_none() {
             container.append_footer(true)?;
             container.sync()?;
             container.end = container.tail;
+            container.settled = true;
         }
         Ok(container)
     }
@@ -386,9 +396,7 @@ impl Container {
             self.append_footer(false)?;
         }
         let block = encoded.at(self.tail);
-        write(&self.source, &encoded.bytes, self.tail)?;
-        self.tail = block.end();
-        self.unsynced = true;
+        self.append(&encoded.bytes)?;
         let mut view = self.view.write();
         let id = view.catalog.next_block;
         view.catalog.next_block += 1;
@@ -398,12 +406,12 @@ impl Container {
     }
 
     /// Writes a footer for the last commit.
-    fn append_footer(&mut self, scrubbed: bool) -> Result<()> {
+    fn append_footer(&mut self, settled: bool) -> Result<()> {
         let footer = Footer {
             archive: self.header.archive,
             commit: self.committed,
             header_copy: self.header_copy,
-            scrubbed,
+            settled,
         };
         let mut bytes = Vec::new();
         footer.write(
@@ -412,15 +420,28 @@ impl Container {
             self.tail,
             &mut bytes,
         );
-        write(&self.source, &bytes, self.tail)?;
-        self.tail += bytes.len() as u64;
+        self.append(&bytes)?;
         self.last_footer = self.tail;
+        Ok(())
+    }
+
+    /// Writes at the tail.
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        write(&self.source, bytes, self.tail)?;
+        self.tail += bytes.len() as u64;
         self.unsynced = true;
+        let room = |hasher: &blake3::Hasher| hasher.count() + bytes.len() as u64 <= AHEAD;
+        self.ahead = self.ahead.take().filter(room);
+        if let Some(hasher) = &mut self.ahead {
+            hasher.update(bytes);
+        }
         Ok(())
     }
 
     /// Cuts off what a failed write left behind the tail.
     fn cut(&mut self) {
+        self.unsynced = true;
+        self.ahead = None;
         if let Err(e) = self.source.storage.truncate(self.tail) {
             let error = Error::io("ftruncate", &self.source.path, &e);
             self.poison(&error);
@@ -435,6 +456,7 @@ impl Container {
             return Err(error);
         }
         self.unsynced = false;
+        self.ahead = Some(blake3::Hasher::new());
         Ok(())
     }
 }

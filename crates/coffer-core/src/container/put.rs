@@ -22,6 +22,11 @@ const HEADING: usize = 2 * tar::RECORD;
 /// Gives the bytes of one piece, on whichever thread.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
 
+/// A pack's block, and where in its tar each member's content begins.
+pub(super) type Packed = Result<(Encoded, Vec<u32>)>;
+/// Encodes a pack.
+type PackJob = Box<dyn FnOnce() -> Packed + Send>;
+
 /// One piece of a large member, to be read and encoded.
 pub(crate) struct Raw {
     pub(crate) job: RawJob,
@@ -107,7 +112,7 @@ impl Container {
 
     /// Closes the pack that is being filled if `len` more bytes of content would be too many.
     pub(super) fn make_room(&mut self, len: usize) -> Result<()> {
-        if self.pending_len + len + HEADING > PACK { self.close_pack() } else { Ok(()) }
+        if self.pending_len + len + HEADING > PACK { self.close_pack(pool::start) } else { Ok(()) }
     }
 
     /// Adds to the pack that is being filled.
@@ -116,8 +121,8 @@ impl Container {
         self.pending.push(pending);
     }
 
-    /// Sends the pack off to be encoded, and waits while too many are under way.
-    fn close_pack(&mut self) -> Result<()> {
+    /// Has the pack encoded, and waits while too many are under way.
+    fn close_pack(&mut self, start: impl FnOnce(PackJob) -> Receiver<Packed>) -> Result<()> {
         self.pending_len = 0;
         let members = std::mem::take(&mut self.pending);
         if members.is_empty() {
@@ -125,7 +130,7 @@ impl Container {
         }
         let entries = members.clone();
         let layers = self.source.layers.clone();
-        let result = pool::start(move || pack(&layers, &entries));
+        let result = start(Box::new(move || pack(&layers, &entries)));
         self.inflight.push_back(Inflight { members, result });
         while self.inflight.len() > pool::window() {
             self.settle_one()?;
@@ -135,7 +140,12 @@ impl Container {
 
     /// Brings every pending member into the file.
     pub(crate) fn settle(&mut self) -> Result<()> {
-        self.close_pack()?;
+        // The last one is waited for, so to hand it to another thread would only take longer.
+        self.close_pack(|job| {
+            let (sender, receiver) = bounded(1);
+            let _ = sender.send(job());
+            receiver
+        })?;
         self.drain()
     }
 
@@ -287,6 +297,7 @@ impl Container {
             return Err(Error::new(Code::Limit, "a tar header changed its length"));
         }
         super::write(&self.source, &encoded.bytes, offset)?;
+        self.ahead = None;
         self.view.write().catalog.blocks.insert(id, block);
         Ok(())
     }
@@ -314,7 +325,7 @@ fn entry(version: u64, directory: bool, size: u64, attributes: Attributes, place
 }
 
 /// The tar of a pack, encoded.
-fn pack(layers: &Layers, members: &[Pending]) -> Result<(Encoded, Vec<u32>)> {
+fn pack(layers: &Layers, members: &[Pending]) -> Packed {
     let mut tar = Vec::new();
     let mut places = Vec::with_capacity(members.len());
     for member in members {

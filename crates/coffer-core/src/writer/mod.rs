@@ -147,6 +147,9 @@ impl Writer {
         }
         self.commit_group();
         self.container.abandon();
+        if self.legacy.is_none() {
+            self.container.note_settled(&self.locks);
+        }
         self.locks.release(&*self.container.source.storage);
         self.stages.close();
     }
@@ -410,6 +413,8 @@ impl Writer {
         }
         if result.is_err() {
             self.container.abandon();
+        } else if self.legacy.is_none() {
+            self.container.note_settled(&self.locks);
         }
         self.publish();
         self.locks.release(&*self.container.source.storage);
