@@ -26,7 +26,11 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
 /// How many jobs run at once.
 #[must_use]
 pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(MIN_THREADS, usize::from).max(MIN_THREADS)
+    // Asked once: to answer, the system reads a handful of files.
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| {
+        std::thread::available_parallelism().map_or(MIN_THREADS, usize::from).max(MIN_THREADS)
+    })
 }
 
 /// How many blocks may be under way at once, which bounds memory.
