@@ -172,11 +172,10 @@ struct Made {
 }
 
 impl Made {
-    fn add(&self, file: &cap_std::fs::File) -> std::io::Result<()> {
-        if let Some(id) = identity(&file.metadata()?) {
+    fn add(&self, made: &cap_std::fs::Metadata) {
+        if let Some(id) = identity(made) {
             self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         }
-        Ok(())
     }
 
     fn has(&self, found: &cap_std::fs::Metadata) -> bool {
@@ -222,8 +221,14 @@ impl Out<'_> {
     /// Makes every directory that is needed, from the top, none of them a link.
     fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
         let mut needed: BTreeSet<&str> = BTreeSet::new();
+        let mut last = None;
         for (name, entry) in members {
-            needed.extend(name::parents(name).filter(|parent| parent.starts_with(&self.from)));
+            // Most members lie beside the one before.
+            let parent = name.rsplit_once('/').map(|(parent, _)| parent);
+            if parent != last {
+                needed.extend(name::parents(name).filter(|parent| parent.starts_with(&self.from)));
+                last = parent;
+            }
             if entry.directory {
                 needed.insert(name);
             }
@@ -284,7 +289,8 @@ impl Out<'_> {
     ) -> Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        private(&mut options);
+        let mode = entry.mode & PERMISSIONS;
+        permit(&mut options, mode);
         let path = self.place(name);
         let mut beside = None;
         let mut opened = self.make(path, &options);
@@ -306,9 +312,10 @@ impl Out<'_> {
             opened = self.make(beside.insert(unfinished(path)), &options);
         }
         let made = beside.as_deref().unwrap_or(path);
-        let mut file = opened.map_err(|e| self.io("open", name, &e))?.into_std();
+        let (file, meta) = opened.map_err(|e| self.io("open", name, &e))?;
+        let mut file = file.into_std();
         let filled = fill(&mut file)
-            .and_then(|()| set_mode(&file, entry.mode))
+            .and_then(|()| if permits(&meta, mode) { Ok(()) } else { set_mode(&file, mode) })
             .and_then(|()| file.set_modified(time(entry)));
         drop(file);
         let done = filled.map_err(|e| self.io("write", name, &e)).and_then(|()| match &beside {
@@ -323,11 +330,16 @@ impl Out<'_> {
     }
 
     /// Makes a file, and remembers it.
-    fn make(&self, path: &str, options: &OpenOptions) -> std::io::Result<cap_std::fs::File> {
+    fn make(
+        &self,
+        path: &str,
+        options: &OpenOptions,
+    ) -> std::io::Result<(cap_std::fs::File, cap_std::fs::Metadata)> {
         let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
         let file = self.dir.open_with(path, options)?;
-        self.made.add(&file)?;
-        Ok(file)
+        let meta = file.metadata()?;
+        self.made.add(&meta);
+        Ok((file, meta))
     }
 
     /// Puts a file that was made beside another in its place, unless that is one of ours.
@@ -342,7 +354,7 @@ impl Out<'_> {
     fn finish_directory(&self, name: &str, entry: &Entry) -> Result<()> {
         let file =
             self.dir.open(self.place(name)).map_err(|e| self.io("open", name, &e))?.into_std();
-        set_mode(&file, entry.mode)
+        set_mode(&file, entry.mode & PERMISSIONS)
             .and_then(|()| file.set_modified(time(entry)))
             .map_err(|e| self.io("utimensat", name, &e))
     }
@@ -413,20 +425,34 @@ fn identity(_file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
     None
 }
 
-/// Nobody else may look at a file before its own mode says who may.
+/// Set-user-id and its like do not survive: what comes out of an archive asks for no rights.
+const PERMISSIONS: u32 = 0o777;
+
+/// Makes a file with its own mode at once, less what the process masks.
 #[cfg(unix)]
-fn private(options: &mut OpenOptions) {
-    cap_std::fs::OpenOptionsExt::mode(options, 0o600);
+fn permit(options: &mut OpenOptions, mode: u32) {
+    cap_std::fs::OpenOptionsExt::mode(options, mode);
 }
 
 #[cfg(not(unix))]
-fn private(_options: &mut OpenOptions) {}
+fn permit(_options: &mut OpenOptions, _mode: u32) {}
+
+/// Whether a file has this mode already.
+#[cfg(unix)]
+fn permits(made: &cap_std::fs::Metadata, mode: u32) -> bool {
+    use cap_std::fs::MetadataExt;
+    made.mode() & PERMISSIONS == mode
+}
+
+#[cfg(not(unix))]
+fn permits(_made: &cap_std::fs::Metadata, _mode: u32) -> bool {
+    true
+}
 
 #[cfg(unix)]
 fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    // Set-user-id and its like do not survive: what comes out of an archive asks for no rights.
-    file.set_permissions(std::fs::Permissions::from_mode(mode & 0o777))
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
 }
 
 #[cfg(not(unix))]

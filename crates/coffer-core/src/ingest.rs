@@ -61,16 +61,14 @@ pub(crate) struct Update {
     pub(crate) watch: Watch,
 }
 
-/// Small files under way at once, in number and in bytes.
-const MAX_QUEUED: usize = 256;
-const MAX_QUEUED_BYTES: u64 = 16 << 20;
+/// Small files that one job reads, in number and in bytes.
+const BATCH: usize = 64;
+const BATCH_BYTES: u64 = 256 << 10;
 
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
-    let own = Own::of(&container.source.path);
-    let mut walk = Walk { request, own, items: Vec::new(), skipped: Vec::new() };
-    walk.start()?;
-    let Walk { items, skipped, .. } = walk;
+    let walk = Walk { request, own: Own::of(&container.source.path) };
+    let (items, skipped) = walk.run()?;
     if !request.replace {
         let view = container.view.read();
         if let Some(item) = items.iter().find(|i| view.catalog.get(&i.name).is_some()) {
@@ -102,8 +100,9 @@ fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch)
         container,
         watch,
         check,
+        batch: Vec::new(),
+        batch_bytes: 0,
         queue: VecDeque::new(),
-        queued: 0,
         report: Report {
             total_bytes: Some(items.iter().map(Item::bytes).sum()),
             ..Report::default()
@@ -115,7 +114,7 @@ fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch)
         added.bytes += item.bytes();
         put.item(item)?;
     }
-    put.drain(0, 0)?;
+    put.settle()?;
     Ok(added)
 }
 
@@ -134,15 +133,58 @@ impl Item {
     }
 }
 
+/// Looks at all there is to add, each directory once, many at a time.
 struct Walk<'a> {
     request: &'a Request,
     own: Own,
-    items: Vec<Item>,
-    skipped: Vec<Skipped>,
+}
+
+/// What is found in a directory, in the order of the names.
+#[derive(Default)]
+struct Listed {
+    found: Vec<Found>,
+    directories: Vec<Item>,
+}
+
+enum Found {
+    Item(Item),
+    Skipped(Skipped),
+    /// One of the directories of the same list.
+    Directory(usize),
 }
 
 impl Walk<'_> {
-    fn start(&mut self) -> Result<()> {
+    /// The files and empty directories in the order of their paths, and what is left out.
+    fn run(&self) -> Result<(Vec<Item>, Vec<Skipped>)> {
+        let start = self.start()?;
+        // Each with the number of the first of its directories, which are numbered as they come.
+        let mut lists = vec![(start.found.into_iter(), 1)];
+        let mut directories = start.directories;
+        let mut known = 1 + directories.len();
+        while !directories.is_empty() {
+            let listed = pool::each(&directories, |directory| self.directory(directory))?;
+            directories = Vec::new();
+            for list in listed {
+                lists.push((list.found.into_iter(), known));
+                known += list.directories.len();
+                directories.extend(list.directories);
+            }
+        }
+        let (mut items, mut skipped) = (Vec::new(), Vec::new());
+        let mut path = vec![0];
+        while let Some((list, first)) = path.last().and_then(|at| lists.get_mut(*at)) {
+            match list.next() {
+                Some(Found::Item(item)) => items.push(item),
+                Some(Found::Skipped(other)) => skipped.push(other),
+                Some(Found::Directory(number)) => path.push(*first + number),
+                None => drop(path.pop()),
+            }
+        }
+        Ok((items, skipped))
+    }
+
+    /// What is asked for, as if it was alone in a directory.
+    fn start(&self) -> Result<Listed> {
         let source = std::path::absolute(&self.request.source)
             .map_err(|e| Error::io("stat", &self.request.source, &e))?;
         let base = match &self.request.name {
@@ -154,15 +196,20 @@ impl Walk<'_> {
         };
         let root = entry.kind == Kind::Directory && matches!(base.as_str(), "" | "." | "/");
         let name = if root { "" } else { name::check(&base)? };
-        self.entry(entry, name.to_owned())
+        let mut start = Listed::default();
+        self.entry(entry, name.to_owned(), &mut start)?;
+        Ok(start)
     }
 
-    fn entry(&mut self, entry: Entry, name: String) -> Result<()> {
+    fn entry(&self, entry: Entry, name: String, list: &mut Listed) -> Result<()> {
         match entry.kind {
-            Kind::Directory => return self.directory(entry, name),
+            Kind::Directory => {
+                list.found.push(Found::Directory(list.directories.len()));
+                list.directories.push(Item { name, entry });
+            }
             Kind::File => {
                 name::check(&name)?;
-                self.items.push(Item { name, entry });
+                list.found.push(Found::Item(Item { name, entry }));
             }
             Kind::Link if self.request.symlinks == Symlinks::Error => {
                 let path = entry.path;
@@ -172,28 +219,29 @@ impl Walk<'_> {
                 )
                 .at(&path));
             }
-            Kind::Link | Kind::Other => self.skipped.push(Skipped {
+            Kind::Link | Kind::Other => list.found.push(Found::Skipped(Skipped {
                 path: entry.path.to_string_lossy().into_owned(),
                 reason: entry.reason.unwrap_or_default().to_owned(),
-            }),
+            })),
         }
         Ok(())
     }
 
-    fn directory(&mut self, directory: Entry, name: String) -> Result<()> {
+    fn directory(&self, directory: &Item) -> Result<Listed> {
         self.request.watch.cancel.check()?;
-        let entries = tree::list(&directory.path, self.request.symlinks, &self.own)?;
+        let name = &directory.name;
+        let entries = tree::list(&directory.entry.path, self.request.symlinks, &self.own)?;
+        let mut list = Listed::default();
         if entries.is_empty() && !name.is_empty() {
-            name::check(&name)?;
-            self.items.push(Item { name, entry: directory });
-            return Ok(());
+            name::check(name)?;
+            list.found.push(Found::Item(directory.clone()));
         }
         for entry in entries {
             let last = entry.path.file_name().unwrap_or_default().to_string_lossy();
             let child = if name.is_empty() { last.into_owned() } else { format!("{name}/{last}") };
-            self.entry(entry, child)?;
+            self.entry(entry, child, &mut list)?;
         }
-        Ok(())
+        Ok(list)
     }
 }
 
@@ -206,12 +254,17 @@ enum Check {
     SizeAndTime,
 }
 
+/// A small file, and its bytes after the member layer.
+type Encoded = (Item, Vec<u8>);
+
 struct Put<'a> {
     container: &'a mut Container,
     watch: &'a Watch,
     check: Check,
-    queue: VecDeque<(Item, Receiver<Result<Vec<u8>>>)>,
-    queued: u64,
+    /// Small files for the next job.
+    batch: Vec<Item>,
+    batch_bytes: u64,
+    queue: VecDeque<Receiver<Result<Vec<Encoded>>>>,
     report: Report,
 }
 
@@ -219,24 +272,20 @@ impl Put<'_> {
     fn item(&mut self, item: Item) -> Result<()> {
         self.watch.cancel.check()?;
         if item.is_directory() {
-            self.drain(0, 0)?;
+            self.settle()?;
             return self.container.put_small(&item.name, true, 0, item.attributes(), Vec::new());
         }
         let (size, check) = (item.entry.size, self.check);
         if size <= SMALL {
-            let source = self.container.source.clone();
-            let entry = item.entry.clone();
-            let result = pool::start(move || {
-                let file = Opened::new(entry, check)?;
-                let bytes = file.read(0, size)?;
-                file.check()?;
-                source.layers.encode_member(&bytes)
-            });
-            self.queued += size;
-            self.queue.push_back((item, result));
-            return self.drain(MAX_QUEUED, MAX_QUEUED_BYTES);
+            self.batch_bytes += size;
+            self.batch.push(item);
+            if self.batch.len() < BATCH && self.batch_bytes < BATCH_BYTES {
+                return Ok(());
+            }
+            self.send();
+            return self.drain(pool::window());
         }
-        self.drain(0, 0)?;
+        self.settle()?;
         let attributes = item.attributes();
         let file = Arc::new(Opened::new(item.entry, check)?);
         let piece = self.container.source.layers.piece as u64;
@@ -253,7 +302,11 @@ impl Put<'_> {
             report.bytes += len;
             watch.report(|| report.clone());
             let file = file.clone();
-            let job = Box::new(move || file.read(offset, len));
+            let job = Box::new(move || {
+                let mut bytes = Vec::new();
+                file.read(&mut bytes, offset, len)?;
+                Ok(bytes)
+            });
             Ok(Some(Raw { job, last: at >= size }))
         })?;
         file.check()?;
@@ -262,21 +315,48 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Puts queued files in until at most so many, and so many bytes, are left.
-    fn drain(&mut self, count: usize, bytes: u64) -> Result<()> {
-        while self.queue.len() > count || self.queued > bytes {
-            let Some((item, result)) = self.queue.pop_front() else { break };
-            let size = item.bytes();
-            self.queued -= size;
-            let stored = result
+    /// Has the files of the batch read and encoded.
+    fn send(&mut self) {
+        self.batch_bytes = 0;
+        let items = std::mem::take(&mut self.batch);
+        if items.is_empty() {
+            return;
+        }
+        let (source, check) = (self.container.source.clone(), self.check);
+        self.queue.push_back(pool::start(move || {
+            let mut bytes = Vec::new();
+            let encode = |item: Item| {
+                let file = Opened::new(item.entry.clone(), check)?;
+                file.read(&mut bytes, 0, item.entry.size)?;
+                file.check()?;
+                Ok((item, source.layers.encode_member(&bytes)?))
+            };
+            items.into_iter().map(encode).collect()
+        }));
+    }
+
+    /// Puts in all that is under way.
+    fn settle(&mut self) -> Result<()> {
+        self.send();
+        self.drain(0)
+    }
+
+    /// Puts batches in until at most so many are left.
+    fn drain(&mut self, left: usize) -> Result<()> {
+        while self.queue.len() > left {
+            let Some(result) = self.queue.pop_front() else { break };
+            let encoded = result
                 .recv()
                 .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
-            self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
-            self.report.bytes += size;
-            self.report.members += 1;
-            self.report.name = Some(item.name);
-            self.watch.report(|| self.report.clone());
-            self.watch.cancel.check()?;
+            for (item, stored) in encoded {
+                let size = item.bytes();
+                self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+                self.report.bytes += size;
+                self.report.members += 1;
+                self.report.name = Some(item.name);
+                self.watch.report(|| self.report.clone());
+                self.watch.cancel.check()?;
+            }
         }
         Ok(())
     }
@@ -298,18 +378,18 @@ impl Opened {
         Ok(opened)
     }
 
-    fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
+    /// Reads bytes of the file in place of those in `bytes`.
+    fn read(&self, bytes: &mut Vec<u8>, offset: u64, len: u64) -> Result<()> {
         let path = &self.entry.path;
-        let mut bytes = vec![0; len as usize];
-        self.file.read_at(&mut bytes, offset).map_err(|e| {
+        bytes.resize(len as usize, 0);
+        self.file.read_at(bytes, offset).map_err(|e| {
             if e.kind() != std::io::ErrorKind::UnexpectedEof {
                 return Error::io("read", path, &e);
             }
             let message =
                 format!("{} became shorter while it was read: add it again", path.display());
             Error::new(Code::Io, message).at(path)
-        })?;
-        Ok(bytes)
+        })
     }
 
     /// Whether the file is still as it was found.

@@ -27,6 +27,10 @@ pub(crate) trait Storage: Send + Sync {
     fn truncate(&self, len: u64) -> io::Result<()>;
     /// The file's length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Writes at `offset` what another file has in a range.
+    fn copy_from(&self, from: &dyn Storage, range: Range<u64>, offset: u64) -> io::Result<()> {
+        copy_through_memory(from, range, self, offset)
+    }
     /// The operating system's file, where there is one: for locks and identity.
     fn file(&self) -> Option<&File> {
         None
@@ -133,6 +137,34 @@ impl Storage for DiskFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    /// Within the system, or by sharing the bytes on the disk, where it can.
+    #[cfg(target_os = "linux")]
+    fn copy_from(
+        &self,
+        from: &dyn Storage,
+        mut range: Range<u64>,
+        mut offset: u64,
+    ) -> io::Result<()> {
+        use rustix::fs::copy_file_range;
+        // The system may copy less than it is asked for, and calls that are interrupted begin anew.
+        const STEP: u64 = 1 << 30;
+        let Some(source) = from.file() else {
+            return copy_through_memory(from, range, self, offset);
+        };
+        while range.start < range.end {
+            let len = (range.end - range.start).min(STEP) as usize;
+            let (read, write) = (Some(&mut range.start), Some(&mut offset));
+            match copy_file_range(source, read, &self.file, write, len) {
+                Err(e) if e == rustix::io::Errno::INTR => {}
+                Ok(copied) if copied > 0 => {}
+                // Not within this system, or not between these files: what is wrong with them
+                // besides, the other way tells as well.
+                _ => return copy_through_memory(from, range, self, offset),
+            }
+        }
+        Ok(())
     }
 
     fn file(&self) -> Option<&File> {
@@ -268,14 +300,19 @@ pub(crate) fn is_unfinished(target: &Path, path: &Path) -> bool {
     random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// Copies the bytes of a range to the beginning of another file.
-pub(crate) fn copy(from: &dyn Storage, range: Range<u64>, to: &dyn Storage) -> io::Result<()> {
+fn copy_through_memory<S: Storage + ?Sized>(
+    from: &dyn Storage,
+    range: Range<u64>,
+    to: &S,
+    offset: u64,
+) -> io::Result<()> {
     const STEP: u64 = 1 << 20;
+    let mut bytes = Vec::new();
     let mut at = range.start;
     while at < range.end {
-        let mut bytes = vec![0; STEP.min(range.end - at) as usize];
+        bytes.resize(STEP.min(range.end - at) as usize, 0);
         from.read_at(&mut bytes, at)?;
-        to.write_at(&bytes, at - range.start)?;
+        to.write_at(&bytes, offset + (at - range.start))?;
         at += bytes.len() as u64;
     }
     Ok(())

@@ -105,20 +105,21 @@ fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Ent
         Selection::Names(names) => (names, true),
         Selection::Exactly(names) => (names, false),
     };
-    let mut chosen = BTreeMap::new();
+    let mut chosen = Vec::new();
     for wanted in names {
         let wanted = name::check(wanted)?;
         let before = chosen.len();
-        let known = chosen.contains_key(wanted);
         chosen.extend(catalog.get_key_value(wanted).map(own));
         if below {
             chosen.extend(catalog.below(wanted).map(own));
         }
-        if chosen.len() == before && !known && !(below && catalog.has_below(wanted)) {
+        if chosen.len() == before {
             return Err(no_member(wanted));
         }
     }
-    Ok(chosen.into_iter().collect())
+    chosen.sort_by(|(one, _), (other, _)| one.cmp(other));
+    chosen.dedup_by(|(one, _), (other, _)| one == other);
+    Ok(chosen)
 }
 
 fn bytes_in_pack(

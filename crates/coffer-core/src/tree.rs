@@ -136,7 +136,7 @@ pub(crate) fn list(directory: &Path, symlinks: Symlinks, own: &Own) -> Result<Ve
         .map_err(failed)?
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(failed)?;
-    found.sort_by_key(std::fs::DirEntry::file_name);
+    found.sort_by_cached_key(std::fs::DirEntry::file_name);
     let mut entries = Vec::with_capacity(found.len());
     for item in found {
         let path = item.path();

@@ -299,7 +299,7 @@ fn injected(directory: &Path, fault: &str) -> Option<Told> {
 }
 
 /// The system calls that change files, what they may say, and whether to go on saying it.
-const FAULTS: [(&str, &str, i32, &str); 13] = [
+const FAULTS: [(&str, &str, i32, &str); 15] = [
     ("pwrite64", "ENOSPC", 28, "+"),
     ("pwrite64", "EIO", 5, ""),
     ("pwrite64", "EINTR", 0, ""),
@@ -313,6 +313,8 @@ const FAULTS: [(&str, &str, i32, &str); 13] = [
     ("pread64", "EIO", 5, ""),
     ("write", "ENOSPC", 28, ""),
     ("flock", "EINTR", 0, ""),
+    ("copy_file_range", "EXDEV", 0, "+"),
+    ("copy_file_range", "EINTR", 0, ""),
 ];
 
 #[test]

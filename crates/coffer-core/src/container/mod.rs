@@ -23,7 +23,7 @@ use crate::error::{Code, Error, Result};
 use crate::header::Header;
 use crate::recover::{Loaded, Newest, Tail};
 use crate::source::Source;
-use crate::storage::{self, NewFile};
+use crate::storage::NewFile;
 use crate::tar;
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
@@ -478,7 +478,7 @@ fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
             path = suffixed(&torn, &format!(".{number}"));
         }
         let file = NewFile::create(&source.directory, &path)?;
-        storage::copy(&*source.storage, from..to, &*file.storage())?;
+        file.storage().copy_from(&*source.storage, from..to, 0)?;
         file.publish(false)?;
         source.directory.sync_names(&path)
     };

@@ -18,7 +18,7 @@ use crate::secret::NewSecret;
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::{Stage, Stages};
-use crate::storage::{self, Directory, NewFile, Storage};
+use crate::storage::{Directory, NewFile, Storage};
 use crate::watch::Watch;
 
 /// Told once what came of a change.
@@ -441,7 +441,7 @@ pub(crate) fn back_up(directory: &Arc<dyn Directory>, path: &Path, to: &Path) ->
         let coffer = directory.open(path, false)?;
         let copy = NewFile::create(directory, to)?;
         copy.permit_as(&*coffer)?;
-        storage::copy(&*coffer, 0..coffer.len()?, &*copy.storage())?;
+        copy.storage().copy_from(&*coffer, 0..coffer.len()?, 0)?;
         copy.publish(true)?;
         directory.sync_names(to)
     };
