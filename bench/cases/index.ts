@@ -3,6 +3,7 @@ import type { Case } from '../case.ts'
 import { largeFile, smallFiles } from './archives.ts'
 import { commits } from './commits.ts'
 import { documents } from './documents.ts'
+import { engine } from './engine.ts'
 import { eventLoop, memory, start } from './process.ts'
 import { oneMember, opening } from './reading.ts'
 
@@ -16,4 +17,5 @@ export const cases: readonly Case[] = [
   memory,
   eventLoop,
   start,
+  engine,
 ]
