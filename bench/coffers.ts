@@ -19,6 +19,11 @@ export const ocbBank: Kind = {
   name: 'CofferBank, AES-OCB',
   open: (path, mode, options) => CofferBank.open(path, mode, { ...ocbKeys, cipher: 'aes-ocb', ...options }),
 }
+/** As quick to say that it is done as PyCoffer, which does not wait for the disk. */
+export const hastyBank: Kind = {
+  name: 'CofferBank, durability none',
+  open: (path, mode, options) => CofferBank.open(path, mode, { ...bankKeys, durability: 'none', ...options }),
+}
 export const store: Kind = {
   name: 'CofferStore',
   open: (path, mode, options) => CofferStore.open(path, mode, { ...storeKeys, ...options }),

@@ -267,7 +267,8 @@ describe.skipIf(!canMount)('what needs more room than there is (needs leave to m
     const [disk, roomy] = [tempDir(), tempDir()]
     const legacy = join(roomy, 'legacy.coffer')
     writeFileSync(legacy, legacyCoffer())
-    const places = { options: CofferStore.generateKeys(), newKeys: CofferStore.generateKeys(), disk, roomy, legacy }
+    const options = { ...CofferStore.generateKeys(), blockSize: 1 << 20 }
+    const places = { options, newKeys: CofferStore.generateKeys(), disk, roomy, legacy }
     await (await CofferNull.open(legacy, 'r', { legacy: true, tempDir: roomy })).close()
     const { refused, wrong } = await inChild(ask, places, { through: withDisk(disk, 6 << 20) })
     expect(wrong).toEqual([])

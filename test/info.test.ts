@@ -27,7 +27,7 @@ describe.each(kinds)('info of a $label', (kind) => {
       container: { cipher: kind.container ?? 'none', level: expect.any(Number) as number },
       member: { cipher: kind.sealedMembers ? 'secretbox' : 'none' },
       chunkSize: 65_536,
-      blockSize: 1_048_576,
+      blockSize: /Store|Market/.test(kind.className) ? 4_194_304 : 1_048_576,
       passphrase: false,
       legacy: false,
       generation: box.commit.generation,

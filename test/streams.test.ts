@@ -134,7 +134,10 @@ describe.each(keyedKinds)('the temp directory of a $label', (kind) => {
   it('has no plaintext in it while a stream stalls, and nothing at all afterwards', async () => {
     const [directory, temp] = [tempDir(), tempDir()]
     const needle = marker()
-    await using box = await openKind(kind, join(directory, 'box.coffer'), 'x', keysFor(kind), { tempDir: temp })
+    await using box = await openKind(kind, join(directory, 'box.coffer'), 'x', keysFor(kind), {
+      tempDir: temp,
+      blockSize: MiB,
+    })
     const { source, go } = stalling(marked(needle, 4 * MiB))
     const writing = box.write('secret', source)
     // Three of four pieces are there, a little compressed; the last stays in memory.
@@ -315,6 +318,7 @@ describe('backpressure', () => {
       ...CofferBank.generateKeys(),
       tempDir: temp,
       level: 9,
+      blockSize: MiB,
     })
     const total = 48
     const piece = noise(MiB)

@@ -36,7 +36,7 @@ const taken = new Map<string, Promise<Taken>>()
 async function take(kind: Kind, other: boolean): Promise<Taken> {
   const keys = other ? (await takeOnce(kind, false)).keys : keysFor(kind)
   const path = join(tempDir(), 'made.coffer')
-  const box = await openKind(kind, path, 'x', keys, { autoFlush: false, durability: 'none' })
+  const box = await openKind(kind, path, 'x', keys, { autoFlush: false, durability: 'none', blockSize: 1 << 20 })
   const ends: number[] = []
   const sealed = kind.container !== null
   for (const [name, data] of expected) {

@@ -50,7 +50,7 @@ export interface OpenOptions {
   level?: number
   /** Bytes in a chunk, the unit of sealing: 65,536 by default. */
   chunkSize?: number
-  /** Bytes in a block, the unit of compression and random access: 1,048,576 by default. */
+  /** Bytes in a block, the unit of compression and random access: 1,048,576 by default, and 4,194,304 from level 9 up. */
   blockSize?: number
   /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`). */
   durability?: 'full' | 'none'

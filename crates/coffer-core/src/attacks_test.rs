@@ -45,13 +45,13 @@ fn forged(lie: impl FnOnce(&mut Catalog)) -> Forged {
     let source = Source::new(file.storage(), &directory, &path, &header, &keys).unwrap();
     let mut container = Container::create(source, header, false).unwrap();
     let attributes = Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 };
-    let stored = container.source.layers.encode_member(&vec![7; SMALL]).unwrap();
+    let stored = container.source.layers.encode_member(&vec![7; SMALL]).unwrap().into_vec();
     container.put_small("small", false, SMALL as u64, attributes, stored).unwrap();
     let mut left = LARGE;
     let pieces = || {
         let len = left.min(1 << 20);
         left -= len;
-        let job: Box<dyn FnOnce() -> Result<Vec<u8>> + Send> = Box::new(move || Ok(vec![7; len]));
+        let job = Box::new(move || Ok(vec![7; len].into()));
         Ok((len > 0).then_some(Raw { job, last: left == 0 }))
     };
     container.put_large("large", attributes, &[], pieces).unwrap();

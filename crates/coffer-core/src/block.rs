@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
 use crate::catalog::{Block, Digest, MAX_BLOCK};
 use crate::chunk;
 use crate::crypt::FileKey;
@@ -39,7 +40,7 @@ pub(crate) enum Form {
 
 /// A block that has no place yet.
 pub(crate) struct Encoded {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     pub(crate) frame: u32,
     pub(crate) tar: u32,
     pub(crate) digest: Digest,
@@ -60,28 +61,32 @@ impl Encoded {
 
 impl Layers {
     /// The member layer: one zstd frame, in sealed chunks.
-    pub(crate) fn encode_member(&self, raw: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn encode_member(&self, raw: &[u8]) -> Result<Buffer> {
+        self.encode_member_by(1, raw)
+    }
+
+    /// The same, by several threads if there is enough for them to do.
+    pub(crate) fn encode_member_by(&self, threads: usize, raw: &[u8]) -> Result<Buffer> {
+        let compressed;
         let packed = match self.member_level {
-            Some(level) => std::borrow::Cow::Owned(frame::compress(level, raw)?),
-            None => raw.into(),
+            Some(level) => {
+                compressed = frame::compress_by(threads, level, raw)?;
+                &compressed
+            }
+            None => raw,
         };
         match &self.member {
-            Some(seal) => {
-                let mut out =
-                    Vec::with_capacity(chunk::len_all(&**seal, packed.len(), self.chunk_plain));
-                chunk::put_all(&**seal, &packed, self.chunk_plain, &mut out);
-                Ok(out)
-            }
-            None => Ok(packed.into_owned()),
+            Some(seal) => Ok(self.chunks(&**seal, packed)),
+            None => Ok(packed.to_vec().into()),
         }
     }
 
     /// The `len` bytes of a member, or of a piece of one.
-    pub(crate) fn decode_member(&self, stored: &[u8], len: usize) -> Result<Vec<u8>> {
-        let mut opened = Vec::new();
+    pub(crate) fn decode_member(&self, stored: &[u8], len: usize) -> Result<Buffer> {
+        let mut opened;
         let packed = match &self.member {
             Some(seal) => {
-                opened.reserve(stored.len());
+                opened = Buffer::with_capacity(stored.len());
                 chunk::open_all(&**seal, stored, &mut opened)
                     .map_err(|e| Error::corrupt(format!("in the member layer, {e}")))?;
                 opened.as_slice()
@@ -93,12 +98,12 @@ impl Layers {
             None if packed.len() != len => {
                 Err(Error::corrupt("a member is not as long as it should be"))
             }
-            None => Ok(packed.to_vec()),
+            None => Ok(packed.to_vec().into()),
         }
     }
 
     /// The bytes of a member, or of a piece of one, of which no commit says how many they are.
-    pub(crate) fn decode_unsized(&self, stored: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn decode_unsized(&self, stored: &[u8]) -> Result<Buffer> {
         let mut opened = Vec::new();
         let packed = match &self.member {
             Some(seal) => {
@@ -109,7 +114,7 @@ impl Layers {
             None => stored,
         };
         if self.member_level.is_none() {
-            return Ok(packed.to_vec());
+            return Ok(packed.to_vec().into());
         }
         match frame::extent(packed) {
             Extent::Whole { len, content: Some(content) }
@@ -122,12 +127,7 @@ impl Layers {
     }
 
     /// A small member's stored bytes, from the layers they were made by.
-    pub(crate) fn transcode_member(
-        &self,
-        from: &Self,
-        stored: &[u8],
-        size: u64,
-    ) -> Result<Vec<u8>> {
+    pub(crate) fn transcode_member(&self, from: &Self, stored: &[u8], size: u64) -> Result<Buffer> {
         let len = usize::try_from(size)
             .map_err(|_| Error::corrupt("a small member is larger than memory"))?;
         self.encode_member(&from.decode_member(stored, len)?)
@@ -179,11 +179,11 @@ impl Layers {
     }
 
     /// The tar of a block, whose bytes are checked first.
-    pub(crate) fn decode(&self, bytes: &[u8], block: &Block) -> Result<Vec<u8>> {
+    pub(crate) fn decode(&self, bytes: &[u8], block: &Block) -> Result<Buffer> {
         self.check(bytes, block)?;
         match &self.container {
             Some(seal) => {
-                let mut packed = Vec::with_capacity(block.frame as usize);
+                let mut packed = Buffer::with_capacity(block.frame as usize);
                 chunk::open_all(&**seal, bytes, &mut packed)
                     .map_err(|e| Error::corrupt(e.to_string()))?;
                 frame::decompress(&packed, block.tar as usize)
@@ -193,7 +193,7 @@ impl Layers {
     }
 
     /// What a dead block is overwritten with: a skippable frame of the very same length.
-    pub(crate) fn dead(&self, block: &Block) -> Result<Vec<u8>> {
+    pub(crate) fn dead(&self, block: &Block) -> Result<Buffer> {
         let frame = block.frame as usize;
         if frame < SKIPPABLE_HEADER {
             return Err(Error::corrupt("a dead block is too short to be one"));
@@ -202,7 +202,7 @@ impl Layers {
         plain.resize(frame, 0);
         let bytes = match &self.container {
             Some(seal) => self.chunks(&**seal, &plain),
-            None => plain,
+            None => plain.into(),
         };
         if bytes.len() == block.len as usize {
             Ok(bytes)
@@ -211,8 +211,8 @@ impl Layers {
         }
     }
 
-    fn chunks(&self, seal: &dyn Seal, plain: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(chunk::len_all(seal, plain.len(), self.chunk_plain));
+    fn chunks(&self, seal: &dyn Seal, plain: &[u8]) -> Buffer {
+        let mut out = Buffer::with_capacity(chunk::len_all(seal, plain.len(), self.chunk_plain));
         chunk::put_all(seal, plain, self.chunk_plain, &mut out);
         out
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::read::{Reader, no_member};
@@ -40,16 +40,21 @@ pub(crate) fn differing(
         },
         |name, entry| {
             let file = open(name)?;
-            let (mut at, mut same) = (0, file.size == entry.size);
-            while same && at < entry.size {
+            let same = AtomicBool::new(file.size == entry.size);
+            let compare = |at, bytes: &[u8]| {
                 watch.cancel.check()?;
-                let part = reader.read_range(name, at, STEP, Some(entry.version))?.bytes;
-                same = file.matches(at, &part)?;
-                at += part.len() as u64;
-                advance(name, part.len() as u64, false);
+                if same.load(Ordering::Relaxed) && !file.matches(at, bytes)? {
+                    same.store(false, Ordering::Relaxed);
+                }
+                advance(name, bytes.len() as u64, false);
+                Ok(())
+            };
+            let mut at = 0;
+            while same.load(Ordering::Relaxed) && at < entry.size {
+                at = reader.each_piece(name, entry.version, at, STEP, &compare)?;
             }
             advance(name, entry.size - at, true);
-            Ok((!same).then(|| name.to_owned()))
+            Ok((!same.into_inner()).then(|| name.to_owned()))
         },
     )?;
     let mut names: Vec<_> = found.into_iter().flatten().collect();

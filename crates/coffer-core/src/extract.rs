@@ -4,7 +4,6 @@
 //! another process plants meanwhile. Links that are there already are refused, not followed.
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -19,7 +18,7 @@ use crate::key::random_bytes;
 use crate::limits::Limits;
 use crate::name;
 use crate::read::Reader;
-use crate::storage::UNFINISHED;
+use crate::storage::{DiskFile, Storage, UNFINISHED};
 use crate::sweep::{Selection, Sweep};
 use crate::tree;
 use crate::tree::Own;
@@ -56,8 +55,8 @@ pub struct Extracted {
     pub bytes: u64,
 }
 
-/// Bytes of a large member that are decoded ahead of being written.
-const STEP: usize = 8 << 20;
+/// Bytes of a large member that are written before others get their turn.
+const STEP: u64 = 32 << 20;
 
 /// Extracts members below `target`, which is made if it is missing.
 pub(crate) fn extract(
@@ -101,7 +100,9 @@ pub(crate) fn extract(
     out.directories(&sweep.members)?;
     let files = sweep.files(
         |name, entry, bytes| {
-            out.file(name, entry, |file| file.write_all(bytes))?;
+            out.file(name, entry, |file| {
+                file.write_at(bytes, 0).map_err(|e| out.io("write", name, &e))
+            })?;
             out.advance(name, entry.size, true);
             Ok(())
         },
@@ -250,33 +251,23 @@ impl Out<'_> {
         Ok(())
     }
 
+    /// Writes a large member, each piece by the thread that decodes it.
     fn large(&self, name: &str, entry: &Entry) -> Result<()> {
-        let mut at = 0;
-        let mut failure = None;
-        let written = self.file(name, entry, |file| {
+        self.file(name, entry, |file| {
+            let write = |at, bytes: &[u8]| {
+                self.watch.cancel.check()?;
+                file.write_at(bytes, at).map_err(|e| self.io("write", name, &e))?;
+                self.advance(name, bytes.len() as u64, false);
+                Ok(())
+            };
+            let mut at = 0;
             while at < entry.size {
-                let read = self.watch.cancel.check().and_then(|()| {
-                    self.reader.read_range(name, at, STEP as u64, Some(entry.version))
-                });
-                match read {
-                    Ok(range) => {
-                        file.write_all(&range.bytes)?;
-                        at += range.bytes.len() as u64;
-                        self.advance(name, range.bytes.len() as u64, false);
-                    }
-                    Err(e) => {
-                        failure = Some(e);
-                        return Err(std::io::ErrorKind::Other.into());
-                    }
-                }
+                at = self.reader.each_piece(name, entry.version, at, STEP, &write)?;
             }
             Ok(())
-        });
+        })?;
         self.advance(name, 0, true);
-        match failure {
-            Some(e) => Err(e),
-            None => written,
-        }
+        Ok(())
     }
 
     /// Makes a file of its own in place of a file that is there, and of nothing else. Nothing of
@@ -285,7 +276,7 @@ impl Out<'_> {
         &self,
         name: &str,
         entry: &Entry,
-        fill: impl FnOnce(&mut std::fs::File) -> std::io::Result<()>,
+        fill: impl FnOnce(&DiskFile) -> Result<()>,
     ) -> Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -313,12 +304,18 @@ impl Out<'_> {
         }
         let made = beside.as_deref().unwrap_or(path);
         let (file, meta) = opened.map_err(|e| self.io("open", name, &e))?;
-        let mut file = file.into_std();
-        let filled = fill(&mut file)
-            .and_then(|()| if permits(&meta, mode) { Ok(()) } else { set_mode(&file, mode) })
-            .and_then(|()| file.set_modified(time(entry)));
+        let file = DiskFile::new(file.into_std());
+        let finish = |file: &std::fs::File| {
+            if !permits(&meta, mode) {
+                set_mode(file, mode)?;
+            }
+            file.set_modified(time(entry))
+        };
+        let filled = fill(&file).and_then(|()| {
+            file.file().map_or(Ok(()), finish).map_err(|e| self.io("utimensat", name, &e))
+        });
         drop(file);
-        let done = filled.map_err(|e| self.io("write", name, &e)).and_then(|()| match &beside {
+        let done = filled.and_then(|()| match &beside {
             Some(made) => self.put_in_place(name, made, path),
             None => Ok(()),
         });
@@ -484,6 +481,9 @@ mod tests {
             mtime_ns: 0,
             place: Place::Memory(Arc::default()),
         };
+        let fill = |file: &DiskFile, bytes: &[u8]| {
+            file.write_at(bytes, 0).map_err(|e| Error::io("write", nothing, &e))
+        };
         for (before, replace) in [(false, true), (true, true), (false, false)] {
             let target = tempfile::tempdir().unwrap();
             if before {
@@ -502,8 +502,8 @@ mod tests {
                 members: AtomicU64::new(0),
                 total: 0,
             };
-            out.file("a", &entry, |file| file.write_all(b"1")).unwrap();
-            let error = out.file("x/a", &entry, |file| file.write_all(b"2")).unwrap_err();
+            out.file("a", &entry, |file| fill(file, b"1")).unwrap();
+            let error = out.file("x/a", &entry, |file| fill(file, b"2")).unwrap_err();
             assert_eq!((error.code(), error.member()), (Code::Exists, Some("x/a")));
             let late = out.put_in_place("x/a", "late", "a").unwrap_err();
             assert_eq!(late.code(), Code::Exists);

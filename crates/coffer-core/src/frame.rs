@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read};
+use std::sync::{Mutex, TryLockError};
 
+use crate::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 
 /// The magic number of Coffer's skippable frames, one of the sixteen zstd sets aside.
@@ -21,8 +23,26 @@ pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 /// The largest block in a frame.
 const MAX_STORED_BLOCK: usize = 128 * 1024;
 
+/// The level of what does not compress, and of finding that out.
+const QUICK: i32 = 1;
+/// Above this level zstd takes long over what does not compress.
+const THOROUGH: i32 = 4;
+/// How many samples are taken of data, of how many bytes each.
+const SAMPLES: usize = 32;
+const SAMPLE: usize = 1 << 10;
+/// Threads that compress the same data take parts of at least so many bytes.
+const SHARE: usize = 1 << 20;
+/// How much of the part before it each of them looks back on: half a window.
+const LOOK_BACK: u32 = 8;
+
+type Compressor = zstd::bulk::Compressor<'static>;
+
+/// The one compressor with threads of its own.
+static SHARED: Mutex<Option<(i32, Compressor)>> = Mutex::new(None);
+
 thread_local! {
-    static COMPRESSOR: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<(i32, Compressor)>> = const { RefCell::new(None) };
+    static SAMPLER: RefCell<Option<Compressor>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -47,23 +67,91 @@ pub(crate) fn skippable_content(bytes: &[u8]) -> Option<u32> {
 ///
 /// # Errors
 /// [`Code::Limit`] if zstd refuses, which only memory can cause.
-pub(crate) fn compress(level: i32, data: &[u8]) -> Result<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.as_ref().is_none_or(|(l, _)| *l != level) {
-            *slot = Some((level, zstd::bulk::Compressor::new(level).map_err(refused)?));
+pub(crate) fn compress(level: i32, data: &[u8]) -> Result<Buffer> {
+    compress_by(1, level, data)
+}
+
+/// One frame with `data` compressed, by several threads if there is enough for them to do.
+///
+/// # Errors
+/// [`Code::Limit`] if zstd refuses, which only memory or threads can cause.
+pub(crate) fn compress_by(threads: usize, level: i32, data: &[u8]) -> Result<Buffer> {
+    if level > THOROUGH && data.len() > SAMPLES * SAMPLE {
+        if !is_compressible(data)? {
+            return SAMPLER.with_borrow_mut(|slot| run(quick(slot)?, data));
         }
-        match slot {
-            Some((_, compressor)) => compressor.compress(data).map_err(refused),
-            None => Err(Error::new(Code::Limit, "no compressor")),
+        if threads > 1
+            && data.len() > SHARE
+            && let Some(frame) = compress_shared(threads, level, data)
+        {
+            return frame;
         }
+    }
+    COMPRESSOR.with_borrow_mut(|slot| match slot {
+        Some((of, compressor)) if *of == level => run(compressor, data),
+        _ => run(&mut slot.insert((level, Compressor::new(level).map_err(refused)?)).1, data),
     })
+}
+
+/// Whether samples of `data` become smaller.
+fn is_compressible(data: &[u8]) -> Result<bool> {
+    let samples = data.chunks(data.len() / SAMPLES).take(SAMPLES);
+    let samples: Vec<u8> = samples.flat_map(|part| &part[..SAMPLE]).copied().collect();
+    let packed = SAMPLER.with_borrow_mut(|slot| run(quick(slot)?, &samples))?;
+    Ok(packed.len() < samples.len())
+}
+
+fn quick(slot: &mut Option<Compressor>) -> Result<&mut Compressor> {
+    match slot {
+        Some(compressor) => Ok(compressor),
+        None => Ok(slot.insert(Compressor::new(QUICK).map_err(refused)?)),
+    }
+}
+
+/// One frame with `data` compressed by several threads, unless they are busy.
+fn compress_shared(threads: usize, level: i32, data: &[u8]) -> Option<Result<Buffer>> {
+    let mut slot = match SHARED.try_lock() {
+        Ok(slot) => slot,
+        Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
+        Err(TryLockError::WouldBlock) => return None,
+    };
+    if slot.as_ref().is_none_or(|(of, _)| *of != level) {
+        match with_threads(threads, level) {
+            Ok(compressor) => *slot = Some((level, compressor)),
+            Err(e) => return Some(Err(e)),
+        }
+    }
+    slot.as_mut().map(|(_, compressor)| run(compressor, data))
+}
+
+/// Lets go of the compressor with threads of its own, which holds much memory.
+pub(crate) fn forget() {
+    if let Ok(mut slot) = SHARED.try_lock() {
+        *slot = None;
+    }
+}
+
+fn with_threads(threads: usize, level: i32) -> Result<Compressor> {
+    use zstd::zstd_safe::CParameter::{JobSize, NbWorkers, OverlapSizeLog};
+    let mut compressor = Compressor::new(level).map_err(refused)?;
+    let parameters = [NbWorkers(threads as u32), JobSize(SHARE as u32), OverlapSizeLog(LOOK_BACK)];
+    for parameter in parameters {
+        compressor.set_parameter(parameter).map_err(refused)?;
+    }
+    Ok(compressor)
+}
+
+fn run(compressor: &mut Compressor, data: &[u8]) -> Result<Buffer> {
+    let mut out = Buffer::with_capacity(zstd::zstd_safe::compress_bound(data.len()));
+    compressor.compress_to_buffer(data, &mut *out).map_err(refused)?;
+    Ok(out)
 }
 
 /// One frame with `data` stored. Its length depends on the length of `data` alone.
 #[must_use]
-pub(crate) fn store(data: &[u8]) -> Vec<u8> {
+pub(crate) fn store(data: &[u8]) -> Buffer {
     let blocks = data.len().div_ceil(MAX_STORED_BLOCK).max(1);
-    let mut out = Vec::with_capacity(data.len() + 9 + 3 * blocks);
+    let mut out = Buffer::with_capacity(data.len() + 9 + 3 * blocks);
     out.extend_from_slice(&ZSTD_MAGIC.to_le_bytes());
     out.push(STORED_DESCRIPTOR);
     out.extend_from_slice(&(data.len() as u32).to_le_bytes());
@@ -162,15 +250,15 @@ pub(crate) fn decompress_prefix(bytes: &[u8], most: usize) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Code::Corrupt`] if the frame is malformed or holds anything else.
-pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(len);
+pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Buffer> {
+    let mut out = Buffer::with_capacity(len);
     DECOMPRESSOR.with_borrow_mut(|slot| {
         if slot.is_none() {
             *slot = Some(zstd::bulk::Decompressor::new().map_err(refused)?);
         }
         match slot {
             Some(d) => d
-                .decompress_to_buffer(frame, &mut out)
+                .decompress_to_buffer(frame, &mut *out)
                 .map_err(|e| Error::corrupt(format!("a zstd frame does not decompress: {e}"))),
             None => Err(Error::new(Code::Limit, "no decompressor")),
         }
@@ -207,7 +295,7 @@ mod tests {
         for len in [0, 1, 511, 131_071, 131_072, 131_073, 1 << 20] {
             let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let frame = store(&data);
-            assert_eq!(decompress(&frame, data.len()).unwrap(), data);
+            assert_eq!(decompress(&frame, data.len()).unwrap(), data.into());
             assert_eq!(frame.len(), store(&vec![0; len]).len());
         }
     }
@@ -251,5 +339,35 @@ mod tests {
     fn skippable_frames_name_their_length() {
         assert_eq!(skippable_content(&skippable_header(77)), Some(77));
         assert_eq!(skippable_content(&store(b"x")), None);
+    }
+
+    /// Bytes that do not compress.
+    fn noise(len: usize) -> Vec<u8> {
+        let mut out = vec![0; len];
+        blake3::Hasher::new().finalize_xof().fill(&mut out);
+        out
+    }
+
+    #[test]
+    fn what_does_not_compress_is_not_tried_for_long() {
+        let noise = noise(1 << 20);
+        assert_eq!(compress(19, &noise).unwrap(), compress(QUICK, &noise).unwrap());
+        // What does in parts is tried as a whole.
+        let mixed = [noise.clone(), vec![7; 1 << 20]].concat();
+        assert_ne!(compress(9, &mixed).unwrap(), compress(QUICK, &mixed).unwrap());
+    }
+
+    #[test]
+    fn several_threads_make_one_frame() {
+        let text: Vec<u8> = noise(3 << 20).iter().map(|byte| byte % 16).collect();
+        let alone = compress(9, &text).unwrap();
+        for threads in [2, 3] {
+            let frame = compress_by(threads, 9, &text).unwrap();
+            assert!(frame.len() < alone.len() + alone.len() / 50);
+            assert!(*decompress(&frame, text.len()).unwrap() == text);
+            let whole = Extent::Whole { len: frame.len(), content: Some(text.len() as u64) };
+            assert_eq!(extent(&frame), whole);
+        }
+        forget();
     }
 }

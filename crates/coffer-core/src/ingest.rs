@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use crate::buffer::Buffer;
 use crate::container::{Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
 use crate::name;
@@ -303,8 +304,8 @@ impl Put<'_> {
             watch.report(|| report.clone());
             let file = file.clone();
             let job = Box::new(move || {
-                let mut bytes = Vec::new();
-                file.read(&mut bytes, offset, len)?;
+                let mut bytes = Buffer::of_len(len as usize);
+                file.read(&mut bytes, offset)?;
                 Ok(bytes)
             });
             Ok(Some(Raw { job, last: at >= size }))
@@ -324,12 +325,13 @@ impl Put<'_> {
         }
         let (source, check) = (self.container.source.clone(), self.check);
         self.queue.push_back(pool::start(move || {
-            let mut bytes = Vec::new();
+            let mut bytes = Buffer::default();
             let encode = |item: Item| {
                 let file = Opened::new(item.entry.clone(), check)?;
-                file.read(&mut bytes, 0, item.entry.size)?;
+                bytes.resize(item.entry.size as usize, 0);
+                file.read(&mut bytes, 0)?;
                 file.check()?;
-                Ok((item, source.layers.encode_member(&bytes)?))
+                Ok((item, source.layers.encode_member(&bytes)?.into_vec()))
             };
             items.into_iter().map(encode).collect()
         }));
@@ -379,9 +381,8 @@ impl Opened {
     }
 
     /// Reads bytes of the file in place of those in `bytes`.
-    fn read(&self, bytes: &mut Vec<u8>, offset: u64, len: u64) -> Result<()> {
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         let path = &self.entry.path;
-        bytes.resize(len as usize, 0);
         self.file.read_at(bytes, offset).map_err(|e| {
             if e.kind() != std::io::ErrorKind::UnexpectedEof {
                 return Error::io("read", path, &e);

@@ -9,6 +9,7 @@
 #[cfg(test)]
 mod attacks_test;
 mod block;
+mod buffer;
 mod catalog;
 pub mod chunk;
 mod codec;

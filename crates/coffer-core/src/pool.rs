@@ -8,6 +8,11 @@ use std::sync::OnceLock;
 use crossbeam_channel::{Receiver, bounded};
 
 const MIN_THREADS: usize = 2;
+/// How far threads of the pool step back.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+/// Bytes of members under way for each thread, where blocks are large.
+const FEW_BYTES: usize = 2 << 20;
 
 fn pool() -> Option<&'static rayon::ThreadPool> {
     static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
@@ -15,12 +20,21 @@ fn pool() -> Option<&'static rayon::ThreadPool> {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads())
             .thread_name(|i| format!("coffer-{i}"))
+            .start_handler(|_| give_way())
             // Whoever waits for a job that panicked learns it from the channel.
             .panic_handler(|_| {})
             .build()
             .ok()
     })
     .as_ref()
+}
+
+/// Lets other threads go first, those that serve requests, where there are more than processors.
+fn give_way() {
+    // On Linux each thread has a niceness of its own; elsewhere it is the whole process's. Where the
+    // system refuses, the thread works on as it is.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICE);
 }
 
 /// How many jobs run at once.
@@ -37,6 +51,12 @@ pub fn threads() -> usize {
 #[must_use]
 pub fn window() -> usize {
     threads() * 2
+}
+
+/// How many blocks with so many bytes of a member may be under way at once: fewer if they are large.
+pub(crate) fn window_of(piece: usize) -> usize {
+    let few = threads() * FEW_BYTES / piece.max(1);
+    window().min(few.max(threads() + 1))
 }
 
 /// Runs `job` on the pool, when a thread is free.

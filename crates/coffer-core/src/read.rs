@@ -176,6 +176,21 @@ impl Reader {
         .map_err(|e| e.of_member(member))
     }
 
+    /// Gives the pieces of a version of a member that begin in `len` bytes from `start` to `take`,
+    /// with the offset of each, in parallel and in no order; some of them twice if they moved
+    /// meanwhile. Returns where the last of them ends.
+    pub(crate) fn each_piece(
+        &self,
+        member: &str,
+        version: u64,
+        start: u64,
+        len: u64,
+        take: &(impl Fn(u64, &[u8]) -> Result<()> + Sync),
+    ) -> Result<u64> {
+        self.with(member, Some(version), |found, source| found.each_piece(source, start, len, take))
+            .map_err(|e| e.of_member(member))
+    }
+
     /// Does something with a member's blocks, and again where they moved meanwhile.
     pub(crate) fn with<T>(
         &self,

@@ -1,6 +1,7 @@
 //! Finding the newest intact commit: from the end of the file backwards by footers, then forwards
 //! by commits whose footers are damaged.
 
+use crate::buffer::Buffer;
 use crate::catalog::{Block, Catalog};
 use crate::commit::{self, Commit, Footer, Part, Position};
 use crate::error::{Code, Error, Result};
@@ -228,7 +229,7 @@ pub(crate) fn has_ancestor(
 pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
     commit::read_at(position, source.layers.container.as_deref(), &source.meta, |offset, len| {
         let len = usize::try_from(len).map_err(|_| Error::corrupt("a commit is too long"))?;
-        source.read(offset, len)
+        source.read(offset, len).map(Buffer::into_vec)
     })
 }
 

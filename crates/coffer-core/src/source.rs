@@ -6,7 +6,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::block::Layers;
-use crate::catalog::{Block, Catalog, Entry, Place};
+use crate::buffer::Buffer;
+use crate::catalog::{Block, Catalog, Entry, Piece, Place};
 use crate::commit::ARCHIVE_ID;
 use crate::error::{Code, Error, Result};
 use crate::header::{Header, Keys};
@@ -97,23 +98,23 @@ impl Source {
     }
 
     /// Bytes of the file.
-    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Buffer> {
         read(&*self.storage, &self.path, offset, len)
     }
 
     /// The tar in a block.
-    pub(crate) fn block(&self, block: &Block) -> Result<Vec<u8>> {
+    pub(crate) fn block(&self, block: &Block) -> Result<Buffer> {
         let bytes = self.read(block.offset, block.len as usize)?;
         self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
     /// The tar in a pack, which is decoded unless that was done lately.
     pub(crate) fn pack(&self, block: &Block) -> Result<Tar> {
-        self.packs.get(&block.digest, || self.block(block))
+        self.packs.get(&block.digest, || self.block(block).map(Buffer::into_vec))
     }
 
     /// A block as it stands in the file, checked but not opened.
-    pub(crate) fn sealed_block(&self, block: &Block) -> Result<Vec<u8>> {
+    pub(crate) fn sealed_block(&self, block: &Block) -> Result<Buffer> {
         let bytes = self.read(block.offset, block.len as usize)?;
         self.layers.check(&bytes, block).map_err(|e| damaged(block, &e))?;
         Ok(bytes)
@@ -140,7 +141,18 @@ impl Source {
 
     /// Compares the tar header of a large member, which is in a block of its own, with the catalog.
     pub(crate) fn check_header(&self, block: &Block, name: &str, entry: &Entry) -> Result<()> {
-        if self.block(block)? == heading(name, entry)? { Ok(()) } else { Err(contradiction(block)) }
+        if *self.block(block)? == heading(name, entry)? {
+            Ok(())
+        } else {
+            Err(contradiction(block))
+        }
+    }
+
+    /// The bytes of a piece of a large member.
+    fn piece(&self, piece: &Piece, block: &Block) -> Result<Buffer> {
+        let tar = self.block(block)?;
+        let stored = self.slice(&tar, block, 0, piece.stored)?;
+        self.layers.decode_member(stored, piece.raw as usize)
     }
 
     /// A part of a block's tar.
@@ -231,7 +243,45 @@ impl Found {
             }
             _ => return None,
         };
-        bytes.ok().map(Zeroizing::new)
+        bytes.ok().map(|bytes| Zeroizing::new(bytes.into_vec()))
+    }
+
+    /// Gives the pieces that begin in `len` bytes from `start` to `take`, with the offset of each, in
+    /// parallel and in no order. Returns where the last of them ends. From the beginning, the tar
+    /// header is compared with the catalog as well.
+    pub(crate) fn each_piece(
+        &self,
+        source: &Source,
+        start: u64,
+        len: u64,
+        take: &(impl Fn(u64, &[u8]) -> Result<()> + Sync),
+    ) -> Result<u64> {
+        use rayon::prelude::*;
+        let Place::Pieces { pieces, .. } = &self.entry.place else {
+            let len = usize::try_from(self.entry.size - start).map_err(|_| too_large())?;
+            take(start, &self.read(source, start, len)?)?;
+            return Ok(self.entry.size);
+        };
+        if let (0, Some(header)) = (start, &self.header) {
+            source.check_header(header, &self.name, &self.entry)?;
+        }
+        let mut chosen = Vec::new();
+        let mut at = 0u64;
+        for (piece, block) in pieces.iter().zip(&self.blocks) {
+            if at >= start.saturating_add(len) {
+                break;
+            }
+            if at >= start {
+                chosen.push((at, piece, block));
+            }
+            at += u64::from(piece.raw);
+        }
+        crate::pool::within(|| {
+            chosen
+                .par_iter()
+                .try_for_each(|(at, piece, block)| take(*at, &source.piece(piece, block)?))
+        })?;
+        Ok(at)
     }
 
     /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel. From the
@@ -263,12 +313,8 @@ impl Found {
                     }
                     from = to;
                 }
-                let decode = |(from, piece, block): &(u64, &crate::catalog::Piece, &Block)| {
-                    let tar = source.block(block)?;
-                    let raw = layers.decode_member(
-                        source.slice(&tar, block, 0, piece.stored)?,
-                        piece.raw as usize,
-                    )?;
+                let decode = |(from, piece, block): &(u64, &Piece, &Block)| {
+                    let raw = source.piece(piece, block)?;
                     let skip = start.saturating_sub(*from) as usize;
                     let keep = ((end - from) as usize).min(raw.len());
                     Ok((skip, keep, raw))
@@ -288,7 +334,7 @@ impl Found {
         };
         let start = usize::try_from(start).map_err(|_| too_large())?;
         if start == 0 && len == whole.len() {
-            return Ok(whole);
+            return Ok(whole.into_vec());
         }
         Ok(whole.get(start..start + len).unwrap_or_default().to_vec())
     }
@@ -306,7 +352,7 @@ fn too_large() -> Error {
 }
 
 /// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk.
-pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Vec<u8>> {
+pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
     if offset.checked_add(len as u64).is_none_or(|end| end > size) {
         return Err(Error::corrupt(format!(
@@ -314,7 +360,7 @@ pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) 
             offset.saturating_add(len as u64)
         )));
     }
-    let mut bytes = vec![0; len];
+    let mut bytes = Buffer::of_len(len);
     storage.read_at(&mut bytes, offset).map_err(|e| Error::io("read", path, &e))?;
     Ok(bytes)
 }

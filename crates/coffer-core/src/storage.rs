@@ -17,6 +17,9 @@ pub(crate) trait Storage: Send + Sync {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+    /// Asks for bytes that were written to be on their way to the disk by the time of the next
+    /// [`Self::sync`], so that it has less to wait for. Nothing is promised.
+    fn write_back(&self, _bytes: Range<u64>) {}
     /// Makes every write so far durable.
     fn sync(&self) -> io::Result<()>;
     /// As [`Self::sync`], and what is said of the file besides: its permissions.
@@ -62,6 +65,10 @@ pub(crate) struct DiskFile {
 }
 
 impl DiskFile {
+    pub(crate) fn new(file: File) -> Self {
+        Self { file }
+    }
+
     /// Opens an existing file, for writing too where `write` is set.
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(write).open(path)?;
@@ -121,6 +128,16 @@ impl Storage for DiskFile {
             }
         }
         Ok(())
+    }
+
+    /// Linux starts to write what it is told to forget, and forgets only what is on the disk.
+    #[cfg(target_os = "linux")]
+    fn write_back(&self, bytes: Range<u64>) {
+        let len = std::num::NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
+        if len.is_some() {
+            // A system that cannot leaves it to the sync.
+            let _ = rustix::fs::fadvise(&self.file, bytes.start, len, rustix::fs::Advice::DontNeed);
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

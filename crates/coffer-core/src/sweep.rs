@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
 use crate::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::error::{Code, Error, Result};
 use crate::name;
@@ -46,12 +47,12 @@ impl<'a> Sweep<'a> {
         Ok(Self { reader, watch, members, blocks, source: view.source.clone() })
     }
 
-    /// Does something for each file: `small` with the bytes of one that is in a pack, many at once,
-    /// and `large` with the others, one after another.
+    /// Does something for each file, many at once: `small` with the bytes of one that is in a pack, and
+    /// `large` with the others.
     pub(crate) fn files<R: Send>(
         &self,
         small: impl Fn(&str, &Entry, &[u8]) -> Result<R> + Sync,
-        mut large: impl FnMut(&str, &Entry) -> Result<R>,
+        large: impl Fn(&str, &Entry) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         let mut packs: BTreeMap<BlockId, Vec<(&str, &Entry)>> = BTreeMap::new();
         let mut rest = Vec::new();
@@ -67,9 +68,7 @@ impl<'a> Sweep<'a> {
                 .into_iter()
                 .flatten()
                 .collect::<Vec<_>>();
-        for (name, entry) in rest {
-            results.push(large(name, entry)?);
-        }
+        results.extend(pool::each(&rest, |(name, entry)| large(name, entry))?);
         Ok(results)
     }
 
@@ -90,7 +89,9 @@ impl<'a> Sweep<'a> {
             let bytes = match from_pack {
                 Some(bytes) => bytes,
                 // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
-                None => self.reader.read_range(name, 0, u64::MAX, Some(entry.version))?.bytes,
+                None => {
+                    self.reader.read_range(name, 0, u64::MAX, Some(entry.version))?.bytes.into()
+                }
             };
             results.push(small(name, entry, &bytes)?);
         }
@@ -128,7 +129,7 @@ fn bytes_in_pack(
     tar: &[u8],
     name: &str,
     entry: &Entry,
-) -> Result<Vec<u8>> {
+) -> Result<Buffer> {
     let size = usize::try_from(entry.size).map_err(|_| Error::new(Code::Limit, "too large"))?;
     source.layers.decode_member(source.packed(tar, block, name, entry)?, size)
 }

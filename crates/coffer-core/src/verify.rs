@@ -111,7 +111,7 @@ fn contents(reader: &Reader) -> Result<Contents> {
 
 /// Other readers of the tar begin with it, and stop where it is damaged.
 fn check_root(source: &Source, root: &Block) -> Result<()> {
-    if source.block(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
+    if *source.block(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
 }
 
 impl Unit {

@@ -34,6 +34,7 @@ use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
 use self::opening::Opening;
+use crate::buffer::Buffer;
 use crate::catalog::Catalog;
 use crate::compare;
 use crate::container::SMALL;
@@ -68,6 +69,9 @@ pub use crate::stage::{Ready, Stage};
 pub use crate::sweep::Selection;
 pub use crate::tree::{Entry, Kind, Symlinks};
 pub use crate::verify::Verified;
+
+/// A member of so many bytes is encoded sooner than another thread wakes up.
+const TINY: u64 = 4 << 10;
 
 /// A handle on an open coffer. Clones are the same handle.
 #[derive(Clone)]
@@ -195,12 +199,15 @@ impl Coffer {
         if size > SMALL {
             return Task::Large { name, data, given };
         }
+        if size <= TINY && matches!(&self.0.side, Side::Writes(queue, _) if queue.is_empty()) {
+            return Task::Tiny { name, data, given };
+        }
         let source = self.0.reader.view.read().source.clone();
         let sealing = source.clone();
         let stored = pool::start(move || {
             let mut bytes = vec![0; data.size()];
             data.copy_to(0, &mut bytes)?;
-            sealing.layers.encode_member(&bytes)
+            sealing.layers.encode_member(&bytes).map(Buffer::into_vec)
         });
         Task::Small { name, size, given, stored, source }
     }

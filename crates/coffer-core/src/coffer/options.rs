@@ -95,7 +95,6 @@ pub struct Options {
 }
 
 const CHUNK_SIZE: u32 = 64 << 10;
-const BLOCK_SIZE: u32 = 1 << 20;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Options {
@@ -135,14 +134,14 @@ impl Options {
     pub(crate) fn header(&self, secret: &Secret) -> Result<(Header, Keys)> {
         let chunk =
             self.chunk_size.unwrap_or(CHUNK_SIZE).saturating_sub(crate::chunk::HEADER as u32);
-        let block = self.block_size.unwrap_or(BLOCK_SIZE);
+        let kind = self.level.map_or(self.kind, |level| self.kind.with_level(level));
+        let block = self.block_size.unwrap_or(kind.block_size());
         header::check_sizes(chunk, block).map_err(|_| {
             Error::new(
                 Code::InvalidArg,
                 "chunkSize must be from 288 bytes to 4 MiB, and blockSize from 4 KiB to 16 MiB",
             )
         })?;
-        let kind = self.level.map_or(self.kind, |level| self.kind.with_level(level));
         secret.check(&kind)?;
         let (keys, origin) = secret.make(self.kdf.over(Kdf::DEFAULT)?, &self.cancel)?;
         Ok((Header::new(kind, &keys, &origin, chunk, block)?, keys))

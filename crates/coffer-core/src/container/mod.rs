@@ -17,9 +17,11 @@ use crossbeam_channel::Receiver;
 pub(crate) use self::flush::Ancestry;
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use crate::block::{Encoded, Form};
+use crate::buffer;
 use crate::catalog::{BlockId, Catalog, Entry, Place};
 use crate::commit::{self, Footer, Position};
 use crate::error::{Code, Error, Result};
+use crate::frame;
 use crate::header::Header;
 use crate::recover::{Loaded, Newest, Tail};
 use crate::source::Source;
@@ -29,6 +31,9 @@ use crate::tar;
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
 const FOOTER_EVERY: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 64 << 20 };
+
+/// In an uncommitted tail the disk is set to work this often, so that the sync at its end is short.
+const WRITE_BACK_EVERY: u64 = 8 << 20;
 
 /// The most bytes that share the sync of the commit behind them.
 const AHEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { commit::MAX_AHEAD };
@@ -68,6 +73,8 @@ impl Shared {
 
     /// Lets go of the file and the keys, and gives the catalog, which takes its time to free.
     pub(crate) fn close(&self, path: &Path) -> Catalog {
+        buffer::forget();
+        frame::forget();
         let source = Arc::new(Source::closed(path));
         let closed = View { catalog: Catalog::default(), source, header: None };
         std::mem::replace(&mut *self.write(), closed).catalog
@@ -135,6 +142,8 @@ pub(crate) struct Container {
     snapshot_len: u64,
     /// Where the last footer ends.
     last_footer: u64,
+    /// Up to where the disk was set to work.
+    written_back: u64,
     /// The file has bytes that no sync has covered.
     unsynced: bool,
     /// A hash of those bytes, as long as they are few, and all of them new at the tail.
@@ -174,6 +183,7 @@ impl Container {
             since_snapshot: 0,
             snapshot_len: 0,
             last_footer: bytes.len() as u64,
+            written_back: 0,
             unsynced: true,
             ahead: None,
             settled: true,
@@ -225,6 +235,7 @@ impl Container {
             since_snapshot: loaded.since_snapshot,
             snapshot_len: loaded.snapshot_len,
             last_footer: newest.end,
+            written_back: newest.end,
             unsynced: true,
             ahead: None,
             settled: newest.settled(),
@@ -435,7 +446,17 @@ impl Container {
         if let Some(hasher) = &mut self.ahead {
             hasher.update(bytes);
         }
+        self.write_back();
         Ok(())
+    }
+
+    /// Sets the disk to work, if a sync will follow and there is enough to do.
+    fn write_back(&mut self) {
+        let from = self.written_back.min(self.tail);
+        if self.durable && self.tail - from >= WRITE_BACK_EVERY {
+            self.source.storage.write_back(from..self.tail);
+            self.written_back = self.tail;
+        }
     }
 
     /// Cuts off what a failed write left behind the tail.

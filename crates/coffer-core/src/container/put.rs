@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::{Attributes, Container, Inflight, Pending};
 use crate::block::{Encoded, Form, Layers};
+use crate::buffer::Buffer;
 use crate::catalog::{BlockId, Entry, Piece, Place, Placed};
 use crate::error::{Code, Error, Result};
 use crate::pool;
@@ -20,7 +21,7 @@ const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 
 const HEADING: usize = 2 * tar::RECORD;
 
 /// Gives the bytes of one piece, on whichever thread.
-pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Vec<u8>> + Send>;
+pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
 /// A pack's block, and where in its tar each member's content begins.
 pub(super) type Packed = Result<(Encoded, Vec<u32>)>;
@@ -81,7 +82,7 @@ enum Made {
     /// The last of several, whose padding depends on those before it.
     Last {
         raw: usize,
-        stored: Vec<u8>,
+        stored: Buffer,
     },
 }
 
@@ -256,8 +257,9 @@ impl Container {
         let mut total: u64 = pieces.iter().map(|p| u64::from(p.stored)).sum();
         let mut window: VecDeque<Receiver<Result<Made>>> = VecDeque::new();
         let mut more = true;
+        let most = pool::window_of(layers.piece);
         loop {
-            while more && window.len() < pool::window() {
+            while more && window.len() < most {
                 match next()? {
                     None => more = false,
                     Some(Part::Finished(piece)) => {
@@ -347,7 +349,9 @@ fn make(layers: &Layers, raw: Raw, only: bool) -> Result<Made> {
     if !raw.last {
         return Finished::encode(layers, &bytes).map(Made::Finished);
     }
-    let (raw, stored) = (bytes.len(), layers.encode_member(&bytes)?);
+    // One alone has all threads to itself.
+    let threads = if only { pool::threads() } else { 1 };
+    let (raw, stored) = (bytes.len(), layers.encode_member_by(threads, &bytes)?);
     if !only {
         return Ok(Made::Last { raw, stored });
     }

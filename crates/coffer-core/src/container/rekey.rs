@@ -163,7 +163,7 @@ fn transcode_pack(
         let transcoded = from
             .slice(&tar, block, at, stored)
             .and_then(|stored| to.layers.transcode_member(&from.layers, stored, entry.size));
-        transcoded.map(Arc::new).map_err(|e| e.of_member(name))
+        transcoded.map(|bytes| Arc::new(bytes.into_vec())).map_err(|e| e.of_member(name))
     };
     members.iter().map(transcode).collect()
 }

@@ -86,7 +86,7 @@ impl Cryptor {
 
     /// One piece: a frame, in sealed chunks.
     fn encode(&self, piece: &[u8]) -> Result<Vec<u8>> {
-        let packed = Zeroizing::new(frame::compress(self.level, piece)?);
+        let packed = Zeroizing::new(frame::compress(self.level, piece)?.into_vec());
         let mut out = Vec::new();
         chunk::put_all(&*self.key.seal, &packed, self.chunk_plain, &mut out);
         Ok(out)

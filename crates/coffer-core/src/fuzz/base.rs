@@ -155,7 +155,8 @@ impl Base {
                     let bytes = &file[block.offset as usize..block.end() as usize];
                     // What was scrubbed since is not what the commit says.
                     let tar = self.layers.decode(bytes, block).ok()?;
-                    self.layers.decode_member(tar.get(*at..at + stored)?, *raw).ok()
+                    let raw = self.layers.decode_member(tar.get(*at..at + stored)?, *raw).ok()?;
+                    Some(raw.into_vec())
                 })
                 .collect();
             if let Some(content) = content.filter(|_| !entry.directory) {
@@ -213,5 +214,5 @@ fn raw_of(plain: &[u8]) -> Vec<u8> {
     let mut d = Decoder::new(plain);
     let _ = d.raw(commit::ARCHIVE_ID + 8);
     let [_generation, _index, _count, len] = [(); 4].map(|()| d.uint().unwrap());
-    crate::frame::decompress(d.rest(), len as usize).unwrap()
+    crate::frame::decompress(d.rest(), len as usize).unwrap().into_vec()
 }

@@ -83,10 +83,10 @@ fn members(case: &Case, input: &mut Input<'_>) -> Vec<u8> {
 fn stored(case: &Case, content: &[u8], how: u8) -> Vec<u8> {
     let packed = match case.kind.member.level {
         Some(level) if how & 32 == 0 => frame::compress(level, content).unwrap(),
-        _ => content.to_vec(),
+        _ => content.to_vec().into(),
     };
     let (Some(cipher), Some(key)) = (case.kind.member.cipher, &case.keys.secure) else {
-        return packed;
+        return packed.into_vec();
     };
     let mut out = Vec::new();
     chunk::put_all(&*crate::seal::make(cipher, key).unwrap(), &packed, 256, &mut out);

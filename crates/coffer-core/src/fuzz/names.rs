@@ -198,7 +198,7 @@ impl Plan {
             let bytes: &[u8] = if *directory { &[] } else { bytes };
             crate::tar::append(&mut tar, &heading, bytes).ok()?;
         }
-        fs::write(path, crate::frame::compress(1, &tar).unwrap()).unwrap();
+        fs::write(path, &**crate::frame::compress(1, &tar).unwrap()).unwrap();
         let names = self.members.iter().map(|(name, directory, _)| (name.clone(), *directory));
         Some(Expected(names.collect()))
     }

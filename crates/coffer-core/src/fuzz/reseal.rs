@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::base::{Base, Part, Placed};
 use super::input::Input;
 use super::scene::{Scene, change, look};
+use crate::buffer::Buffer;
 use crate::catalog::{Block, BlockId, Digest, Place};
 use crate::chunk;
 use crate::codec::{Decoder, Encoder};
@@ -177,7 +178,7 @@ impl Forge {
                     let said = frame_content(bytes).unwrap_or(len);
                     (new, said)
                 } else {
-                    (frame::compress(1, bytes).unwrap(), len)
+                    (frame::compress(1, bytes).unwrap().into_vec(), len)
                 };
                 let placed = self.nth(index, |p| matches!(p, Part::Block { .. }));
                 if let Some(placed) = placed {
@@ -231,7 +232,7 @@ impl Forge {
                 let before: u64 = pieces[..i].iter().map(|p| u64::from(p.stored)).sum();
                 tar.resize(tar.len() + tar::padding(before + stored.len() as u64), 0);
             }
-            let compressed = frame::compress(1, &tar).unwrap();
+            let compressed = frame::compress(1, &tar).unwrap().into_vec();
             if let Some(part) = self.part_of(id) {
                 *part = Part::Block { frame: compressed, sealed: None, tar: tar.len() as u32 };
             }
@@ -270,7 +271,7 @@ impl Forge {
             }
         }
         for (id, tar) in packs {
-            let compressed = frame::compress(1, &tar).unwrap();
+            let compressed = frame::compress(1, &tar).unwrap().into_vec();
             if let Some(part) = self.part_of(id) {
                 *part = Part::Block { frame: compressed, sealed: None, tar: tar.len() as u32 };
             }
@@ -285,7 +286,7 @@ impl Forge {
     fn tar(&mut self, id: BlockId) -> Vec<u8> {
         match self.part_of(id) {
             Some(Part::Block { frame, tar, .. }) => {
-                frame::decompress(frame, *tar as usize).unwrap_or_default()
+                frame::decompress(frame, *tar as usize).map(Buffer::into_vec).unwrap_or_default()
             }
             _ => Vec::new(),
         }

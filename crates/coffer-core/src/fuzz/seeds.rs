@@ -59,7 +59,7 @@ fn make_base(kind: usize) {
     let layers = source.layers.clone();
     let attributes = Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 5 };
     let small = |container: &mut Container, name: &str, bytes: &[u8]| {
-        let stored = layers.encode_member(bytes).unwrap();
+        let stored = layers.encode_member(bytes).unwrap().into_vec();
         container.put_small(name, false, bytes.len() as u64, attributes, stored).unwrap();
     };
     let mut container = Container::create(source, header, false).unwrap();
@@ -73,7 +73,7 @@ fn make_base(kind: usize) {
         .put_large("large.bin", attributes, &[], || {
             let Some(bytes) = pieces.pop() else { return Ok(None) };
             let last = pieces.is_empty();
-            Ok(Some(Raw { job: Box::new(move || Ok(bytes)), last }))
+            Ok(Some(Raw { job: Box::new(move || Ok(bytes.into())), last }))
         })
         .unwrap();
     container.commit(true, &Locks::none(&path)).unwrap();
@@ -213,7 +213,7 @@ fn seed_crypt(kind: u8) {
     forged.extend(&plain[..9]);
     forged.push(1);
     forged.extend((frame.len() as u16).to_le_bytes());
-    forged.extend(&frame);
+    forged.extend(frame.iter());
     seed("crypt", &format!("forged-{kind}"), &forged);
     forged[1] = 2 | 4 | 8 | 16;
     seed("crypt", &format!("legacy-{kind}"), &forged);

@@ -193,7 +193,7 @@ pub(crate) fn put(
     let piece = container.source.layers.piece;
     let mut ahead = read(piece)?;
     if ahead.len() as u64 <= SMALL && ahead.len() < piece {
-        let stored = container.source.layers.encode_member(&ahead)?;
+        let stored = container.source.layers.encode_member(&ahead)?.into_vec();
         return container.put_small(member, false, ahead.len() as u64, attributes, stored);
     }
     container.put_large(member, attributes, &[], || {
@@ -201,7 +201,7 @@ pub(crate) fn put(
             return Ok(None);
         }
         let bytes = std::mem::replace(&mut ahead, read(piece)?);
-        Ok(Some(Raw { job: Box::new(move || Ok(bytes)), last: ahead.is_empty() }))
+        Ok(Some(Raw { job: Box::new(move || Ok(bytes.into())), last: ahead.is_empty() }))
     })
 }
 

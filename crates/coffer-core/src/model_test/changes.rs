@@ -56,7 +56,7 @@ impl Run {
     ) -> Result<()> {
         let bytes = self.bytes(len);
         self.tell(|| format!("put {name} {len}"));
-        let stored = container.source.layers.encode_member(&bytes)?;
+        let stored = container.source.layers.encode_member(&bytes)?.into_vec();
         container.put_small(&name, false, bytes.len() as u64, ATTRIBUTES, stored)?;
         model.insert(name, Arc::new(bytes));
         Ok(())
@@ -117,7 +117,7 @@ impl Run {
             }
             let Some(piece) = pieces.get(at).cloned() else { return Ok(None) };
             at += 1;
-            Ok(Some(Raw { job: Box::new(move || Ok(piece)), last: at == pieces.len() }))
+            Ok(Some(Raw { job: Box::new(move || Ok(piece.into())), last: at == pieces.len() }))
         })
     }
 

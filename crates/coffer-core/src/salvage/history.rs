@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::marks::Search;
 use super::span::Span;
+use crate::buffer::Buffer;
 use crate::catalog::Catalog;
 use crate::coffer::CommitId;
 use crate::commit::{self, ARCHIVE_ID, Commit, Footer, Part, Position};
@@ -27,7 +28,7 @@ impl Known {
     fn read(&self, source: &Source) -> Result<Commit> {
         let container = source.layers.container.as_deref();
         commit::read_at(&self.position, container, &source.meta, |_, len| {
-            source.read(self.at, len as usize)
+            source.read(self.at, len as usize).map(Buffer::into_vec)
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::buffer::Buffer;
 use crate::error::Result;
 use crate::record::{self, MARK, Mark, TAG};
 use crate::source;
@@ -24,7 +25,7 @@ impl Search<'_> {
     /// At most `len` bytes from `offset`, fewer where the file ends.
     pub(super) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
         let len = len.min(self.size.saturating_sub(offset)) as usize;
-        source::read(self.storage, self.path, offset.min(self.size), len)
+        source::read(self.storage, self.path, offset.min(self.size), len).map(Buffer::into_vec)
     }
 
     /// Calls `found` with the offset and the mark of whatever looks like a record with one of

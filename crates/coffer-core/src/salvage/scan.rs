@@ -219,7 +219,7 @@ fn block(
         tar: content as u32,
         digest,
     };
-    Ok(Some(Found::Block { block, tar, stored: frame::is_stored(plain) }))
+    Ok(Some(Found::Block { block, tar: tar.into_vec(), stored: frame::is_stored(plain) }))
 }
 
 /// The frames of an unsealed stretch.

@@ -108,7 +108,7 @@ impl Sample {
         for i in 0..members {
             let name = format!("directory-{}/member-{i}", i % 40);
             let data = noise(&name, 50 + rng.below(250) as usize);
-            let stored = container.source.layers.encode_member(&data).unwrap();
+            let stored = container.source.layers.encode_member(&data).unwrap().into_vec();
             container.put_small(&name, false, data.len() as u64, attributes, stored).unwrap();
             all.insert(name, data);
             if i % 2_500 == 2_499 {
@@ -118,7 +118,7 @@ impl Sample {
                 let next = || {
                     let Some(piece) = pieces.next() else { return Ok(None) };
                     let last = pieces.peek().is_none();
-                    Ok(Some(Raw { job: Box::new(move || Ok(piece)), last }))
+                    Ok(Some(Raw { job: Box::new(move || Ok(piece.into())), last }))
                 };
                 container.put_large(&name, attributes, &[], next).unwrap();
                 all.insert(name, data);
@@ -193,8 +193,9 @@ impl Sample {
 fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
     let mut blocks: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
     let mut tar = |id: &BlockId, at: usize, len: usize| {
-        let tar =
-            blocks.entry(*id).or_insert_with(|| source.block(catalog.block(*id).unwrap()).unwrap());
+        let tar = blocks
+            .entry(*id)
+            .or_insert_with(|| source.block(catalog.block(*id).unwrap()).unwrap().into_vec());
         tar[at..at + len].to_vec()
     };
     let mut all = BTreeMap::new();
@@ -205,15 +206,15 @@ fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
                 source.layers.decode_member(&stored, entry.size as usize).unwrap()
             }
             Place::Pieces { pieces, .. } => {
-                let piece = |p: &crate::catalog::Piece| {
+                let mut piece = |p: &crate::catalog::Piece| {
                     let stored = tar(&p.block, 0, p.stored as usize);
                     source.layers.decode_member(&stored, p.raw as usize).unwrap()
                 };
-                pieces.iter().flat_map(piece).collect()
+                pieces.iter().flat_map(|p| piece(p).into_vec()).collect::<Vec<u8>>().into()
             }
             Place::Memory(_) => panic!("{name} is in no block"),
         };
-        all.insert(name.to_string(), data);
+        all.insert(name.to_string(), data.into_vec());
     }
     all
 }

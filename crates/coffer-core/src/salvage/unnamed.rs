@@ -8,6 +8,7 @@ use super::marks::Search;
 use super::named::{Leftover, Stray, prefix};
 use super::rescue::{Put, Rescue};
 use super::span::{Span, gaps};
+use crate::buffer::Buffer;
 use crate::catalog::Block;
 use crate::container::Raw;
 use crate::error::{Error, Result};
@@ -157,7 +158,7 @@ fn open_pack(
 ) -> Result<Vec<Taken>> {
     let tar = match block {
         Some(block) => source.block(block),
-        None => prefix(source, search, span),
+        None => prefix(source, search, span).map(Buffer::from),
     };
     let taken = |entry: &TarEntry| {
         let tar = tar.as_ref().map_err(Clone::clone)?;

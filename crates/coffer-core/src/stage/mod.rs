@@ -172,7 +172,9 @@ impl Work {
     /// A full piece to be encoded, while not too many are. The last one stays: it will carry the
     /// padding of the tar.
     fn cut(&mut self) -> Option<(usize, Zeroizing<Vec<u8>>)> {
-        let due = self.total > IN_MEMORY && self.raw.len() > 1 && self.under_way < pool::window();
+        let due = self.total > IN_MEMORY
+            && self.raw.len() > 1
+            && self.under_way < pool::window_of(self.layers.piece);
         let raw = if due { self.raw.pop_front()? } else { return None };
         self.under_way += 1;
         self.pieces.push(None);

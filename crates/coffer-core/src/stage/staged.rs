@@ -42,7 +42,7 @@ impl Placed {
         let mut bytes = vec![0; self.len];
         spool.read_at(&mut bytes, self.at).map_err(|e| Error::io("read", spool.path(), &e))?;
         let Self { raw, stored, frame, tar, digest, .. } = *self;
-        Ok(Finished { raw, stored, block: Encoded { bytes, frame, tar, digest } })
+        Ok(Finished { raw, stored, block: Encoded { bytes: bytes.into(), frame, tar, digest } })
     }
 }
 
@@ -64,7 +64,7 @@ impl Staged {
         let Self { layers, spool, pieces, tail } = self;
         let as_it_is = layers.make_the_same(now);
         let layers = Arc::new(layers);
-        let raw = |bytes: Vec<u8>, last| Raw { job: Box::new(move || Ok(bytes)), last };
+        let raw = |bytes: Vec<u8>, last| Raw { job: Box::new(move || Ok(bytes.into())), last };
         let mut heads: VecDeque<Vec<u8>> = head.chunks(now.piece).map(<[u8]>::to_vec).collect();
         let mut pieces = pieces.into_iter();
         let mut tail = Some(tail);

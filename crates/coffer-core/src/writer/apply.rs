@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{Given, Task, Writer};
+use crate::buffer::Buffer;
 use crate::catalog::{Entry, Place, Placed};
 use crate::coffer::{Data, Outcome};
 use crate::container::{Attributes, Container, Raw, SMALL};
@@ -26,12 +27,12 @@ impl Writer {
                 let layers = &self.container.source.layers;
                 if !layers.seals_members_as(&source.layers) {
                     // It was sealed while the coffer still had its old keys.
-                    stored = layers.transcode_member(&source.layers, &stored, size)?;
+                    stored = layers.transcode_member(&source.layers, &stored, size)?.into_vec();
                 }
                 let attributes = self.attributes(&name, given)?;
                 self.container.put_small(&name, false, size, attributes, stored)?;
             }
-            Task::Large { name, data, given } => {
+            Task::Tiny { name, data, given } | Task::Large { name, data, given } => {
                 let attributes = self.attributes(&name, given)?;
                 self.put(&name, attributes, &[], Vec::new(), &data)?;
             }
@@ -119,7 +120,7 @@ impl Writer {
             let before = raw.len();
             raw.resize(before + data.size(), 0);
             data.copy_to(0, raw.split_at_mut(before).1)?;
-            let stored = layers.encode_member(&raw)?;
+            let stored = layers.encode_member(&raw)?.into_vec();
             return self.container.put_small(name, false, total, attributes, stored);
         }
         let head = Arc::new(head);
@@ -136,10 +137,11 @@ impl Writer {
             let job = Box::new(move || {
                 // Copied here, on a worker: the caller may change its buffer while it is read.
                 let split = head.len().clamp(range.start, range.end);
-                let mut bytes = head.get(range.start..split).unwrap_or_default().to_vec();
-                let before = bytes.len();
-                bytes.resize(range.len(), 0);
-                data.copy_to(split.saturating_sub(head.len()), bytes.split_at_mut(before).1)?;
+                let head_part = head.get(range.start..split).unwrap_or_default();
+                let mut bytes = Buffer::of_len(range.len());
+                let (before, rest) = bytes.split_at_mut(head_part.len());
+                before.copy_from_slice(head_part);
+                data.copy_to(split.saturating_sub(head.len()), rest)?;
                 Ok(bytes)
             });
             Ok(Some(Raw { job, last: at >= total }))

@@ -37,6 +37,13 @@ pub(crate) enum Task {
         /// Whose member layer `stored` comes from.
         source: Arc<Source>,
     },
+    /// A small member that the writer encodes itself: it has nothing else to do, and to hand so
+    /// little to another thread takes longer.
+    Tiny {
+        name: String,
+        data: Data,
+        given: Given,
+    },
     Large {
         name: String,
         data: Data,
@@ -393,7 +400,7 @@ impl Writer {
     /// Checks the locks before a change that writes to the file at once, where whoever has got in
     /// may be writing too. The others wait for the commit, which checks them itself.
     fn before_writing(&mut self, task: &Task) -> Result<()> {
-        let waits = matches!(task, Task::Small { .. } | Task::Delete { .. });
+        let waits = matches!(task, Task::Small { .. } | Task::Tiny { .. } | Task::Delete { .. });
         if waits || self.legacy.is_some() {
             return Ok(());
         }
