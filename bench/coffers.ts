@@ -24,6 +24,16 @@ export const hastyBank: Kind = {
   name: 'CofferBank, durability none',
   open: (path, mode, options) => CofferBank.open(path, mode, { ...bankKeys, durability: 'none', ...options }),
 }
+/** A bank with the keys that peers/worker.py has, so that PyCoffer opens the very same file. */
+export const commonBank: Kind = {
+  name: 'CofferBank, AES-128-OCB',
+  open: (path, mode, options) =>
+    CofferBank.open(path, mode, {
+      cofferKey: Uint8Array.from({ length: 16 }, (_, index) => index),
+      secureKey: Uint8Array.from({ length: 32 }, (_, index) => 100 + index),
+      ...options,
+    }),
+}
 export const store: Kind = {
   name: 'CofferStore',
   open: (path, mode, options) => CofferStore.open(path, mode, { ...storeKeys, ...options }),

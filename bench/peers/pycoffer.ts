@@ -29,12 +29,7 @@ export function documents(className: ClassName, coffer: string, rounds: unknown,
   return JSON.parse(run('documents', { className, coffer, rounds, target })) as DocumentTimes
 }
 
-/** Makes a bank of every file below a directory. */
-export function make(coffer: string, source: string): void {
-  run('make', { coffer, source })
-}
-
-/** How long it takes to open a bank that `make` has made, to read one member and to close it. */
+/** How long it takes to open a bank with the script's keys, to read one member and to close it. */
 export function readOne(coffer: string, member: string): number {
   return Number(run('read', { coffer, member }))
 }

@@ -1,7 +1,6 @@
 """What PyCoffer does in the benchmark: reads a job as JSON, prints the times it took as JSON."""
 
 import json
-import os
 import sys
 import time
 
@@ -33,14 +32,6 @@ def documents(className, coffer, rounds, target):
     return {'write': written - start, 'adds': adds, 'extract': time.perf_counter() - written}
 
 
-def make(coffer, source):
-    with CofferBank(coffer, mode='w', auto_flush=False, **KEYS['CofferBank']) as box:
-        for directory, _, files in os.walk(source):
-            for name in files:
-                path = os.path.join(directory, name)
-                box.add(path, os.path.relpath(path, source))
-
-
 def read(coffer, member):
     start = time.perf_counter()
     with CofferBank(coffer, 'rb', **KEYS['CofferBank']) as box:
@@ -49,4 +40,4 @@ def read(coffer, member):
 
 
 job = json.load(sys.stdin)
-print(json.dumps({'documents': documents, 'make': make, 'read': read}[sys.argv[1]](**job)))
+print(json.dumps({'documents': documents, 'read': read}[sys.argv[1]](**job)))
