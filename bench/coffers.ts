@@ -19,11 +19,6 @@ export const ocbBank: Kind = {
   name: 'CofferBank, AES-OCB',
   open: (path, mode, options) => CofferBank.open(path, mode, { ...ocbKeys, cipher: 'aes-ocb', ...options }),
 }
-/** As quick to say that it is done as PyCoffer, which does not wait for the disk. */
-export const hastyBank: Kind = {
-  name: 'CofferBank, durability none',
-  open: (path, mode, options) => CofferBank.open(path, mode, { ...bankKeys, durability: 'none', ...options }),
-}
 /** A bank with the keys that peers/worker.py has, so that PyCoffer opens the very same file. */
 export const commonBank: Kind = {
   name: 'CofferBank, AES-128-OCB',
@@ -33,6 +28,11 @@ export const commonBank: Kind = {
       secureKey: Uint8Array.from({ length: 32 }, (_, index) => 100 + index),
       ...options,
     }),
+}
+/** The same, as quick to say that it is done as PyCoffer, which does not wait for the disk. */
+export const likeBank: Kind = {
+  name: 'CofferBank, sealed and synced as PyCoffer’s',
+  open: (path, mode, options) => commonBank.open(path, mode, { durability: 'none', ...options }),
 }
 export const store: Kind = {
   name: 'CofferStore',

@@ -157,15 +157,30 @@ impl Layers {
 
     /// The container layer: the tar in one frame, in sealed chunks.
     pub(crate) fn encode(&self, tar: &[u8], form: Form) -> Result<Encoded> {
-        let packed = match form {
-            Form::Compressed => frame::compress(self.container_level, tar)?,
-            Form::Stored => frame::store(tar),
+        let seal = self.container.as_deref();
+        let (frame, bytes) = match (form, seal) {
+            (Form::Compressed, _) => {
+                let packed = frame::compress(self.container_level, tar)?;
+                let len = packed.len();
+                let bytes = match seal {
+                    Some(seal) => self.chunks(seal, &packed),
+                    None => packed,
+                };
+                (len, bytes)
+            }
+            (Form::Stored, None) => {
+                let stored = frame::Stored::new(tar);
+                (stored.len(), stored.joined())
+            }
+            (Form::Stored, Some(seal)) => {
+                let stored = frame::Stored::new(tar);
+                let len = chunk::len_all(seal, stored.len(), self.chunk_plain);
+                let mut bytes = Buffer::with_capacity(len);
+                chunk::put_parts(seal, stored.parts(), self.chunk_plain, &mut bytes);
+                (stored.len(), bytes)
+            }
         };
-        let frame = packed.len() as u32;
-        let bytes = match &self.container {
-            Some(seal) => self.chunks(&**seal, &packed),
-            None => packed,
-        };
+        let frame = frame as u32;
         let digest = self.digest(&bytes)?;
         Ok(Encoded { bytes, frame, tar: tar.len() as u32, digest })
     }

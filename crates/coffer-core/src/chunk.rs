@@ -77,6 +77,35 @@ pub fn put_all(seal: &dyn Seal, plain: &[u8], chunk_plain: usize, out: &mut Vec<
     }
 }
 
+/// As [`put_all`], with the bytes of several slices behind each other.
+pub(crate) fn put_parts<'a>(
+    seal: &dyn Seal,
+    parts: impl Iterator<Item = &'a [u8]>,
+    chunk_plain: usize,
+    out: &mut Vec<u8>,
+) {
+    // What lies within one slice is sealed from where it is.
+    let mut across = Vec::with_capacity(chunk_plain);
+    for mut part in parts {
+        while !part.is_empty() {
+            let (now, later) = part.split_at(part.len().min(chunk_plain - across.len()));
+            part = later;
+            if now.len() == chunk_plain {
+                put(seal, &NO_RESERVED, now, out);
+                continue;
+            }
+            across.extend_from_slice(now);
+            if across.len() == chunk_plain {
+                put(seal, &NO_RESERVED, &across, out);
+                across.clear();
+            }
+        }
+    }
+    if !across.is_empty() {
+        put(seal, &NO_RESERVED, &across, out);
+    }
+}
+
 /// The exact length of what [`put_all`] writes for `plain_len` bytes.
 ///
 /// # Panics
@@ -183,6 +212,20 @@ mod tests {
                 prop_assert_eq!(bytes.len(), len_all(&*seal, plain.len(), chunk_plain), "{}", name);
                 prop_assert_eq!(opened(&*seal, bytes).unwrap(), plain.clone(), "{}", name);
                 prop_assert!(digest(&*seal, bytes).is_ok(), "{}", name);
+            }
+        }
+
+        #[test]
+        fn parts_become_the_chunks_that_they_would_become_as_one(
+            parts: Vec<Vec<u8>>,
+            chunk_plain in 1usize..64,
+        ) {
+            let plain = parts.concat();
+            for (name, seal) in every_seal() {
+                let mut bytes = Vec::new();
+                put_parts(&*seal, parts.iter().map(Vec::as_slice), chunk_plain, &mut bytes);
+                prop_assert_eq!(bytes.len(), len_all(&*seal, plain.len(), chunk_plain), "{}", name);
+                prop_assert_eq!(opened(&*seal, &bytes).unwrap(), plain.clone(), "{}", name);
             }
         }
 

@@ -148,23 +148,47 @@ fn run(compressor: &mut Compressor, data: &[u8]) -> Result<Buffer> {
 }
 
 /// One frame with `data` stored. Its length depends on the length of `data` alone.
-#[must_use]
-pub(crate) fn store(data: &[u8]) -> Buffer {
-    let blocks = data.len().div_ceil(MAX_STORED_BLOCK).max(1);
-    let mut out = Buffer::with_capacity(data.len() + 9 + 3 * blocks);
-    out.extend_from_slice(&ZSTD_MAGIC.to_le_bytes());
-    out.push(STORED_DESCRIPTOR);
-    out.extend_from_slice(&(data.len() as u32).to_le_bytes());
-    let mut rest = data;
-    loop {
-        let (block, tail) = rest.split_at(rest.len().min(MAX_STORED_BLOCK));
-        rest = tail;
-        let header = ((block.len() as u32) << 3) | u32::from(rest.is_empty());
-        out.extend_from_slice(&header.to_le_bytes()[..3]);
-        out.extend_from_slice(block);
-        if rest.is_empty() {
-            return out;
+pub(crate) struct Stored<'a> {
+    /// What stands before each block; before the first, the header of the frame as well.
+    heads: Vec<Vec<u8>>,
+    data: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    #[must_use]
+    pub(crate) fn new(data: &'a [u8]) -> Self {
+        let mut head = ZSTD_MAGIC.to_le_bytes().to_vec();
+        head.push(STORED_DESCRIPTOR);
+        head.extend_from_slice(&(data.len() as u32).to_le_bytes());
+        let mut heads = Vec::new();
+        let mut rest = data.len();
+        loop {
+            let block = rest.min(MAX_STORED_BLOCK);
+            rest -= block;
+            let header = ((block as u32) << 3) | u32::from(rest == 0);
+            head.extend_from_slice(&header.to_le_bytes()[..3]);
+            heads.push(std::mem::take(&mut head));
+            if rest == 0 {
+                return Self { heads, data };
+            }
         }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.data.len() + self.heads.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Its bytes, one slice behind the other.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut blocks = self.data.chunks(MAX_STORED_BLOCK);
+        self.heads.iter().flat_map(move |head| [head.as_slice(), blocks.next().unwrap_or_default()])
+    }
+
+    /// Its bytes, in one piece.
+    pub(crate) fn joined(&self) -> Buffer {
+        let mut out = Buffer::with_capacity(self.len());
+        self.parts().for_each(|part| out.extend_from_slice(part));
+        out
     }
 }
 
@@ -228,7 +252,7 @@ pub(crate) fn extent(bytes: &[u8]) -> Extent {
     if len > bytes.len() { Extent::Short } else { Extent::Whole { len, content } }
 }
 
-/// Whether a frame is one that [`store`] makes.
+/// Whether a frame is a [`Stored`] one.
 #[must_use]
 pub(crate) fn is_stored(frame: &[u8]) -> bool {
     frame.get(4) == Some(&STORED_DESCRIPTOR)
@@ -289,6 +313,10 @@ fn refused(error: std::io::Error) -> Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    fn store(data: &[u8]) -> Buffer {
+        Stored::new(data).joined()
+    }
 
     #[test]
     fn stored_frames_are_read_by_zstd() {
