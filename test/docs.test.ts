@@ -28,7 +28,10 @@ function inComments(source: string): Example[] {
   const text = readFileSync(join(root, source), 'utf8')
   return Array.from(
     text.matchAll(/^ *\* @example\n *\* ```js\n((?: *\*.*\n)*?) *\* ```$/gm),
-    ({ 1: block = '', index }) => [`${source}:${text.slice(0, index).split('\n').length}`, block.replace(/^ *\* ?/gm, '')],
+    ({ 1: block = '', index }) => [
+      `${source}:${text.slice(0, index).split('\n').length}`,
+      block.replace(/^ *\* ?/gm, ''),
+    ],
   )
 }
 

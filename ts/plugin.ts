@@ -25,6 +25,7 @@ export interface PluginHost {
  * A class of plugins, as {@link registerPlugin} takes it.
  *
  * @typeParam P the plugin
+ * @param host what {@link Coffer.plugin} hands over
  */
 export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
 

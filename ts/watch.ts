@@ -21,6 +21,8 @@ export interface WatchOptions {
   /**
    * Hears how far the call has come: at most 20 times a second, and once more at the end. If it
    * throws, the call stops and rejects with what was thrown.
+   *
+   * @param progress how far that is
    */
   onProgress?: (progress: Progress) => void
 }
