@@ -31,11 +31,7 @@ export class Batch {
     this.#changes = changes
   }
 
-  /**
-   * Runs a function in a batch of its own, and commits if it succeeds.
-   *
-   * @internal
-   */
+  /** Runs a function in a batch of its own, and commits if it succeeds. */
   static async run<T>(coffer: Coffer, native: NativeCoffer, work: (batch: Batch) => Promise<T>): Promise<T> {
     if (typeof work !== 'function') throw invalid('a batch takes a function: batch(async (b) => { … })')
     const token = await settled(native.begin())
@@ -54,11 +50,7 @@ export class Batch {
     return result
   }
 
-  /**
-   * Whether the running code is inside a batch of a coffer, whose end the coffer's own changes would wait for.
-   *
-   * @internal
-   */
+  /** Whether the running code is inside a batch of a coffer, whose end the coffer's own changes would wait for. */
   static within(coffer: Coffer): boolean {
     for (let scope = running.getStore(); scope; scope = scope.outer) {
       if (scope.batch.#coffer === coffer && !scope.batch.#ended) return true

@@ -195,18 +195,18 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    *
    * @example
    * ```js
-   * import { truncate } from 'node:fs/promises'
+   * import { stat, truncate } from 'node:fs/promises'
    * import { CofferStore } from 'coffer'
    *
    * const keys = CofferStore.generateKeys()
    * const store = await CofferStore.open('store.coffer', 'w', keys)
    * await store.write('a', 'kept')
-   * await store.flush()
    * await store.close()
    *
-   * await truncate('store.coffer', 1000)
+   * await truncate('store.coffer', (await stat('store.coffer')).size - 500)
    * const { members, lost } = await CofferStore.salvage('store.coffer', 'rescued.coffer', keys)
-   * console.log(members, lost)
+   * console.log(members) // 1
+   * console.log(lost)
    * ```
    */
   static async salvage(path: string | URL, target: string | URL, options: SalvageOptions & Layers): Promise<Salvaged> {

@@ -32,12 +32,12 @@ export interface DecryptOptions extends DecryptStreamOptions, ConvertOptions {}
  * Encrypts and decrypts files outside a coffer with the coffer's key: `secureKey`, or `cofferKey`
  * where members are not sealed. The form of these files is section 25 of docs/format.md.
  *
- * The plugin `crypt` has its calls, and {@link KeyPlugin} hands it to plugins of your own.
+ * {@link CryptPlugin} has its calls, and {@link KeyPlugin} hands it to plugins of your own: both
+ * have examples.
  */
 export class Cryptor {
   readonly #native: NativeCoffer
 
-  /** @internal */
   constructor(native: NativeCoffer) {
     this.#native = native
   }

@@ -45,7 +45,7 @@ export interface ErrorDetails {
   path?: string
   /** The member that it is about. */
   member?: string
-  /** The operating system's error number, such as 28 for ENOSPC. */
+  /** The operating system's error number, such as 28, ENOSPC. */
   errno?: number
   /** The system call that failed, such as `open`. */
   syscall?: string

@@ -139,11 +139,7 @@ export class CofferFile implements AsyncDisposable {
     this.#source = source
   }
 
-  /**
-   * Opens a handle: see {@link Coffer.file}.
-   *
-   * @internal
-   */
+  /** Opens a handle: see {@link Coffer.file}. */
   static async open(host: Host, name: string, modeText: ModeText, options: WriteOptions): Promise<CofferFile> {
     checkName(name)
     const mode = checkMode(modeText)

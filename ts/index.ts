@@ -7,11 +7,10 @@
  * Every failure is a {@link CofferError} with a stable code. Sizes are in bytes, and times in
  * milliseconds where nothing else is said.
  *
- * These pages are made from the types. Beside them stand the same calls with more examples
- * ([API](../docs/api.md)), the [command line](../docs/cli.md), the
- * [file format](../docs/format.md), [reading without Coffer](../docs/reading-without-coffer.md),
- * the [architecture](../docs/architecture.md), and what is [protected](../SECURITY.md) and what is
- * not.
+ * Beside the types stand the same calls with more examples ([API](../docs/api.md)), the
+ * [command line](../docs/cli.md), the [file format](../docs/format.md),
+ * [reading without Coffer](../docs/reading-without-coffer.md), and the
+ * [architecture](../docs/architecture.md).
  *
  * @example
  * ```js

@@ -59,11 +59,6 @@ export abstract class Plugin implements AsyncDisposable {
   readonly #coffer: Coffer
   #closed = false
 
-  /**
-   * A plugin for one coffer.
-   *
-   * @param host what {@link Coffer.plugin} hands over
-   */
   constructor({ coffer }: PluginHost) {
     this.#coffer = coffer
   }

@@ -92,11 +92,6 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   protected override readonly record = '.plugins/password'
   readonly #coffer: Coffer
 
-  /**
-   * The passwords of one coffer.
-   *
-   * @param host what {@link Coffer.plugin} hands over
-   */
   constructor(host: PluginHost) {
     super(host)
     this.#coffer = host.coffer

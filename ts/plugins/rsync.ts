@@ -95,11 +95,6 @@ const RESERVED = '.plugins'
 export class RsyncPlugin extends CofferPlugin {
   readonly #trees: Trees
 
-  /**
-   * The trees of one coffer.
-   *
-   * @param host what {@link Coffer.plugin} hands over
-   */
   constructor(host: PluginHost) {
     super(host)
     this.#trees = host.trees
