@@ -17,9 +17,25 @@ interface Scope {
 }
 
 /**
- * Changes to a coffer that become one commit: all of them, or none. {@link Coffer.batch} makes it,
- * and has an example. Its calls are those of the coffer, and fail as those do; after its end each
+ * Changes to a coffer that become one commit: all of them, or none. {@link Coffer.batch} makes it.
+ * Its calls are those of the coffer, and fail as those do; after its end each
  * is `ERR_COFFER_INVALID_ARG`. What it reads is as its changes have left it.
+ *
+ * @example
+ * ```js
+ * import { CofferBank } from 'coffer'
+ *
+ * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+ * await bank.write('alice', '100')
+ * const given = bank.batch(async (batch) => {
+ *   await batch.delete('alice')
+ *   console.log(await batch.has('alice')) // false
+ *   throw new Error('changed my mind')
+ * })
+ * await given.catch((error) => console.log(error.message))
+ * console.log(await bank.readText('alice')) // 100
+ * await bank.close()
+ * ```
  */
 export class Batch {
   readonly #coffer: Coffer

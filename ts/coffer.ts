@@ -171,8 +171,23 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @returns the open coffer
    * @throws {@link CofferError} `ERR_COFFER_LOCKED` if somebody else holds the lock, `…_NOT_FOUND`,
    *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` (damage, or `expect` is not
-   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (memory for the passphrase),
-   *   `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that PyCoffer wrote), `…_INVALID_ARG`, `…_IO`
+   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (the passphrase asks for more
+   *   memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
+   *   PyCoffer wrote), `…_INVALID_ARG`, `…_IO`; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const passphrase = 'anvil mosaic turnip lantern'
+   * const bank = await CofferBank.open('bank.coffer', 'x', { passphrase, kdf: { passes: 4 } })
+   * await bank.write('a', 'confidential')
+   * await bank.close()
+   *
+   * const again = await CofferBank.open('bank.coffer', 'r', { passphrase, lockTimeout: 5_000 })
+   * console.log(await again.readText('a')) // confidential
+   * await again.close()
+   * ```
    */
   static async open(path: string | URL, mode: ModeText, options: CofferOptions): Promise<Coffer> {
     checkOptions(options, 'Coffer.open', [...openOptions, 'member', 'container'])
@@ -191,7 +206,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @returns what was brought over, and what is lost
    * @throws {@link CofferError} `ERR_COFFER_EXISTS` if there is something at the target,
    *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be read
-   *   at all, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`. There is no new coffer then
+   *   at all, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`; or the signal's reason.
+   *   There is no new coffer then
    *
    * @example
    * ```js
@@ -498,6 +514,16 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @param encoding how it is encoded: `utf8` by default
    * @returns its text
    * @throws {@link CofferError} as {@link read}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('greeting', 'hello')
+   * console.log(await box.readText('greeting')) // hello
+   * await box.close()
+   * ```
    */
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
     if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
@@ -506,7 +532,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
 
   /**
    * The value that {@link dump} stored, or that somebody else wrote as CBOR (RFC 8949). Nothing in
-   * it is executed. See {@link dump} for an example.
+   * it is executed.
    *
    * @typeParam T what the value is taken for: it is not checked
    * @param name the name of the member
@@ -514,6 +540,17 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the member is no CBOR, or has tags
    *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels. And as
    *   {@link read}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('written-by-others', Buffer.from('a2636f6e65016374776f02', 'hex'))
+   * const { one, two } = await box.load('written-by-others')
+   * console.log(one + two) // 3
+   * await box.close()
+   * ```
    */
   async load<T = unknown>(name: string): Promise<T> {
     const bytes = await this.read(name)
@@ -593,6 +630,18 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @returns the open handle
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
    *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * const log = await store.file('log', 'a')
+   * await log.write('first line')
+   * await log.close()
+   * console.log((await store.stat('log')).size) // 10
+   * await store.close()
+   * ```
    */
   async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
     const check = (call: string): void => void this.#outside(call)

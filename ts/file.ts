@@ -179,6 +179,7 @@ export class CofferFile implements AsyncDisposable {
    * @param buffer where the bytes go
    * @param options which bytes
    * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} as the first form
    */
   async read<Into extends NodeJS.ArrayBufferView>(
     buffer: Into,
@@ -190,6 +191,7 @@ export class CofferFile implements AsyncDisposable {
    * @typeParam Into the type of the buffer
    * @param options which bytes, and where they go
    * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} as the first form
    */
   async read<Into extends NodeJS.ArrayBufferView = Buffer>(options?: FileReadOptions<Into>): Promise<FileRead<Into>>
   async read(
@@ -239,6 +241,7 @@ export class CofferFile implements AsyncDisposable {
    *
    * @param options the encoding, or it as `encoding`
    * @returns the text
+   * @throws {@link CofferError} as {@link read}
    */
   async readFile(options: { encoding: BufferEncoding } | BufferEncoding): Promise<string>
   async readFile(options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<string | Buffer> {
@@ -295,6 +298,7 @@ export class CofferFile implements AsyncDisposable {
    * @param data the bytes
    * @param options which of them
    * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} as the first form
    */
   async write<Data extends Uint8Array>(data: Data, options: FileWriteOptions): Promise<FileWritten<Data>>
   /**
@@ -304,6 +308,7 @@ export class CofferFile implements AsyncDisposable {
    * @param position the end of the member, or null
    * @param encoding how it is encoded: `utf8` by default
    * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} as the first form
    */
   async write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<FileWritten<string>>
   async write(
@@ -411,6 +416,19 @@ export class CofferFile implements AsyncDisposable {
    *
    * @returns the stream, which fails as {@link read}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('original', 'the same')
+   * const [from, to] = [await box.file('original'), await box.file('copy', 'x')]
+   * await from.readableWebStream().pipeTo(to.writableWebStream())
+   * console.log((await box.stat('copy')).size) // 8
+   * await from.close()
+   * await box.close()
+   * ```
    */
   readableWebStream(): ReadableStream<Uint8Array> {
     return Readable.toWeb(this.createReadStream({ autoClose: false }))
@@ -445,6 +463,19 @@ export class CofferFile implements AsyncDisposable {
    * Gives up what was written, and closes.
    *
    * @param reason what writes that wait reject with: an `AbortError` by default
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('report', 'old')
+   * const file = await box.file('report', 'w')
+   * await file.write('new, but ')
+   * file.abort()
+   * console.log(await box.readText('report')) // old
+   * await box.close()
+   * ```
    */
   abort(reason: unknown = new DOMException('The handle was aborted', 'AbortError')): void {
     if (this.closed) return
