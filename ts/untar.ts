@@ -50,7 +50,7 @@ interface Header extends Omit<TarHeader, 'pax'> {
 }
 
 /**
- * Stores what is in a tar archive (ustar, POSIX pax, or GNU's): files and empty directories, with
+ * Stores what is in a tar archive (POSIX pax): files and empty directories, with
  * permissions and times, all of it or nothing. Links and devices are left out, and reported. Files
  * are stored as they arrive, piece by piece.
  *
