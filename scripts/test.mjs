@@ -20,6 +20,7 @@ if (!process.argv.includes('--package')) {
   check('clippy', 'cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
   check('biome', process.execPath, [installed('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'])
   check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
+  check('typedoc', process.execPath, [installed('typedoc/bin/typedoc')])
   supplyChain()
   await rustTests()
   if (pythonEnv() === null) console.log('There is no Python 3.10 with venv: what needs PyCoffer is skipped.')

@@ -16,7 +16,27 @@ interface Scope {
   readonly outer: Scope | undefined
 }
 
-/** Changes to a coffer that become one commit: all of them, or none. See {@link Coffer.batch}. */
+/**
+ * Changes to a coffer that become one commit: all of them, or none. {@link Coffer.batch} makes it.
+ * Its calls are those of the coffer, and fail as those do; after its end each
+ * is `ERR_COFFER_INVALID_ARG`. What it reads is as its changes have left it.
+ *
+ * @example
+ * ```js
+ * import { CofferBank } from 'coffer'
+ *
+ * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+ * await bank.write('alice', '100')
+ * const given = bank.batch(async (batch) => {
+ *   await batch.delete('alice')
+ *   console.log(await batch.has('alice')) // false
+ *   throw new Error('changed my mind')
+ * })
+ * await given.catch((error) => console.log(error.message))
+ * console.log(await bank.readText('alice')) // 100
+ * await bank.close()
+ * ```
+ */
 export class Batch {
   readonly #coffer: Coffer
   readonly #changes: Changes
@@ -54,62 +74,146 @@ export class Batch {
     return false
   }
 
-  /** As {@link Coffer.write}. */
+  /**
+   * Creates or replaces a member: see {@link Coffer.write}.
+   *
+   * @param name the name of the member
+   * @param data text, bytes, a stream or another iterable of them
+   * @param options permissions and time, and what stops a source
+   * @returns when the change is part of the batch
+   * @throws {@link CofferError} as {@link Coffer.write}
+   */
   async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#open().write(name, data, options)
   }
 
-  /** As {@link Coffer.append}. */
+  /**
+   * Adds to the end of a member: see {@link Coffer.append}.
+   *
+   * @param name the name of the member
+   * @param data text, bytes, a stream or another iterable of them
+   * @param options what stops a source
+   * @returns when the change is part of the batch
+   * @throws {@link CofferError} as {@link Coffer.append}
+   */
   async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
     return this.#open().append(name, data, options)
   }
 
-  /** As {@link Coffer.writeLines}. */
+  /**
+   * Writes a member of lines: see {@link Coffer.writeLines}.
+   *
+   * @param name the name of the member
+   * @param lines any iterable of strings
+   * @returns when the change is part of the batch
+   * @throws {@link CofferError} as {@link Coffer.writeLines}
+   */
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {
     return this.#open().writeLines(name, lines)
   }
 
-  /** As {@link Coffer.dump}. */
+  /**
+   * Stores a value as CBOR: see {@link Coffer.dump}.
+   *
+   * @param name the name of the member
+   * @param value the value
+   * @param options permissions and time
+   * @returns when the change is part of the batch
+   * @throws {@link CofferError} as {@link Coffer.dump}
+   */
   async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
     return this.#open().dump(name, value, options)
   }
 
-  /** As {@link Coffer.add}. */
+  /**
+   * Stores a file, or a directory with all that is below it: see {@link Coffer.add}.
+   *
+   * @param source a path or a `file:` URL
+   * @param name what it is called in the coffer: the last component of `source` by default
+   * @param options what is replaced, links, and who watches
+   * @returns what was stored, and what was left out
+   * @throws {@link CofferError} as {@link Coffer.add}
+   */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
     return this.#open().add(source, name, options)
   }
 
-  /** As {@link Coffer.delete}. */
+  /**
+   * Removes a member, or a directory: see {@link Coffer.delete}.
+   *
+   * @param name the name of the member
+   * @param options whether a directory goes with all that is below it
+   * @returns when the change is part of the batch
+   * @throws {@link CofferError} as {@link Coffer.delete}
+   */
   async delete(name: string, options: DeleteOptions = {}): Promise<void> {
     return this.#open().delete(name, options)
   }
 
-  /** As {@link Coffer.read}; sees the changes of the batch. */
+  /**
+   * Reads a member whole: see {@link Coffer.read}.
+   *
+   * @param name the name of the member
+   * @returns its bytes
+   * @throws {@link CofferError} as {@link Coffer.read}
+   */
   async read(name: string): Promise<Buffer> {
     return this.#coffer.read(name)
   }
 
-  /** As {@link Coffer.readText}; sees the changes of the batch. */
+  /**
+   * Reads a member whole, as text: see {@link Coffer.readText}.
+   *
+   * @param name the name of the member
+   * @param encoding how it is encoded: `utf8` by default
+   * @returns its text
+   * @throws {@link CofferError} as {@link Coffer.read}
+   */
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
     return this.#coffer.readText(name, encoding)
   }
 
-  /** As {@link Coffer.load}; sees the changes of the batch. */
+  /**
+   * The value that `dump` stored: see {@link Coffer.load}.
+   *
+   * @typeParam T what the value is taken for: it is not checked
+   * @param name the name of the member
+   * @returns the value
+   * @throws {@link CofferError} as {@link Coffer.load}
+   */
   async load<T = unknown>(name: string): Promise<T> {
     return this.#coffer.load<T>(name)
   }
 
-  /** As {@link Coffer.has}; sees the changes of the batch. */
+  /**
+   * Whether there is a member or a directory of this name: see {@link Coffer.has}.
+   *
+   * @param name the name
+   * @returns whether there is
+   * @throws {@link CofferError} as {@link Coffer.has}
+   */
   async has(name: string): Promise<boolean> {
     return this.#coffer.has(name)
   }
 
-  /** As {@link Coffer.stat}; sees the changes of the batch. */
+  /**
+   * What is known of a member or a directory: see {@link Coffer.stat}.
+   *
+   * @param name the name
+   * @returns the member
+   * @throws {@link CofferError} as {@link Coffer.stat}
+   */
   async stat(name: string): Promise<Member> {
     return this.#coffer.stat(name)
   }
 
-  /** As {@link Coffer.members}; sees the changes of the batch. */
+  /**
+   * All members, or those whose names begin with a prefix: see {@link Coffer.members}.
+   *
+   * @param prefix any beginning of a name
+   * @returns the members, sorted by the bytes of their names
+   * @throws {@link CofferError} as {@link Coffer.members}
+   */
   async members(prefix?: string): Promise<Member[]> {
     return this.#coffer.members(prefix)
   }

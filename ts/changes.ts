@@ -20,32 +20,37 @@ import { type Flag, Stage } from './stage.ts'
 import { checkSymlinks, type Symlinks } from './trees.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
-/** What `add` takes. */
+/** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
-  /** Whether members that exist are replaced, as they are by default; if not, they are an error. */
+  /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
   replace?: boolean
-  /**
-   * What to do with symbolic links: store the file they lead to (`follow`, the default), leave them
-   * out (`skip`), or refuse (`error`). Links to directories are never entered.
-   */
+  /** What to do with symbolic links: `follow` by default. */
   symlinks?: Symlinks
 }
 
-/** What `add` did. */
-export interface Added {
-  /** Files stored. */
-  files: number
-  /** Empty directories stored. */
-  directories: number
-  /** Bytes of the files. */
-  bytes: number
-  /** What was left out, and why. */
-  skipped: { path: string; reason: string }[]
+/** Something that was left out, and why. */
+export interface Skipped {
+  /** Where it is; for an archive its name there. */
+  path: string
+  /** Why it was left out; this may change. */
+  reason: string
 }
 
-/** What `delete` takes. */
+/** What {@link Coffer.add} did. */
+export interface Added {
+  /** The number of files stored. */
+  files: number
+  /** The number of empty directories stored. */
+  directories: number
+  /** The bytes of the files. */
+  bytes: number
+  /** Links, what is neither a file nor a directory, names that are not UTF-8, and the coffer itself. */
+  skipped: Skipped[]
+}
+
+/** What {@link Coffer.delete} takes. */
 export interface DeleteOptions {
-  /** Whether a directory goes with all that is below it. */
+  /** Whether a directory goes with all that is below it: false by default. */
   recursive?: boolean
 }
 

@@ -56,58 +56,58 @@ import { Trees } from './trees.ts'
 import { Version } from './version.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
-/** What `open` takes for a coffer of your own mix. */
+/** What {@link Coffer.open} takes: the layers of your own mix, and what every `open` takes. */
 export interface CofferOptions extends OpenOptions, Layers {}
 
-/** What `extract` takes. */
+/** What {@link Coffer.extract} takes. */
 export interface ExtractOptions extends WatchOptions {
-  /** Whether files that are there are replaced, as they are by default; if not, one is an error, and nothing is written. */
+  /** Whether files that are there are replaced: true by default. If not, one is `ERR_COFFER_EXISTS`, and nothing is written. */
   replace?: boolean
   /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
   from?: string
-  /** The most bytes that a file may have: one with more is an error, and nothing is written. Any number by default. */
+  /** The most bytes that a file may have: one with more is `ERR_COFFER_TOO_LARGE`, and nothing is written. Any number by default. */
   maxMemberSize?: number
-  /** The most bytes that all files together may have. Any number by default. */
+  /** The most bytes that all files together may have, likewise. Any number by default. */
   maxTotalSize?: number
 }
 
-/** What `extractAll` takes. */
+/** What {@link Coffer.extractAll} takes. */
 export interface ExtractAllOptions extends ExtractOptions {
-  /** The members to extract, directories with all that is below them; everything by default. */
+  /** The names of the members to extract, directories with all that is below them; everything by default. */
   members?: readonly string[]
 }
 
-/** What `changePassphrase` takes. */
+/** What {@link Coffer.changePassphrase} takes. */
 export interface ChangePassphraseOptions extends WatchOptions {
-  /** How hard the passphrase is to guess: as the old one by default, if there was one. */
+  /** How hard the passphrase is to guess: what it does not say is as for the old one, if there was one. */
   kdf?: KdfOptions
 }
 
-/** What `extract` and `extractAll` did. */
+/** What {@link Coffer.extract} and {@link Coffer.extractAll} did. */
 export interface Extracted {
-  /** Files written. */
+  /** The number of files written. */
   files: number
-  /** Directories that are members. */
+  /** The number of directories that are members. */
   directories: number
-  /** Bytes of the files. */
+  /** The bytes of the files. */
   bytes: number
 }
 
-/** What `verify` checked. */
+/** What {@link Coffer.verify} checked. */
 export interface Verified {
-  /** Members. */
+  /** The number of members. */
   members: number
-  /** Blocks. */
+  /** The number of blocks. */
   blocks: number
-  /** Bytes of the members. */
+  /** The bytes of the members. */
   bytes: number
 }
 
-/** Something that was found, and dealt with, when the coffer was opened. */
+/** Something that was found, and dealt with, when a coffer was opened or salvaged. */
 export interface Notice {
-  /** A stable name for it. */
+  /** A stable name for it, such as `torn-tail`. */
   code: string
-  /** What it was. */
+  /** What it was; this may change. */
   message: string
 }
 
@@ -117,22 +117,41 @@ const extractOptions = ['replace', 'from', 'maxMemberSize', 'maxTotalSize', ...w
  * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
  *
  * This class takes layers of your own mix; {@link CofferBank}, {@link CofferStore},
- * {@link CofferMarket} and {@link CofferNull} are ready-made ones.
+ * {@link CofferMarket} and {@link CofferNull} are ready-made ones. Coffers come from {@link open},
+ * not from a constructor.
  *
  * Every call may be made at any time, also while others are under way; changes take effect in the
  * order of the calls. All work is done by threads of the engine's own.
+ *
+ * The names of members are relative, with `/` between components of at most 255 bytes, and have at
+ * most 3,800 bytes. What is no name, an option that is not known, and whatever else makes no sense
+ * is `ERR_COFFER_INVALID_ARG`; after {@link close} every call is `ERR_COFFER_CLOSED`.
+ *
+ * The file is described in docs/format.md: a tar (POSIX pax) in zstd (RFC 8878), sealed in chunks.
+ *
+ * @example
+ * ```js
+ * import { Coffer } from 'coffer'
+ *
+ * const layers = { member: { level: 6, cipher: 'aes-ocb' }, container: { level: 1, cipher: 'secretbox' } }
+ * const keys = Coffer.generateKeys(layers)
+ * const mix = await Coffer.open('mix.coffer', 'w', { ...layers, ...keys })
+ * await mix.write('a', 'sealed twice')
+ * await mix.close()
+ * ```
  */
 export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   /** The absolute path of the coffer. */
   readonly path: string
-  /** How it was opened. */
+  /** How it was opened, without the `b`. */
   readonly mode: Mode
-  /** What recovery found, and did, when the coffer was opened; empty as a rule. */
+  /** What was found, and dealt with, when the coffer was opened; empty as a rule. The codes are in docs/api.md. */
   readonly notices: readonly Notice[]
   readonly #native: NativeCoffer
   readonly #changes: Changes
   readonly #kind: Kind
 
+  /** @internal */
   protected constructor({ native, path, mode, kind }: Opened) {
     this.path = path
     this.mode = mode
@@ -143,14 +162,32 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * Opens a coffer.
+   * Opens a coffer. It can be read in every mode.
    *
    * @param path where it is: a path or a `file:` URL
    * @param mode `r` to read, `w` to write it anew, `a` to read and change it (it is made if there
    *   is none), `x` to make it; a `b` may follow
-   * @throws {CofferError} `ERR_COFFER_LOCKED` if somebody else holds the lock, `…_NOT_FOUND`,
+   * @param options the layers, the keys that they need, and what is to be other than by default
+   * @returns the open coffer
+   * @throws {@link CofferError} `ERR_COFFER_LOCKED` if somebody else holds the lock, `…_NOT_FOUND`,
    *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` (damage, or `expect` is not
-   *   in its history), `…_LEGACY`, `…_VERSION`, `…_INVALID_ARG`, `…_IO`
+   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (the passphrase asks for more
+   *   memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
+   *   PyCoffer wrote), `…_INVALID_ARG`, `…_IO`; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const passphrase = 'anvil mosaic turnip lantern'
+   * const bank = await CofferBank.open('bank.coffer', 'x', { passphrase, kdf: { passes: 4 } })
+   * await bank.write('a', 'confidential')
+   * await bank.close()
+   *
+   * const again = await CofferBank.open('bank.coffer', 'r', { passphrase, lockTimeout: 5_000 })
+   * console.log(await again.readText('a')) // confidential
+   * await again.close()
+   * ```
    */
   static async open(path: string | URL, mode: ModeText, options: CofferOptions): Promise<Coffer> {
     checkOptions(options, 'Coffer.open', [...openOptions, 'member', 'container'])
@@ -161,34 +198,60 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * Brings every member that is not damaged out of a coffer into a new one, of the same kind and
    * with the same keys, also if {@link open} refuses it. The damaged file is not changed. Members
    * are taken from the newest commit that can be read, and from blocks that none of them names: see
-   * `unverified` of the result.
+   * `unverified` of the result, and section 26 of docs/format.md.
    *
+   * @param path the damaged coffer, which is only read
    * @param target where the new coffer is to be: there must be nothing
-   * @throws {CofferError} `ERR_COFFER_EXISTS` if there is something at the target, `…_NOT_FOUND`,
-   *   `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be read at all,
-   *   `…_LEGACY`, `…_VERSION`, `…_INVALID_ARG`, `…_IO`. There is no new coffer then.
+   * @param options the layers, and the keys that they need
+   * @returns what was brought over, and what is lost
+   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if there is something at the target,
+   *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be read
+   *   at all, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`; or the signal's reason.
+   *   There is no new coffer then
+   *
+   * @example
+   * ```js
+   * import { stat, truncate } from 'node:fs/promises'
+   * import { CofferStore } from 'coffer'
+   *
+   * const keys = CofferStore.generateKeys()
+   * const store = await CofferStore.open('store.coffer', 'w', keys)
+   * await store.write('a', 'kept')
+   * await store.close()
+   *
+   * await truncate('store.coffer', (await stat('store.coffer')).size - 500)
+   * const { members, lost } = await CofferStore.salvage('store.coffer', 'rescued.coffer', keys)
+   * console.log(members) // 1
+   * console.log(lost)
+   * ```
    */
   static async salvage(path: string | URL, target: string | URL, options: SalvageOptions & Layers): Promise<Salvaged> {
     checkOptions(options, 'Coffer.salvage', [...salvageOptions, 'member', 'container'])
     return salvage(path, target, custom(options), options)
   }
 
-  /** New random keys for the layers that seal. */
+  /**
+   * New random keys of 32 bytes for the layers that seal.
+   *
+   * @param layers the layers, as {@link open} takes them
+   * @returns the keys that they need, as url-safe base64
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   */
   static generateKeys(layers: Layers & { cipher?: never }): Keys {
     return generateKeys(custom(checkOptions(layers, 'Coffer.generateKeys', ['member', 'container'])))
   }
 
-  /** Whether `close` has been called. */
+  /** Whether {@link close} has been called. */
   get closed(): boolean {
     return this.#native.status().closed
   }
 
-  /** Whether members can be read. */
+  /** Whether members can be read: until {@link close}. */
   get readable(): boolean {
     return !this.closed
   }
 
-  /** Whether the coffer can be changed. */
+  /** Whether the coffer can be changed: until {@link close}, and not with the mode `r`. */
   get writable(): boolean {
     return this.mode !== 'r' && !this.closed
   }
@@ -198,57 +261,168 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return this.#native.status().modified
   }
 
-  /** When the file was changed last; null if it is not there. */
+  /**
+   * When the file was changed last; null if it is not there.
+   *
+   * @throws Error of Node.js if the system does not say
+   */
   get mtime(): Date | null {
     return statSync(this.path, { throwIfNoEntry: false })?.mtime ?? null
   }
 
-  /** The newest commit of this handle: remember it, and `expect` it at a later `open`. */
+  /**
+   * The newest commit of this handle: remember it elsewhere, and `expect` it at a later {@link open}.
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const keys = CofferStore.generateKeys()
+   * const store = await CofferStore.open('store.coffer', 'w', keys)
+   * await store.write('a', '1')
+   * await store.flush()
+   * const expect = store.commit
+   * await store.close()
+   *
+   * // Fails with ERR_COFFER_CORRUPT if somebody has put back an older copy.
+   * await (await CofferStore.open('store.coffer', 'r', { ...keys, expect })).close()
+   * ```
+   */
   get commit(): Commit {
     return this.#native.status().commit
   }
 
   /**
-   * Creates or replaces a member.
+   * Creates or replaces a member. Reading through the same coffer gives the new bytes at once.
    *
+   * @param name the name of the member
    * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
    *   be neither changed nor transferred to another thread until the promise settles. Or a stream,
    *   or another iterable of text and bytes: then the change takes effect when it has ended. If it
    *   fails, nothing changes, and its own error is thrown.
-   * @throws {CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_MEMBER_EXISTS` (the name is a
-   *   directory's, or needs a member to be one), `…_INVALID_ARG`, `…_LIMIT`, `…_IO`
+   * @param options permissions and time, and what stops a source
+   * @returns when the change is accepted, and with `autoFlush` when it is on the disk
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is a directory's, or needs a
+   *   member to be one), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (what
+   *   shares a block with the old member has to be moved, and is damaged), `…_POISONED` (an earlier
+   *   failure; somebody replaced the file or its lock), `…_IO`; and whatever `data` or `signal` fail
+   *   with
+   *
+   * @example
+   * ```js
+   * import { createReadStream } from 'node:fs'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('notes/todo.txt', 'buy milk', { mode: 0o600, mtime: new Date('2024-01-01') })
+   * await box.write('example', createReadStream('example.mjs'))
+   * await box.close()
+   * ```
    */
   async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#outside('write').write(name, data, options)
   }
 
-  /** Adds to the end of a member, which is created if there is none. Costs as much as writing it whole. */
+  /**
+   * Adds to the end of a member, which is created if there is none. Costs as much as writing it
+   * whole, but that the blocks of a large member are copied as they are.
+   *
+   * @param name the name of the member
+   * @param data as for {@link write}
+   * @param options what stops a source
+   * @returns as {@link write}
+   * @throws {@link CofferError} as {@link write}; `ERR_COFFER_CORRUPT` also if the end of the member
+   *   is damaged
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.append('log', 'one')
+   * await box.append('log', 'two')
+   * console.log(await box.readText('log')) // onetwo
+   * await box.close()
+   * ```
+   */
   async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
     return this.#outside('append').append(name, data, options)
   }
 
-  /** Writes a member of lines: a newline is put after each. */
+  /**
+   * Writes a member of lines: a newline is put after each.
+   *
+   * @param name the name of the member
+   * @param lines any iterable of strings
+   * @returns as {@link write}
+   * @throws {@link CofferError} as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.writeLines('hosts', ['alpha', 'beta'])
+   * await box.close()
+   * ```
+   */
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {
     return this.#outside('writeLines').writeLines(name, lines)
   }
 
   /**
-   * Stores a value as CBOR, as {@link load} gives it back: plain objects, arrays, `Map`, `Set`,
-   * `Date`, `Buffer`, typed arrays, strings, numbers, bigints, booleans, null and undefined. It is
-   * encoded before the call returns, so what happens to it afterwards makes no difference.
+   * Stores a value as CBOR (RFC 8949; typed arrays as RFC 8746 has them), as {@link load} gives it
+   * back: plain objects, arrays, `Map`, `Set`, `Date`, `Buffer`, typed arrays, strings, numbers,
+   * bigints, booleans, null and undefined. It is encoded before the call returns, so what happens to
+   * it afterwards makes no difference.
    *
-   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` for anything else: the message has the path to
-   *   it. `…_LIMIT` if it is more than 200 levels deep. And as `write` does
+   * @param name the name of the member
+   * @param value the value
+   * @param options permissions and time
+   * @returns as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other value: the message has the
+   *   path to it. `…_LIMIT` if it is more than 200 levels deep. And as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.dump('state', { users: new Map([['alice', { score: 12n }]]), open: new Set([1, 2]) })
+   * const state = await box.load('state')
+   * console.log(state.users.get('alice').score) // 12n
+   * await box.close()
+   * ```
    */
   async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
     return this.#outside('dump').dump(name, value, options)
   }
 
   /**
-   * Stores a file, or a directory with all that is below it, with permissions and times.
+   * Stores a file, or a directory with all that is below it, with permissions and times. If it
+   * fails, nothing of it is stored.
    *
-   * @param name what it is called in the coffer: the last component of `source` by default
-   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`, and as `write` does
+   * @param source a path or a `file:` URL
+   * @param name what it is called in the coffer: the last component of `source` by default; `.` puts
+   *   what is in a directory at the top
+   * @param options what is replaced, links, and who watches
+   * @returns what was stored, and what was left out
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also with `replace: false`,
+   *   `…_UNSAFE_PATH` for a link with `symlinks: 'error'`, `…_IO` also if there is no such file, and
+   *   as {@link write}
+   *
+   * @example
+   * ```js
+   * import { mkdir, writeFile } from 'node:fs/promises'
+   * import { CofferNull } from 'coffer'
+   *
+   * await mkdir('reports/2024', { recursive: true })
+   * await writeFile('reports/2024/may.txt', 'fine')
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * const { files, bytes } = await box.add('reports') // reports/2024/may.txt
+   * console.log(files, bytes)
+   * await box.close()
+   * ```
    */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
     return this.#outside('add').add(source, name, options)
@@ -256,9 +430,24 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
 
   /**
    * Removes a member, or a directory with `recursive`. Its bytes are gone from the file once the
-   * deletion is flushed.
+   * deletion is flushed, and its name once the coffer is compacted.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, and as `write` does
+   * @param name the name of the member
+   * @param options whether a directory goes with all that is below it
+   * @returns as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG` also for a directory
+   *   with members in it without `recursive`, and as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a/1', 'x')
+   * await box.delete('a', { recursive: true })
+   * console.log(await box.has('a/1')) // false
+   * await box.close()
+   * ```
    */
   async delete(name: string, options: DeleteOptions = {}): Promise<void> {
     return this.#outside('delete').delete(name, options)
@@ -269,7 +458,26 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ends. Changes to the coffer that are made elsewhere meanwhile wait for its end, so inside the
    * function use the batch, not the coffer.
    *
-   * @returns what the function returned
+   * @typeParam T what the function returns
+   * @param work makes the changes
+   * @returns what the function returned, with `autoFlush` when the changes are on the disk
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer, and as
+   *   {@link write}; and whatever the function throws
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * await bank.write('alice', '100')
+   * await bank.batch(async (batch) => {
+   *   const balance = Number(await batch.readText('alice'))
+   *   await batch.write('alice', String(balance - 30))
+   *   await batch.write('bob', '30')
+   * })
+   * console.log(await bank.readText('alice')) // 70
+   * await bank.close()
+   * ```
    */
   async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
     this.#outside('batch')
@@ -277,26 +485,72 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * The bytes of a member.
+   * Reads a member whole.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE`, `…_CLOSED`, `…_IO`
+   * @param name the name of the member
+   * @returns its bytes
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE` (it is gone
+   *   from the file, because a writer has changed it), `…_LIMIT` (it does not fit into memory),
+   *   `…_INVALID_ARG` also for a directory, `…_CLOSED`, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('data', new Uint8Array([1, 2, 3]))
+   * console.log(await box.read('data'), await box.readText('data', 'hex'))
+   * await box.close()
+   * ```
    */
   async read(name: string): Promise<Buffer> {
     return settled(this.#native.read(checkName(name)))
   }
 
-  /** The text of a member. */
+  /**
+   * Reads a member whole, as text.
+   *
+   * @param name the name of the member
+   * @param encoding how it is encoded: `utf8` by default
+   * @returns its text
+   * @throws {@link CofferError} as {@link read}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('greeting', 'hello')
+   * console.log(await box.readText('greeting')) // hello
+   * await box.close()
+   * ```
+   */
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
     if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
     return (await this.read(name)).toString(encoding)
   }
 
   /**
-   * The value that {@link dump} stored, or that somebody else wrote as CBOR. Nothing in it is
-   * executed.
+   * The value that {@link dump} stored, or that somebody else wrote as CBOR (RFC 8949). Nothing in
+   * it is executed.
    *
-   * @throws {CofferError} `ERR_COFFER_CORRUPT` if the member is no CBOR, or has tags without a
-   *   counterpart in JavaScript. `…_LIMIT` if it is too deep. And as `read` does
+   * @typeParam T what the value is taken for: it is not checked
+   * @param name the name of the member
+   * @returns the value
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the member is no CBOR, or has tags
+   *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels. And as
+   *   {@link read}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('written-by-others', Buffer.from('a2636f6e65016374776f02', 'hex'))
+   * const { one, two } = await box.load('written-by-others')
+   * console.log(one + two) // 3
+   * await box.close()
+   * ```
    */
   async load<T = unknown>(name: string): Promise<T> {
     const bytes = await this.read(name)
@@ -305,10 +559,24 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * A plugin for this coffer, by its name: one of Coffer's own, or one that `registerPlugin` made
-   * known. Close it, or let `await using` do so; the coffer stays open.
+   * A plugin for this coffer, by its name: one of Coffer's own, or one that {@link registerPlugin}
+   * made known. Close it, or let `await using` do so; the coffer stays open.
    *
-   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
+   * @typeParam N the name
+   * @param name `crypt`, `password`, `rsync`, or a registered name
+   * @returns the plugin
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * const passwords = await bank.plugin('password')
+   * await passwords.add({ name: 'mail', username: 'alice', password: 'hunter2' })
+   * await passwords.close()
+   * await bank.close()
+   * ```
    */
   async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
     const trees = new Trees(this.#native, (call) => this.#outside(call))
@@ -316,16 +584,36 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return openPlugin(name, { coffer: this, crypt: new Cryptor(this.#native), trees })
   }
 
-  /** The lines of a UTF-8 member, without their line ends (`\n` or `\r\n`). */
+  /**
+   * Reads a member of UTF-8 whole, as lines.
+   *
+   * @param name the name of the member
+   * @returns its lines, without their ends (`\n` or `\r\n`)
+   * @throws {@link CofferError} as {@link read}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.writeLines('hosts', ['alpha', 'beta'])
+   * console.log((await box.readLines('hosts')).length) // 2
+   * for await (const host of box.lines('hosts')) console.log(host)
+   * await box.close()
+   * ```
+   */
   async readLines(name: string): Promise<string[]> {
     return splitLines(await this.readText(name))
   }
 
   /**
    * The lines of a UTF-8 member, one by one, without their line ends. The member is read piece by
-   * piece, so it may be larger than memory.
+   * piece, so it may be larger than memory. See {@link readLines} for an example.
    *
-   * @throws {CofferError} `ERR_COFFER_STALE` if it is replaced meanwhile, and as `read` does
+   * @param name the name of the member
+   * @returns the lines
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; while it is iterated
+   *   `…_STALE` also if the member is replaced meanwhile, and as {@link read}
    */
   lines(name: string): AsyncGenerator<string, void, undefined> {
     checkName(name)
@@ -333,12 +621,27 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * A handle on one member, with the habits of a `FileHandle` of `node:fs/promises`.
+   * A handle on one member: see {@link CofferFile}.
    *
+   * @param name the name of the member
    * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to make it; a `b` may follow.
    *   What is written becomes part of the coffer when the handle closes, all of it or nothing.
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
-   *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`
+   * @param options permissions and time of a member that is written
+   * @returns the open handle
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
+   *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * const log = await store.file('log', 'a')
+   * await log.write('first line')
+   * await log.close()
+   * console.log((await store.stat('log')).size) // 10
+   * await store.close()
+   * ```
    */
   async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
     const check = (call: string): void => void this.#outside(call)
@@ -347,8 +650,26 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * A stream of a member, or of a part of it, which reads ahead. It stays with the version that is
-   * there when it opens; once that is replaced or deleted, it fails with `ERR_COFFER_STALE`.
+   * A stream of a member, or of a part of it, which reads ahead, up to 4 MiB. It stays with the
+   * version that is there when it opens.
+   *
+   * @param name the name of the member
+   * @param options which part, and in which chunks
+   * @returns the stream. It fails as {@link read}, with `ERR_COFFER_STALE` also once the member is
+   *   replaced or deleted, and with the signal's reason
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   *
+   * @example
+   * ```js
+   * import { createWriteStream } from 'node:fs'
+   * import { pipeline } from 'node:stream/promises'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('large', new Uint8Array(1_000_000))
+   * await pipeline(box.createReadStream('large', { start: 500_000 }), createWriteStream('half'))
+   * await box.close()
+   * ```
    */
   createReadStream(name: string, options: ReadStreamOptions = {}): Readable {
     checkName(name)
@@ -359,6 +680,24 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   /**
    * A stream into a member, which is part of the coffer once the stream has finished. Destroyed
    * before that, it changes nothing.
+   *
+   * @param name the name of the member
+   * @param options what becomes of a member that is there, permissions and time
+   * @returns the stream. It fails as {@link write}, with `ERR_COFFER_MEMBER_EXISTS` also for
+   *   `flags: 'x'`, and with the signal's reason
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   *
+   * @example
+   * ```js
+   * import { createReadStream } from 'node:fs'
+   * import { pipeline } from 'node:stream/promises'
+   * import { createGzip } from 'node:zlib'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await pipeline(createReadStream('example.mjs'), createGzip(), box.createWriteStream('example.gz'))
+   * await box.close()
+   * ```
    */
   createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
     this.#outside('createWriteStream')
@@ -370,15 +709,45 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return new MemberWritable(() => this.file(name, flags ?? 'w', { mode, mtime }), options)
   }
 
-  /** Whether there is a member or a directory of this name. */
+  /**
+   * Whether there is a member of this name, or a directory, also one that is only implied by the
+   * members below it.
+   *
+   * @param name the name
+   * @returns whether there is
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a/b', '1')
+   * console.log(await box.has('a/b'), await box.has('a'), await box.has('c'))
+   * await box.close()
+   * ```
+   */
   async has(name: string): Promise<boolean> {
     return (await settled(this.#native.stat(checkName(name)))) !== null
   }
 
   /**
-   * A member, or a directory, also one that is only implied by the members below it.
+   * What is known of a member, or of a directory, also of one that is only implied by the members
+   * below it: that is as new as the newest of them.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`
+   * @param name the name
+   * @returns the member
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a/b', '12345')
+   * console.log((await box.stat('a/b')).size) // 5
+   * await box.close()
+   * ```
    */
   async stat(name: string): Promise<Member> {
     const member = await settled(this.#native.stat(checkName(name)))
@@ -389,23 +758,66 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     })
   }
 
-  /** The members, sorted by name: all, or those whose names begin with a prefix. */
+  /**
+   * All members, or those whose names begin with a prefix.
+   *
+   * @param prefix any beginning of a name; for what is in a directory, end it with `/`
+   * @returns the members, sorted by the bytes of their names
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * for (const name of ['a/1', 'a/2', 'ab']) await box.write(name, name)
+   * console.log((await box.members('a/')).length) // 2
+   * for await (const { name, size } of box) console.log(name, size)
+   * await box.close()
+   * ```
+   */
   async members(prefix?: string): Promise<Member[]> {
     if (prefix !== undefined) checkName(prefix, 'the prefix')
     return (await settled(this.#native.members(prefix))).map(memberFrom)
   }
 
-  /** The members, one by one, as {@link members} has them at the start. */
+  /**
+   * What `for await (const member of coffer)` goes through: the members one by one, as
+   * {@link members} has them at the start.
+   *
+   * @returns the members
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED`
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<Member, void, undefined> {
     yield* await this.members()
   }
 
   /**
    * Extracts a member, or a directory with all that is below it, to its whole name below the
-   * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target.
+   * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target,
+   * and no link in it is followed.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` with `replace: false`,
-   *   `…_UNSAFE_PATH`, `…_INVALID_ARG` for a name that is not below `from`, and as `read` does
+   * @param name the name of the member or directory
+   * @param target a directory, which is made if there is none: the current one by default
+   * @param options what is replaced, how much is too much, and who watches
+   * @returns how much was written
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` (with `replace: false`; two
+   *   members have one name on the target's file system), `…_UNSAFE_PATH` (a link, or something of
+   *   another type, is in the way), `…_TOO_LARGE`, `…_INVALID_ARG` also for a name that is not below
+   *   `from` and where the coffer itself is in the way, and as {@link read}; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { readFile } from 'node:fs/promises'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('reports/may.txt', 'fine')
+   * await box.extract('reports', 'out')
+   * console.log(await readFile('out/reports/may.txt', 'utf8')) // fine
+   * await box.extract('reports', 'out', { from: 'reports' }) // out/may.txt
+   * await box.close()
+   * ```
    */
   async extract(name: string, target: string | URL = '.', options: ExtractOptions = {}): Promise<Extracted> {
     checkName(name)
@@ -414,7 +826,25 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return this.#extract([name], directory, options)
   }
 
-  /** Extracts everything, or the given members, below the target. See {@link extract}. */
+  /**
+   * Extracts everything, or the given members, below the target: see {@link extract}.
+   *
+   * @param target a directory, which is made if there is none: the current one by default
+   * @param options which members, and as for {@link extract}
+   * @returns how much was written
+   * @throws {@link CofferError} as {@link extract}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * for (const name of ['a', 'b', 'c/d']) await box.write(name, name)
+   * const { files } = await box.extractAll('some', { members: ['a', 'c'], maxTotalSize: 1_000_000 })
+   * console.log(files) // 2
+   * await box.close()
+   * ```
+   */
   async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
     const directory = checkPath(target, 'the target of extractAll')
     const { members } = checkOptions(options, 'extractAll', ['members', ...extractOptions])
@@ -424,10 +854,24 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * Commits what has changed; when it returns, the changes are on the disk and deleted bytes are
-   * gone from the file.
+   * Commits what has changed; when it returns, the changes are on the disk (unless `durability` is
+   * `none`) and deleted bytes are gone from the file.
    *
    * @param options `force`: commit even if nothing has changed
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
+   *   `…_POISONED`, `…_LIMIT`, `…_INVALID_ARG` also inside a batch, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * await store.write('a', '1')
+   * console.log(store.modified) // true
+   * await store.flush()
+   * console.log(store.modified) // false
+   * await store.close()
+   * ```
    */
   async flush(options: { force?: boolean } = {}): Promise<void> {
     this.#outside('flush')
@@ -436,16 +880,50 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * Reads everything and checks that it is what was written.
+   * Reads everything that is committed, and checks that it is what was written.
    *
-   * @throws {CofferError} `ERR_COFFER_CORRUPT`: what is damaged, and which members it holds
+   * @param options who watches
+   * @returns how much was checked
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`: which members are damaged, and how.
+   *   `…_LIMIT`, `…_INVALID_ARG`, `…_CLOSED`, `…_IO`; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a', new Uint8Array(1_000_000))
+   * await box.flush()
+   * const { members } = await box.verify({ onProgress: ({ bytes, totalBytes }) => console.log(bytes, totalBytes) })
+   * console.log(members) // 1
+   * await box.close()
+   * ```
    */
   async verify(options: WatchOptions = {}): Promise<Verified> {
     checkOptions(options, 'verify', watchOptions)
     return watched(options, (watch) => this.#native.verify(watch))
   }
 
-  /** Rewrites the coffer without dead space. Afterwards not even the names of deleted members are in it. */
+  /**
+   * Flushes, and rewrites the coffer without dead space into a new file that takes the old one's
+   * place. It costs as much as the live part of the coffer, and needs that much space beside it.
+   * Afterwards not even the names of deleted members are in the file.
+   *
+   * @param options who watches; an abort leaves the coffer flushed and otherwise as it was
+   * @throws {@link CofferError} as {@link flush}; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('secret-name', 'x')
+   * await box.flush()
+   * await box.delete('secret-name')
+   * await box.compact()
+   * await box.close()
+   * ```
+   */
   async compact(options: WatchOptions = {}): Promise<void> {
     this.#outside('compact')
     checkOptions(options, 'compact', watchOptions)
@@ -462,9 +940,22 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * throws in its last call, when the new file is in place, rejects the call, too: keep the new keys
    * until the coffer has been opened with the old ones.
    *
-   * @param keys as `open` takes them: which ones the kind needs is said at its class
-   * @throws {CofferError} `ERR_COFFER_INVALID_ARG`, `…_READ_ONLY`, `…_CORRUPT` if something cannot be
-   *   read that was to be rewritten, `…_CLOSED`, `…_IO`
+   * @param keys as {@link open} takes them, all that the kind needs
+   * @param options who watches
+   * @returns when the new file is in place
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` if something cannot be read that was to be
+   *   rewritten, and as {@link flush}; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * await bank.write('a', 'confidential')
+   * const keys = CofferBank.generateKeys()
+   * await bank.rekey({ ...keys, cipher: 'aes-ocb' })
+   * await bank.close()
+   * ```
    */
   async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
     this.#outside('rekey')
@@ -476,7 +967,20 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * Rewrites the coffer under keys from a passphrase, with a new salt: see {@link rekey}. A coffer
    * that was made with keys has a passphrase afterwards.
    *
-   * @throws {CofferError} `ERR_COFFER_LIMIT` if the system has not the memory, and as `rekey` does
+   * @param passphrase the new passphrase, or the same again to change its strength alone
+   * @param options how hard it is to guess, and who watches
+   * @returns when the new file is in place
+   * @throws {@link CofferError} `ERR_COFFER_LIMIT` also if the system has not the memory, and as
+   *   {@link rekey}
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * await store.changePassphrase('anvil mosaic turnip lantern', { kdf: { memory: 64 * 1024 * 1024 } })
+   * await store.close()
+   * ```
    */
   async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
     this.#outside('changePassphrase')
@@ -484,25 +988,55 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return this.#rekey(checkPassphraseFor(this.#kind, passphrase, kdf), watching)
   }
 
-  /** What the coffer is, and how it fills its file. */
+  /**
+   * What the coffer is, and how it fills its file.
+   *
+   * @returns its kind and layers, and sizes in bytes
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED`, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a', 'a line that repeats itself'.repeat(10_000))
+   * await box.flush()
+   * const { members, ratio } = await box.info()
+   * console.log(members, ratio)
+   * await box.close()
+   * ```
+   */
   async info(): Promise<Info> {
     const info = await settled(this.#native.info())
     const { infoFrom } = await import('./info.ts')
     return infoFrom(this.path, info)
   }
 
-  /** Waits for the calls under way, commits, and releases the lock. May be called more than once. */
+  /**
+   * Waits for the calls under way, commits, and releases the file and its locks. May be called more
+   * than once. If the commit fails, the coffer is closed all the same.
+   *
+   * @throws {@link CofferError} what kept the last changes from being committed: as {@link flush}
+   */
   async close(): Promise<void> {
     this.#outside('close').end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
     await settled(this.#native.close())
   }
 
-  /** The same as {@link close}. */
+  /**
+   * The same as {@link close}, for `await using`.
+   *
+   * @throws {@link CofferError} as {@link close}
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
 
-  /** What `console.log` shows: no keys, no contents. */
+  /**
+   * What `console.log` shows: no keys, no contents.
+   *
+   * @internal
+   */
   [inspect.custom](_depth: number, options: InspectOptions): string {
     const { path, mode, closed, modified } = this
     return `${this.constructor.name} ${inspect({ path, mode, closed, modified }, options)}`

@@ -4,33 +4,36 @@ import { type NativeCoffer, settled } from './native.ts'
 import { checkBoolean, checkInteger, checkOptions, checkPath, LEVELS } from './options.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
-/** What an encryption stream takes. */
+/** What {@link Cryptor.createEncryptStream} takes. */
 export interface EncryptStreamOptions {
   /** The zstd level, from 1 to 22: that of the coffer's members by default. */
   level?: number
 }
 
-/** What a decryption stream takes. */
+/** What {@link Cryptor.createDecryptStream} takes. */
 export interface DecryptStreamOptions {
-  /** Whether a file of PyCoffer's is decrypted, too: nothing pins the order and number of its chunks. */
+  /** Whether a file of PyCoffer's is decrypted, too: false by default, because nothing pins the order and number of its chunks. */
   legacy?: boolean
 }
 
-/** What both directions from file to file take. */
+/** What both directions from file to file take. `bytes` of their progress are those of the source. */
 export interface ConvertOptions extends WatchOptions {
-  /** Whether a file that is there is replaced: it is not by default. */
+  /** Whether a file that is there is replaced: false by default. */
   replace?: boolean
 }
 
-/** What `encrypt` takes. */
+/** What {@link Cryptor.encrypt} takes. */
 export interface EncryptOptions extends EncryptStreamOptions, ConvertOptions {}
 
-/** What `decrypt` takes. */
+/** What {@link Cryptor.decrypt} takes. */
 export interface DecryptOptions extends DecryptStreamOptions, ConvertOptions {}
 
 /**
  * Encrypts and decrypts files outside a coffer with the coffer's key: `secureKey`, or `cofferKey`
- * where members are not sealed.
+ * where members are not sealed. The form of these files is section 25 of docs/format.md.
+ *
+ * {@link CryptPlugin} has its calls, and {@link KeyPlugin} hands it to plugins of your own: both
+ * have examples.
  */
 export class Cryptor {
   readonly #native: NativeCoffer
@@ -40,10 +43,16 @@ export class Cryptor {
   }
 
   /**
-   * Encrypts a file into another, which appears when it is whole.
+   * Encrypts a file of any size into another, which appears when it is whole. Only its owner may
+   * read it.
    *
-   * @throws {CofferError} `ERR_COFFER_EXISTS` if there is one and `replace` is not set,
-   *   `…_INVALID_ARG` (the coffer has no key; the target is no file), `…_CLOSED`, `…_IO`
+   * @param source a path or a `file:` URL
+   * @param target likewise; it may be the source with `replace`, and is never the coffer
+   * @param options how hard to compress, whether to replace, and who watches
+   * @returns when the target is there
+   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if there is a target and `replace` is not set,
+   *   `…_INVALID_ARG` also if the coffer has no key, or the target is there and no file, `…_LIMIT`,
+   *   `…_CLOSED`, `…_IO`; or the signal's reason. The target is then as it was
    */
   async encrypt(source: string | URL, target: string | URL, options: EncryptOptions = {}): Promise<void> {
     const [from, to] = checkPaths(source, target, 'encrypt')
@@ -54,10 +63,16 @@ export class Cryptor {
   }
 
   /**
-   * Decrypts a file into another, which appears when all of it has been checked.
+   * Decrypts a file into another, which appears when all of it has been checked. Only its owner may
+   * read it.
    *
-   * @throws {CofferError} `ERR_COFFER_CORRUPT` (damage, or something was moved, cut off or added),
-   *   `…_WRONG_KEY`, `…_WRONG_KIND` (another cipher), `…_LEGACY`, `…_VERSION`, and as `encrypt` does
+   * @param source a path or a `file:` URL
+   * @param target likewise; it may be the source with `replace`, and is never the coffer
+   * @param options whether the file may be PyCoffer's, whether to replace, and who watches
+   * @returns when the target is there
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` (damage, or something was moved, cut off or
+   *   added), `…_WRONG_KEY`, `…_WRONG_KIND` (another cipher), `…_LEGACY`, `…_VERSION`, and as
+   *   {@link encrypt}
    */
   async decrypt(source: string | URL, target: string | URL, options: DecryptOptions = {}): Promise<void> {
     const [from, to] = checkPaths(source, target, 'decrypt')
@@ -67,7 +82,15 @@ export class Cryptor {
     await watched(options, (watch) => this.#native.decryptFile(from, to, legacy, replace, watch))
   }
 
-  /** A stream that encrypts what is written to it. It fails as `encrypt` does. */
+  /**
+   * A stream that encrypts what is written to it. It has a copy of the key until it ends, and goes
+   * on when the coffer is closed.
+   *
+   * @param options how hard to compress
+   * @returns the stream, from bytes to bytes. It fails with `ERR_COFFER_INVALID_ARG` if the coffer
+   *   has no key, `…_LIMIT` and `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   */
   createEncryptStream(options: EncryptStreamOptions = {}): Transform {
     checkOptions(options, 'createEncryptStream', ['level'])
     return new CodingStream(settled(this.#native.encryptor(checkLevel(options))), {
@@ -81,8 +104,13 @@ export class Cryptor {
   }
 
   /**
-   * A stream that decrypts what is written to it. It fails as `decrypt` does, also at its very end:
-   * only when it has ended without an error is what came out of it known to be the whole file.
+   * A stream that decrypts what is written to it. It may fail at its very end: only when it has
+   * ended without an error is what came out of it known to be the whole file.
+   *
+   * @param options whether the file may be PyCoffer's
+   * @returns the stream, from bytes to bytes. It fails with `ERR_COFFER_CORRUPT`, `…_WRONG_KEY`,
+   *   `…_WRONG_KIND`, `…_LEGACY`, `…_VERSION`, and as {@link createEncryptStream}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
    */
   createDecryptStream(options: DecryptStreamOptions = {}): Transform {
     checkOptions(options, 'createDecryptStream', ['legacy'])

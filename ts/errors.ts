@@ -1,4 +1,4 @@
-/** The stable code of a {@link CofferError}. */
+/** The stable code of a {@link CofferError}: what to do about each is said in docs/api.md. */
 export type ErrorCode =
   /** Somebody else holds the lock. */
   | 'ERR_COFFER_LOCKED'
@@ -43,10 +43,15 @@ export type ErrorCode =
 
 /** What an error is about, as far as that is known. */
 export interface ErrorDetails {
+  /** The file that it is about. */
   path?: string
+  /** The member that it is about. */
   member?: string
+  /** The operating system's error number, such as 28, ENOSPC. */
   errno?: number
+  /** The system call that failed, such as `open`. */
   syscall?: string
+  /** Another error behind it. */
   cause?: unknown
 }
 
@@ -56,7 +61,19 @@ const brand = Symbol.for('coffer.error')
  * Every failure of Coffer's own. `code` is stable; messages may change. An aborted call is no
  * failure of Coffer's: it rejects with the signal's reason.
  *
- * `instanceof CofferError` also holds for the errors of a second copy of this package.
+ * Neither keys nor passphrases are in an error.
+ *
+ * @example
+ * ```js
+ * import { CofferError, CofferStore } from 'coffer'
+ *
+ * try {
+ *   await CofferStore.open('missing.coffer', 'r', CofferStore.generateKeys())
+ * } catch (error) {
+ *   if (!(error instanceof CofferError)) throw error
+ *   console.log(error.code) // ERR_COFFER_NOT_FOUND
+ * }
+ * ```
  */
 export class CofferError extends Error {
   /** What kind of failure it is. */
@@ -65,7 +82,7 @@ export class CofferError extends Error {
   declare readonly path?: string
   /** The member that it is about. */
   declare readonly member?: string
-  /** The operating system's error number, for `ERR_COFFER_IO`. */
+  /** The operating system's error number, for `ERR_COFFER_IO`: positive, unlike those of Node.js. */
   declare readonly errno?: number
   /** The system call that failed, for `ERR_COFFER_IO`. */
   declare readonly syscall?: string
@@ -75,6 +92,13 @@ export class CofferError extends Error {
     Object.defineProperty(CofferError.prototype, brand, { value: true })
   }
 
+  /**
+   * An error like Coffer's own, for plugins.
+   *
+   * @param code what kind of failure it is
+   * @param message what happened, where, and what to do
+   * @param details what it is about
+   */
   constructor(code: ErrorCode, message: string, { cause, ...details }: ErrorDetails = {}) {
     super(message, cause === undefined ? undefined : { cause })
     this.code = code
@@ -85,6 +109,13 @@ export class CofferError extends Error {
     }
   }
 
+  /**
+   * What `instanceof CofferError` asks: it also holds for the errors of a second copy of this
+   * package.
+   *
+   * @param value anything
+   * @returns whether it is one of Coffer's errors
+   */
   static override [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && brand in value
   }

@@ -33,19 +33,23 @@ import {
 } from './streams.ts'
 import { Version } from './version.ts'
 
-/** What `read` of a handle takes. */
+/**
+ * What {@link CofferFile.read} takes.
+ *
+ * @typeParam Into the type of the buffer
+ */
 export interface FileReadOptions<Into extends NodeJS.ArrayBufferView = Buffer> {
   /** Where the bytes go: 16,384 new ones by default. */
   buffer?: Into
-  /** Where in the buffer they begin: 0 by default. */
+  /** Where in the buffer they begin, in bytes: 0 by default. */
   offset?: number
-  /** How many to read: as many as fit by default. */
+  /** How many bytes to read at most: as many as fit by default. */
   length?: number
-  /** Where in the member to begin; by default, or with null or -1, where the last read ended. */
+  /** The byte of the member to begin with; by default, or with null or -1, where the last read ended. */
   position?: number | bigint | null
 }
 
-/** What `write` of a handle takes for bytes. */
+/** What {@link CofferFile.write} takes for bytes. */
 export interface FileWriteOptions {
   /** Where in the buffer the bytes begin: 0 by default. */
   offset?: number
@@ -53,6 +57,30 @@ export interface FileWriteOptions {
   length?: number
   /** The end of the member, or null: a handle writes one byte after another. */
   position?: number | null
+}
+
+/**
+ * What {@link CofferFile.read} read.
+ *
+ * @typeParam Into the type of the buffer
+ */
+export interface FileRead<Into extends NodeJS.ArrayBufferView> {
+  /** How many bytes were read: none at the end of the member. */
+  bytesRead: number
+  /** Where they are. */
+  buffer: Into
+}
+
+/**
+ * What {@link CofferFile.write} wrote.
+ *
+ * @typeParam Data the type of what was given
+ */
+export interface FileWritten<Data extends string | Uint8Array> {
+  /** How many bytes were written. */
+  bytesWritten: number
+  /** What was given. */
+  buffer: Data
 }
 
 /** What a handle is opened on. */
@@ -69,14 +97,33 @@ const NEW_FILE = 0o644
 
 /**
  * A handle on one member, with the habits of a `FileHandle` of `node:fs/promises`.
+ * {@link Coffer.file} opens it.
  *
  * For reading it stays with the version of the member that it was opened on. What is written
- * becomes part of the coffer when the handle closes, all of it or nothing.
+ * becomes part of the coffer when the handle closes, all of it or nothing. Calls need not wait for
+ * each other; after {@link close} each is `ERR_COFFER_CLOSED`, and one for the other direction is
+ * `ERR_COFFER_READ_ONLY` or `ERR_COFFER_INVALID_ARG`.
+ *
+ * @example
+ * ```js
+ * import { CofferStore } from 'coffer'
+ *
+ * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+ * const log = await store.file('log', 'w')
+ * await log.write('first line')
+ * await log.close()
+ *
+ * const file = await store.file('log')
+ * const { bytesRead, buffer } = await file.read({ length: 4, position: 6 })
+ * console.log(buffer.toString('utf8', 0, bytesRead)) // line
+ * await file.close()
+ * await store.close()
+ * ```
  */
 export class CofferFile implements AsyncDisposable {
   /** The name of the member. */
   readonly name: string
-  /** How the handle was opened. */
+  /** How the handle was opened, without the `b`. */
   readonly mode: Mode
   readonly #host: Host
   readonly #source: Version | Writing
@@ -102,7 +149,7 @@ export class CofferFile implements AsyncDisposable {
     return new CofferFile(host, name, mode, await Writing.open(host, name, mode, attributes))
   }
 
-  /** Whether `close` or `abort` has been called. */
+  /** Whether {@link close} or {@link abort} has been called. */
   get closed(): boolean {
     return this.#closing !== undefined
   }
@@ -110,28 +157,49 @@ export class CofferFile implements AsyncDisposable {
   /**
    * Reads bytes into a buffer. At the end of the member there are fewer, or none.
    *
-   * @throws {CofferError} `ERR_COFFER_STALE` if the member was replaced or deleted, `…_CLOSED`,
-   *   `…_CORRUPT`, `…_IO`, `…_INVALID_ARG`
+   * @typeParam Into the type of the buffer
+   * @param buffer where the bytes go
+   * @param offset where in the buffer they begin: 0 by default
+   * @param length how many to read at most: as many as fit by default
+   * @param position the byte of the member to begin with: where the last read ended by default
+   * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} `ERR_COFFER_STALE` if the member was replaced or deleted,
+   *   `…_CORRUPT`, `…_LIMIT`, `…_INVALID_ARG`, `…_CLOSED` (the handle, or the coffer), `…_IO`
    */
   async read<Into extends NodeJS.ArrayBufferView>(
     buffer: Into,
     offset?: number | null,
     length?: number | null,
     position?: number | bigint | null,
-  ): Promise<{ bytesRead: number; buffer: Into }>
+  ): Promise<FileRead<Into>>
+  /**
+   * The same, with options behind the buffer.
+   *
+   * @typeParam Into the type of the buffer
+   * @param buffer where the bytes go
+   * @param options which bytes
+   * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} as the first form
+   */
   async read<Into extends NodeJS.ArrayBufferView>(
     buffer: Into,
     options: Omit<FileReadOptions, 'buffer'>,
-  ): Promise<{ bytesRead: number; buffer: Into }>
-  async read<Into extends NodeJS.ArrayBufferView = Buffer>(
-    options?: FileReadOptions<Into>,
-  ): Promise<{ bytesRead: number; buffer: Into }>
+  ): Promise<FileRead<Into>>
+  /**
+   * The same, with options alone.
+   *
+   * @typeParam Into the type of the buffer
+   * @param options which bytes, and where they go
+   * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} as the first form
+   */
+  async read<Into extends NodeJS.ArrayBufferView = Buffer>(options?: FileReadOptions<Into>): Promise<FileRead<Into>>
   async read(
     first: NodeJS.ArrayBufferView | FileReadOptions<NodeJS.ArrayBufferView> = {},
     second?: number | null | Omit<FileReadOptions, 'buffer'>,
     third?: number | null,
     fourth?: number | bigint | null,
-  ): Promise<{ bytesRead: number; buffer: NodeJS.ArrayBufferView }> {
+  ): Promise<FileRead<NodeJS.ArrayBufferView>> {
     const version = this.#reading('read')
     const given: FileReadOptions<NodeJS.ArrayBufferView> = ArrayBuffer.isView(first)
       ? {
@@ -160,8 +228,21 @@ export class CofferFile implements AsyncDisposable {
     return { bytesRead, buffer }
   }
 
-  /** The bytes from where the last read ended to the end of the member, or their text. */
+  /**
+   * Reads from where the last read ended to the end of the member.
+   *
+   * @param options nothing that says how to decode
+   * @returns the bytes
+   * @throws {@link CofferError} as {@link read}
+   */
   async readFile(options?: { encoding?: null } | null): Promise<Buffer>
+  /**
+   * The same, as text.
+   *
+   * @param options the encoding, or it as `encoding`
+   * @returns the text
+   * @throws {@link CofferError} as {@link read}
+   */
   async readFile(options: { encoding: BufferEncoding } | BufferEncoding): Promise<string>
   async readFile(options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<string | Buffer> {
     const version = this.#reading('readFile')
@@ -174,7 +255,13 @@ export class CofferFile implements AsyncDisposable {
     return encoding ? bytes.toString(encoding) : bytes
   }
 
-  /** The lines of a UTF-8 member from where the last read ended, without their line ends. */
+  /**
+   * The lines of a UTF-8 member from where the last read ended, without their ends (`\n` or
+   * `\r\n`), one by one. A line is held in memory whole.
+   *
+   * @returns the lines
+   * @throws {@link CofferError} as {@link read}
+   */
   readLines(): AsyncGenerator<string, void, undefined> {
     const version = this.#reading('readLines')
     const from = this.#position
@@ -186,32 +273,50 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Writes bytes or text behind what was written before.
+   * Writes bytes behind what was written before. If that fails, nothing of the handle becomes part
+   * of the coffer.
    *
+   * @typeParam Data the type of what is given
+   * @param data the bytes
+   * @param offset where in `data` they begin: 0 by default
+   * @param length how many they are: to the end of `data` by default
+   * @param position the end of the member, or null
    * @returns how many bytes were written, and what was given
-   * @throws {CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_IO`, `…_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_LIMIT`, `…_CLOSED` (the
+   *   handle, or the coffer), `…_IO`; or what made a write fail before
    */
   async write<Data extends Uint8Array>(
     data: Data,
     offset?: number | null,
     length?: number | null,
     position?: number | null,
-  ): Promise<{ bytesWritten: number; buffer: Data }>
-  async write<Data extends Uint8Array>(
-    data: Data,
-    options: FileWriteOptions,
-  ): Promise<{ bytesWritten: number; buffer: Data }>
-  async write(
-    data: string,
-    position?: number | null,
-    encoding?: BufferEncoding | null,
-  ): Promise<{ bytesWritten: number; buffer: string }>
+  ): Promise<FileWritten<Data>>
+  /**
+   * The same, with options.
+   *
+   * @typeParam Data the type of what is given
+   * @param data the bytes
+   * @param options which of them
+   * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} as the first form
+   */
+  async write<Data extends Uint8Array>(data: Data, options: FileWriteOptions): Promise<FileWritten<Data>>
+  /**
+   * The same, for text.
+   *
+   * @param data the text
+   * @param position the end of the member, or null
+   * @param encoding how it is encoded: `utf8` by default
+   * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} as the first form
+   */
+  async write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<FileWritten<string>>
   async write(
     data: string | Uint8Array,
     second?: number | null | FileWriteOptions,
     third?: number | BufferEncoding | null,
     position?: number | null,
-  ): Promise<{ bytesWritten: number; buffer: string | Uint8Array }> {
+  ): Promise<FileWritten<string | Uint8Array>> {
     const writing = this.#writing('write')
     if (typeof data === 'string') {
       const encoding = third ?? 'utf8'
@@ -235,6 +340,11 @@ export class CofferFile implements AsyncDisposable {
   /**
    * Writes all of a source behind what was written before. If the source fails, nothing of the
    * handle becomes part of the coffer.
+   *
+   * @param data text, bytes, a stream or another iterable of them
+   * @param options what stops the source
+   * @returns when the source has ended and all of it was taken
+   * @throws {@link CofferError} as {@link write}; or whatever `data` or `signal` fail with
    */
   async writeFile(data: Source, options: SourceOptions = {}): Promise<void> {
     const writing = this.#writing('writeFile')
@@ -242,12 +352,24 @@ export class CofferFile implements AsyncDisposable {
     await writing.pour(data, checkSignal(signal))
   }
 
-  /** The same as {@link writeFile}. */
+  /**
+   * The same as {@link writeFile}.
+   *
+   * @param data text, bytes, a stream or another iterable of them
+   * @param options what stops the source
+   * @returns when the source has ended and all of it was taken
+   * @throws {@link CofferError} as {@link writeFile}
+   */
   async appendFile(data: Source, options: SourceOptions = {}): Promise<void> {
     await this.writeFile(data, options)
   }
 
-  /** The member; for a handle that writes, as it would be if it closed now, but for `storedSize`, which is 0. */
+  /**
+   * The member; for a handle that writes, as it would be if it closed now, but for `storedSize`, which is 0.
+   *
+   * @returns the member
+   * @throws {@link CofferError} `ERR_COFFER_STALE` if it was replaced or deleted, `…_CLOSED`
+   */
   async stat(): Promise<Member> {
     this.#open('stat')
     if (this.#source instanceof Writing) return this.#source.stat(this.name)
@@ -260,7 +382,11 @@ export class CofferFile implements AsyncDisposable {
 
   /**
    * A stream of the member, by default from where the last read ended, which it does not change.
-   * It closes the handle at its end unless `autoClose` is false.
+   *
+   * @param options which part, in which chunks; `autoClose`: whether the handle closes with the
+   *   stream, true by default
+   * @returns the stream, which fails as {@link read}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    */
   createReadStream(options: ReadStreamOptions & { autoClose?: boolean } = {}): Readable {
     const version = this.#reading('createReadStream')
@@ -271,19 +397,50 @@ export class CofferFile implements AsyncDisposable {
     return stream
   }
 
-  /** A stream that writes behind what was written before, and closes the handle before it finishes. */
+  /**
+   * A stream that writes behind what was written before, and closes the handle before it finishes;
+   * destroyed, it gives up what was written.
+   *
+   * @param options how much may wait, and what destroys the stream
+   * @returns the stream, which fails as {@link write} and {@link close}
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_CLOSED`
+   */
   createWriteStream(options: Pick<WriteStreamOptions, 'highWaterMark' | 'signal'> = {}): Writable {
     this.#writing('createWriteStream')
     checkStreamOptions(checkOptions(options, 'createWriteStream', ['highWaterMark', 'signal']))
     return new MemberWritable(async () => this, options)
   }
 
-  /** A web stream of the member, from where the last read ended. */
+  /**
+   * A web stream of the member, from where the last read ended. The handle stays open.
+   *
+   * @returns the stream, which fails as {@link read}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('original', 'the same')
+   * const [from, to] = [await box.file('original'), await box.file('copy', 'x')]
+   * await from.readableWebStream().pipeTo(to.writableWebStream())
+   * console.log((await box.stat('copy')).size) // 8
+   * await from.close()
+   * await box.close()
+   * ```
+   */
   readableWebStream(): ReadableStream<Uint8Array> {
     return Readable.toWeb(this.createReadStream({ autoClose: false }))
   }
 
-  /** A web stream that writes, and closes the handle before it closes. */
+  /**
+   * A web stream that writes, and closes the handle before it closes; aborted, it gives up what was
+   * written.
+   *
+   * @returns the stream, which fails as {@link write} and {@link close}
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`
+   */
   writableWebStream(): WritableStream<string | Uint8Array> {
     return Writable.toWeb(this.createWriteStream())
   }
@@ -292,28 +449,55 @@ export class CofferFile implements AsyncDisposable {
    * Waits for the calls under way, and makes what was written part of the coffer. May be called
    * more than once.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` (`x`: somebody else has made it meanwhile),
-   *   `…_CLOSED` (the coffer), `…_IO`; or whatever made a write fail before
+   * @returns when the change is accepted, and with `autoFlush` when it is on the disk
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also if somebody else has made it
+   *   meanwhile (`x`), `…_CLOSED` (the coffer), and as {@link Coffer.write}; or whatever made a write
+   *   fail before
    */
   async close(): Promise<void> {
     if (this.#source instanceof Writing && !this.closed) this.#host.check('close')
     return this.#close()
   }
 
-  /** Gives up what was written, and closes. Writes that wait reject with the reason. */
+  /**
+   * Gives up what was written, and closes.
+   *
+   * @param reason what writes that wait reject with: an `AbortError` by default
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('report', 'old')
+   * const file = await box.file('report', 'w')
+   * await file.write('new, but ')
+   * file.abort()
+   * console.log(await box.readText('report')) // old
+   * await box.close()
+   * ```
+   */
   abort(reason: unknown = new DOMException('The handle was aborted', 'AbortError')): void {
     if (this.closed) return
     if (this.#source instanceof Writing) this.#source.fail(reason)
     this.#closing = Promise.resolve()
   }
 
-  /** The same as {@link close}, but for a failure that a call has reported already. */
+  /**
+   * The same as {@link close}, for `await using`, but for a failure that a call has reported already.
+   *
+   * @throws {@link CofferError} as {@link close}
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#source instanceof Writing && this.#source.failed) this.abort()
     else await this.close()
   }
 
-  /** What `console.log` shows. */
+  /**
+   * What `console.log` shows.
+   *
+   * @internal
+   */
   [inspect.custom](): string {
     const { name, mode, closed } = this
     return `CofferFile ${inspect({ name, mode, closed })}`

@@ -3,7 +3,7 @@ import { binding, settled } from './native.ts'
 import { checkPath } from './options.ts'
 import { type Kdf, kdfFrom } from './passphrase.ts'
 
-/** The name of a kind: `custom` for a `Coffer` with layers of its own. */
+/** The name of a kind, that of its class in short: `custom` for a {@link Coffer} with layers of its own. */
 export type KindName = 'bank' | 'store' | 'market' | 'null' | 'custom'
 
 /** What kind of file something is, by its beginning alone. Nothing of it is authenticated. */
@@ -22,14 +22,27 @@ export interface Identity {
   cipher?: Cipher
   /** Whether a coffer's keys come from a passphrase. */
   passphrase?: boolean
-  /** How they come from it: what {@link deriveKeys} takes. */
+  /** How they come from it: what {@link deriveKeys} takes, absent if they do not. */
   kdf?: Kdf
 }
 
 /**
- * Tells what kind of file something is: without keys, and without taking or heeding a lock.
+ * Tells what kind of file something is, by its first 4,096 bytes: without keys, and without taking
+ * or heeding a lock. Nothing of it is authenticated, so a file may say what it likes.
  *
- * @throws {CofferError} `ERR_COFFER_NOT_FOUND`, `…_IO`, `…_INVALID_ARG`
+ * @param path a path or a `file:` URL
+ * @returns what the file says
+ * @throws {@link CofferError} `ERR_COFFER_NOT_FOUND`, `…_INVALID_ARG`, `…_IO`
+ *
+ * @example
+ * ```js
+ * import { CofferStore, identify } from 'coffer'
+ *
+ * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+ * const { format, kind } = await identify('store.coffer')
+ * console.log(format, kind)
+ * await store.close()
+ * ```
  */
 export async function identify(path: string | URL): Promise<Identity> {
   const { format, version, kind, cipher, passphrase, kdf } = await settled(

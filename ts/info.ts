@@ -3,13 +3,13 @@ import type { Cipher, Layer } from './kinds.ts'
 import type { NativeInfo, NativeLayer } from './native.ts'
 import { type Kdf, kdfFrom } from './passphrase.ts'
 
-/** What a coffer is, and how it fills its file. Sizes are in bytes; unflushed changes are counted. */
+/** What a coffer is, and how it fills its file: see {@link Coffer.info}. Sizes are in bytes; unflushed changes are counted. */
 export interface Info {
   /** The absolute path. */
   path: string
   /** The kind. */
   kind: KindName
-  /** What the container is sealed with. */
+  /** What the container is sealed with; `none` if it is not. */
   cipher: Cipher
   /** What is done to a member's bytes before they enter the tar. */
   member: Layer
@@ -21,29 +21,29 @@ export interface Info {
   blockSize: number
   /** Whether the keys come from a passphrase. */
   passphrase: boolean
-  /** How they come from it: what {@link deriveKeys} takes. */
+  /** How they come from it: what {@link deriveKeys} takes, absent if they do not. */
   kdf?: Kdf
   /** Whether the file is in PyCoffer's format still, until the first flush. */
   legacy: boolean
   /** The number of the newest commit; 0 in a legacy coffer. */
   generation: number
-  /** Members: files, and directories that are members. */
+  /** The number of members: files, and directories that are members. */
   members: number
-  /** Members that are files. */
+  /** The number of members that are files. */
   files: number
-  /** Members that are directories. */
+  /** The number of members that are directories. */
   directories: number
   /** The bytes of the members. */
   bytes: number
   /** The same after compressing and sealing in the member layer. */
   storedBytes: number
-  /** Blocks in the file. */
+  /** The number of blocks in the file; 0 in a legacy coffer. */
   blocks: number
-  /** The file. */
+  /** The bytes of the file. */
   fileSize: number
-  /** Its live blocks. What is neither live nor dead is headers and commits. */
+  /** Those of its live blocks. What is neither live nor dead is headers and commits. */
   liveBytes: number
-  /** Its dead blocks and superseded commits: what `compact` gives back. */
+  /** Those of its dead blocks and superseded commits: what {@link Coffer.compact} gives back. */
   deadBytes: number
   /** `bytes / fileSize`: how many bytes of members a byte of the file holds. */
   ratio: number

@@ -4,12 +4,19 @@ import { binding, type NativeKdf, type NativeKind, type NativeLayer } from './na
 import { checkChoice, checkInteger, checkOptions, type Key, LEVELS, type OpenOptions } from './options.ts'
 import { checkKdf, checkPassphrase, type KdfOptions, type Passphrase } from './passphrase.ts'
 
-/** What a layer seals with; `none` where it does not seal. */
+/**
+ * What a layer seals with, as section 5 of docs/format.md has it: NaCl's `secretbox` (XSalsa20 and
+ * Poly1305), `fernet` (the Fernet specification), `aes-ocb` (RFC 7253); `none` where it does not
+ * seal.
+ */
 export type Cipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
 
 /** A layer: compress, then seal. */
 export interface Layer {
-  /** The zstd level, from 1 to 22; `null` where members are not compressed. */
+  /**
+   * The zstd level, from 1 to 22, or `null` for members that are not compressed. By default 3 for
+   * members, and for the container 1, or 3 if members are neither compressed nor sealed.
+   */
   level?: number | null
   /** What to seal with. */
   cipher: Cipher
@@ -23,7 +30,7 @@ export interface Layers {
   container: Layer
 }
 
-/** Keys as `generateKeys` returns them: url-safe base64. */
+/** Keys as `generateKeys` and {@link deriveKeys} return them: url-safe base64 with padding (RFC 4648). */
 export interface Keys {
   /** The key of the container, where it is sealed. */
   cofferKey?: string
@@ -31,7 +38,7 @@ export interface Keys {
   secureKey?: string
 }
 
-/** New keys for a coffer that exists. */
+/** What {@link Coffer.rekey} takes: all keys that the kind needs, also one that stays. */
 export interface NewKeys {
   /** The key of the container. */
   cofferKey?: Key

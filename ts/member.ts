@@ -4,16 +4,17 @@ import type { NativeMember, NativeTime } from './native.ts'
 export interface Member {
   /** Its name: components joined by `/`. */
   name: string
+  /** Which of the two it is. */
   type: 'file' | 'directory'
-  /** Its bytes. */
+  /** The number of its bytes; 0 for a directory. */
   size: number
-  /** What its bytes take in the coffer, compressed and sealed. */
+  /** The number of bytes that they take in the coffer, compressed and sealed. */
   storedSize: number
   /** When it was changed last, to the millisecond. */
   mtime: Date
   /** When it was changed last, in nanoseconds since 1970. */
   mtimeNs: bigint
-  /** Its permission bits. */
+  /** Its permission bits, such as 0o644. */
   mode: number
 }
 

@@ -16,7 +16,7 @@ export type Mode = 'r' | 'w' | 'a' | 'x'
 /** A {@link Mode}, or its form with a `b` that PyCoffer takes as well. */
 export type ModeText = Mode | `${Mode}b`
 
-/** A commit of a coffer: remember it, and `expect` it at a later `open`. */
+/** A commit of a coffer: {@link Coffer.commit}, to be remembered and given as `expect` at a later `open`. */
 export interface Commit {
   /** Its number, which grows by one from commit to commit. */
   generation: number
@@ -24,7 +24,7 @@ export interface Commit {
   digest: string
 }
 
-/** What `open` takes. Which keys a kind needs is said at its class. */
+/** What `open` takes. Which keys a kind needs is said at its class. A name that is not here is an error. */
 export interface OpenOptions {
   /** The key of the container. */
   cofferKey?: Key
@@ -32,35 +32,35 @@ export interface OpenOptions {
   secureKey?: Key
   /** A passphrase that the keys come from, in place of keys. */
   passphrase?: Passphrase
-  /** How hard the passphrase of a new coffer is to guess. A coffer that exists says itself. */
+  /** How hard the passphrase of a new coffer is to guess: 256 MiB and 3 passes by default. A coffer that exists says itself. */
   kdf?: KdfOptions
   /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
   cipher?: 'fernet' | 'aes-ocb'
-  /** Whether each change is flushed before its promise settles. The default depends on the kind. */
+  /** Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`, false for the others. */
   autoFlush?: boolean
-  /** Keep a copy of the coffer as it was when opened, made before the first change, under its name and this suffix; `true` is `.bak`. */
+  /** Keep a copy of the coffer as it was when opened, made before the first change, under its name and this suffix; `true` is `.bak`. None by default. */
   backup?: string | true
   /** Who takes a lock: readers and writers (`rw`, the default), writers only (`w`), nobody (`none`). */
   lock?: 'rw' | 'w' | 'none'
   /** How long to wait for a lock, in milliseconds: 1,000 by default. */
   lockTimeout?: number
-  /** Where temporary files go, if any are needed: the system's directory by default. */
+  /** Where temporary files go, which are sealed: the system's directory by default. */
   tempDir?: string | URL
-  /** The zstd level for members, from 1 to 22. The default depends on the kind. */
+  /** The zstd level for members that are written from now on, from 1 to 22: that of the kind by default. */
   level?: number
-  /** Bytes in a chunk, the unit of sealing: 65,536 by default. */
+  /** Bytes in a chunk of a new coffer, the unit of sealing: from 288 to 4 MiB, 65,536 by default. */
   chunkSize?: number
-  /** Bytes in a block, the unit of compression and random access: 1,048,576 by default, and 4,194,304 from level 9 up. */
+  /** Bytes in a block of a new coffer, the unit of compression and random access: from 4 KiB to 16 MiB, 1,048,576 by default, and 4,194,304 from level 9 up. */
   blockSize?: number
-  /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`). */
+  /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`): then a power failure may lose or damage the last flushes. */
   durability?: 'full' | 'none'
-  /** Whether a coffer in PyCoffer's format is opened, too. The first flush converts it. */
+  /** Whether a coffer in PyCoffer's format is opened, too: false by default. The first flush converts it. */
   legacy?: boolean
-  /** The most bytes that a member of such a coffer may have, which is unpacked when it is opened; any number by default. */
+  /** The most bytes that a member of such a coffer may have, which is unpacked when it is opened; any number by default. More is `ERR_COFFER_TOO_LARGE`. */
   maxMemberSize?: number
   /** The most bytes that all members of such a coffer together may have; any number by default. */
   maxTotalSize?: number
-  /** A commit that must be in the coffer's history: detects that an older copy was put back. */
+  /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects that an older copy was put back. */
   expect?: Commit
   /** Stops the opening, for example while it waits for a lock. */
   signal?: AbortSignal
@@ -195,15 +195,15 @@ export function checkData(data: string | Uint8Array): Uint8Array {
   return types.isArrayBuffer(data.buffer) && data.buffer.resizable ? Uint8Array.from(data) : data
 }
 
-/** What `write` takes besides contents. */
+/** What {@link Coffer.write} takes besides contents. */
 export interface WriteOptions {
-  /** Permission bits: 0o644 by default, or as they were. */
+  /** Permission bits, up to 0o7777: as they were by default, or 0o644. */
   mode?: number
   /** When it was changed last: a date, or nanoseconds since 1970. Now by default. */
   mtime?: Date | bigint
 }
 
-/** What `write` and `append` take for contents that come little by little. */
+/** What {@link Coffer.write} and {@link Coffer.append} take for contents that come little by little. */
 export interface SourceOptions {
   /** Stops reading the source, and rejects with the signal's reason. Nothing is written then. */
   signal?: AbortSignal

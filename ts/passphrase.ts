@@ -1,17 +1,19 @@
 import { types } from 'node:util'
 import { invalid } from './errors.ts'
 import { copied, decoded, keyText } from './key.ts'
+import type { Keys } from './kinds.ts'
 import { binding, type NativeDerivation, type NativeKdf, settled } from './native.ts'
 import { checkInteger, checkOptions } from './options.ts'
 
 /**
  * A passphrase: text, which is put into Unicode's form NFC and encoded as UTF-8, so that it is the
- * same from every keyboard; or bytes, which are taken as they are.
+ * same from every keyboard; or bytes, which are taken as they are. It must not be empty.
  */
 export type Passphrase = string | Uint8Array
 
 /**
- * How hard a passphrase is to guess: what Argon2id spends on each attempt, and so on each opening.
+ * How hard a passphrase is to guess: what Argon2id (RFC 9106) spends on each attempt, and so on each
+ * opening.
  */
 export interface KdfOptions {
   /** Memory in bytes, a multiple of 1,024 from 19 MiB to 1 GiB: 256 MiB by default. */
@@ -26,11 +28,11 @@ export interface Kdf {
   salt: string
   /** Memory in bytes. */
   memory: number
-  /** Passes over that memory. */
+  /** The number of passes over that memory. */
   passes: number
 }
 
-/** What `deriveKeys` takes. */
+/** What {@link deriveKeys} takes. */
 export interface DeriveOptions extends KdfOptions {
   /** 16 bytes, or base64 or base64url text of 16 bytes. */
   salt: Uint8Array | string
@@ -42,16 +44,28 @@ const MEMORY = { min: 19 * KIB * KIB, max: KIB * KIB * KIB } as const
 const PASSES = { min: 2, max: 16 } as const
 
 /**
- * The keys that a passphrase makes with a salt, as url-safe base64: for those who keep the salt
- * themselves, and for reading a coffer that was made from a passphrase by its keys. The same
- * passphrase, salt and strength always make the same keys.
+ * The keys that a passphrase makes with a salt: for those who keep the salt themselves, and for
+ * reading a coffer that was made from a passphrase by its keys. The same passphrase, salt and
+ * strength always make the same keys, by Argon2id (RFC 9106) and BLAKE3 as section 6 of
+ * docs/format.md has it.
  *
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG`; `…_LIMIT` if the system has not the memory
+ * @param passphrase the passphrase
+ * @param options the salt, and how hard the passphrase is to guess; keep both, defaults may change
+ * @returns both keys, of 32 bytes each, as url-safe base64
+ * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`; `…_LIMIT` if the system has not the memory
+ *
+ * @example
+ * ```js
+ * import { randomBytes } from 'node:crypto'
+ * import { CofferStore, deriveKeys } from 'coffer'
+ *
+ * const salt = randomBytes(16)
+ * const { cofferKey } = await deriveKeys('anvil mosaic turnip lantern', { salt })
+ * const store = await CofferStore.open('store.coffer', 'w', { cofferKey })
+ * await store.close()
+ * ```
  */
-export async function deriveKeys(
-  passphrase: Passphrase,
-  options: DeriveOptions,
-): Promise<{ cofferKey: string; secureKey: string }> {
+export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions): Promise<Required<Keys>> {
   const { salt, memory, passes } = checkOptions(options, 'deriveKeys', ['salt', 'memory', 'passes'])
   const saltBytes = checkSalt(salt)
   const kdf = checkStrength({ memory, passes }, '')

@@ -7,22 +7,31 @@ import type { PasswordPlugin } from './plugins/password.ts'
 import type { RsyncPlugin } from './plugins/rsync.ts'
 import type { Trees } from './trees.ts'
 
-/** What a plugin is made from. */
+/** What a plugin is made from: {@link Coffer.plugin} hands it to the constructor. */
 export interface PluginHost {
   /** The coffer that the plugin belongs to. */
   readonly coffer: Coffer
-  /** What the engine does with directory trees outside the coffer. */
+  /**
+   * What the engine does with directory trees outside the coffer.
+   *
+   * @internal
+   */
   readonly trees: Trees
   /** What encrypts with the coffer's key outside of it. */
   readonly crypt: Cryptor
 }
 
-/** A class of plugins, as {@link registerPlugin} takes it. */
+/**
+ * A class of plugins, as {@link registerPlugin} takes it.
+ *
+ * @typeParam P the plugin
+ * @param host what {@link Coffer.plugin} hands over
+ */
 export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
 
 /**
- * The plugins by their names. Add yours by declaration merging, so that `coffer.plugin('mine')` is
- * typed:
+ * The plugins by their names, for {@link Coffer.plugin}. Add yours by declaration merging, so that
+ * `coffer.plugin('mine')` is typed:
  *
  * ```ts
  * declare module 'coffer' {
@@ -42,7 +51,10 @@ export interface Plugins {
 /** The name of a plugin. */
 export type PluginName = keyof Plugins & string
 
-/** What all plugins have: an end. Plugins extend one of the three classes below. */
+/**
+ * What all plugins have: an end. Plugins extend {@link CofferPlugin}, {@link RecordPlugin} or
+ * {@link KeyPlugin}, which have examples.
+ */
 export abstract class Plugin implements AsyncDisposable {
   readonly #coffer: Coffer
   #closed = false
@@ -51,17 +63,20 @@ export abstract class Plugin implements AsyncDisposable {
     this.#coffer = coffer
   }
 
-  /** Whether `close` has been called. */
+  /** Whether {@link close} has been called. */
   get closed(): boolean {
     return this.#closed
   }
 
-  /** Ends the work with the plugin. The coffer stays open. May be called more than once. */
+  /**
+   * Ends the work with the plugin. The coffer stays open, and calls that have begun come to their
+   * end. May be called more than once.
+   */
   async close(): Promise<void> {
     this.#closed = true
   }
 
-  /** The same as {@link close}. */
+  /** The same as {@link close}, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
   }
@@ -69,7 +84,7 @@ export abstract class Plugin implements AsyncDisposable {
   /**
    * Throws if the plugin has been closed: for the beginning of a plugin's calls.
    *
-   * @throws {CofferError} `ERR_COFFER_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED`
    */
   protected checkOpen(): void {
     if (!this.#closed) return
@@ -78,48 +93,123 @@ export abstract class Plugin implements AsyncDisposable {
   }
 }
 
-/** A plugin that has the whole coffer. */
+/**
+ * A plugin that has the whole coffer.
+ *
+ * @example
+ * ```js
+ * import { CofferNull, CofferPlugin, registerPlugin } from 'coffer'
+ *
+ * class Count extends CofferPlugin {
+ *   async files() {
+ *     return (await this.coffer.members()).length
+ *   }
+ * }
+ * registerPlugin('count', Count)
+ *
+ * const box = await CofferNull.open('box.coffer', 'w')
+ * await box.write('a', '1')
+ * const count = await box.plugin('count')
+ * console.log(await count.files()) // 1
+ * await count.close()
+ * await box.close()
+ * ```
+ */
 export abstract class CofferPlugin extends Plugin {
   readonly #coffer: Coffer
 
+  /**
+   * A plugin for one coffer.
+   *
+   * @param host what {@link Coffer.plugin} hands over
+   */
   constructor(host: PluginHost) {
     super(host)
     this.#coffer = host.coffer
   }
 
-  /** The coffer that the plugin belongs to. Throws `ERR_COFFER_CLOSED` when the plugin is closed. */
+  /**
+   * The coffer that the plugin belongs to.
+   *
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED` when the plugin is closed
+   */
   protected get coffer(): Coffer {
     this.checkOpen()
     return this.#coffer
   }
 }
 
-/** Where the records of plugins are. */
-const RECORDS = '.plugins/'
-
-/** A plugin that has a record of its own: a value, stored as {@link Coffer.dump} does. */
+/**
+ * A plugin that has a record of its own: a value, stored as {@link Coffer.dump} does.
+ *
+ * @typeParam T the type of the value
+ *
+ * @example
+ * ```js
+ * import { CofferNull, RecordPlugin, registerPlugin } from 'coffer'
+ *
+ * class Tags extends RecordPlugin {
+ *   record = '.plugins/tags'
+ *   empty() {
+ *     return new Map()
+ *   }
+ *   async tag(member, tag) {
+ *     await this.update((tags) => tags.set(member, tag))
+ *   }
+ *   async of(member) {
+ *     return (await this.view()).get(member)
+ *   }
+ * }
+ * registerPlugin('tags', Tags)
+ *
+ * const box = await CofferNull.open('box.coffer', 'w')
+ * const tags = await box.plugin('tags')
+ * await tags.tag('a.txt', 'red')
+ * console.log(await tags.of('a.txt')) // red
+ * await tags.close()
+ * await box.close()
+ * ```
+ */
 export abstract class RecordPlugin<T> extends Plugin {
   /** The name of the record: a member below `.plugins/`. */
-  protected abstract readonly record: `${typeof RECORDS}${string}`
+  protected abstract readonly record: `.plugins/${string}`
   readonly #coffer: Coffer
 
+  /**
+   * A plugin for one coffer.
+   *
+   * @param host what {@link Coffer.plugin} hands over
+   */
   constructor(host: PluginHost) {
     super(host)
     this.#coffer = host.coffer
   }
 
-  /** What the record holds before anything was stored in it. */
+  /**
+   * What the record holds before anything was stored in it.
+   *
+   * @returns a new value
+   */
   protected abstract empty(): T
 
   /**
    * The record, from what is stored. It may have been written by somebody else: override this to
    * look at it, and throw if it is not what it should be.
+   *
+   * @param stored the value as {@link Coffer.load} gives it
+   * @returns the record
    */
   protected restore(stored: unknown): T {
     return stored as T
   }
 
-  /** The record as it is now. Changing what is returned changes nothing in the coffer. */
+  /**
+   * The record as it is now. Changing what is returned changes nothing in the coffer.
+   *
+   * @returns the record
+   * @throws {@link CofferError} as {@link Coffer.load}, and what {@link restore} throws; but a record
+   *   that is not there is {@link empty}
+   */
   protected async view(): Promise<T> {
     this.checkOpen()
     return this.#load()
@@ -130,7 +220,10 @@ export abstract class RecordPlugin<T> extends Plugin {
    * batch. So changes that are made at the same time wait for one another and none is lost, and if
    * the function throws, nothing is changed.
    *
+   * @typeParam R what the function returns
+   * @param change changes the record
    * @returns what the function returned
+   * @throws {@link CofferError} as {@link view} and {@link Coffer.batch}
    */
   protected async update<R>(change: (record: T) => R | Promise<R>): Promise<R> {
     this.checkOpen()
@@ -152,16 +245,46 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 }
 
-/** A plugin that works with the coffer's key on what is outside the coffer. */
+/**
+ * A plugin that works with the coffer's key on what is outside the coffer.
+ *
+ * @example
+ * ```js
+ * import { writeFile } from 'node:fs/promises'
+ * import { CofferStore, KeyPlugin, registerPlugin } from 'coffer'
+ *
+ * class Outbox extends KeyPlugin {
+ *   async put(path) {
+ *     await this.crypt.encrypt(path, `${path}.out`)
+ *   }
+ * }
+ * registerPlugin('outbox', Outbox)
+ *
+ * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+ * const outbox = await store.plugin('outbox')
+ * await writeFile('letter.txt', 'Dear Bob')
+ * await outbox.put('letter.txt')
+ * await store.close()
+ * ```
+ */
 export abstract class KeyPlugin extends Plugin {
   readonly #crypt: Cryptor
 
+  /**
+   * A plugin for one coffer.
+   *
+   * @param host what {@link Coffer.plugin} hands over
+   */
   constructor(host: PluginHost) {
     super(host)
     this.#crypt = host.crypt
   }
 
-  /** What encrypts and decrypts. Throws `ERR_COFFER_CLOSED` when the plugin is closed. */
+  /**
+   * What encrypts and decrypts.
+   *
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED` when the plugin is closed
+   */
   protected get crypt(): Cryptor {
     this.checkOpen()
     return this.#crypt
@@ -180,10 +303,14 @@ const registered = new Map<string, PluginClass>()
 const names = (): string[] => [...Object.keys(own), ...registered.keys()]
 
 /**
- * Makes a plugin known under a name, in this process.
+ * Makes a plugin known under a name, in this process. {@link CofferPlugin}, {@link RecordPlugin} and
+ * {@link KeyPlugin} have examples.
  *
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken, or the class extends none of
- *   {@link CofferPlugin}, {@link RecordPlugin} and {@link KeyPlugin}
+ * @typeParam N the name
+ * @param name what {@link Coffer.plugin} is to know it by
+ * @param plugin its class, which extends one of the three
+ * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken, or the class extends
+ *   none of the three
  */
 export function registerPlugin<N extends PluginName>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
   const text: string = name

@@ -1,9 +1,10 @@
+import type { Notice } from './coffer.ts'
 import { checkSecret, type Kind, wipe } from './kinds.ts'
 import { binding } from './native.ts'
 import { type Commit, checkOpenOptions, checkPath, type OpenOptions } from './options.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
-/** What `salvage` takes: what opens the coffer, and what `open` takes that matters here. */
+/** What {@link Coffer.salvage} takes: what opens the coffer, and what `open` takes that matters here. */
 export interface SalvageOptions
   extends WatchOptions,
     Pick<
@@ -23,7 +24,7 @@ export const salvageOptions = [
   ...watchOptions,
 ] as const satisfies (keyof SalvageOptions)[]
 
-/** A member that `salvage` could not bring over. */
+/** A member that {@link Coffer.salvage} could not bring over. */
 export interface LostMember {
   /** Its name. */
   name: string
@@ -32,17 +33,22 @@ export interface LostMember {
    * a commit that cannot be read deleted or moved it; `refused` if its name is, or what it is.
    */
   reason: 'damaged' | 'missing' | 'overwritten' | 'refused'
-  /** What is known beyond that. */
+  /** What is known beyond that; this may change. */
   message: string
-  /** Where in the damaged file its blocks lie that could not be read; `to` is behind the last byte. */
-  damage: { from: number; to: number }[]
+  /** Where in the damaged file its blocks lie that could not be read. */
+  damage: {
+    /** The first byte. */
+    from: number
+    /** The byte behind the last one. */
+    to: number
+  }[]
 }
 
-/** What `salvage` brought over, and what is lost. */
+/** What {@link Coffer.salvage} brought over, and what is lost. */
 export interface Salvaged {
-  /** Members in the new coffer. */
+  /** The number of members in the new coffer. */
   members: number
-  /** Their bytes. */
+  /** The number of their bytes. */
   bytes: number
   /**
    * The names of those members that no commit vouches for: each is whole, but perhaps it is an old
@@ -51,7 +57,7 @@ export interface Salvaged {
   unverified: string[]
   /** The members whose names are known, and that could not be brought over. */
   lost: LostMember[]
-  /** Bytes that could be read, and belong to no member whose name is known. */
+  /** The number of bytes that could be read, and belong to no member whose name is known. */
   nameless: number
   /** The newest commit that could be read; null if none could. */
   commit: Commit | null
@@ -60,8 +66,8 @@ export interface Salvaged {
    * that PyCoffer wrote, whether it was read from beginning to end.
    */
   complete: boolean
-  /** What was found beside. */
-  notices: { code: string; message: string }[]
+  /** What was found beside. The codes are in docs/api.md. */
+  notices: Notice[]
 }
 
 /** Salvages a coffer of a kind. The names of the options have been checked. */

@@ -7,6 +7,9 @@ import { shown } from './options.ts'
 /**
  * What a member is written from: text, which is stored as UTF-8, or bytes; a stream of Node.js or
  * of the web; or any other iterable of text and bytes.
+ *
+ * What comes little by little may have any length. It waits in a sealed temporary file, and becomes
+ * part of the coffer when it has ended, all of it or nothing.
  */
 export type Source =
   | string

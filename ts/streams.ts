@@ -2,10 +2,9 @@ import { Readable, Writable } from 'node:stream'
 import { invalid } from './errors.ts'
 import { checkInteger, checkOptions, checkSignal, type WriteOptions } from './options.ts'
 import { Encoder, type Sink } from './source.ts'
-import type { Flag } from './stage.ts'
 import type { Version } from './version.ts'
 
-/** What `createReadStream` takes. */
+/** What {@link Coffer.createReadStream} takes. */
 export interface ReadStreamOptions {
   /** The first byte to be read: 0 by default. */
   start?: number
@@ -13,16 +12,16 @@ export interface ReadStreamOptions {
   end?: number
   /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
   highWaterMark?: number
-  /** If given, the stream gives strings. */
+  /** If given, the stream gives strings; bytes by default. */
   encoding?: BufferEncoding
   /** Destroys the stream, with the signal's reason. */
   signal?: AbortSignal
 }
 
-/** What `createWriteStream` takes. */
+/** What {@link Coffer.createWriteStream} takes. */
 export interface WriteStreamOptions extends WriteOptions {
   /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
-  flags?: Flag
+  flags?: 'w' | 'a' | 'x'
   /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
   highWaterMark?: number
   /** Destroys the stream, with the signal's reason. */

@@ -7,9 +7,9 @@ import type { Member } from './member.ts'
 import { checkName, checkOptions } from './options.ts'
 import { type Progress, paced, type WatchOptions } from './watch.ts'
 
-/** What `exportTar` takes. */
+/** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
-  /** The members to export, directories with all that is below them; everything by default. */
+  /** The names of the members to export, directories with all that is below them; everything by default. */
   members?: readonly string[]
 }
 
@@ -22,9 +22,22 @@ const MS_PER_S = 1000
  * The members of a coffer as a plain tar archive (POSIX pax): files and empty directories, with
  * permissions and times to the nanosecond. Members are read as the archive is, piece by piece.
  *
- * @returns a stream, which fails as reading does: `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`,
- *   `…_STALE`, `…_CLOSED`, `…_IO`, or the signal's reason
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG`
+ * @param coffer the coffer
+ * @param options which members, and who watches
+ * @returns a stream of bytes, which fails as {@link Coffer.read}, and with the signal's reason
+ * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+ *
+ * @example
+ * ```js
+ * import { createWriteStream } from 'node:fs'
+ * import { pipeline } from 'node:stream/promises'
+ * import { CofferNull, exportTar } from 'coffer'
+ *
+ * const box = await CofferNull.open('box.coffer', 'w')
+ * await box.write('reports/may.txt', 'fine')
+ * await pipeline(exportTar(box, { members: ['reports'] }), createWriteStream('reports.tar'))
+ * await box.close()
+ * ```
  */
 export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Readable {
   const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])

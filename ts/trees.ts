@@ -2,7 +2,11 @@ import { type NativeCoffer, type NativeEntry, settled } from './native.ts'
 import { checkChoice } from './options.ts'
 import { type WatchOptions, watched } from './watch.ts'
 
-/** What to do with symbolic links in a tree. */
+/**
+ * What to do with symbolic links in a directory tree: store the file they lead to (`follow`), leave
+ * them out (`skip`), or refuse them with `ERR_COFFER_UNSAFE_PATH` (`error`). Links to directories are
+ * never entered.
+ */
 export type Symlinks = 'follow' | 'skip' | 'error'
 
 /** A choice of what to do with symbolic links: they are followed by default. */

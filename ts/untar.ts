@@ -6,29 +6,30 @@ import { pipeline } from 'node:stream/promises'
 import { inspect, types } from 'node:util'
 import type { Header as TarHeader } from 'tar-stream'
 import type { Batch } from './batch.ts'
+import type { Skipped } from './changes.ts'
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
 import { checkBoolean, checkName, checkOptions } from './options.ts'
 import { type Paced, paced, type WatchOptions } from './watch.ts'
 
-/** What `importTar` takes. */
+/** What {@link importTar} takes. */
 export interface ImportTarOptions extends WatchOptions {
-  /** A directory of the coffer that everything goes below. */
+  /** A directory of the coffer that everything goes below: the top by default. */
   prefix?: string
-  /** Whether members that exist are replaced, as they are by default; if not, they are an error. */
+  /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
   replace?: boolean
 }
 
-/** What `importTar` did. */
+/** What {@link importTar} did. */
 export interface Imported {
-  /** Files stored. */
+  /** The number of files stored. */
   files: number
-  /** Empty directories stored. */
+  /** The number of empty directories stored. */
   directories: number
-  /** Bytes of the files. */
+  /** The bytes of the files. */
   bytes: number
-  /** What was left out, by its name in the archive, and why. */
-  skipped: { path: string; reason: string }[]
+  /** Links, devices, sparse files, and names that are not UTF-8. */
+  skipped: Skipped[]
 }
 
 const NS_PER_S = 1_000_000_000n
@@ -49,13 +50,30 @@ interface Header extends Omit<TarHeader, 'pax'> {
 }
 
 /**
- * Stores what is in a tar archive: files and empty directories, with permissions and times, all of
- * it or nothing. Links and devices are left out, and reported. Files are stored as they arrive, piece by piece.
+ * Stores what is in a tar archive (POSIX pax): files and empty directories, with
+ * permissions and times, all of it or nothing. Links and devices are left out, and reported. Files
+ * are stored as they arrive, piece by piece.
  *
+ * @param coffer the coffer
  * @param source the archive, not compressed
- * @throws {CofferError} `ERR_COFFER_UNSAFE_PATH` if a name leads out of the coffer,
- *   `ERR_COFFER_CORRUPT` if it is no archive or is cut short, `ERR_COFFER_MEMBER_EXISTS` with
- *   `replace: false`, and as `write` does
+ * @param options where it goes, what is replaced, and who watches
+ * @returns what was stored, and what was left out
+ * @throws {@link CofferError} `ERR_COFFER_UNSAFE_PATH` if a name leads out of the coffer,
+ *   `…_CORRUPT` also if it is no archive or is cut short, `…_MEMBER_EXISTS` also with
+ *   `replace: false`, and as {@link Coffer.batch}; or whatever `source` or `signal` fail with
+ *
+ * @example
+ * ```js
+ * import { CofferNull, exportTar, importTar } from 'coffer'
+ *
+ * const from = await CofferNull.open('from.coffer', 'w')
+ * await from.write('a', '1')
+ * const to = await CofferNull.open('to.coffer', 'w')
+ * await importTar(to, exportTar(from), { prefix: 'copy' })
+ * console.log(await to.readText('copy/a')) // 1
+ * await from.close()
+ * await to.close()
+ * ```
  */
 export async function importTar(coffer: Coffer, source: Readable, options: ImportTarOptions = {}): Promise<Imported> {
   const known = ['prefix', 'replace', 'signal', 'onProgress'] as const

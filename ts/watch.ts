@@ -4,23 +4,25 @@ import { checkSignal } from './options.ts'
 
 /** How far a long call has come. */
 export interface Progress {
-  /** Bytes of members done. */
+  /** The bytes of members done. */
   bytes: number
-  /** Bytes of members in all, where that is known. */
+  /** The bytes of members in all, where that is known. */
   totalBytes?: number
-  /** Members done. */
+  /** The number of members done. */
   members: number
-  /** The member at hand. */
+  /** The name of the member at hand, if there is one. */
   name?: string
 }
 
-/** What the long calls take. */
+/** What the long calls take: who stops and watches them. */
 export interface WatchOptions {
   /** Stops the call at its next safe point; it then rejects with the signal's reason. */
   signal?: AbortSignal
   /**
    * Hears how far the call has come: at most 20 times a second, and once more at the end. If it
    * throws, the call stops and rejects with what was thrown.
+   *
+   * @param progress how far that is
    */
   onProgress?: (progress: Progress) => void
 }

@@ -3,8 +3,14 @@ import { CsvError, parse } from 'csv-parse/sync'
 import { CofferError, invalid } from '../errors.ts'
 import { checkOptions, checkPath } from '../options.ts'
 
-/** Where an export of Chrome's is: a file, or its text. */
-export type ChromeSource = string | URL | { csv: string }
+/** Where an export of Chrome's is: a path or a `file:` URL, or the text itself as `csv`. */
+export type ChromeSource =
+  | string
+  | URL
+  | {
+      /** The text of the export. */
+      csv: string
+    }
 
 /** A line of the export. */
 export interface ChromeRow {

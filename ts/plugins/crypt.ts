@@ -3,26 +3,85 @@ import type { DecryptOptions, DecryptStreamOptions, EncryptOptions, EncryptStrea
 import { KeyPlugin } from '../plugin.ts'
 
 /**
- * Encrypts and decrypts files outside a coffer with the coffer's key. PyCoffer's `crypt` opens what
- * is encrypted here; what it encrypted opens here with `legacy: true`.
+ * The plugin `crypt`: encrypts and decrypts files outside a coffer with the coffer's key, as
+ * {@link Cryptor} does. PyCoffer's `crypt` opens what is encrypted here; what it encrypted opens
+ * here with `legacy: true`.
+ *
+ * Any coffer with the same key decrypts what one encrypted, and nothing else does.
+ *
+ * @example
+ * ```js
+ * import { readFile, writeFile } from 'node:fs/promises'
+ * import { CofferBank } from 'coffer'
+ *
+ * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+ * const crypt = await bank.plugin('crypt')
+ * await writeFile('report.txt', 'fine')
+ * await crypt.encrypt('report.txt', 'report.crypt')
+ * await crypt.decrypt('report.crypt', 'again.txt')
+ * console.log(await readFile('again.txt', 'utf8')) // fine
+ * await crypt.close()
+ * await bank.close()
+ * ```
  */
 export class CryptPlugin extends KeyPlugin {
-  /** Encrypts a file into another. See {@link Cryptor.encrypt}. */
+  /**
+   * Encrypts a file into another: see {@link Cryptor.encrypt}.
+   *
+   * @param source a path or a `file:` URL
+   * @param target likewise
+   * @param options how hard to compress, whether to replace, and who watches
+   * @returns when the target is there
+   * @throws {@link CofferError} as {@link Cryptor.encrypt}
+   */
   async encrypt(source: string | URL, target: string | URL, options: EncryptOptions = {}): Promise<void> {
     return this.crypt.encrypt(source, target, options)
   }
 
-  /** Decrypts a file into another. See {@link Cryptor.decrypt}. */
+  /**
+   * Decrypts a file into another: see {@link Cryptor.decrypt}.
+   *
+   * @param source a path or a `file:` URL
+   * @param target likewise
+   * @param options whether the file may be PyCoffer's, whether to replace, and who watches
+   * @returns when the target is there
+   * @throws {@link CofferError} as {@link Cryptor.decrypt}
+   */
   async decrypt(source: string | URL, target: string | URL, options: DecryptOptions = {}): Promise<void> {
     return this.crypt.decrypt(source, target, options)
   }
 
-  /** A stream that encrypts. See {@link Cryptor.createEncryptStream}. */
+  /**
+   * A stream that encrypts: see {@link Cryptor.createEncryptStream}.
+   *
+   * @param options how hard to compress
+   * @returns the stream, from bytes to bytes
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { createReadStream, createWriteStream } from 'node:fs'
+   * import { pipeline } from 'node:stream/promises'
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * const crypt = await store.plugin('crypt')
+   * await pipeline(createReadStream('example.mjs'), crypt.createEncryptStream(), createWriteStream('example.crypt'))
+   * await pipeline(createReadStream('example.crypt'), crypt.createDecryptStream(), createWriteStream('copy.mjs'))
+   * await store.close()
+   * ```
+   */
   createEncryptStream(options: EncryptStreamOptions = {}): Transform {
     return this.crypt.createEncryptStream(options)
   }
 
-  /** A stream that decrypts. See {@link Cryptor.createDecryptStream}. */
+  /**
+   * A stream that decrypts: see {@link Cryptor.createDecryptStream}. It may fail at its very end.
+   *
+   * @param options whether the file may be PyCoffer's
+   * @returns the stream, from bytes to bytes
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   */
   createDecryptStream(options: DecryptStreamOptions = {}): Transform {
     return this.crypt.createDecryptStream(options)
   }

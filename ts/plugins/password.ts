@@ -8,6 +8,7 @@ import { PASSWD, passwordsFromPyCoffer } from './passwd.ts'
 
 /** What a password is found by. */
 export interface PasswordKey {
+  /** What it is called, such as the site's name. */
   name: string
   /** Whose it is, or where it comes from: `null` by default. */
   owner?: string | null
@@ -15,10 +16,15 @@ export interface PasswordKey {
 
 /** What may be shown of a password. */
 export interface PasswordInfo {
+  /** What it is called. */
   name: string
+  /** Whose it is, or where it comes from. */
   owner: string | null
+  /** The name to log in with. */
   username: string | null
+  /** Where to log in. */
   url: string | null
+  /** Anything else. */
   note: string | null
   /** When it was added first. */
   ctime: Date
@@ -28,40 +34,60 @@ export interface PasswordInfo {
 
 /** A password with all that belongs to it. */
 export interface PasswordEntry extends PasswordInfo {
+  /** The password itself. */
   password: string | null
 }
 
-/** What `add` takes: what is absent is `null`. The times are set by `add`; given ones are not used. */
+/** What {@link PasswordPlugin.add} takes: what is absent is `null`. The times are set by it; given ones are not used. */
 export interface NewPassword extends PasswordKey, Partial<Omit<PasswordEntry, keyof PasswordKey>> {}
 
-/** What `add` takes besides a password. */
+/** What {@link PasswordPlugin.add} takes besides a password. */
 export interface AddPasswordOptions {
-  /** Whether a password that exists is replaced, as it is by default; if not, it is an error. */
+  /** Whether a password that exists is replaced: true by default. If not, it is `ERR_COFFER_MEMBER_EXISTS`, and nothing is added. */
   replace?: boolean
 }
 
-/** What `importChrome` takes. */
+/** What {@link PasswordPlugin.importChrome} takes. */
 export interface ImportChromeOptions extends AddPasswordOptions {
   /** The owner of the passwords: `chrome` by default. */
   owner?: string | null
 }
 
-/** What `importPyCoffer` takes. */
+/** What {@link PasswordPlugin.importPyCoffer} takes. */
 export interface ImportPyCofferOptions extends AddPasswordOptions {
-  /** Whether PyCoffer's record is deleted afterwards. */
+  /** Whether PyCoffer's record is deleted afterwards: false by default. */
   delete?: boolean
 }
 
 /** What an import did. */
 export interface ImportedPasswords {
+  /** How many were not there before. */
   added: number
+  /** How many took the place of one with the same owner and name. */
   replaced: number
 }
 
 const texts = ['owner', 'username', 'password', 'url', 'note'] as const
 const times = ['ctime', 'mtime'] as const
 
-/** Passwords, kept in the coffer's record `.plugins/password`. Each is found by its owner and name. */
+/**
+ * The plugin `password`: passwords, kept in the coffer's record `.plugins/password`. Each is found by
+ * its owner and name. Neither an error nor `console.log` shows a password.
+ *
+ * @example
+ * ```js
+ * import { CofferBank } from 'coffer'
+ *
+ * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+ * const passwords = await bank.plugin('password')
+ * await passwords.add({ name: 'mail', username: 'alice', password: 'hunter2' })
+ * console.log((await passwords.get({ name: 'mail' })).password) // hunter2
+ * for (const { name, owner } of await passwords.search('ALICE')) console.log(name, owner)
+ * await passwords.delete({ name: 'mail' })
+ * await passwords.close()
+ * await bank.close()
+ * ```
+ */
 export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   protected override readonly record = '.plugins/password'
   readonly #coffer: Coffer
@@ -71,7 +97,14 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
     this.#coffer = host.coffer
   }
 
-  /** All passwords, by owner and name, without the passwords themselves. */
+  /**
+   * All passwords, without the passwords themselves.
+   *
+   * @returns what may be shown of each, sorted by owner and name
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the record is none of passwords,
+   *   `…_CLOSED` (the plugin, or the coffer), and as {@link Coffer.load}, but for a record that is
+   *   not there
+   */
   async list(): Promise<PasswordInfo[]> {
     return (await this.view()).sort(byOwnerAndName).map(({ password: _, ...info }) => info)
   }
@@ -79,6 +112,10 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   /**
    * Those of {@link list} that have a text in their name, owner, username, URL or note, in upper or
    * lower case. Passwords are not searched.
+   *
+   * @param text the text
+   * @returns what may be shown of each, sorted by owner and name
+   * @throws {@link CofferError} as {@link list}
    */
   async search(text: string): Promise<PasswordInfo[]> {
     if (typeof text !== 'string') throw invalid('search takes a text')
@@ -91,7 +128,9 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   /**
    * A password with all that belongs to it. `console.log` does not show the password itself.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`
+   * @param key its name and owner
+   * @returns the password
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, and as {@link list}
    */
   async get(key: PasswordKey): Promise<PasswordEntry> {
     const { name, owner } = checkKey(key, 'get')
@@ -101,9 +140,14 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   /**
-   * Adds a password, or replaces the one with the same owner and name.
+   * Adds a password, or replaces the one with the same owner and name. What {@link get} returned
+   * will do.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`; as `Coffer.write` does
+   * @param password the password
+   * @param options whether one that exists is replaced
+   * @returns as {@link Coffer.write}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`, and as {@link list}
+   *   and {@link Coffer.batch}
    */
   async add(password: NewPassword, options: AddPasswordOptions = {}): Promise<void> {
     const entry = checkNew(password)
@@ -114,7 +158,10 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   /**
    * Deletes a password.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`; as `Coffer.write` does
+   * @param key its name and owner
+   * @returns as {@link Coffer.write}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, and as {@link list} and
+   *   {@link Coffer.batch}
    */
   async delete(key: PasswordKey): Promise<void> {
     const { name, owner } = checkKey(key, 'delete')
@@ -127,11 +174,25 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
 
   /**
    * Adds what Chrome exported: a CSV file whose header is `name,url,username,password,note`. All of
-   * it is added, or nothing. Where several rows have one name, the username is put behind it.
+   * it is added, or nothing. Where several rows have one name, the username is put behind it. The
+   * columns are those of Chromium's password_csv_writer.cc.
    *
    * @param source the file, or `{ csv }` with its text
-   * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if it is no such file: the message names the
-   *   column or the line. `…_MEMBER_EXISTS` with `replace: false`; `…_IO`; as `Coffer.write` does
+   * @param options whose the passwords are, and whether those that exist are replaced
+   * @returns how many were added
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if it is no such file: the message names the
+   *   column or the line. `…_IO` if it cannot be read. And as {@link add}
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * const passwords = await bank.plugin('password')
+   * const csv = 'name,url,username,password,note\r\nshop.example,https://shop.example/,alice,swordfish,\r\n'
+   * console.log((await passwords.importChrome({ csv })).added) // 1
+   * await bank.close()
+   * ```
    */
   async importChrome(source: ChromeSource, options: ImportChromeOptions = {}): Promise<ImportedPasswords> {
     this.checkOpen()
@@ -145,10 +206,12 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
 
   /**
    * Adds what PyCoffer's password plugin stored in this coffer, with its owners and times. Its
-   * record is a pickle; nothing in it is executed. All of it is added, or nothing.
+   * record `.plugins/passwd` is a pickle; nothing in it is executed. All of it is added, or nothing.
    *
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT` if
-   *   it holds anything but passwords, `…_MEMBER_EXISTS` with `replace: false`; as `Coffer.write` does
+   * @param options whether those that exist are replaced, and PyCoffer's record deleted
+   * @returns how many were added
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT`
+   *   also if it holds anything but passwords, and as {@link add}
    */
   async importPyCoffer(options: ImportPyCofferOptions = {}): Promise<ImportedPasswords> {
     this.checkOpen()

@@ -1,5 +1,6 @@
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import type { Skipped } from '../changes.ts'
 import { CofferError, invalid } from '../errors.ts'
 import type { Member } from '../member.ts'
 import { checkBoolean, checkName, checkOptions, checkPath, defaultName } from '../options.ts'
@@ -10,31 +11,32 @@ import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
 import { checkSymlinks, type Entry, type Symlinks, type Trees } from '../trees.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../watch.ts'
 
-/** What `push` and `pull` take. */
+/** What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} take. The patterns are those of picomatch. */
 export interface RsyncOptions extends WatchOptions {
   /**
-   * Whether contents are compared, not sizes, times and permissions. A file with the same contents
-   * is then left as it is.
+   * Whether contents are compared, not sizes, times and permissions: false by default. A file with
+   * the same contents is then left as it is.
    */
   checksum?: boolean
-  /** Whether what the source does not have is deleted. What the patterns leave out never is. */
+  /** Whether what the source does not have is deleted: false by default. What the patterns leave out never is. */
   delete?: boolean
-  /** Whether to say only what would be done. */
+  /** Whether to say only what would be done: false by default. */
   dryRun?: boolean
   /** Glob patterns of what takes part, with all that is below it: everything by default. */
   include?: readonly string[]
-  /** Glob patterns of what does not take part, with all that is below it. They outweigh `include`. */
+  /** Glob patterns of what does not take part, with all that is below it: none by default. They outweigh `include`. */
   exclude?: readonly string[]
 }
 
-/** What `push` takes. */
+/** What {@link RsyncPlugin.push} takes. */
 export interface PushOptions extends RsyncOptions {
-  /** What to do with symbolic links, as `add` has it. */
+  /** What to do with symbolic links: `follow` by default. */
   symlinks?: Symlinks
 }
 
 /** Something that is done, or would be. */
 export interface RsyncAction {
+  /** What is done. */
   action: 'add' | 'update' | 'delete'
   /** The name in the coffer. */
   name: string
@@ -44,20 +46,20 @@ export interface RsyncAction {
   size?: number
 }
 
-/** What `push` and `pull` did, or would do. */
+/** What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} did, or would do. */
 export interface Rsynced {
   /** What changed, sorted by name. */
   actions: RsyncAction[]
-  /** Files added and updated. */
+  /** The number of files added and updated. */
   files: number
-  /** Bytes of these files. */
+  /** The bytes of these files. */
   bytes: number
-  /** What was deleted. */
+  /** The number of deletions. */
   deleted: number
-  /** Files and empty directories that were up to date. */
+  /** The number of files and empty directories that were up to date. */
   unchanged: number
-  /** What `push` left out, and why, but for what the patterns leave out. */
-  skipped: { path: string; reason: string }[]
+  /** What `push` left out, but for what the patterns leave out. */
+  skipped: Skipped[]
 }
 
 const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', ...watchOptions] as const
@@ -65,7 +67,31 @@ const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', ...w
 /** What the plugins keep in a coffer; nobody else's tree. */
 const RESERVED = '.plugins'
 
-/** Brings a directory tree up to date in a coffer, and the other way round. */
+/**
+ * The plugin `rsync`: brings a directory tree up to date in a coffer, and the other way round. It
+ * touches only what differs.
+ *
+ * @example
+ * ```js
+ * import { mkdir, rm, writeFile } from 'node:fs/promises'
+ * import { CofferStore } from 'coffer'
+ *
+ * await mkdir('site')
+ * await writeFile('site/index.html', '<h1>Hello</h1>')
+ * await writeFile('site/old.html', '<h1>Old</h1>')
+ * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+ * const rsync = await store.plugin('rsync')
+ * await rsync.push('site')
+ *
+ * await rm('site/old.html')
+ * const options = { delete: true, exclude: ['*.tmp'] }
+ * console.log((await rsync.push('site', 'site', { ...options, dryRun: true })).deleted) // 1
+ * await rsync.push('site', 'site', options)
+ * await rsync.pull('site', 'mirror', { delete: true })
+ * await rsync.close()
+ * await store.close()
+ * ```
+ */
 export class RsyncPlugin extends CofferPlugin {
   readonly #trees: Trees
 
@@ -78,10 +104,14 @@ export class RsyncPlugin extends CofferPlugin {
    * Makes the coffer like a directory tree, or a file. All changes are one commit; if one fails,
    * none is made.
    *
+   * @param source a path or a `file:` URL
    * @param name what it is called in the coffer: the last component of `source` by default. An
    *   empty name puts what is in a directory at the top
-   * @throws {CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory is in the way of a file and
-   *   `delete` is off, `…_STALE` if a file changes meanwhile, and as `add` does
+   * @param options what differs, what takes part, and who watches
+   * @returns what was done, or would be
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory is in the way of a file and
+   *   `delete` is off, or a file is above `name`; `…_STALE` if a file changes meanwhile; as
+   *   {@link Coffer.add}, and with `checksum` as {@link Coffer.read}
    */
   async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<Rsynced> {
     const from = checkPath(source, 'the source of push')
@@ -125,8 +155,12 @@ export class RsyncPlugin extends CofferPlugin {
    * @param name a directory of the coffer, whose contents the directory is to have, or a member,
    *   which goes into the directory under the last component of its name. The empty name is
    *   everything
-   * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a directory
-   *   is in the way and `delete` is off, and as `extract` does
+   * @param target the directory, which is made if there is none: a path or a `file:` URL
+   * @param options what differs, what takes part, and who watches
+   * @returns what was done, or would be
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a
+   *   directory is in the way and `delete` is off, and as {@link Coffer.extract}. What was done until
+   *   then stays
    */
   async pull(name: string, target: string | URL, options: RsyncOptions = {}): Promise<Rsynced> {
     const from = checkRoot(name)

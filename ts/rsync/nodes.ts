@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import type { Skipped } from '../changes.ts'
 import { CofferError } from '../errors.ts'
 import { type Member, timeNs } from '../member.ts'
 import type { Entry, Symlinks, Trees } from '../trees.ts'
@@ -11,7 +12,7 @@ export interface Walked {
   /** The same, as the engine found it. */
   readonly entries: Map<string, Entry>
   /** What is neither a file nor a directory, and why it is left out. */
-  readonly skipped: { path: string; reason: string }[]
+  readonly skipped: Skipped[]
 }
 
 /**
@@ -29,7 +30,7 @@ export async function walk(
 ): Promise<Walked> {
   const nodes = new Map<string, Node>()
   const entries = new Map<string, Entry>()
-  const skipped: Walked['skipped'] = []
+  const skipped: Skipped[] = []
   const waiting: [path: string, entry: Entry][] = [['', root]]
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const [path, entry] = next
