@@ -1,5 +1,5 @@
 // @ts-check
-/** A Python with PyCoffer in it, and with another reader of CBOR, for the interoperability tests. */
+/** A Python with PyCoffer in it, and with another reader of CBOR, for the interoperability tests; and others. */
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
@@ -30,17 +30,28 @@ const requirements = [
 const inside = process.platform === 'win32' ? join('Scripts', 'python.exe') : join('bin', 'python')
 
 /**
- * The path of a Python that has PyCoffer, in an environment of its own that the first call makes;
- * null where there is no Python 3.10 that can make one.
+ * The path of a Python that has PyCoffer; null where there is no Python 3.10 that can make an environment.
  *
  * @param {Readonly<Record<string, string>>} other packages that it has in another version
  * @returns {string | null}
  */
 export function pythonEnv(other = {}) {
-  const wanted = requirements.map((requirement) => {
-    const [name = ''] = requirement.split('==')
-    return other[name] === undefined ? requirement : `${name}==${other[name]}`
-  })
+  return pythonWith(
+    requirements.map((requirement) => {
+      const [name = ''] = requirement.split('==')
+      return other[name] === undefined ? requirement : `${name}==${other[name]}`
+    }),
+  )
+}
+
+/**
+ * The path of a Python that has these packages, in an environment of its own that the first call makes;
+ * null where there is no Python 3.10 that can make one.
+ *
+ * @param {readonly string[]} wanted
+ * @returns {string | null}
+ */
+export function pythonWith(wanted) {
   const digest = createHash('sha256').update(wanted.join('\n')).digest('hex').slice(0, 12)
   const directory = join(root, 'target', `python-${digest}`)
   const ready = join(directory, 'ready')
