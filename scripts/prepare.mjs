@@ -46,10 +46,14 @@ export function installed(program) {
   return join(root, 'node_modules', program)
 }
 
-/** Installs the packages unless they are as package-lock.json wants them. */
-export function ensureInstalled() {
-  const done = join(root, 'node_modules', '.package-lock.json')
-  if (newest(done) < newest(join(root, 'package-lock.json'))) must('npm', ['ci'])
+/**
+ * Installs the packages of a directory unless they are as its package-lock.json wants them.
+ *
+ * @param {string} directory
+ */
+export function ensureInstalled(directory = '.') {
+  const done = join(root, directory, 'node_modules', '.package-lock.json')
+  if (newest(done) < newest(join(root, directory, 'package-lock.json'))) must('npm', ['ci', '--prefix', directory])
 }
 
 /** Builds, in release mode, what is older than its sources. */
@@ -62,7 +66,7 @@ export function ensureBuilt() {
 }
 
 /**
- * Builds the addon and its loader and types into native/.
+ * Builds the addon and its types into native/.
  *
  * @param {'release' | 'debug'} profile
  */
@@ -72,7 +76,7 @@ export function buildNative(profile) {
     installed('@napi-rs/cli/dist/cli.js'),
     ...['build', '--platform', ...(profile === 'release' ? ['--release'] : [])],
     ...['--manifest-path', 'crates/coffer-node/Cargo.toml', '--output-dir', 'native'],
-    ...['--js', 'binding.cjs', '--dts', 'binding.d.cts'],
+    ...['--no-js', '--dts', 'binding.d.cts'],
   ])
   writeFileSync(stamp, profile)
   // A source that changes during the build, which takes minutes, is newer than what was built.

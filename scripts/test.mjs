@@ -1,5 +1,8 @@
 // @ts-check
-/** `npm test`: every check and every suite, and at the end how many tests passed. */
+/**
+ * `npm test`: every check and every suite, and at the end how many tests passed. `npm run test:package`
+ * is the suite of the packed packages alone.
+ */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -9,16 +12,21 @@ import { pythonEnv, pythonWith } from './python-env.mjs'
 const totals = { passed: 0, failed: 0, skipped: 0 }
 
 ensureInstalled()
+ensureInstalled('test/package')
 ensureBuilt()
 
-check('rustfmt', 'cargo', ['fmt', '--all', '--check'])
-check('clippy', 'cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
-check('biome', process.execPath, [installed('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'])
-check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
-supplyChain()
-workflows()
-await rustTests()
-await vitest()
+if (!process.argv.includes('--package')) {
+  check('rustfmt', 'cargo', ['fmt', '--all', '--check'])
+  check('clippy', 'cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
+  check('biome', process.execPath, [installed('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'])
+  check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
+  supplyChain()
+  workflows()
+  await rustTests()
+  if (pythonEnv() === null) console.log('There is no Python 3.10 with venv: what needs PyCoffer is skipped.')
+  vitest('vitest.config.ts')
+}
+vitest('test/package/vitest.config.ts')
 
 const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''
 console.log(`\n${totals.passed} passed, ${totals.failed} failed${skipped}`)
@@ -77,15 +85,18 @@ async function rustTests() {
   totals.failed += ok ? failed : Math.max(failed, 1)
 }
 
-/** The suites of the package, interoperability among them, counted from vitest's own report. */
-async function vitest() {
-  console.log('\n== vitest')
-  if (pythonEnv() === null) console.log('There is no Python 3.10 with venv: what needs PyCoffer is skipped.')
+/**
+ * The suites of a configuration, counted from vitest's own report.
+ *
+ * @param {string} config
+ */
+function vitest(config) {
+  console.log(`\n== vitest, ${config}`)
   const report = join(root, 'target', 'vitest.json')
   mkdirSync(join(root, 'target'), { recursive: true })
   rmSync(report, { force: true })
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const ok = run(process.execPath, [installed('vitest/vitest.mjs'), 'run', ...reporters])
+  const ok = run(process.execPath, [installed('vitest/vitest.mjs'), 'run', '--config', config, ...reporters])
   let failed = 0
   try {
     const { testResults, ...counts } = JSON.parse(readFileSync(report, 'utf8'))

@@ -74,3 +74,28 @@ describe('Cargo.lock', () => {
     }
   })
 })
+
+describe('THIRD-PARTY-LICENSES.txt', () => {
+  const { targets } = (JSON.parse(read('package.json')) as { napi: { targets: string[] } }).napi
+  const named = new Set(
+    [...read('THIRD-PARTY-LICENSES.txt').matchAll(/^ {2}(\S+) (\S+?)(?:,|$)/gm)].map(
+      ([, name, at]) => `${name} v${at}`,
+    ),
+  )
+
+  it.each(targets)('names every crate that is linked for %s: `npm run licences` writes it', (target) => {
+    const args = ['--package', 'coffer-node', '--edges', 'normal', '--target', target, '--prefix', 'none', '--locked']
+    const { status, stdout, stderr } = spawnSync('cargo', ['tree', ...args], { cwd: root, encoding: 'utf8' })
+    expect(status, stderr).toBe(0)
+    // Our own crates have a path behind their versions, and what runs at compile time is marked.
+    const linked = stdout.split('\n').filter((line) => /^\S+ v\S+( \(\*\))?$/.test(line))
+    const wanted = [...new Set(linked.map((line) => line.replace(' (*)', '')))]
+    expect(wanted.length).toBeGreaterThan(50)
+    expect(wanted.filter((crate) => !named.has(crate))).toEqual([])
+  })
+
+  it('has the licences of the libraries in C', () => {
+    expect(read('THIRD-PARTY-LICENSES.txt')).toContain('Frank Denis')
+    expect(read('THIRD-PARTY-LICENSES.txt')).toContain('Meta Platforms, Inc. and affiliates')
+  })
+})

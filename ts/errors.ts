@@ -38,6 +38,8 @@ export type ErrorCode =
   | 'ERR_COFFER_IO'
   /** An argument that makes no sense. */
   | 'ERR_COFFER_INVALID_ARG'
+  /** There is no binary for this platform, or none that loads: `import` of the package fails with it. */
+  | 'ERR_COFFER_NO_BINARY'
 
 /** What an error is about, as far as that is known. */
 export interface ErrorDetails {

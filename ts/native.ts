@@ -1,6 +1,4 @@
-import { createRequire } from 'node:module'
-import type * as Binding from '#binding'
-import type { Failure, Settled } from '#binding'
+import type { Failure, Settled } from '../native/binding.d.cts'
 import { CofferError, type ErrorCode } from './errors.ts'
 
 export type {
@@ -18,21 +16,8 @@ export type {
   NativeTime,
   NativeWatch,
   Settled,
-} from '#binding'
-
-function load(): typeof Binding {
-  try {
-    return createRequire(import.meta.url)('#binding') as typeof Binding
-  } catch (cause) {
-    throw new Error(
-      `coffer has no binary that loads on ${process.platform}-${process.arch} with Node.js ${process.version}. Binaries are optional dependencies: install again without --omit=optional, on the platform that runs it.`,
-      { cause },
-    )
-  }
-}
-
-/** The generated binding: the one place where it is loaded. */
-export const binding = load()
+} from '../native/binding.d.cts'
+export { binding } from './binary.ts'
 
 /** The code of an aborted call, which never leaves the facade. */
 const ABORTED = 'ERR_COFFER_ABORTED'

@@ -17,3 +17,9 @@ pub mod settle;
 pub mod stage;
 pub mod values;
 pub mod watch;
+
+use napi_derive::napi;
+
+/// The version of the binary, which the facade compares with its own.
+#[napi]
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { machine, release, tmpdir, type } from 'node:os'
 import { join } from 'node:path'
-import { binding } from '../../native.ts'
+import { binary } from '../../binary.ts'
 import { CofferNull } from '../../null.ts'
 import { defaultConfigPath } from '../config.ts'
 import { Entry } from '../entry.ts'
@@ -23,7 +23,7 @@ export function check(): Entry {
       const locks = await trial()
       const found = {
         coffer: version(),
-        binding: binding.__napiBindingTarget,
+        binary,
         node: process.version,
         system: `${type()} ${release()} (${process.platform}-${machine()})`,
         kinds: kindNames.join(', '),

@@ -1,0 +1,107 @@
+// @ts-check
+/**
+ * `npm run build:portable [-- --target <triple>]`: the binary of a platform's package, into npm/<platform>/.
+ *
+ * For Linux, zig links against the oldest C library that the package promises, whatever the machine has: glibc 2.28,
+ * or musl. For macOS and Windows the machine's own compiler does it.
+ */
+import { spawnSync } from 'node:child_process'
+import { copyFileSync } from 'node:fs'
+import { delimiter, dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { root } from './prepare.mjs'
+import { pythonWith } from './python-env.mjs'
+
+const GLIBC = '2.28'
+const zig = ['ziglang==0.15.2', 'cargo-zigbuild==0.24.0']
+
+/** The platforms, as the packages in npm/ and the process name them, and as Rust does. */
+const triples = {
+  'linux-x64-gnu': 'x86_64-unknown-linux-gnu',
+  'linux-x64-musl': 'x86_64-unknown-linux-musl',
+  'linux-arm64-gnu': 'aarch64-unknown-linux-gnu',
+  'linux-arm64-musl': 'aarch64-unknown-linux-musl',
+  'darwin-x64': 'x86_64-apple-darwin',
+  'darwin-arm64': 'aarch64-apple-darwin',
+  'win32-x64-msvc': 'x86_64-pc-windows-msvc',
+  'win32-arm64-msvc': 'aarch64-pc-windows-msvc',
+}
+
+/** The platforms that have a package. */
+export const platforms = Object.keys(triples)
+
+/** The directory of a platform's package. */
+export const packageOf = (/** @type {string} */ platform) => join(root, 'npm', platform)
+
+/** The binary in the directory of a platform's package. */
+export const binaryOf = (/** @type {string} */ platform) => join(packageOf(platform), `coffer.${platform}.node`)
+
+/** The platform that this process runs on; undefined where there is no package for it. */
+export const thisPlatform = platforms.find((platform) => {
+  const { header } = /** @type {{ header: { glibcVersionRuntime?: string } }} */ (process.report.getReport())
+  const libc = process.platform !== 'linux' ? '' : header.glibcVersionRuntime === undefined ? '-musl' : '-gnu'
+  return `${platform}-`.startsWith(`${process.platform}-${process.arch}${libc}-`)
+})
+
+/**
+ * Builds the binary of a platform's package.
+ *
+ * @param {string} triple
+ * @returns {string} the binary
+ */
+export function buildPortable(triple) {
+  const platform = platforms.find((name) => tripleOf(name) === triple)
+  if (platform === undefined)
+    throw new Error(`There is no package for ${triple}, only for ${Object.values(triples).join(', ')}.`)
+  const [subcommand, target, env] = platform.startsWith('linux-') ? withZig(triple) : ['build', triple, process.env]
+  const flags = {
+    // An addon is a shared library, and Node.js brings the C library.
+    musl: '-C target-feature=-crt-static',
+    // Windows has no C runtime of its own that every machine has.
+    msvc: '-C target-feature=+crt-static',
+  }
+  const RUSTFLAGS = Object.entries(flags).find(([end]) => platform.endsWith(end))?.[1] ?? ''
+  const { status, error } = spawnSync(
+    'cargo',
+    [subcommand, '--release', '--locked', '--package', 'coffer-node', '--target', target],
+    { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...env, RUSTFLAGS } },
+  )
+  if (status !== 0) throw error ?? new Error(`The build for ${triple} failed.`)
+  const [start, end] = { linux: ['lib', '.so'], darwin: ['lib', '.dylib'], win32: ['', '.dll'] }[
+    /** @type {'linux' | 'darwin' | 'win32'} */ (platform.split('-')[0])
+  ]
+  copyFileSync(join(targetDirectory(), triple, 'release', `${start}coffer_node${end}`), binaryOf(platform))
+  return binaryOf(platform)
+}
+
+/**
+ * The command of cargo that links by zig, the target with the version of its C library, and the environment for it.
+ *
+ * @param {string} triple
+ * @returns {[subcommand: string, target: string, env: NodeJS.ProcessEnv]}
+ */
+function withZig(triple) {
+  const python = pythonWith(zig)
+  if (python === null) throw new Error('The build for Linux needs Python 3.10 or newer with venv, for zig.')
+  const env = { ...process.env, PATH: `${dirname(python)}${delimiter}${process.env['PATH']}` }
+  return ['zigbuild', triple.endsWith('-gnu') ? `${triple}.${GLIBC}` : triple, env]
+}
+
+/** @param {string | undefined} platform */
+export function tripleOf(platform) {
+  return triples[/** @type {keyof typeof triples} */ (platform)] ?? ''
+}
+
+function targetDirectory() {
+  const { stdout } = spawnSync('cargo', ['metadata', '--format-version', '1', '--no-deps'], {
+    cwd: root,
+    encoding: 'utf8',
+  })
+  return JSON.parse(stdout).target_directory
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  const { target } = parseArgs({ options: { target: { type: 'string' } } }).values
+  console.log(buildPortable(target ?? tripleOf(thisPlatform)))
+}

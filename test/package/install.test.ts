@@ -1,0 +1,101 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { example, exampleInCommonJs, printed } from './support/example.ts'
+import { User } from './support/user.ts'
+
+const require = createRequire(import.meta.url)
+
+/** The versions of Node.js that are tried: of those in package.json what fits this machine, and the one that runs this. */
+const versions: [version: string, node: string][] = [
+  ...Object.keys(require('./package.json').optionalDependencies as object)
+    .map((name): [string, string] => [name, join(import.meta.dirname, 'node_modules', name, 'bin/node')])
+    .filter(([, node]) => existsSync(node)),
+  [`node ${process.versions.node}, which runs this`, process.execPath],
+]
+
+it('is tried with every version of Node.js where there are binaries of it', () => {
+  const others = process.platform === 'linux' && process.arch === 'x64' ? 4 : 0
+  expect(versions).toHaveLength(others + 1)
+})
+
+describe.each(versions)('with %s', (_, node) => {
+  let user: User
+
+  beforeAll(() => {
+    user = new User(inject('registry'), node)
+    user.npm('install', 'coffer')
+  })
+  afterAll(() => user.leave())
+
+  it('there is neither a compiler nor Rust nor Python', () => {
+    expect(user.has('node')).toBe(true)
+    for (const program of ['cargo', 'rustc', 'cc', 'gcc', 'clang', 'cl', 'make', 'python3', 'node-gyp']) {
+      expect(user.has(program), program).toBe(false)
+    }
+  })
+
+  it('npm installs the binary of this platform alone', () => {
+    const ours = readdirSync(join(user.folder, 'node_modules')).filter((name) => name.startsWith('coffer'))
+    expect(ours).toHaveLength(2)
+    expect(ours[1]).toContain(`coffer-${process.platform}-${process.arch}`)
+  })
+
+  it('the README’s first example runs as an ES module', () => {
+    user.save('first.mjs', example)
+    expect(user.node('first.mjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
+  })
+
+  it('and as CommonJS', () => {
+    user.save('first.cjs', exampleInCommonJs)
+    expect(user.node('first.cjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
+  })
+
+  it('npx runs the command', () => {
+    const { status, stdout } = user.npx('coffer', '--help')
+    expect(stdout).toContain('Usage: coffer')
+    expect(status).toBe(0)
+    expect(user.npx('coffer', '--version').stdout).toBe(`${require('../../package.json').version}\n`)
+  })
+})
+
+describe('in TypeScript', () => {
+  let user: User
+  const settings = {
+    node16: { module: 'node16', moduleResolution: 'node16' },
+    nodenext: { module: 'nodenext', moduleResolution: 'nodenext' },
+    bundler: { module: 'esnext', moduleResolution: 'bundler' },
+  }
+
+  beforeAll(() => {
+    user = new User(inject('registry'))
+    const { typescript, '@types/node': types } = require('../../package.json').devDependencies as Record<string, string>
+    user.npm('install', 'coffer', `typescript@${typescript}`, `@types/node@${types}`)
+    user.save('first.mts', example)
+  })
+  afterAll(() => user.leave())
+
+  function compile(options: object, files: readonly string[]): string {
+    const compilerOptions = { strict: true, target: 'es2022', lib: ['es2022', 'esnext.disposable'], types: ['node'] }
+    user.save('tsconfig.json', JSON.stringify({ compilerOptions: { ...compilerOptions, ...options }, files }))
+    const { status, stdout } = user.node('node_modules/typescript/bin/tsc')
+    return status === 0 ? stdout : stdout || `it ended with ${status}`
+  }
+
+  it.each(Object.entries(settings))('its types are found and strict under %s, and it runs', (_, options) => {
+    expect(compile({ ...options, outDir: 'out' }, ['first.mts'])).toBe('')
+    expect(user.node('out/first.mjs')).toMatchObject({ stdout: printed, status: 0 })
+  })
+
+  it.each(Object.entries(settings))('what is wrong is an error under %s', (_, options) => {
+    user.save('wrong.mts', "import { CofferBank } from 'coffer'\nCofferBank.open(1)\n")
+    expect(compile({ ...options, noEmit: true }, ['wrong.mts'])).toContain('TS2345')
+  })
+
+  it('CommonJS imports it under nodenext', () => {
+    user.save('common.cts', "import { CofferNull } from 'coffer'\nconsole.log(typeof CofferNull.open)\n")
+    expect(compile({ ...settings.nodenext, outDir: 'out' }, ['common.cts'])).toBe('')
+    expect(user.node('out/common.cjs')).toMatchObject({ stdout: 'function\n', status: 0 })
+  })
+})

@@ -1,0 +1,12 @@
+import { defineConfig } from 'vitest/config'
+
+/** The tests of the packages as they are published; the others are for what is built in a clone. */
+export default defineConfig({
+  test: {
+    root: import.meta.dirname,
+    include: ['*.test.ts'],
+    globalSetup: 'setup.ts',
+    testTimeout: 180_000,
+    hookTimeout: 300_000,
+  },
+})
