@@ -11,10 +11,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { root } from './prepare.mjs'
-import { pythonWith } from './python-env.mjs'
-
-const GLIBC = '2.28'
-const zig = ['ziglang==0.15.2', 'cargo-zigbuild==0.24.0']
+import { withLibc, zigPython } from './zig.mjs'
 
 /** The platforms, as the packages in npm/ and the process name them, and as Rust does. */
 const triples = {
@@ -82,10 +79,8 @@ export function buildPortable(triple) {
  * @returns {[subcommand: string, target: string, env: NodeJS.ProcessEnv]}
  */
 function withZig(triple) {
-  const python = pythonWith(zig)
-  if (python === null) throw new Error('The build for Linux needs Python 3.10 or newer with venv, for zig.')
-  const env = { ...process.env, PATH: `${dirname(python)}${delimiter}${process.env['PATH']}` }
-  return ['zigbuild', triple.endsWith('-gnu') ? `${triple}.${GLIBC}` : triple, env]
+  const env = { ...process.env, PATH: `${dirname(zigPython())}${delimiter}${process.env['PATH']}` }
+  return ['zigbuild', withLibc(triple), env]
 }
 
 /** @param {string | undefined} platform */

