@@ -43,7 +43,7 @@ function packPlatform(platform) {
 
 function packMain() {
   const { files, version } = manifestOf(root)
-  const staged = stage(root, [...files, 'README.md', 'LICENSE', 'CHANGELOG.md'])
+  const staged = stage(root, [...files, 'README.md', 'LICENSE'])
   const manifest = manifestOf(staged)
   for (const name of ours) delete manifest[name]
   manifest.optionalDependencies = Object.fromEntries(platforms.map((platform) => [`coffer-${platform}`, version]))

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import { thisPlatform } from '../../scripts/portable.mjs'
@@ -76,7 +76,7 @@ describe('where no binary fits, the error names the platform, the package and wh
   })
 
   it('when the binary is damaged', () => {
-    truncateSync(installed(ours, binaryIn(installed(ours))), 4096)
+    writeFileSync(installed(ours, binaryIn(installed(ours))), 'half a download')
     const message = failure()
     expect(message).toContain(binaryIn(installed(ours)))
     expect(message).toContain('does not load with Node.js')

@@ -83,7 +83,7 @@ export class User {
 
   /** Runs npx. */
   npx(...args: readonly string[]): Ended {
-    return this.node(join(npmPrograms, 'npx-cli.js'), '--no', ...args)
+    return this.node(join(npmPrograms, 'npx-cli.js'), ...args)
   }
 
   /** Whether there is such a program on their PATH. */
