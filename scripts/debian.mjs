@@ -7,7 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { root } from './prepare.mjs'
+import { must, root, run } from './prepare.mjs'
 
 /** Where everything for arm64 is made. */
 export const work = join(root, 'target', 'arm64')
@@ -20,7 +20,7 @@ const packages = [
   ...['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross', 'make'],
   'qemu-user',
 ]
-const cargoHome = process.env['CARGO_HOME'] ?? join(homedir(), '.cargo')
+const { CARGO_HOME: cargoHome = join(homedir(), '.cargo') } = process.env
 
 /** Makes the Debian unless it is there with all it needs. */
 export function ensureDebian() {
@@ -35,7 +35,12 @@ export function ensureDebian() {
   console.log(`A Debian with ${packages.join(', ')} comes into ${debian} (2.5 GB).`)
   must('debootstrap', ['--variant=minbase', suite, debian])
   const install = ['apt-get', 'install', '--yes', '--quiet', '--no-install-recommends', ...packages]
-  for (const command of [['dpkg', '--add-architecture', 'arm64'], ['apt-get', 'update', '--quiet'], install, ['apt-get', 'clean']]) {
+  for (const command of [
+    ['dpkg', '--add-architecture', 'arm64'],
+    ['apt-get', 'update', '--quiet'],
+    install,
+    ['apt-get', 'clean'],
+  ]) {
     if (inDebian(command).status !== 0) throw new Error(`failed in ${debian}: ${command.join(' ')}`)
   }
   writeFileSync(ready, wanted)
@@ -45,7 +50,7 @@ export function ensureDebian() {
 function ensureDebootstrap() {
   if (spawnSync('debootstrap', ['--version']).status === 0) return
   console.log('The package debootstrap is installed on this system.')
-  if (!passes('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'debootstrap'])) {
+  if (!run('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'debootstrap'])) {
     must('apt-get', ['update', '--quiet'])
     must('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'debootstrap'])
   }
@@ -93,20 +98,4 @@ function textOf(path) {
   } catch {
     return null
   }
-}
-
-/**
- * @param {string} command
- * @param {readonly string[]} args
- */
-function passes(command, args) {
-  return spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] }).status === 0
-}
-
-/**
- * @param {string} command
- * @param {readonly string[]} args
- */
-function must(command, args) {
-  if (!passes(command, args)) throw new Error(`failed: ${[command, ...args].join(' ')}`)
 }
