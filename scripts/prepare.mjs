@@ -30,7 +30,7 @@ export function run(command, args) {
  * @param {string} command
  * @param {readonly string[]} args
  */
-function must(command, args) {
+export function must(command, args) {
   if (!run(command, args)) {
     console.error(`failed: ${[command, ...args].join(' ')}`)
     process.exit(1)
