@@ -6,6 +6,8 @@ export default defineConfig({
   resolve: { alias: { coffer: fileURLToPath(new URL('./dist/index.js', import.meta.url)) } },
   test: {
     include: ['test/**/*.test.ts'],
+    // These have a configuration of their own: they are about what is packed.
+    exclude: ['test/package/**'],
     globalSetup: 'scripts/python-env.mjs',
     // What is built runs as it is, not transformed.
     server: { deps: { external: [/\/dist\//] } },

@@ -85,7 +85,7 @@ fn play(coffer: &mut Coffer, directory: &Path, round: usize) -> Result<()> {
         4 => return coffer.change(Change::Compact { watch: Watch::silent() }).map(drop),
         5 => {
             coffer.close()?;
-            *coffer = open(directory, Mode::Append, 0)?;
+            *coffer = open(directory, Mode::Append, 0, AT_ONCE)?;
             write(coffer, "small", noise(5, 70))?;
         }
         _ => {
@@ -110,13 +110,19 @@ fn key(number: u8) -> Key {
     Key::from_bytes(&[number; 32]).unwrap()
 }
 
-fn open(directory: &Path, mode: Mode, with: u8) -> Result<Coffer> {
+/// For a process that is alone with its coffer.
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// For this process, whose children have its locks for a moment, between fork and exec.
+const SOON: Duration = Duration::from_secs(10);
+
+fn open(directory: &Path, mode: Mode, with: u8, lock_timeout: Duration) -> Result<Coffer> {
     let mut options = Options::new(mode, Kind::store());
     options.coffer_key = Some(key(with));
     options.block_size = Some(64 << 10);
     options.backup = Some(".bak".to_owned());
     options.temp_dir = Some(directory.join("temp"));
-    options.lock_timeout = Duration::ZERO;
+    options.lock_timeout = lock_timeout;
     Coffer::open(&directory.join("box.coffer"), options)
 }
 
@@ -133,7 +139,7 @@ fn descriptors() -> Vec<PathBuf> {
 
 /// A session until something fails: how many rounds went well, and the error.
 fn session(directory: &Path) -> (usize, Option<coffer_core::error::Error>) {
-    let mut coffer = match open(directory, Mode::Exclusive, 0) {
+    let mut coffer = match open(directory, Mode::Exclusive, 0, AT_ONCE) {
         Ok(coffer) => coffer,
         Err(error) => return (0, Some(error)),
     };
@@ -239,9 +245,9 @@ fn afterwards(directory: &Path, rounds: usize) -> std::result::Result<(), String
     if !path.exists() {
         return if rounds == 0 { Ok(()) } else { Err("the coffer is gone".to_owned()) };
     }
-    let coffer = match open(directory, Mode::Append, 0) {
+    let coffer = match open(directory, Mode::Append, 0, SOON) {
         Err(e) if e.code() == Code::WrongKey && rounds + 1 >= ROUNDS => {
-            open(directory, Mode::Append, 1)
+            open(directory, Mode::Append, 1, SOON)
         }
         opened => opened,
     };
