@@ -10,7 +10,7 @@ import assert from 'node:assert/strict'
 import { createCipheriv, createHash } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { CofferBank, CofferMarket, CofferNull, CofferStore } from 'coffer'
 
 /** @typedef {{ readonly label: string, readonly type: { open: typeof CofferBank.open }, readonly options: object }} Kind */
@@ -118,9 +118,9 @@ async function check({ type, options }, path, members) {
   for (const [name, data] of members) assert(data.equals(await box.read(name)), `${path}: ${name} is read`)
   const out = mkdtempSync(join(tmpdir(), 'coffer-exchange-'))
   await box.extractAll(out)
-  const files = readdirSync(out, { recursive: true, encoding: 'utf8' }).filter((name) =>
-    statSync(join(out, name)).isFile(),
-  )
+  const files = readdirSync(out, { recursive: true, encoding: 'utf8' })
+    .filter((name) => statSync(join(out, name)).isFile())
+    .map((name) => name.replaceAll(sep, '/'))
   assert.deepEqual(files.sort(), [...members.keys()].sort())
   for (const [name, data] of members)
     assert(data.equals(readFileSync(join(out, name))), `${path}: ${name} is extracted`)

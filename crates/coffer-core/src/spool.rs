@@ -39,9 +39,9 @@ const SLOT: usize = PAGE + 40;
 pub(crate) struct SpoolDir(Arc<OwnedDir>);
 
 struct OwnedDir {
-    // Dropped, and so removed, while `_owner` still says that the process lives.
-    dir: OwnDir,
+    // Closed before the directory is removed: not every file system of Windows removes an open file.
     _owner: File,
+    dir: OwnDir,
 }
 
 /// A directory that is removed with all that is in it.
@@ -50,9 +50,16 @@ struct OwnDir(PathBuf);
 impl OwnDir {
     /// Makes it, under a name that nobody has, in `parent`.
     fn create(parent: &Path) -> io::Result<Self> {
-        let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        let builder = {
+            use std::os::unix::fs::DirBuilderExt as _;
+            let mut builder = fs::DirBuilder::new();
+            builder.mode(0o700);
+            builder
+        };
+        // Elsewhere it inherits who may read it.
+        #[cfg(not(unix))]
+        let builder = fs::DirBuilder::new();
         storage::under_free_name(|random| {
             let path = parent.join(format!("{PREFIX}{random}"));
             builder.create(&path).map(|()| Self(path))
@@ -80,7 +87,7 @@ impl SpoolDir {
         sweep(parent);
         let dir = OwnDir::create(parent).map_err(|error| Error::io("mkdir", parent, &error))?;
         let owner = own(&dir.0).map_err(|error| Error::io("open", &dir.0, &error))?;
-        Ok(Self(Arc::new(OwnedDir { dir, _owner: owner })))
+        Ok(Self(Arc::new(OwnedDir { _owner: owner, dir })))
     }
 
     /// A new empty spool, removed when dropped.
@@ -131,10 +138,11 @@ fn sweep(parent: &Path) {
         // The type of the entry itself: a link is not a directory.
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if ours && is_dir {
-            // Held until the directory is gone, so that two sweeps do not meet in it.
-            let Dead::Yes(_owner) = dead(&entry.path()) else {
+            // Closed before the directory is removed. Two sweeps that meet in it do no harm.
+            let Dead::Yes(owner) = dead(&entry.path()) else {
                 continue;
             };
+            drop(owner);
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -389,6 +397,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::path::PathBuf;
+    #[cfg(unix)]
     use std::time::SystemTime;
 
     fn spool() -> (tempfile::TempDir, SpoolDir, Spool) {
@@ -578,6 +587,8 @@ mod tests {
         assert_eq!(contents(&spool), vec![1; 2 * PAGE]);
     }
 
+    /// Where the standard library can set the time of a directory.
+    #[cfg(unix)]
     #[test]
     fn a_directory_without_owner_is_swept_once_it_is_old() {
         let parent = tempfile::tempdir().unwrap();

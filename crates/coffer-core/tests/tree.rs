@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use coffer_core::coffer::{
-    Change, Coffer, Extraction, Item, Kind as What, Mode, Outcome, Selection, Symlinks,
-};
+use coffer_core::coffer::{Change, Coffer, Extraction, Item, Mode, Outcome, Selection, Symlinks};
 use coffer_core::error::{Code, Result};
-use coffer_core::watch::{Cancel, Watch};
+use coffer_core::watch::Watch;
+#[cfg(unix)]
+use coffer_core::{coffer::Kind as What, watch::Cancel};
 use support::*;
 
 fn update(coffer: &Coffer, delete: &[&str], add: Vec<Item>) -> Result<Outcome> {

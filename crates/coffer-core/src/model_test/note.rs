@@ -2,7 +2,7 @@
 //! last footer only notes that the dead blocks are overwritten, so the flush counts without it.
 
 use super::disk::Fault;
-use super::workload::Run;
+use super::workload::{NO_SPACE, Run};
 
 #[test]
 fn a_deletion_is_done_though_there_is_no_room_for_the_note_of_it() {
@@ -15,7 +15,7 @@ fn a_deletion_is_done_though_there_is_no_room_for_the_note_of_it() {
             after,
             looks: false,
             forever: false,
-            errno: rustix::io::Errno::NOSPC.raw_os_error(),
+            errno: NO_SPACE,
             torn: 10,
         }));
         run.opener.open(&run.disk, run.timeline.now()).unwrap_or_else(|e| panic!("{at}: {e:?}"));

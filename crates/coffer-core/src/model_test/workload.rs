@@ -21,12 +21,11 @@ use crate::watch::Watch;
 pub(super) const PIECE: usize = 4096;
 /// How many crashes are tried on a session.
 const CRASHES: u64 = 24;
-/// The errors that a disk refuses with.
-pub(super) const ERRNOS: [i32; 3] = [
-    rustix::io::Errno::NOSPC.raw_os_error(),
-    rustix::io::Errno::IO.raw_os_error(),
-    rustix::io::Errno::INTR.raw_os_error(),
-];
+/// The disk is full, by the number that this system has for it.
+pub(super) const NO_SPACE: i32 = if cfg!(windows) { 112 } else { 28 };
+/// The errors that a disk refuses with: it is full, it fails, or a signal came between.
+pub(super) const ERRNOS: [i32; 3] =
+    if cfg!(windows) { [NO_SPACE, 1117, 10004] } else { [NO_SPACE, 5, 4] };
 
 /// One seed's run.
 pub(super) struct Run {
