@@ -16,6 +16,7 @@ import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Coffer, CofferNull, type Progress } from './support/coffer.ts'
 import { keysFor, kinds, openKind } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 import { inventory } from './support/tree.ts'
 
@@ -59,7 +60,8 @@ describe.each(kinds)('adding to a $label', (kind) => {
     await using again = await openKind(kind, path, 'r', keys)
     const { mtimeNs } = statSync(join(tree, 'file'), { bigint: true })
     expect(mtimeNs % 1_000_000n).not.toBe(0n)
-    expect(await again.stat('kept/file')).toMatchObject({ mtimeNs, mode: 0o640, size: 5, type: 'file' })
+    const mode = posix ? 0o640 : 0o644
+    expect(await again.stat('kept/file')).toMatchObject({ mtimeNs, mode, size: 5, type: 'file' })
     expect((await again.stat('kept/empty')).type).toBe('directory')
     await again.extract('kept', join(root, 'out'))
     expect(inventory(join(root, 'out/kept'))).toEqual(inventory(tree))
@@ -152,7 +154,7 @@ describe('add', () => {
     expect(await box.readText('tree/b')).toBe('same')
   })
 
-  it('leaves out what is neither file nor directory, and says so', async () => {
+  it.skipIf(!posix)('leaves out what is neither file nor directory, and says so', async () => {
     const root = tempDir()
     const tree = join(root, 'tree')
     mkdirSync(tree)

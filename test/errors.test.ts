@@ -7,6 +7,7 @@ import { type Body, inChild } from './support/child.ts'
 import { CofferBank, CofferError, CofferMarket, CofferNull, CofferStore, type ErrorCode } from './support/coffer.ts'
 import { flipped, headerMarks, lastRecord } from './support/format.ts'
 import { keyedKinds, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
 /** One way to reach each code: a call that fails with it, and what it is about. */
@@ -175,8 +176,11 @@ const cases: readonly Case[] = [
   },
 ]
 
+/** Where a lock file cannot be removed while it is held, and what is below a file is merely not there. */
+const needPosix = new Set(['ERR_COFFER_POISONED', 'ERR_COFFER_IO'])
+
 describe('every code can be reached', () => {
-  it.each(cases)('$code', async ({ code, path, member, fail }) => {
+  it.each(cases.filter(({ code }) => posix || !needPosix.has(code)))('$code', async ({ code, path, member, fail }) => {
     const directory = tempDir()
     const error = await fail(directory).then(
       () => undefined,
@@ -198,7 +202,7 @@ describe('every code can be reached', () => {
     await expect(box).rejects.toMatchObject({ code: /ERR_COFFER_(LIMIT|INVALID_ARG)/ })
   })
 
-  it('ERR_COFFER_IO has the number and the call of the system', async () => {
+  it.skipIf(!posix)('ERR_COFFER_IO has the number and the call of the system', async () => {
     const path = join(await boxed(tempDir()), 'below a file')
     const error = await CofferNull.open(path, 'x').catch((reason: unknown) => reason)
     expect(error).toMatchObject({
@@ -208,7 +212,7 @@ describe('every code can be reached', () => {
     })
   })
 
-  it('ERR_COFFER_IO where the system refuses', async () => {
+  it.skipIf(!posix)('ERR_COFFER_IO where the system refuses', async () => {
     const directory = join(tempDir(), 'closed')
     mkdirSync(directory)
     const path = await boxed(directory)

@@ -6,12 +6,12 @@ import { noise } from './support/bytes.ts'
 import { type Body, inChild, startChild } from './support/child.ts'
 import { withLongestFile } from './support/confined.ts'
 import { contents, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
 const { EFBIG } = constants.errno
 const tooBig = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: EFBIG, syscall: 'write' }
 const longest = 1 << 20
-const posix = process.platform !== 'win32'
 
 interface Writing {
   readonly className: 'CofferBank' | 'CofferStore' | 'CofferMarket' | 'CofferNull'

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { Coffer, CofferBank, CofferMarket, CofferNull, CofferStore } from './support/coffer.ts'
 import { contents, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
 const invalid = { name: 'CofferError', code: 'ERR_COFFER_INVALID_ARG' }
@@ -143,7 +144,7 @@ describe('opening', () => {
     }
   })
 
-  it('makes a file that nobody else may read where the mask allows it', async () => {
+  it.skipIf(!posix)('makes a file that nobody else may read where the mask allows it', async () => {
     const file = path()
     await (await CofferNull.open(file, 'x')).close()
     expect(statSync(file).mode & 0o022).toBe(0)
@@ -216,7 +217,7 @@ describe('the properties of a coffer', () => {
     const path = join(tempDir(), 'box.coffer')
     const keys = keysFor(kindOf('bank'))
     await using box = await CofferBank.open(path, 'x', keys)
-    expect(inspect(box)).toContain(path)
+    expect(inspect(box)).toContain(inspect(path))
     expect(inspect(box)).toContain('CofferBank')
   })
 })

@@ -125,7 +125,7 @@ describe('tempDir', () => {
       { coffer, fs },
       { path, options },
     ) => {
-      const { TMPDIR: temp = '' } = process.env
+      const { TEMP: temp = '' } = process.env
       const box = await coffer.CofferStore.open(path, 'r', options)
       const during = fs.readdirSync(temp)
       await box.close()
@@ -136,7 +136,7 @@ describe('tempDir', () => {
     const [during, after] = await inChild(
       body,
       { path: copy, options: { ...keys, legacy: true } },
-      { env: { TMPDIR: temp } },
+      { env: { TMPDIR: temp, TEMP: temp, TMP: temp } },
     )
     expect(during).toHaveLength(1)
     expect(after).toEqual([])

@@ -6,13 +6,13 @@ import { noise, sha256 } from './support/bytes.ts'
 import { type Body, type ChildOptions, inChild } from './support/child.ts'
 import { canMount, withReadOnly } from './support/confined.ts'
 import { type ClassName, type Keys, type Kind, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
 const { EACCES, EROFS } = constants.errno
 const isRoot = process.getuid?.() === 0
 /** Nobody may write where root may. */
 const asSomebody: ChildOptions = isRoot ? { uid: 65_534 } : {}
-const posix = process.platform !== 'win32'
 
 interface Trying {
   readonly className: ClassName

@@ -4,17 +4,20 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pack } from 'tar-stream'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { noise, sha256 } from './support/bytes.ts'
 import { CofferBank, CofferNull, CofferStore, exportTar, importTar } from './support/coffer.ts'
 import { contents, keysFor, kinds, openKind } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { sampleMembers } from './support/sample.ts'
 import { tempDir } from './support/temp.ts'
 
 const hasTar = spawnSync('tar', ['--version']).status === 0
 
 async function emptyBox(directory = tempDir(), name = 'box.coffer'): Promise<CofferNull> {
-  return CofferNull.open(join(directory, name), 'x')
+  const box = await CofferNull.open(join(directory, name), 'x')
+  onTestFinished(() => box.close())
+  return box
 }
 
 /** The names, and the digests of what they name: comparing megabytes takes the test's tools too long. */
@@ -61,7 +64,7 @@ describe('a tar archive', () => {
     expect((await to.members()).map(({ name }) => name)).toEqual(['copy/d/empty', 'copy/d/file'])
     expect(await to.stat('copy/d/empty')).toMatchObject({
       type: 'directory',
-      mode: 0o750,
+      mode: posix ? 0o750 : 0o755,
       mtime: new Date(1_500_000_000_000),
     })
   })

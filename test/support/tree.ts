@@ -1,6 +1,12 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, sep } from 'node:path'
 import { sha256 } from './bytes.ts'
+
+/** The names of what is below a directory, sorted, as the names of members are written. */
+export function below(root: string): string[] {
+  const names = readdirSync(root, { recursive: true, encoding: 'utf8' })
+  return names.map((name) => name.replaceAll(sep, '/')).sort()
+}
 
 /**
  * Modes, times and contents of the files and empty directories in a tree, by relative path: those

@@ -109,7 +109,8 @@ pub(crate) fn lock_inode(
     until(deadline, cancel, attempt)?.ok_or_else(|| locked(path, path, share))
 }
 
-/// Whether `file` is what `path` names now. Always true on systems without inodes.
+/// Whether `file` is what `path` names now. Always true on systems without inodes, where nobody can
+/// remove a lock file that is held.
 #[must_use]
 pub(crate) fn same_inode(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
@@ -147,6 +148,14 @@ fn open(path: &Path, share: Share) -> Result<Option<File>> {
         // In a directory that others may write to, neither follow their links nor wait on their
         // pipes. `filelock` opens it the same way.
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt;
+        // Others may read and write it, which a lock needs, but not remove it.
+        const FILE_SHARE_READ: u32 = 1;
+        const FILE_SHARE_WRITE: u32 = 2;
+        options.share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE);
     }
     let mut writing = options.clone();
     writing.write(true);
@@ -347,6 +356,16 @@ mod tests {
         let coffer = directory.path().join("no/vault.coffer");
         assert_eq!(code(acquire(&coffer, Share::Shared)), Code::NotFound);
         assert_eq!(code(acquire(&coffer, Share::Exclusive)), Code::NotFound);
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_lock_file_cannot_be_removed_while_it_is_held() {
+        let (_directory, coffer) = scratch();
+        let held = acquire(&coffer, Share::Exclusive).unwrap().unwrap();
+        fs::remove_file(lock_path(&coffer)).unwrap_err();
+        drop(held);
+        fs::remove_file(lock_path(&coffer)).unwrap();
     }
 
     #[cfg(unix)]
