@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * A Debian 13 in target/arm64/debian, with a compiler of Rust and one of C for arm64, and the emulator. Nothing of it
- * goes into the system around it, except for debootstrap, which makes it.
+ * A Debian 13 in target/arm64/debian, with a compiler of Rust, the sources of its standard library, a compiler of C for
+ * arm64, and the emulator. Nothing of it goes into the system around it, except for debootstrap, which makes it.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ export const debian = join(work, 'debian')
 
 const suite = 'trixie'
 const packages = [
-  ...['rustc-web', 'cargo-web', 'libstd-rust-web-dev:arm64'],
+  ...['rustc-web', 'cargo-web', 'libstd-rust-web-dev:arm64', 'rust-web-src'],
   ...['gcc-aarch64-linux-gnu', 'libc6-dev-arm64-cross', 'make'],
   'qemu-user',
 ]
