@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { constants } from 'node:os'
 import { CsvError, parse } from 'csv-parse/sync'
 import { CofferError, invalid } from '../errors.ts'
 import { checkOptions, checkPath } from '../options.ts'
@@ -66,11 +67,12 @@ async function textOf(source: ChromeSource): Promise<string> {
   }
   const path = checkPath(source, 'the source of importChrome')
   const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
-    const { errno, syscall } = cause
-    throw new CofferError('ERR_COFFER_IO', `${path} cannot be read: ${cause.code}`, {
+    const { code, syscall } = cause
+    // Node.js's own errno is negative, and on Windows libuv's.
+    const errno = (constants.errno as Readonly<Record<string, number>>)[code ?? '']
+    throw new CofferError('ERR_COFFER_IO', `${path} cannot be read: ${code}`, {
       path,
-      // Node.js has them negative.
-      ...(errno === undefined ? {} : { errno: -errno }),
+      ...(errno === undefined ? {} : { errno }),
       ...(syscall === undefined ? {} : { syscall }),
       cause,
     })
