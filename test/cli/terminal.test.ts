@@ -26,7 +26,7 @@ describe.skipIf(terminalPython === null)('at a terminal', () => {
     largeFile(user)
     const { code, output } = await user.terminal(['add', 'large'])
     expect(code).toBe(0)
-    expect(output).toMatch(/adding {2}\[#*-*\] +\d+ % {2}[\d.]+ MB {2}[\d.]+ MB\/s {2}\d\d:\d\d left/)
+    expect(output).toMatch(/adding {2}\[#*-*\] +\d+ % {2}[\d.]+ MB {2}[\d.]+ [MG]B\/s {2}\d\d:\d\d left/)
     expect(output.endsWith('\r\u001b[2Kcoffer: added 1 file, 300 MB\r\n')).toBe(true)
     const quiet = await user.terminal(['add', 'large', '--replace', '--quiet'])
     expect(quiet).toEqual({ code: 0, output: '' })
