@@ -9,7 +9,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { must, root, run } from './prepare.mjs'
 
-/** Where everything for arm64 is made. */
+/** Where it is, and what is built in it. */
 export const work = join(root, 'target', 'arm64')
 /** The top of that Debian. */
 export const debian = join(work, 'debian')
@@ -27,6 +27,7 @@ export function ensureDebian() {
   const ready = join(work, 'debian-ready')
   const wanted = [suite, ...packages].join(' ')
   if (textOf(ready) === wanted) return
+  if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('This is for Linux on x64.')
   if (process.getuid?.() !== 0) throw new Error('Only root may make a Debian and work in it: run this as root.')
   rmSync(ready, { force: true })
   rmSync(debian, { recursive: true, force: true })

@@ -6,7 +6,7 @@
  *     npm run platforms -- x86_64-apple-darwin
  *
  * Rust's standard library is compiled for each from its sources, which the Debian in target/arm64 has, and C by zig.
- * Windows is checked with the GNU tools' C library: zig has no other. Nothing is linked; that is for the release.
+ * Windows is checked with the GNU tools' C library: zig has no other. Nothing is linked: that is for the release.
  */
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'

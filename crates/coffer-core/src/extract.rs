@@ -450,20 +450,17 @@ fn permits(_made: &cap_std::fs::Metadata, _mode: u32) -> bool {
 }
 
 /// Opens a directory, so that its mode and its time may be set.
-#[cfg(not(windows))]
 fn of_directory() -> OpenOptions {
     let mut options = OpenOptions::new();
+    #[cfg(not(windows))]
     options.read(true);
-    options
-}
-
-#[cfg(windows)]
-fn of_directory() -> OpenOptions {
-    use cap_std::fs::OpenOptionsExt;
-    const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
-    const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-    let mut options = OpenOptions::new();
-    options.access_mode(FILE_WRITE_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    #[cfg(windows)]
+    {
+        use cap_std::fs::OpenOptionsExt;
+        const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
+        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        options.access_mode(FILE_WRITE_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    }
     options
 }
 
