@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use crate::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
 use crate::codec::{Decoder, Encoder, malformed};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, Mark, MetaSeal};
 use crate::seal::Seal;
+use crate::work;
 
 /// Bytes of a coffer's random identity.
 pub(crate) const ARCHIVE_ID: usize = 16;
@@ -42,6 +43,17 @@ pub(crate) struct Position {
 impl Position {
     pub(crate) fn end(&self) -> u64 {
         self.offset.saturating_add(self.len)
+    }
+
+    /// Whether both name the same commit at the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let place = |p: &Self| (p.generation, p.offset, p.len);
+        place(self) == place(other) && crate::key::same(&self.digest, &other.digest)
+    }
+
+    /// Whether it may be the commit before the one at `next`.
+    pub(crate) fn precedes(&self, next: &Self) -> bool {
+        self.end() <= next.offset && self.generation < next.generation
     }
 }
 
@@ -352,29 +364,60 @@ pub(crate) fn read_part(
     container: Option<&dyn Seal>,
     meta: &MetaSeal,
 ) -> Option<(Part, usize)> {
-    let record = record::read(container, bytes)?;
-    if record.mark != record::mark_at(COMMIT_TAG, offset) {
-        return None;
+    let home = record::mark_at(COMMIT_TAG, offset);
+    let (_, plain, len) = record::open(container, meta, bytes, |mark| *mark == home)?;
+    Some((Part::decode(&plain, offset)?, len))
+}
+
+impl Part {
+    /// The part in the plaintext of a record's body, if it says that the record stands at `offset`.
+    pub(crate) fn decode(plain: &[u8], offset: u64) -> Option<Self> {
+        let mut d = Decoder::new(plain);
+        let archive = d.array().ok()?;
+        if u64::from_le_bytes(d.array().ok()?) != offset {
+            return None;
+        }
+        Some(Self {
+            archive,
+            generation: d.uint().ok()?,
+            index: d.uint32().ok()?,
+            count: d.uint32().ok()?,
+            raw_len: d.uint().ok()?,
+            bytes: d.rest().to_vec(),
+        })
     }
-    let plain = meta.open(&record.body)?;
-    let mut d = Decoder::new(&plain);
-    let archive = d.array().ok()?;
-    if u64::from_le_bytes(d.array().ok()?) != offset {
-        return None;
+
+    /// Whether it is the part that follows `before`, which begin with the first.
+    pub(crate) fn follows(&self, before: &[Self]) -> bool {
+        self.index as usize == before.len()
+            && before.first().is_none_or(|first| {
+                self.count == first.count
+                    && self.generation == first.generation
+                    && self.archive == first.archive
+                    && self.raw_len == first.raw_len
+            })
     }
-    let part = Part {
-        archive,
-        generation: d.uint().ok()?,
-        index: d.uint32().ok()?,
-        count: d.uint32().ok()?,
-        raw_len: d.uint().ok()?,
-        bytes: d.rest().to_vec(),
-    };
-    Some((part, record.len))
 }
 
 /// Puts a commit's parts together.
 pub(crate) fn assemble(parts: &[&Part]) -> Result<(Commit, Digest)> {
+    let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
+    let raw = unpack(parts)?;
+    let digest = *blake3::hash(&raw).as_bytes();
+    Ok((decode(&raw, first.generation, &first.archive)?, digest))
+}
+
+/// The commit in the bytes that its parts hold.
+fn decode(raw: &[u8], generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
+    let commit = Commit::decode(raw)?;
+    if commit.generation != generation || commit.archive != *archive {
+        return Err(malformed("its parts speak of another commit"));
+    }
+    Ok(commit)
+}
+
+/// The bytes of a commit, from its parts.
+fn unpack(parts: &[&Part]) -> Result<Vec<u8>> {
     let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
     let orderly = parts.len() == first.count as usize
         && parts.iter().enumerate().all(|(i, p)| {
@@ -396,11 +439,8 @@ pub(crate) fn assemble(parts: &[&Part]) -> Result<(Commit, Digest)> {
     if raw.len() as u64 != first.raw_len {
         return Err(malformed("it is not as long as it says"));
     }
-    let commit = Commit::decode(&raw)?;
-    if commit.generation != first.generation || commit.archive != first.archive {
-        return Err(malformed("its parts speak of another commit"));
-    }
-    Ok((commit, *blake3::hash(&raw).as_bytes()))
+    work::count(raw.len());
+    Ok(raw)
 }
 
 /// The end of a commit: found from the end of the file, it names the commit.
@@ -447,12 +487,19 @@ impl Footer {
         container: Option<&dyn Seal>,
         meta: &MetaSeal,
     ) -> Option<(Self, usize)> {
-        let record = record::read(container, bytes)?;
-        let body = meta.open(&record.body)?;
+        let mut len = Self::len(container, meta);
+        let fits = |mark: &Mark| record::offset_in(mark) == offset;
+        let (mark, body);
+        (mark, body, len) = record::open(container, meta, bytes.get(..len)?, fits)?;
+        Some((Self::decode(&mark, &body, offset)?, len))
+    }
+
+    /// The footer with this mark and this plaintext, if both say that it stands at `offset`.
+    pub(crate) fn decode(mark: &Mark, body: &[u8], offset: u64) -> Option<Self> {
         if body.len() != FOOTER_BODY {
             return None;
         }
-        let mut d = Decoder::new(&body);
+        let mut d = Decoder::new(body);
         let archive = d.array().ok()?;
         let at = u64::from_le_bytes(d.array().ok()?);
         let commit = Position {
@@ -463,11 +510,11 @@ impl Footer {
         };
         let header_copy = u64::from_le_bytes(d.array().ok()?);
         let settled = flag(&mut d).ok()?;
-        if at != offset || record.mark != footer_mark(offset, header_copy) || commit.end() > offset
-        {
+        let ends = commit.offset.checked_add(commit.len)?;
+        if at != offset || *mark != footer_mark(offset, header_copy) || ends > offset {
             return None;
         }
-        Some((Self { archive, commit, header_copy, settled }, record.len))
+        Some(Self { archive, commit, header_copy, settled })
     }
 }
 
@@ -486,32 +533,85 @@ pub(crate) fn header_copy_in(mark: &Mark) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
+/// A commit as it stands in the file.
+pub(crate) struct Standing {
+    /// Where it stands, and what its bytes are.
+    pub(crate) position: Position,
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    raw: Vec<u8>,
+}
+
+impl Standing {
+    /// What it says. Its bytes are what was committed, so an error here is no damage.
+    pub(crate) fn decode(&self) -> Result<Commit> {
+        decode(&self.raw, self.position.generation, &self.archive)
+    }
+}
+
+/// How much is read at first, to see how long a part is. Most commits are shorter.
+const FIRST_LOOK: u64 = 1 << 10;
+
+/// The whole and authentic commit whose first part stands at `offset` and whose last one ends at or
+/// before `limit`. `read` gives bytes of the file, whose offsets may be other ones than the parts
+/// name where bytes before them were lost.
+pub(crate) fn standing_at(
+    offset: u64,
+    limit: u64,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
+) -> Result<Option<Standing>> {
+    let mut parts = Vec::<Part>::new();
+    let mut at = offset;
+    loop {
+        let rest = limit.saturating_sub(at);
+        let mut bytes = read(at, rest.min(FIRST_LOOK) as usize)?;
+        let Some((_, len)) = record::peek(container.is_some(), &bytes) else { return Ok(None) };
+        if len as u64 > rest {
+            return Ok(None);
+        }
+        if len > bytes.len() {
+            bytes = read(at, len)?;
+        }
+        let part = read_part(&bytes, at, container, meta).filter(|(part, _)| part.follows(&parts));
+        let Some((part, len)) = part else { return Ok(None) };
+        at += len as u64;
+        let count = part.count as usize;
+        parts.push(part);
+        if parts.len() >= count {
+            break;
+        }
+    }
+    let [first, ..] = parts.as_slice() else { return Ok(None) };
+    let (generation, archive) = (first.generation, first.archive);
+    let raw = match unpack(&parts.iter().collect::<Vec<_>>()) {
+        Ok(raw) => raw,
+        Err(e) if e.code() == Code::Corrupt => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let digest = *blake3::hash(&raw).as_bytes();
+    let position = Position { generation, offset, len: at - offset, digest };
+    Ok(Some(Standing { position, archive, raw }))
+}
+
 /// Reads and checks the commit at a position.
 pub(crate) fn read_at(
     position: &Position,
     container: Option<&dyn Seal>,
     meta: &MetaSeal,
-    read: impl FnOnce(u64, u64) -> Result<Vec<u8>>,
+    read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
 ) -> Result<Commit> {
-    let bytes = read(position.offset, position.len)?;
-    let mut parts = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let offset = position.offset.saturating_add(at as u64);
-        let Some((part, len)) = read_part(&bytes[at..], offset, container, meta) else {
-            return Err(damaged(position, "a part of it does not authenticate"));
-        };
-        parts.push(part);
-        at += len;
+    match standing_at(position.offset, position.end(), container, meta, read)? {
+        None => Err(damaged(position, "a part of it does not authenticate")),
+        Some(standing) if !standing.position.is(position) => {
+            Err(damaged(position, "its digest differs from what names it"))
+        }
+        Some(standing) => standing.decode(),
     }
-    let (commit, digest) = assemble(&parts.iter().collect::<Vec<_>>())?;
-    if !crate::key::same(&digest, &position.digest) || commit.generation != position.generation {
-        return Err(damaged(position, "its digest differs from what names it"));
-    }
-    Ok(commit)
 }
 
-fn damaged(position: &Position, what: &str) -> Error {
+/// The error for a commit that does not verify.
+pub(crate) fn damaged(position: &Position, what: &str) -> Error {
     Error::corrupt(format!(
         "commit {} at byte {} is damaged: {what}",
         position.generation, position.offset

@@ -49,14 +49,18 @@ mod recover;
 pub mod salvage;
 pub mod seal;
 mod secret;
+mod seek;
 mod source;
 mod spool;
 mod stage;
 mod storage;
 mod sweep;
+#[cfg(test)]
+mod tails_test;
 mod tar;
 mod tree;
 mod verify;
 pub mod watch;
 mod wipe;
+mod work;
 mod writer;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::chunk;
-use crate::commit::HEADER_MARKS;
+use crate::commit::{ARCHIVE_ID, HEADER_MARKS};
 use crate::error::{Code, Error, Result};
 use crate::header::{self, Header};
 use crate::kind::Kind;
@@ -44,6 +44,14 @@ pub(crate) struct Opened {
     pub(crate) notices: Vec<Notice>,
 }
 
+impl Opened {
+    /// Whether nothing about it looks like damage: a write that is under way may.
+    pub(crate) fn is_sound(&self) -> bool {
+        let torn = |notice: &Notice| notice.code == "torn-tail";
+        self.notices.iter().all(torn)
+    }
+}
+
 /// What a file turned out to be.
 pub(crate) enum Found {
     Coffer(Box<Opened>),
@@ -59,15 +67,16 @@ pub(crate) fn open(
 ) -> Result<Found> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
     let start = source::read(&*storage, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
-    let first = open_at(&storage, path, &start, expected, size);
-    let error = match first {
+    let mut opening = Opening { storage: &storage, path, expected, size, followed: Vec::new() };
+    let error = match opening.from(&start) {
         Ok(opened) => return Ok(Found::Coffer(Box::new(opened))),
-        Err(e) if matches!(e.code(), Code::Io | Code::Aborted) => return Err(e),
+        Err(e) if is_final(&e) => return Err(e),
         Err(e) => e,
     };
     // The beginning is damaged, or it is not what the caller thinks: a copy of the header tells.
     for sealed in [true, false] {
-        for copy in recover::header_copies(&*storage, path, sealed, size)? {
+        let mut copies = recover::header_copies(&*storage, path, sealed, size);
+        while let Some(copy) = copies()? {
             let len = (size - copy).min(header::MAX_LEN as u64) as usize;
             let bytes = source::read(&*storage, path, copy, len)?;
             let marks = Header::marks(&bytes);
@@ -76,9 +85,9 @@ pub(crate) fn open(
             if marks.is_none() || same {
                 continue;
             }
-            let mut opened = match open_at(&storage, path, &bytes, expected, size) {
+            let mut opened = match opening.from(&bytes) {
                 Ok(opened) => opened,
-                Err(e) if e.code() == Code::Aborted => return Err(e),
+                Err(e) if is_final(&e) => return Err(e),
                 Err(_) => continue,
             };
             // Whatever the commit says: what is written next must name a copy that is there.
@@ -99,27 +108,51 @@ pub(crate) fn open(
     if looks_legacy(&start) { Ok(Found::Legacy) } else { Err(not_a_coffer()) }
 }
 
-fn open_at(
-    storage: &Arc<dyn Storage>,
-    path: &Path,
-    start: &[u8],
-    expected: &Expected<'_>,
+/// Whether an error is not about what the header says, so that no copy of it can help.
+fn is_final(error: &Error) -> bool {
+    matches!(error.code(), Code::Io | Code::Aborted)
+}
+
+/// How many headers that open are followed to a commit: the first, and a copy that says something
+/// else. What they lead to costs as much as the file is long.
+const MOST_FOLLOWED: usize = 2;
+
+/// One file that is being opened, whichever of its headers it takes.
+struct Opening<'a> {
+    storage: &'a Arc<dyn Storage>,
+    path: &'a Path,
+    expected: &'a Expected<'a>,
     size: u64,
-) -> Result<Opened> {
-    let marks = Header::marks(start).ok_or_else(|| header::damaged("it is not whole"))?;
-    let kind = Header::judge(&marks, expected.kind, expected.cipher_is_free)?;
-    let keys = expected.keyring.keys(&marks)?;
-    let header = Header::read(start, marks, &kind, &keys)?;
-    let mut wanted = header.clone();
-    if let Some(level) = expected.level {
-        wanted.kind = wanted.kind.with_level(level);
+    /// The headers that opened.
+    followed: Vec<([u8; HEADER_MARKS], [u8; ARCHIVE_ID])>,
+}
+
+impl Opening<'_> {
+    /// Opens the coffer by the header that `bytes` begin with.
+    fn from(&mut self, bytes: &[u8]) -> Result<Opened> {
+        let Self { storage, path, expected, size, followed } = self;
+        let (path, size) = (*path, *size);
+        let marks = Header::marks(bytes).ok_or_else(|| header::damaged("it is not whole"))?;
+        let kind = Header::judge(&marks, expected.kind, expected.cipher_is_free)?;
+        let keys = expected.keyring.keys(&marks)?;
+        let header = Header::read(bytes, marks, &kind, &keys)?;
+        let name = (header.marks, header.archive);
+        if followed.contains(&name) || followed.len() >= MOST_FOLLOWED {
+            return Err(header::damaged("what it leads to is damaged"));
+        }
+        followed.push(name);
+        let mut wanted = header.clone();
+        if let Some(level) = expected.level {
+            wanted.kind = wanted.kind.with_level(level);
+        }
+        let source =
+            Arc::new(Source::new((*storage).clone(), &expected.directory, path, &wanted, &keys)?);
+        let mut newest = recover::newest(&source, size)?;
+        check_header(&header, &newest)?;
+        let loaded = recover::catalog(&source, &mut newest)?;
+        let notices = notices(&newest, size);
+        Ok(Opened { source, header, newest, loaded, size, notices })
     }
-    let source = Arc::new(Source::new(storage.clone(), &expected.directory, path, &wanted, &keys)?);
-    let mut newest = recover::newest(&source, size)?;
-    check_header(&header, &newest)?;
-    let loaded = recover::catalog(&source, &mut newest)?;
-    let notices = notices(&newest, size);
-    Ok(Opened { source, header, newest, loaded, size, notices })
 }
 
 /// The commits authenticate what the header says in clear.
@@ -166,19 +199,21 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
 /// Whether the end of the file is one of our footers, wherever it was meant to stand: then the
 /// file is a coffer whose beginning somebody took away.
 fn has_marks(storage: &dyn Storage, path: &Path, size: u64) -> Result<bool> {
-    let from = size.saturating_sub(2 * record::MAX_BODY as u64);
+    let from = size.saturating_sub(record::MAX_LEN as u64);
     let end = source::read(storage, path, from, (size - from) as usize)?;
-    let found = |tag: [u8; 4]| {
-        end.windows(record::TAG).enumerate().filter(move |(_, w)| *w == tag).any(|(at, _)| {
-            [true, false].into_iter().any(|sealed| {
+    let is_mark = |bytes: &[u8]| {
+        bytes.starts_with(&record::HEADER_TAG) || record::find_mark(bytes) == Some(0)
+    };
+    Ok((0..end.len()).filter(|at| end[*at] == b'c').any(|at| {
+        let mark = &end[at..end.len().min(at + record::MARK)];
+        is_mark(mark)
+            && [true, false].into_iter().any(|sealed| {
                 let start = at.checked_sub(record::mark_offset(sealed));
                 start
                     .and_then(|start| Some((start, record::peek(sealed, end.get(start..)?)?.1)))
                     .is_some_and(|(start, len)| start + len <= end.len())
             })
-        })
-    };
-    Ok(found(record::FOOTER_TAG) || found(record::COMMIT_TAG) || found(record::HEADER_TAG))
+    }))
 }
 
 /// Whether a file may be PyCoffer's: a chunk with empty reserved bytes, or a zstd frame.

@@ -229,8 +229,19 @@ impl Reader {
         let Some(newer) = &self.newer else {
             return Ok(self.view.read().catalog.get(member) == Some(entry));
         };
-        let latest = latest(newer, source, &self.own, self.own.generation)?;
-        Ok(latest.is_none_or(|latest| latest.catalog.get(member) == Some(entry)))
+        // A commit that was looked at before may be older than what took the block away: only one
+        // that is looked for now, behind it, tells.
+        let mut generation = self.own.generation;
+        for _ in 0..ATTEMPTS {
+            let Some(latest) = latest(newer, source, &self.own, generation)? else {
+                return Ok(true);
+            };
+            if latest.catalog.get(member) != Some(entry) {
+                break;
+            }
+            generation = latest.generation;
+        }
+        Ok(false)
     }
 
     fn find(&self, member: &str, version: Option<u64>) -> Result<(Found, Arc<Source>)> {
@@ -276,7 +287,7 @@ fn latest(
         let catalog = recover::catalog(source, &mut newest)?.catalog;
         Ok(Some(Arc::new(Newer { generation: newest.position.generation, catalog })))
     };
-    let found = recover::steadily(&*source.storage, look)?;
+    let found = recover::steadily(&*source.storage, look, |_| true)?;
     if let Some(found) = &found {
         *newer = Some(found.clone());
     }

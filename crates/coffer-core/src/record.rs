@@ -11,6 +11,7 @@ use crate::chunk;
 use crate::frame::{self, SKIPPABLE_HEADER};
 use crate::key::Key;
 use crate::seal::{Seal, SecretboxSeal};
+use crate::work;
 
 /// Bytes of a mark.
 pub(crate) const MARK: usize = chunk::RESERVED;
@@ -28,8 +29,10 @@ pub(crate) const FOOTER_TAG: [u8; TAG] = *b"cofF";
 pub(crate) const FILE_HEAD_TAG: [u8; TAG] = *b"cofE";
 /// The last chunk of an encrypted file.
 pub(crate) const FILE_TAIL_TAG: [u8; TAG] = *b"cofT";
-/// The largest body a record is read with.
+/// The largest body a record is written with.
 pub(crate) const MAX_BODY: usize = 128 * 1024;
+/// The most bytes that a record takes in the file, its framing included.
+pub(crate) const MAX_LEN: usize = 2 * MAX_BODY;
 
 /// What a record says in clear.
 pub(crate) type Mark = [u8; MARK];
@@ -81,6 +84,7 @@ impl MetaSeal {
     }
 
     pub(crate) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        work::count(sealed.len());
         match &self.0 {
             Some(seal) => {
                 let mut out = Vec::with_capacity(sealed.len());
@@ -147,6 +151,30 @@ pub(crate) fn mark_offset(sealed: bool) -> usize {
     if sealed { chunk::HEADER - MARK } else { SKIPPABLE_HEADER }
 }
 
+/// Whether the mark of a part of a commit or of a footer is of the form that a writer gives it,
+/// wherever it stands: its tag, and the zeros at its end.
+fn is_formed(mark: &[u8]) -> bool {
+    let zeros = match mark.first_chunk::<TAG>() {
+        Some(&COMMIT_TAG) => mark.get(TAG + 8..MARK),
+        Some(&FOOTER_TAG) => mark.get(TAG + 16..MARK),
+        _ => None,
+    };
+    zeros.is_some_and(|zeros| zeros.iter().all(|byte| *byte == 0))
+}
+
+/// Where the first whole mark of a part of a commit or of a footer stands in `bytes`.
+pub(crate) fn find_mark(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(i) = bytes.get(at..)?.iter().position(|byte| *byte == COMMIT_TAG[0]) {
+        at += i;
+        if is_formed(bytes.get(at..)?) {
+            return Some(at);
+        }
+        at += 1;
+    }
+    None
+}
+
 /// The mark of the record that `bytes` begin with, without opening it; with the record's length.
 pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(Mark, usize)> {
     let at = mark_offset(sealed);
@@ -157,14 +185,40 @@ pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(Mark, usize)> {
     } else {
         SKIPPABLE_HEADER + frame::skippable_content(bytes)? as usize
     };
-    (len <= 2 * MAX_BODY).then_some((mark, len))
+    (len <= MAX_LEN && len >= at + MARK).then_some((mark, len))
+}
+
+/// The record that `bytes` begin with, if its mark is of the form of a commit's part or a footer's
+/// and `fits`, and it opens: its mark, the plaintext of its body, and its length.
+///
+/// A record in which the mark of another one stands is none. No writer makes one, since bodies are
+/// sealed and names have no zero bytes; and without such records no byte of a file belongs to more
+/// than one, so however many of them a file pretends to have, each byte is deciphered once.
+pub(crate) fn open(
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    bytes: &[u8],
+    fits: impl FnOnce(&Mark) -> bool,
+) -> Option<(Mark, Vec<u8>, usize)> {
+    let sealed = container.is_some();
+    let (mark, len) = peek(sealed, bytes)?;
+    let bytes = bytes.get(..len)?;
+    if !is_formed(&mark) || !fits(&mark) {
+        return None;
+    }
+    if find_mark(bytes.get(mark_offset(sealed) + MARK..)?).is_some() {
+        return None;
+    }
+    let record = read(container, bytes)?;
+    Some((mark, meta.open(&record.body)?, len))
 }
 
 /// The record that `bytes` begin with, if it is whole and the container's key opens it.
 pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record> {
     match container {
         Some(seal) => {
-            let chunk = chunk::parse(bytes)?;
+            let chunk = chunk::parse(bytes).filter(|chunk| chunk.len <= MAX_LEN)?;
+            work::count(chunk.sealed.len());
             let mut plain = Vec::new();
             seal.open(chunk.sealed, &mut plain).ok()?;
             let content = frame::skippable_content(&plain)? as usize;
@@ -176,7 +230,7 @@ pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record>
         }
         None => {
             let content = frame::skippable_content(bytes)? as usize;
-            if content > 2 * MAX_BODY {
+            if SKIPPABLE_HEADER + content > MAX_LEN {
                 return None;
             }
             let content = bytes.get(SKIPPABLE_HEADER..SKIPPABLE_HEADER + content)?;

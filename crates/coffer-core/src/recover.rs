@@ -1,18 +1,19 @@
 //! Finding the newest intact commit: from the end of the file backwards by footers, then forwards
 //! by commits whose footers are damaged.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::buffer::Buffer;
 use crate::catalog::{Block, Catalog};
 use crate::commit::{self, Commit, Footer, Part, Position};
 use crate::error::{Code, Error, Result};
 use crate::extents;
 use crate::key;
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, TAG};
+use crate::record::{self, COMMIT_TAG, FOOTER_TAG, Mark};
+use crate::seek::Seek;
 use crate::source::Source;
 use crate::storage::Storage;
-
-/// How much of the file a search reads at once.
-const WINDOW: u64 = 1 << 20;
+use crate::work;
 
 /// What follows the newest intact commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,77 +50,165 @@ impl Newest {
     }
 }
 
-/// How often a reader without a lock looks again, and how long it waits before it does.
+/// How often a reader without a lock looks again.
 const LOOKS: usize = 8;
+/// How often, and for how long each time, such a reader waits for a write that is under way.
+const WAITS: usize = 10;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// Looks at a file that somebody may be writing. What looked damaged while the file grew or was cut
-/// is looked at again.
-pub(crate) fn steadily<T>(storage: &dyn Storage, look: impl Fn() -> Result<T>) -> Result<T> {
+/// Looks, without a lock, at a file that somebody may be writing. What is damaged, or not `sound`, is
+/// looked at again if the file grows or is cut within a short time: a write that is under way looks
+/// like damage, and a file that is cut while it is read like one that ends too early.
+pub(crate) fn steadily<T>(
+    storage: &dyn Storage,
+    look: impl Fn() -> Result<T>,
+    sound: impl Fn(&T) -> bool,
+) -> Result<T> {
     for _ in 1..LOOKS {
         let before = storage.len().ok();
-        match look() {
-            Err(e) if e.code() == Code::Corrupt && storage.len().ok() != before => {}
-            looked => return looked,
+        let looked = look();
+        let doubtful = match &looked {
+            Ok(found) => !sound(found),
+            Err(e) => e.code() == Code::Corrupt,
+        };
+        if !doubtful || !changes(storage, before) {
+            return looked;
         }
-        std::thread::sleep(PAUSE);
     }
     look()
 }
 
+/// Whether the length of a file is, or soon becomes, another than it was.
+fn changes(storage: &dyn Storage, before: Option<u64>) -> bool {
+    for _ in 0..WAITS {
+        if storage.len().ok() != before {
+            return true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    storage.len().ok() != before
+}
+
 /// Finds the newest intact commit in a file of `size` bytes.
 pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
-    let mut upper = size;
+    let mut footers = Footers::new(source, size, reader(source));
+    let mut looked = Looked::default();
     let mut damage = None;
-    while let Some((offset, footer, _)) = footer_before(source, upper)? {
-        let tail = if damage.is_some() { Tail::Authentic } else { Tail::Clean };
-        let found = at(source, footer.commit, tail).and_then(|mut newest| {
-            if newest.end < size {
-                walk_forward(source, size, &mut newest)?;
-            }
-            // A copy behind a damaged footer says so as well.
-            let settled = footer.settled && newest.position == footer.commit;
-            if settled { Ok(newest) } else { finished(source, size, newest) }
-        });
-        match found {
+    while let Some(footer) = footers.next()? {
+        let Some(commit) = looked.commit(source, size, &footer.commit)? else {
+            damage.get_or_insert_with(|| {
+                commit::damaged(&footer.commit, "it is not what its footer says")
+            });
+            continue;
+        };
+        let newest = at(source, footer.commit, commit)?;
+        let newest = forwards(source, size, newest, damage.is_some())?;
+        // A copy behind a damaged footer says so as well.
+        let settled = footer.settled && newest.position.is(&footer.commit);
+        if settled || damage.is_some() {
+            return Ok(newest);
+        }
+        match finished(source, size, newest, &mut looked)? {
             Ok(newest) => return Ok(newest),
-            Err(e) if e.code() == Code::Io => return Err(e),
-            Err(e) => {
-                damage.get_or_insert(e);
-                upper = offset;
-            }
+            Err(e) => damage = Some(e),
         }
     }
     // Without any footer there may still be a commit: the first.
-    if let Some(newest) = first_commit(source, size)? {
-        return finished(source, size, newest);
+    if let Some(newest) = first_commit(source, size, damage.is_some())? {
+        if damage.is_some() {
+            return Ok(newest);
+        }
+        return finished(source, size, newest, &mut looked)?;
     }
     Err(damage.unwrap_or_else(|| {
         Error::corrupt("the coffer has no intact commit: it is cut short, or damaged throughout")
     }))
 }
 
-/// The commit at a position.
-fn at(source: &Source, position: Position, tail: Tail) -> Result<Newest> {
-    let commit = read_commit(source, &position)?;
+/// Reads a file for a search.
+fn reader(source: &Source) -> impl FnMut(u64, usize) -> Result<Vec<u8>> + '_ {
+    |offset, len| source.read(offset, len).map(Buffer::into_vec)
+}
+
+/// A commit that verified, and the footers right behind it.
+fn at(source: &Source, position: Position, commit: Commit) -> Result<Newest> {
     let (end, footer) = own_footers(source, &position)?;
-    Ok(Newest { position, commit, end, footer, tail })
+    Ok(Newest { position, commit, end, footer, tail: Tail::Clean })
+}
+
+/// The most commits that are authentic and still not what a footer says: no crash leaves so many.
+const MOST_OTHERS: usize = 8;
+
+/// Where commits were looked for, and what stands there. However many footers name one place, it
+/// is read once.
+#[derive(Default)]
+struct Looked {
+    at: HashMap<u64, Option<Position>>,
+    others: usize,
+}
+
+impl Looked {
+    /// The commit at a position, if it verifies.
+    fn commit(
+        &mut self,
+        source: &Source,
+        size: u64,
+        position: &Position,
+    ) -> Result<Option<Commit>> {
+        if self.at.get(&position.offset).is_some_and(|at| at.is_none_or(|at| !at.is(position))) {
+            return Ok(None);
+        }
+        let container = source.layers.container.as_deref();
+        let standing =
+            commit::standing_at(position.offset, size, container, &source.meta, reader(source))?
+                .filter(|standing| standing.archive == source.archive);
+        self.at.insert(position.offset, standing.as_ref().map(|standing| standing.position));
+        let Some(standing) = standing else { return Ok(None) };
+        if standing.position.is(position) {
+            return standing.decode().map(Some);
+        }
+        self.others += 1;
+        if self.others > MOST_OTHERS {
+            return Err(Error::corrupt(
+                "many commits are not what footers say of them: the file was put together from parts of others",
+            ));
+        }
+        Ok(None)
+    }
 }
 
 /// The newest commit, or the one before it if a crash has kept it from being whole: what shared its
-/// sync has not reached the disk, and nothing says that the sync returned.
-fn finished(source: &Source, size: u64, newest: Newest) -> Result<Newest> {
+/// sync has not reached the disk, and nothing says that the sync returned. The inner error is damage
+/// to both.
+fn finished(
+    source: &Source,
+    size: u64,
+    newest: Newest,
+    looked: &mut Looked,
+) -> Result<Result<Newest>> {
     if newest.settled() || is_whole(source, &newest)? {
-        return Ok(newest);
+        return Ok(Ok(newest));
     }
     if source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))? > size {
         // Whoever has written on since had it whole, and may be overwriting what died then.
-        return Ok(newest);
+        return Ok(Ok(newest));
     }
-    let previous = newest.commit.previous.filter(|p| p.len > 0).ok_or_else(|| {
-        Error::corrupt("the only commit is damaged: what was written together with it is not there")
-    })?;
-    at(source, previous, Tail::Authentic)
+    let Some(previous) = newest.commit.previous.filter(|p| p.len > 0) else {
+        return Ok(Err(Error::corrupt(
+            "the only commit is damaged: what was written together with it is not there",
+        )));
+    };
+    if !previous.precedes(&newest.position) {
+        return Err(misplaced());
+    }
+    let Some(commit) = looked.commit(source, size, &previous)? else {
+        return Ok(Err(commit::damaged(&previous, "it is not what the commit after it says")));
+    };
+    Ok(Ok(Newest { tail: Tail::Authentic, ..at(source, previous, commit)? }))
+}
+
+fn misplaced() -> Error {
+    Error::corrupt("a commit names one before it that is not before it")
 }
 
 /// Whether the bytes that were written together with a commit are there.
@@ -127,6 +216,7 @@ fn is_whole(source: &Source, newest: &Newest) -> Result<bool> {
     let Some(ahead) = newest.commit.ahead else { return Ok(true) };
     let Some(from) = newest.position.offset.checked_sub(ahead.len) else { return Ok(false) };
     let bytes = source.read(from, ahead.len as usize)?;
+    work::count(bytes.len());
     Ok(key::same(blake3::hash(&bytes).as_bytes(), &ahead.digest))
 }
 
@@ -143,7 +233,9 @@ fn own_footers(source: &Source, position: &Position) -> Result<(u64, Option<Foot
             Err(_) => return Ok((end, last)),
         };
         match Footer::read(&bytes, end, container, &source.meta) {
-            Some((footer, len)) if footer.commit == *position => {
+            Some((footer, len))
+                if footer.archive == source.archive && footer.commit.is(position) =>
+            {
                 end += len as u64;
                 last = Some(footer);
             }
@@ -167,8 +259,8 @@ pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
         let Some(previous) = last.previous else {
             return Err(Error::corrupt("a commit that is not a snapshot has none before it"));
         };
-        if previous.end() > at.offset || previous.generation >= at.generation {
-            return Err(Error::corrupt("a commit names one before it that is not before it"));
+        if !previous.precedes(&at) {
+            return Err(misplaced());
         }
         since_snapshot += at.len;
         at = previous;
@@ -215,6 +307,9 @@ pub(crate) fn has_ancestor(
         }
         match commit.previous {
             Some(previous) if previous.len > 0 => {
+                if !previous.precedes(&position) {
+                    return Err(misplaced());
+                }
                 position = previous;
                 if position.generation > generation {
                     commit = read_commit(source, &previous)?;
@@ -227,257 +322,235 @@ pub(crate) fn has_ancestor(
 
 /// Reads the commit at a position.
 pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
-    commit::read_at(position, source.layers.container.as_deref(), &source.meta, |offset, len| {
-        let len = usize::try_from(len).map_err(|_| Error::corrupt("a commit is too long"))?;
-        source.read(offset, len).map(Buffer::into_vec)
-    })
+    commit::read_at(position, source.layers.container.as_deref(), &source.meta, reader(source))
 }
 
-/// The last authentic footer that ends at or before `upper`.
-fn footer_before(source: &Source, upper: u64) -> Result<Option<(u64, Footer, usize)>> {
-    let container = source.layers.container.as_deref();
-    let len = Footer::len(container, &source.meta);
-    let at_end = |end: u64| -> Result<Option<(u64, Footer, usize)>> {
-        let Some(offset) = end.checked_sub(len as u64) else { return Ok(None) };
-        let bytes = source.read(offset, len)?;
-        Ok(Footer::read(&bytes, offset, container, &source.meta)
-            .filter(|(footer, _)| footer.archive == source.archive)
-            .map(|(footer, len)| (offset, footer, len)))
-    };
-    if let Some(found) = at_end(upper)? {
-        return Ok(Some(found));
+/// The authentic footers of a coffer, from the end of its file backwards.
+struct Footers<'a, R> {
+    source: &'a Source,
+    size: u64,
+    len: usize,
+    /// `None` before the last bytes of the file were tried: as a rule they are one.
+    seek: Option<Seek<R>>,
+    /// What a search is made with.
+    read: Option<R>,
+    /// The one at the end of the file, which a search finds as well.
+    last: Option<u64>,
+}
+
+impl<'a, R: FnMut(u64, usize) -> Result<Vec<u8>>> Footers<'a, R> {
+    fn new(source: &'a Source, size: u64, read: R) -> Self {
+        let len = Footer::len(source.layers.container.as_deref(), &source.meta);
+        Self { source, size, len, seek: None, read: Some(read), last: None }
     }
-    let mut marks = Marks::backwards(source, FOOTER_TAG, upper);
-    while let Some(offset) = marks.next()? {
-        let end = offset + len as u64;
-        if end <= upper
-            && let Some(found) = at_end(end)?
-        {
-            return Ok(Some(found));
+
+    fn next(&mut self) -> Result<Option<Footer>> {
+        let container = self.source.layers.container.as_deref();
+        let footer_in = |bytes: &[u8], offset| {
+            Footer::read(bytes, offset, container, &self.source.meta)
+                .map(|(footer, _)| footer)
+                .filter(|footer| footer.archive == self.source.archive)
+        };
+        if let Some(mut read) = self.read.take() {
+            if let Some(offset) = self.size.checked_sub(self.len as u64) {
+                let footer = footer_in(&read(offset, self.len)?, offset);
+                self.last = footer.as_ref().map(|_| offset);
+                self.seek = Some(Seek::backwards(container.is_some(), 0, self.size, read));
+                if footer.is_some() {
+                    return Ok(footer);
+                }
+            }
         }
+        let Some(seek) = &mut self.seek else { return Ok(None) };
+        while let Some(candidate) = seek.next()? {
+            let may_be = candidate.mark.starts_with(&FOOTER_TAG)
+                && candidate.is_home()
+                && candidate.len() == self.len
+                && Some(candidate.offset) != self.last;
+            if may_be
+                && let Some(footer) = footer_in(&seek.bytes(&candidate)?, candidate.offset)
+            {
+                return Ok(Some(footer));
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
 }
 
 /// Adopts commits behind `newest` that are whole though their footers are not, and judges the rest.
-fn walk_forward(source: &Source, size: u64, newest: &mut Newest) -> Result<()> {
-    let parts = parts_from(source, newest.end, size)?;
-    let mut authentic = !parts.is_empty();
-    let mut at = 0;
-    while let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) {
-        let follows = commit.archive == newest.commit.archive
-            && commit.previous.is_some_and(|p| {
-                p.digest == newest.position.digest && p.generation == newest.position.generation
-            });
-        if follows {
-            newest.position = Position { generation: commit.generation, offset, len, digest };
-            newest.end = newest.position.end();
-            newest.footer = None;
-            newest.commit = commit;
-            authentic = parts.get(next..).is_some_and(|rest| !rest.is_empty());
-        }
-        at = next;
+/// `damaged` is set if a footer names a commit that does not verify.
+fn forwards(source: &Source, size: u64, newest: Newest, damaged: bool) -> Result<Newest> {
+    if newest.end >= size {
+        return Ok(newest);
     }
-    newest.tail = if newest.end == size {
-        Tail::Clean
-    } else if authentic || newest.tail == Tail::Authentic || displaced(source, newest.end, size)? {
-        Tail::Authentic
-    } else {
-        Tail::Torn
-    };
-    Ok(())
+    let from = newest.end;
+    let mut walk = Walk { newest: Some(newest), ..Walk::new(source) };
+    walk.run(from, size)?;
+    walk.judged(size, damaged).ok_or_else(lost)
 }
 
-/// The very first commit, where no footer is left.
-fn first_commit(source: &Source, size: u64) -> Result<Option<Newest>> {
-    let parts = parts_from(source, 0, size)?;
-    let mut at = 0;
-    while at < parts.len() {
-        let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) else {
-            at += 1;
-            continue;
-        };
-        at = next;
-        if commit.previous.is_none_or(|p| p.len == 0) && commit.snapshot {
-            let position = Position { generation: commit.generation, offset, len, digest };
-            let mut newest =
-                Newest { position, commit, end: position.end(), footer: None, tail: Tail::Clean };
-            walk_forward(source, size, &mut newest)?;
-            return Ok(Some(newest));
-        }
-    }
-    Ok(None)
+/// The very first commit, where no footer is left, or whatever follows it without one.
+fn first_commit(source: &Source, size: u64, damaged: bool) -> Result<Option<Newest>> {
+    let mut walk = Walk::new(source);
+    walk.run(0, size)?;
+    Ok(walk.judged(size, damaged))
 }
 
-/// The commit whose first part is the first at or after `parts[at]`, if it is whole: the commit,
-/// its digest, its offset and length, and the index of the part behind it.
-fn whole_commit(
-    parts: &[(u64, u64, Part)],
-    mut at: usize,
-) -> Option<(Commit, [u8; 32], u64, u64, usize)> {
-    while let Some((offset, _, first)) = parts.get(at) {
-        let count = first.count as usize;
-        let group = parts.get(at..at.checked_add(count)?)?;
-        let contiguous = first.index == 0 && group.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0);
-        if contiguous {
-            let borrowed: Vec<&Part> = group.iter().map(|(_, _, part)| part).collect();
-            if let Ok((commit, digest)) = commit::assemble(&borrowed) {
-                let end = group.last().map_or(*offset, |(offset, len, _)| offset + len);
-                return Some((commit, digest, *offset, end - offset, at + count));
-            }
-        }
-        at += 1;
-    }
-    None
+fn lost() -> Error {
+    Error::corrupt("the newest commit was lost while the end of the file was read")
 }
 
-/// The authentic parts of commits between two offsets: their offsets, lengths and contents.
-fn parts_from(source: &Source, from: u64, size: u64) -> Result<Vec<(u64, u64, Part)>> {
-    let container = source.layers.container.as_deref();
-    let mut parts = Vec::new();
-    let mut marks = Marks::forwards(source, COMMIT_TAG, from, size);
-    while let Some(offset) = marks.next()? {
-        let available = |most: usize| usize::try_from(size - offset).unwrap_or(most).min(most);
-        let start = source.read(offset, available(2 * record::MARK))?;
-        let Some((_, len)) = record::peek(container.is_some(), &start) else { continue };
-        let bytes = source.read(offset, available(len))?;
-        if let Some((part, len)) = commit::read_part(&bytes, offset, container, &source.meta)
-            && part.archive == source.archive
-        {
-            parts.push((offset, len as u64, part));
-        }
-    }
-    Ok(parts)
-}
-
-/// Whether an authentic record stands where it was not written: bytes before it were lost or came
-/// in between, and what follows the coffer's end is more than an unfinished write.
-fn displaced(source: &Source, from: u64, size: u64) -> Result<bool> {
-    let container = source.layers.container.as_deref();
-    for tag in [COMMIT_TAG, FOOTER_TAG] {
-        let mut marks = Marks { displaced: true, ..Marks::forwards(source, tag, from, size) };
-        while let Some(offset) = marks.next()? {
-            let most = 2 * record::MAX_BODY + record::MARK;
-            let len = usize::try_from(size - offset).unwrap_or(most).min(most);
-            let body = record::read(container, &source.read(offset, len)?)
-                .and_then(|record| source.meta.open(&record.body));
-            if body.is_some_and(|body| body.starts_with(&source.archive)) {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
-/// A search for records by their marks: the tag, followed by the record's own offset.
-struct Marks<'a> {
+/// A walk through what stands behind the newest commit.
+struct Walk<'a> {
     source: &'a Source,
-    tag: [u8; TAG],
-    /// How far into a record its mark lies.
-    lead: u64,
-    range: (u64, u64),
-    backwards: bool,
-    /// Looks for records that are not at their own offset instead.
-    displaced: bool,
-    found: Vec<u64>,
+    /// The newest commit so far; `None` if the first one is looked for.
+    newest: Option<Newest>,
+    /// Something authentic stands behind it.
+    authentic: bool,
+    /// A whole commit was found that does not follow the newest.
+    stopped: bool,
+    /// The parts so far of a commit that may follow; where they begin, and where they end.
+    parts: Vec<Part>,
+    at: u64,
+    end: u64,
 }
 
-/// Bytes of a mark that the search looks at.
-const SIGNATURE: u64 = TAG as u64 + 8;
-
-impl<'a> Marks<'a> {
-    fn new(source: &'a Source, tag: [u8; TAG], range: (u64, u64), backwards: bool) -> Self {
-        let lead = record::mark_offset(source.layers.container.is_some()) as u64;
-        Self { source, tag, lead, range, backwards, displaced: false, found: Vec::new() }
+impl<'a> Walk<'a> {
+    fn new(source: &'a Source) -> Self {
+        let (parts, at, end) = (Vec::new(), 0, 0);
+        Self { source, newest: None, authentic: false, stopped: false, parts, at, end }
     }
 
-    fn backwards(source: &'a Source, tag: [u8; TAG], upper: u64) -> Self {
-        Self::new(source, tag, (0, upper), true)
-    }
-
-    fn forwards(source: &'a Source, tag: [u8; TAG], from: u64, size: u64) -> Self {
-        Self::new(source, tag, (from, size), false)
-    }
-
-    /// The offset of the next record with a fitting mark, in the direction of the search.
-    fn next(&mut self) -> Result<Option<u64>> {
-        loop {
-            if let Some(offset) = self.found.pop() {
-                return Ok(Some(offset));
-            }
-            let (from, to) = self.range;
-            if from >= to {
-                return Ok(None);
-            }
-            // Windows overlap by a signature less one byte, so that none is cut in two.
-            let window = if self.backwards {
-                let start = to.saturating_sub(WINDOW).max(from);
-                self.range = (from, start);
-                (start, (to + SIGNATURE - 1).min(self.source_len()?))
-            } else {
-                let end = (from + WINDOW).min(to);
-                self.range = (end, to);
-                (from, (end + SIGNATURE - 1).min(to))
-            };
-            let bytes = self.source.read(window.0, (window.1 - window.0) as usize)?;
-            self.found = bytes
-                .windows(SIGNATURE as usize)
-                .enumerate()
-                .filter(|(_, w)| w[..TAG] == self.tag)
-                .filter_map(|(i, w)| {
-                    let offset = (window.0 + i as u64).checked_sub(self.lead)?;
-                    let at_home = w[TAG..] == offset.to_le_bytes();
-                    (at_home != self.displaced).then_some(offset)
-                })
-                .collect();
-            if !self.backwards {
-                self.found.reverse();
+    fn run(&mut self, from: u64, size: u64) -> Result<()> {
+        let (source, container) = (self.source, self.source.layers.container.as_deref());
+        let mut seek = Seek::forwards(container.is_some(), from, size, reader(source));
+        while let Some(candidate) = seek.next()? {
+            let bytes = seek.bytes(&candidate)?;
+            let opened = record::open(container, &source.meta, &bytes, |_| true)
+                .filter(|(_, plain, _)| plain.starts_with(&source.archive));
+            if let Some((mark, plain, len)) = opened {
+                self.take(candidate.offset, &mark, &plain, len as u64)?;
             }
         }
+        Ok(())
     }
 
-    fn source_len(&self) -> Result<u64> {
-        self.source.storage.len().map_err(|e| Error::io("fstat", &self.source.path, &e))
+    /// Takes note of a record of this coffer that opens, wherever it says that it stands.
+    fn take(&mut self, offset: u64, mark: &Mark, plain: &[u8], len: u64) -> Result<()> {
+        if mark.starts_with(&FOOTER_TAG) {
+            let footer = Footer::decode(mark, plain, offset);
+            if let (Some(footer), Some(newest)) = (footer, &mut self.newest)
+                && footer.commit.is(&newest.position)
+            {
+                // Copies stand further on.
+                if offset == newest.end {
+                    newest.end += len;
+                    newest.footer = Some(footer);
+                }
+                return Ok(());
+            }
+            self.authentic = true;
+            return Ok(());
+        }
+        self.authentic = true;
+        if self.stopped || *mark != record::mark_at(COMMIT_TAG, offset) {
+            return Ok(());
+        }
+        let Some(part) = Part::decode(plain, offset) else { return Ok(()) };
+        if part.index == 0 {
+            self.parts.clear();
+            (self.at, self.end) = (offset, offset);
+        }
+        let next = self.newest.as_ref().map(|newest| newest.position.generation.checked_add(1));
+        let wanted = next.is_none_or(|next| next == Some(part.generation));
+        if !wanted || offset != self.end || !part.follows(&self.parts) {
+            self.parts.clear();
+            return Ok(());
+        }
+        self.end = offset + len;
+        let count = part.count as usize;
+        self.parts.push(part);
+        if self.parts.len() == count {
+            self.whole()?;
+        }
+        Ok(())
+    }
+
+    /// A commit is whole: it is the newest, or the walk adopts no other.
+    fn whole(&mut self) -> Result<()> {
+        let parts = std::mem::take(&mut self.parts);
+        let (commit, digest) = match commit::assemble(&parts.iter().collect::<Vec<_>>()) {
+            Ok(whole) => whole,
+            Err(e) if e.code() == Code::Corrupt => {
+                self.stopped = true;
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
+        let follows = match &self.newest {
+            Some(Newest { position, .. }) => commit.previous.is_some_and(|p| {
+                p.generation == position.generation && key::same(&p.digest, &position.digest)
+            }),
+            None => commit.snapshot && commit.previous.is_none_or(|p| p.len == 0),
+        };
+        if !follows {
+            self.stopped = true;
+            return Ok(());
+        }
+        let (generation, offset, len) = (commit.generation, self.at, self.end - self.at);
+        let position = Position { generation, offset, len, digest };
+        let (end, footer, tail) = (self.end, None, Tail::Clean);
+        self.newest = Some(Newest { position, commit, end, footer, tail });
+        self.authentic = false;
+        Ok(())
+    }
+
+    /// The newest commit, and what the rest of the file is.
+    fn judged(self, size: u64, damaged: bool) -> Option<Newest> {
+        let newest = self.newest?;
+        let tail = if newest.end >= size {
+            Tail::Clean
+        } else if damaged || self.authentic {
+            Tail::Authentic
+        } else {
+            Tail::Torn
+        };
+        Some(Newest { tail, ..newest })
     }
 }
 
 /// How much of the end of a file is searched for a footer whose header copy can be trusted: footers
 /// stand every 64 MiB.
 const COPY_SEARCH: u64 = 256 << 20;
+/// The most copies of the header that are tried.
+const MOST_COPIES: usize = 1 << 10;
 
-/// Where copies of the header may lie, by the clear marks of the last footers: for a file whose
-/// beginning is damaged, and whose keys are therefore not known to fit yet.
-pub(crate) fn header_copies(
-    storage: &dyn Storage,
-    path: &std::path::Path,
+/// Where copies of the header may lie, by the clear marks of footers, the last one first: for a file
+/// whose beginning is damaged, and whose keys are therefore not known to fit yet.
+pub(crate) fn header_copies<'a>(
+    storage: &'a dyn Storage,
+    path: &'a std::path::Path,
     sealed: bool,
     size: u64,
-) -> Result<Vec<u64>> {
-    let lead = record::mark_offset(sealed) as u64;
-    let mut copies = Vec::new();
-    let mut to = size;
-    let stop = size.saturating_sub(COPY_SEARCH);
-    while to > stop && copies.is_empty() {
-        let from = to.saturating_sub(WINDOW);
-        let end = (to + record::MARK as u64 - 1).min(size);
-        let bytes = crate::source::read(storage, path, from, (end - from) as usize)?;
-        for (i, window) in bytes.windows(record::MARK).enumerate().rev() {
-            if window[..TAG] != FOOTER_TAG {
-                continue;
-            }
-            let mut mark = [0; record::MARK];
-            mark.copy_from_slice(window);
-            let offset = (from + i as u64).checked_sub(lead);
-            let copy = commit::header_copy_in(&mark);
-            if offset == Some(record::offset_in(&mark))
+) -> impl FnMut() -> Result<Option<u64>> + 'a {
+    let read = move |offset, len| {
+        crate::source::read(storage, path, offset, len).map(Buffer::into_vec)
+    };
+    let mut seek = Seek::backwards(sealed, size.saturating_sub(COPY_SEARCH), size, read);
+    let mut copies = HashSet::new();
+    move || {
+        while copies.len() < MOST_COPIES
+            && let Some(candidate) = seek.next()?
+        {
+            let copy = commit::header_copy_in(&candidate.mark);
+            let names_one = candidate.mark.starts_with(&FOOTER_TAG)
+                && candidate.is_home()
                 && copy > 0
-                && copy < size
-                && !copies.contains(&copy)
-            {
-                copies.push(copy);
+                && copy < size;
+            if names_one && copies.insert(copy) {
+                return Ok(Some(copy));
             }
         }
-        to = from;
+        Ok(None)
     }
-    Ok(copies)
 }

@@ -351,16 +351,23 @@ fn too_large() -> Error {
     Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
 }
 
-/// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk.
+/// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk, also where it
+/// is cut between the look at its length and the read.
 pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
-    if offset.checked_add(len as u64).is_none_or(|end| end > size) {
-        return Err(Error::corrupt(format!(
-            "the file ends at byte {size}, but bytes {offset} to {} are needed",
+    let short = |size: &dyn std::fmt::Display| {
+        Error::corrupt(format!(
+            "the file ends {size}, but bytes {offset} to {} are needed",
             offset.saturating_add(len as u64)
-        )));
+        ))
+    };
+    if offset.checked_add(len as u64).is_none_or(|end| end > size) {
+        return Err(short(&format_args!("at byte {size}")));
     }
     let mut bytes = Buffer::of_len(len);
-    storage.read_at(&mut bytes, offset).map_err(|e| Error::io("read", path, &e))?;
-    Ok(bytes)
+    match storage.read_at(&mut bytes, offset) {
+        Ok(()) => Ok(bytes),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(short(&"before them")),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
 }

@@ -149,9 +149,16 @@ impl Opening<'_> {
     fn to_read(&self, secret: &Secret, locks: Locks) -> Result<Coffer> {
         let file = locks.open(&*self.directory, false)?;
         let keyring = Keyring::new(secret, &self.options.cancel);
-        let (reader, status, notices, spool) = match recover::steadily(&*file, || {
-            self.find(&file, &keyring)
-        })? {
+        let look = || self.find(&file, &keyring);
+        let found = if locks.held() {
+            look()
+        } else {
+            recover::steadily(&*file, look, |found| match found {
+                Found::Coffer(opened) => opened.is_sound(),
+                Found::Legacy => true,
+            })
+        };
+        let (reader, status, notices, spool) = match found? {
             Found::Coffer(opened) => {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, mut notices, .. } = *opened;

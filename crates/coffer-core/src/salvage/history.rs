@@ -27,8 +27,12 @@ struct Known {
 impl Known {
     fn read(&self, source: &Source) -> Result<Commit> {
         let container = source.layers.container.as_deref();
-        commit::read_at(&self.position, container, &source.meta, |_, len| {
-            source.read(self.at, len as usize).map(Buffer::into_vec)
+        let moved = |offset: u64| {
+            let within = offset.checked_sub(self.position.offset);
+            within.and_then(|within| self.at.checked_add(within)).unwrap_or(u64::MAX)
+        };
+        commit::read_at(&self.position, container, &source.meta, |offset, len| {
+            source.read(moved(offset), len).map(Buffer::into_vec)
         })
     }
 
