@@ -206,6 +206,13 @@ pub(crate) enum Extent {
 /// How far the frame of data reaches that `bytes` begin with, by its headers alone.
 #[must_use]
 pub(crate) fn extent(bytes: &[u8]) -> Extent {
+    extent_on(bytes, &mut 0)
+}
+
+/// As [`extent`], for a frame that grows: `walked` is how far its blocks have been looked at, 0 at
+/// first, so that each is looked at once.
+#[must_use]
+pub(crate) fn extent_on(bytes: &[u8], walked: &mut usize) -> Extent {
     let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return Extent::Short };
     if *magic != MAGIC {
         return Extent::Malformed;
@@ -232,8 +239,9 @@ pub(crate) fn extent(bytes: &[u8]) -> Extent {
         2 => Some(u64::from_le_bytes(number) + 256),
         _ => Some(u64::from_le_bytes(number)),
     };
-    let mut len = 5 + window + dictionary + size;
+    let mut len = (5 + window + dictionary + size).max(*walked);
     loop {
+        *walked = len;
         let Some(header) = bytes.get(len..len + 3) else { return Extent::Short };
         let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
         let block = (header >> 3) as usize;

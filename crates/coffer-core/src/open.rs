@@ -110,7 +110,7 @@ pub(crate) fn open(
 
 /// Whether an error is not about what the header says, so that no copy of it can help.
 fn is_final(error: &Error) -> bool {
-    matches!(error.code(), Code::Io | Code::Aborted)
+    matches!(error.code(), Code::Io | Code::Aborted | Code::TooLarge)
 }
 
 /// How many headers that open are followed to a commit: the first, and a copy that says something

@@ -367,9 +367,7 @@ impl<'a, R: FnMut(u64, usize) -> Result<Vec<u8>>> Footers<'a, R> {
                 && candidate.is_home()
                 && candidate.len() == self.len
                 && Some(candidate.offset) != self.last;
-            if may_be
-                && let Some(footer) = footer_in(&seek.bytes(&candidate)?, candidate.offset)
-            {
+            if may_be && let Some(footer) = footer_in(&seek.bytes(&candidate)?, candidate.offset) {
                 return Ok(Some(footer));
             }
         }
@@ -533,9 +531,8 @@ pub(crate) fn header_copies<'a>(
     sealed: bool,
     size: u64,
 ) -> impl FnMut() -> Result<Option<u64>> + 'a {
-    let read = move |offset, len| {
-        crate::source::read(storage, path, offset, len).map(Buffer::into_vec)
-    };
+    let read =
+        move |offset, len| crate::source::read(storage, path, offset, len).map(Buffer::into_vec);
     let mut seek = Seek::backwards(sealed, size.saturating_sub(COPY_SEARCH), size, read);
     let mut copies = HashSet::new();
     move || {

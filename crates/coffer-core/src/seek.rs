@@ -159,7 +159,8 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>>> Seek<R> {
         while let Some(i) = bytes.get(at..).and_then(record::find_mark) {
             at += i;
             let begin = at - self.lead as usize;
-            if let (Some(head), Some(mark)) = (bytes.get(begin..), bytes[at..].first_chunk::<MARK>())
+            if let (Some(head), Some(mark)) =
+                (bytes.get(begin..), bytes[at..].first_chunk::<MARK>())
             {
                 let len = record::peek(self.sealed, head).map(|(_, len)| len);
                 found.push(Candidate { offset: start + begin as u64, mark: *mark, len });

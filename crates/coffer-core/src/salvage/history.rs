@@ -9,7 +9,8 @@ use crate::catalog::Catalog;
 use crate::coffer::CommitId;
 use crate::commit::{self, ARCHIVE_ID, Commit, Footer, Part, Position};
 use crate::error::Result;
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, MARK};
+use crate::record::{self, COMMIT_TAG};
+use crate::seek::Seek;
 use crate::source::Source;
 
 /// A commit that is whole and authentic.
@@ -61,13 +62,20 @@ pub(super) struct State {
 pub(super) fn read(search: &Search<'_>, source: &mut Source, sure: bool) -> Result<State> {
     let mut found = Found::default();
     let sealed = source.layers.container.is_some();
-    search.marks(sealed, &[COMMIT_TAG, FOOTER_TAG], |offset, mark| {
-        if mark.starts_with(&COMMIT_TAG) {
-            found.part(search, source, offset, record::offset_in(mark))
+    let read = |offset, len: usize| {
+        search.cancel.check()?;
+        search.read(offset, len as u64)
+    };
+    let mut seek = Seek::forwards(sealed, 0, search.size, read);
+    while let Some(candidate) = seek.next()? {
+        let bytes = seek.bytes(&candidate)?;
+        let claimed = record::offset_in(&candidate.mark);
+        if candidate.mark.starts_with(&COMMIT_TAG) {
+            found.part(source, &bytes, candidate.offset, claimed);
         } else {
-            found.footer(search, source, offset, record::offset_in(mark))
+            found.footer(source, &bytes, candidate.offset, claimed);
         }
-    })?;
+    }
     if !sure && let Some(archive) = found.last {
         source.archive = archive;
     }
@@ -88,19 +96,10 @@ struct Found {
 }
 
 impl Found {
-    fn part(
-        &mut self,
-        search: &Search<'_>,
-        source: &Source,
-        offset: u64,
-        claimed: u64,
-    ) -> Result<()> {
+    fn part(&mut self, source: &Source, bytes: &[u8], offset: u64, claimed: u64) {
         let container = source.layers.container.as_deref();
-        let start = search.read(offset, 2 * MARK as u64)?;
-        let Some((_, len)) = record::peek(container.is_some(), &start) else { return Ok(()) };
-        let bytes = search.read(offset, len as u64)?;
-        let Some((part, len)) = commit::read_part(&bytes, claimed, container, &source.meta) else {
-            return Ok(());
+        let Some((part, len)) = commit::read_part(bytes, claimed, container, &source.meta) else {
+            return;
         };
         self.last = Some(part.archive);
         if part.index == 0 {
@@ -108,7 +107,7 @@ impl Found {
             self.parts.clear();
         } else if self.parts.is_empty() || offset != self.end {
             self.parts.clear();
-            return Ok(());
+            return;
         }
         self.end = offset + len as u64;
         let count = part.count as usize;
@@ -116,7 +115,6 @@ impl Found {
         if self.parts.len() == count {
             self.whole();
         }
-        Ok(())
     }
 
     fn whole(&mut self) {
@@ -139,21 +137,12 @@ impl Found {
         });
     }
 
-    fn footer(
-        &mut self,
-        search: &Search<'_>,
-        source: &Source,
-        offset: u64,
-        claimed: u64,
-    ) -> Result<()> {
+    fn footer(&mut self, source: &Source, bytes: &[u8], offset: u64, claimed: u64) {
         let container = source.layers.container.as_deref();
-        let len = Footer::len(container, &source.meta) as u64;
-        let bytes = search.read(offset, len)?;
-        if let Some((footer, len)) = Footer::read(&bytes, claimed, container, &source.meta) {
+        if let Some((footer, len)) = Footer::read(bytes, claimed, container, &source.meta) {
             self.last = Some(footer.archive);
             self.footers.push((Span { from: offset, to: offset + len as u64 }, footer));
         }
-        Ok(())
     }
 
     /// The newest state.

@@ -5,6 +5,8 @@
 //! the tar in them. Those are *unverified*: seals authenticate their bytes, but nothing says that
 //! they are the newest, or that they were ever committed.
 
+#[cfg(test)]
+mod cost_tests;
 mod entries;
 mod history;
 mod keys;

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::frame::{self, Extent};
 use crate::seal::Seal;
 use crate::source::Source;
+use crate::work;
 
 /// How much of the file is searched at once.
 const WINDOW: u64 = 1 << 20;
@@ -69,14 +70,23 @@ impl OpenChunk {
 
 /// The next data chunk that opens. Behind damage the search goes on at every byte, so no length in
 /// the file has to be true.
+///
+/// A chunk in which the header of another one stands is none: ciphertext has no such row of zeros.
+/// So what is deciphered of a stretch is linear in its length, however many headers are in it.
 pub(super) fn next_open_chunk(
     search: &Search<'_>,
     seal: &dyn Seal,
     mut at: u64,
     to: u64,
 ) -> Result<Option<OpenChunk>> {
-    while let Some((offset, len)) = next_chunk(search, seal, at, to)? {
+    while let Some((offset, len)) = next_chunk(search, seal, at, to, to)? {
+        let inside = next_chunk(search, seal, offset + HEADER as u64, offset + len, to)?;
+        if inside.is_some() {
+            at = offset + 1;
+            continue;
+        }
         let bytes = search.read(offset, len)?;
+        work::count(bytes.len());
         let mut plain = Vec::new();
         let chunk = chunk::parse(&bytes);
         if chunk.is_some_and(|chunk| seal.open(chunk.sealed, &mut plain).is_ok()) {
@@ -87,20 +97,23 @@ pub(super) fn next_open_chunk(
     Ok(None)
 }
 
-/// The next place from `at` on where a data chunk may begin, and its length: its reserved bytes
-/// are zeros, its length is possible, and it ends at or before `to`.
+/// The next place from `at` on where a data chunk may begin, and its length: its header ends at or
+/// before `until`, its reserved bytes are zeros, its length is possible, and it ends at or before
+/// `to`.
 fn next_chunk(
     search: &Search<'_>,
     seal: &dyn Seal,
     mut at: u64,
+    until: u64,
     to: u64,
 ) -> Result<Option<(u64, u64)>> {
     let least = seal.sealed_len(0);
-    // Where chunks follow each other the next one is right here.
+    // Where chunks follow each other the next one is right here; otherwise not much more is read
+    // than is passed over.
     let mut window = HEADER as u64;
-    while at + HEADER as u64 <= to {
+    while at + HEADER as u64 <= until {
         search.cancel.check()?;
-        let bytes = search.read(at, window.min(to - at))?;
+        let bytes = search.read(at, window.min(until - at))?;
         let mut i = 0;
         while let Some(header) = bytes.get(i..i + HEADER) {
             let (length, reserved) = header.split_at(HEADER - RESERVED);
@@ -121,7 +134,7 @@ fn next_chunk(
             }
         }
         at += i as u64;
-        window = WINDOW;
+        window = (window * 2).min(WINDOW);
     }
     Ok(None)
 }
@@ -132,6 +145,8 @@ struct Joined {
     span: Option<Span>,
     plain: Vec<u8>,
     raw: Vec<u8>,
+    /// How far the frame's blocks were looked at.
+    walked: usize,
     /// Content of dead space that is still to be passed over.
     dead: usize,
     /// Where the last chunk ended.
@@ -170,7 +185,7 @@ impl Joined {
     /// The block that the chunks so far make, if they make one.
     fn take_whole(&mut self, source: &Source) -> Result<Option<Found>> {
         let Some(span) = self.span else { return Ok(None) };
-        match frame::extent(&self.plain) {
+        match frame::extent_on(&self.plain, &mut self.walked) {
             Extent::Short if self.plain.len() <= MAX_BLOCK as usize => Ok(None),
             Extent::Whole { len, content: Some(content) } if len == self.plain.len() => {
                 let found = block(source, span, &self.raw, &self.plain, content)?;
@@ -194,6 +209,7 @@ impl Joined {
 
     fn clear(&mut self) {
         self.span = None;
+        self.walked = 0;
         self.plain = Vec::new();
         self.raw = Vec::new();
     }
@@ -222,23 +238,34 @@ fn block(
     Ok(Some(Found::Block { block, tar: tar.into_vec(), stored: frame::is_stored(plain) }))
 }
 
+/// How many times its length, and how much besides, a stretch may cost in frames that are none.
+const MOST_VAIN: (u64, u64) = (4, 64 << 20);
+
 /// The frames of an unsealed stretch.
+///
+/// Behind a frame that is none the search goes on at the next byte. Where that has cost several
+/// times what the stretch is long, something was made to cost it: then the search goes on behind
+/// what was looked at.
 fn frames(
     search: &Search<'_>,
     source: &Source,
     within: Span,
     mut found: impl FnMut(Found) -> Result<()>,
 ) -> Result<()> {
+    let most = within.len().saturating_mul(MOST_VAIN.0).saturating_add(MOST_VAIN.1);
+    let mut vain = 0u64;
     let mut at = within.from;
     while let Some(offset) = next_magic(search, at, within.to)? {
         let (extent, bytes) = reach(search, offset, within.to)?;
-        let whole = match extent {
+        work::count(bytes.len());
+        let (whole, len, cost) = match extent {
             Extent::Whole { len, content: Some(content) } => {
                 let raw = &bytes[..len];
                 let span = Span { from: offset, to: offset + len as u64 };
-                block(source, span, raw, raw, content)?
+                work::count(content.min(u64::from(MAX_BLOCK)) as usize);
+                (block(source, span, raw, raw, content)?, len, bytes.len() as u64 + content)
             }
-            _ => None,
+            _ => (None, bytes.len(), bytes.len() as u64),
         };
         at = match whole {
             Some(whole) => {
@@ -247,7 +274,11 @@ fn frames(
                 found(whole)?;
                 end
             }
-            None => offset + 1,
+            None if vain > most => offset + len.max(1) as u64,
+            None => {
+                vain = vain.saturating_add(cost);
+                offset + 1
+            }
         };
     }
     Ok(())
@@ -270,9 +301,12 @@ fn reach(search: &Search<'_>, offset: u64, to: u64) -> Result<(Extent, Vec<u8>)>
 /// Where the next frame of data may begin.
 pub(super) fn next_magic(search: &Search<'_>, mut at: u64, to: u64) -> Result<Option<u64>> {
     let len = frame::MAGIC.len() as u64;
+    // Not much more is read than is passed over.
+    let mut window = HEADER as u64;
     while at + len <= to {
         search.cancel.check()?;
-        let bytes = search.read(at, WINDOW.min(to - at))?;
+        window = (window * 2).min(WINDOW);
+        let bytes = search.read(at, window.min(to - at))?;
         if let Some(i) = bytes.windows(frame::MAGIC.len()).position(|w| w == frame::MAGIC) {
             return Ok(Some(at + i as u64));
         }
