@@ -52,9 +52,10 @@ impl Container {
         self.repack()
     }
 
-    /// Moves the members that share a pack with dead ones into new packs.
+    /// Moves the members that share a pack with dead ones into new packs. A pack that cannot be
+    /// read stays as it is while a member is in it: that member is damaged, and the others go on.
     fn repack(&mut self) -> Result<()> {
-        let dirty = std::mem::take(&mut self.changes.dirty);
+        let dirty = self.take_dirty();
         for id in &dirty {
             let block = {
                 let view = self.view.read();
@@ -62,19 +63,25 @@ impl Container {
                 view.catalog.blocks.get(id).cloned().map(|b| (b, live))
             };
             let Some((block, live)) = block else { continue };
-            let moved = if live.is_empty() { Ok(()) } else { self.unpack(&block, live) };
-            if let Err(e) = moved {
-                self.changes.dirty.extend(&dirty);
-                return Err(e);
+            let moved = if live.is_empty() { Ok(true) } else { self.unpack(&block, live) };
+            match moved {
+                Ok(true) => self.doom(*id),
+                Ok(false) => {}
+                Err(e) => {
+                    dirty.iter().for_each(|id| self.soil(*id));
+                    return Err(e);
+                }
             }
-            self.changes.doomed.insert(*id);
         }
         self.settle()
     }
 
-    /// Takes members out of a pack, into the one that is being filled.
-    fn unpack(&mut self, block: &Block, names: Vec<Arc<str>>) -> Result<()> {
-        let tar = self.source.block(block)?;
+    /// Takes members out of a pack, into the one that is being filled. `false` if the pack cannot be
+    /// read, and nothing is moved.
+    fn unpack(&mut self, block: &Block, names: Vec<Arc<str>>) -> Result<bool> {
+        let Some(tar) = self.source.intact(|source| source.block(block))? else {
+            return Ok(false);
+        };
         for name in names {
             let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
             let Place::Packed { at, stored, .. } = entry.place else { continue };
@@ -86,7 +93,7 @@ impl Container {
             self.record(name, old);
             self.push(pending);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes a commit and its footer at the tail.
@@ -285,5 +292,6 @@ pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> P
             mtime_ns: entry.mtime_ns,
         },
         stored,
+        begun: 0,
     }
 }

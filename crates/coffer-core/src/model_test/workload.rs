@@ -7,7 +7,7 @@ use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
 use super::state::{Members, State, Timeline, Trace, lens};
 use crate::coffer::{Coffer, LockMode, Mode, Options};
-use crate::container::Container;
+use crate::container::{Container, Damaged};
 use crate::error::{Code, Result};
 use crate::header::Keys;
 use crate::key::Key;
@@ -220,8 +220,8 @@ impl Run {
                 continue;
             }
             if self.rng.one_in(2) {
-                let compacted =
-                    container.compact(&self.opener.path, &self.locks(), &Watch::silent());
+                let (path, locks, kept) = (&self.opener.path, self.locks(), Damaged::Kept);
+                let compacted = container.compact(path, &locks, kept, &Watch::silent());
                 compacted.unwrap_or_else(|e| panic!("{how}, and then compaction: {e:?}"));
             }
             self.try_crashes(&left, &after, 3, again - 1);
@@ -364,7 +364,8 @@ impl Run {
     fn compact(&mut self, container: &mut Container, model: &Members) -> Result<()> {
         self.tell(|| format!("compact {} members", model.len()));
         self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
-        container.compact(&self.opener.path.clone(), &self.locks(), &Watch::silent())?;
+        let (path, locks) = (&self.opener.path, self.locks());
+        container.compact(path, &locks, Damaged::Kept, &Watch::silent())?;
         self.committed(container, model);
         Ok(())
     }
