@@ -107,11 +107,16 @@ impl Container {
         }
         let mut bytes = Vec::new();
         let mut header_copy = self.header_copy;
+        let mut superseded = self.footers();
         if snapshot {
             // Before the first sync: a commit that is whole must not stand behind a torn copy.
             header_copy = self.tail;
             self.header.write(container, &self.source.meta, &mut bytes);
             self.append(&bytes).inspect_err(|_| self.cut())?;
+            superseded += self.since_snapshot + self.snapshot_len;
+            if self.header_copy > 0 {
+                superseded += bytes.len() as u64;
+            }
             bytes.clear();
         }
         // A scrub must not come before what it follows is on the disk.
@@ -124,7 +129,6 @@ impl Container {
             }
         }
         let offset = self.tail;
-        let superseded = if snapshot { self.since_snapshot + self.snapshot_len } else { 0 };
         let mut commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
         commit.ahead = ahead;
         let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;
@@ -246,6 +250,18 @@ impl Container {
         self.end = self.tail;
         self.settled = true;
         Ok(())
+    }
+
+    /// The bytes of the footers behind the last commit: what stands there and is no block. The next
+    /// commit leaves them dead.
+    fn footers(&self) -> u64 {
+        if self.committed.generation == 0 {
+            return 0;
+        }
+        let view = self.view.read();
+        let added = self.changes.added.iter().filter_map(|id| view.catalog.blocks.get(id));
+        let added: u64 = added.map(|block| u64::from(block.len)).sum();
+        self.tail.saturating_sub(self.committed.end() + added)
     }
 
     /// What has been written at the tail and not been synced, if that is little enough to share the

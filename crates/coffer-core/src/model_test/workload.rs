@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::check::{Opened, Opener, Trouble, read_all};
+use super::check::{Opened, Opener, Trouble};
 use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
 use super::state::{Members, State, Timeline, Trace, lens};
@@ -70,7 +70,7 @@ impl Run {
         let path = dir.path().join("model.coffer");
         Self {
             rng,
-            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable },
+            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable, flips: Vec::new() },
             disk: Disk::new(Image::default()),
             timeline: Timeline::new(vec![State { members: None, keys: 0, blocks: Vec::new() }]),
             keys: 0,
@@ -93,6 +93,9 @@ impl Run {
     pub(super) fn all(mut self) -> u64 {
         for session in 0..4 {
             self.tell(|| format!("--- session {session}, durable {}", self.opener.durable));
+            if session > 0 && self.rng.one_in(3) {
+                self.damage();
+            }
             if session > 0 && self.rng.one_in(2) {
                 let most = if self.rng.one_in(3) { 6 } else { 60 };
                 self.disk.fail(Some(Fault {
@@ -164,7 +167,7 @@ impl Run {
     }
 
     /// Opens what is there and goes on with it. `None` if the disk refuses.
-    fn open(&mut self) -> Option<Container> {
+    pub(super) fn open(&mut self) -> Option<Container> {
         let opened = self.opener.open(&self.disk, self.timeline.now());
         let Opened { container, state } = match opened {
             Ok(opened) => opened?,
@@ -245,7 +248,7 @@ impl Run {
         Crash { how, image, acceptable: timeline.at(before).to_vec() }
     }
 
-    fn locks(&self) -> Locks {
+    pub(super) fn locks(&self) -> Locks {
         Locks::none(&self.opener.path)
     }
 
@@ -297,16 +300,20 @@ impl Run {
                 if container.ready().is_err() {
                     return;
                 }
-                assert!(self.disk.failed().is_some() || e.code() == Code::Aborted, "{e:?}");
+                // Appending to what is damaged fails, and so does changing its keys.
+                let damaged = e.code() == Code::Corrupt && !self.opener.flips.is_empty();
+                let gave_up = damaged || e.code() == Code::Aborted;
+                assert!(self.disk.failed().is_some() || gave_up, "{e:?}");
                 if model != before && saved.is_empty() {
                     // A commit failed and nothing was undone: the changes are still there.
-                    assert_eq!(lens(&model), lens(&read_all(&container).unwrap()));
+                    let now = self.opener.read_all(&container).unwrap();
+                    assert_eq!(lens(&model), lens(&now));
                 }
             }
             if container.ready().is_err() {
                 return;
             }
-            let now = read_all(&container).unwrap();
+            let now = self.opener.read_all(&container).unwrap();
             assert_eq!(lens(&now), lens(&model), "seen through the writer's own view");
             assert!(now == model, "the writer's own view has wrong bytes");
         }
@@ -317,7 +324,7 @@ impl Run {
     }
 
     /// The members of the last state.
-    fn members(&self) -> Members {
+    pub(super) fn members(&self) -> Members {
         self.timeline.now().last().unwrap().members.clone().unwrap()
     }
 

@@ -503,3 +503,43 @@ pub(crate) fn back_up(directory: &Arc<dyn Directory>, path: &Path, to: &Path) ->
 pub(crate) fn closed() -> Error {
     Error::new(Code::Closed, "the coffer is closed: open it again")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the last look for messages and the end of the channel.
+    #[test]
+    fn what_is_sent_while_the_thread_ends_is_answered() {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (told, answers) = std::sync::mpsc::channel();
+        let send = |task: Task| {
+            let told = told.clone();
+            let done = Box::new(move |result: Result<Outcome>| told.send(result).unwrap());
+            let answer = Answer::new(done, &task);
+            drop(sender.send(Message { task, batch: None, answer }));
+        };
+        for _ in 0..2 {
+            send(Task::Close);
+            send(Task::Begin);
+        }
+        drop(receiver);
+        // And after it.
+        send(Task::Close);
+        send(Task::Begin);
+        for _ in 0..3 {
+            assert!(answers.try_recv().unwrap().is_ok(), "a second close");
+            assert_eq!(answers.try_recv().unwrap().unwrap_err().code(), Code::Closed);
+        }
+        assert!(answers.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_change_that_is_answered_is_not_answered_again() {
+        let (told, answers) = std::sync::mpsc::channel();
+        let done = Box::new(move |result: Result<Outcome>| told.send(result).unwrap());
+        Answer::new(done, &Task::Begin).give(Ok(Outcome::Batch(1)));
+        assert!(matches!(answers.try_recv().unwrap(), Ok(Outcome::Batch(1))));
+        assert!(answers.try_recv().is_err());
+    }
+}
