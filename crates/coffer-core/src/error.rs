@@ -97,6 +97,17 @@ struct Detail {
     syscall: Option<&'static str>,
 }
 
+/// The system's numbers for a part of a file that its disk cannot read: EIO everywhere, and on Linux
+/// EBADMSG and EUCLEAN where the file system's own checksum is wrong.
+#[cfg(target_os = "linux")]
+const UNREADABLE: &[i32] = &[5, 74, 117];
+#[cfg(all(unix, not(target_os = "linux")))]
+const UNREADABLE: &[i32] = &[5];
+/// A wrong checksum, a sector that is not found, a fault in reading, a device that fails, a damaged
+/// file or disk.
+#[cfg(not(unix))]
+const UNREADABLE: &[i32] = &[23, 27, 30, 1117, 1392, 1393];
+
 /// The result of the engine's calls.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -131,6 +142,13 @@ impl Error {
         Self::new(Code::Corrupt, message)
     }
 
+    /// The same error in other words.
+    #[must_use]
+    pub(crate) fn saying(mut self, message: String) -> Self {
+        Arc::make_mut(&mut self.0).message = message;
+        self
+    }
+
     /// The same error, saying which file it is about unless it says so already.
     #[must_use]
     pub fn at(mut self, path: &Path) -> Self {
@@ -153,6 +171,14 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         self.0.code
+    }
+
+    /// Whether bytes of a file are damaged: they are not what was written, or the disk cannot read
+    /// them. Without memory or descriptors, say, a system refuses for other reasons, which pass.
+    pub(crate) fn is_damage(&self) -> bool {
+        let unreadable = self.0.syscall == Some("read")
+            && self.0.errno.is_some_and(|errno| UNREADABLE.contains(&errno));
+        self.0.code == Code::Corrupt || unreadable
     }
 
     /// What happened, where, and what to do.

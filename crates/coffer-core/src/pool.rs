@@ -2,10 +2,16 @@
 //!
 //! Jobs on the pool never wait for a lock that another job must release, nor for a message:
 //! whoever has to wait (a writer, an open that waits for a lock) has a thread of its own.
+//!
+//! A pool has as many threads for jobs as for the parts into which a job divides its work. A thread
+//! that waits for parts takes up others meanwhile, on top of its stack. If those were whole jobs, which
+//! divide their work again, there would be no end to it while calls are queued; so a job has a thread
+//! to itself, and no more jobs can be waited for than there are threads that wait.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 const MIN_THREADS: usize = 2;
 /// How far threads of the pool step back.
@@ -14,19 +20,53 @@ const NICE: i32 = 10;
 /// Bytes of members under way for each thread, where blocks are large.
 const FEW_BYTES: usize = 2 << 20;
 
-fn pool() -> Option<&'static rayon::ThreadPool> {
-    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
-    POOL.get_or_init(|| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads())
-            .thread_name(|i| format!("coffer-{i}"))
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Pool {
+    jobs: Sender<Job>,
+    parts: rayon::ThreadPool,
+}
+
+impl Pool {
+    fn new(threads: usize) -> Option<Self> {
+        let parts = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("coffer-part-{i}"))
             .start_handler(|_| give_way())
-            // Whoever waits for a job that panicked learns it from the channel.
             .panic_handler(|_| {})
             .build()
-            .ok()
-    })
-    .as_ref()
+            .ok()?;
+        let (jobs, waiting) = unbounded::<Job>();
+        let mut started = 0;
+        for number in 0..threads {
+            let waiting = waiting.clone();
+            let work = move || {
+                give_way();
+                for job in waiting {
+                    // Whoever waits for a job that panicked learns it from the channel.
+                    let _ = catch_unwind(AssertUnwindSafe(job));
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("coffer-{number}")).spawn(work);
+            started += usize::from(thread.is_ok());
+        }
+        (started > 0).then_some(Self { jobs, parts })
+    }
+
+    fn spawn(&self, job: Job) {
+        if let Err(unsent) = self.jobs.send(job) {
+            unsent.into_inner()();
+        }
+    }
+
+    fn within<T: Send>(&self, job: impl FnOnce() -> T + Send) -> T {
+        self.parts.install(job)
+    }
+}
+
+fn pool() -> Option<&'static Pool> {
+    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
+    POOL.get_or_init(|| Pool::new(threads())).as_ref()
 }
 
 /// Lets other threads go first, those that serve requests, where there are more than processors.
@@ -62,7 +102,7 @@ pub(crate) fn window_of(piece: usize) -> usize {
 /// Runs `job` on the pool, when a thread is free.
 pub fn spawn(job: impl FnOnce() + Send + 'static) {
     match pool() {
-        Some(pool) => pool.spawn(job),
+        Some(pool) => pool.spawn(Box::new(job)),
         // Without threads there is only this one.
         None => job(),
     }
@@ -97,7 +137,7 @@ pub(crate) fn each<T: Sync, R: Send>(
 /// Runs `job` within the pool and waits, so that parallel iterators inside it use the pool.
 pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
     match pool() {
-        Some(pool) => pool.install(job),
+        Some(pool) => pool.within(job),
         None => job(),
     }
 }
@@ -119,5 +159,61 @@ pub fn thread(job: impl FnOnce() + Send + 'static) {
         && let Some(job) = take(&job)
     {
         job();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use rayon::prelude::*;
+    use std::cell::Cell;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many of something are under way on this thread, one within another.
+    fn nested<T>(most: &AtomicUsize, act: impl FnOnce() -> T) -> T {
+        let depth = DEPTH.get() + 1;
+        DEPTH.set(depth);
+        most.fetch_max(depth, Ordering::Relaxed);
+        let done = act();
+        DEPTH.set(depth - 1);
+        done
+    }
+
+    const THREADS: usize = 4;
+    const JOBS: usize = 400;
+
+    /// Work in parts that take a while, so that who waits for them looks for something to do.
+    fn divide() {
+        (0..16).into_par_iter().for_each(|_| {
+            let mut hash = [0; 32];
+            (0..2000).for_each(|_| hash = *blake3::hash(&hash).as_bytes());
+            assert_ne!(hash, [0; 32]);
+        });
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_parts_takes_no_other_job_and_parts_nest_no_deeper_than_jobs_wait() {
+        let pool = Arc::new(Pool::new(THREADS).unwrap());
+        let (jobs, parts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (done, all) = bounded(JOBS);
+        for _ in 0..JOBS {
+            let (jobs, parts, done) = (jobs.clone(), parts.clone(), done.clone());
+            let inner = pool.clone();
+            let job = move || {
+                nested(&jobs, || inner.within(|| nested(&parts, divide)));
+                done.send(()).unwrap();
+            };
+            pool.spawn(Box::new(job));
+        }
+        (0..JOBS).for_each(|_| all.recv().unwrap());
+        assert_eq!(jobs.load(Ordering::Relaxed), 1);
+        let parts = parts.load(Ordering::Relaxed);
+        assert!((1..=THREADS).contains(&parts), "{parts} deep");
     }
 }

@@ -227,7 +227,10 @@ impl Reader {
     /// Whether a member is still what and where `entry` says, in the newest state there is.
     pub(crate) fn still_there(&self, member: &str, entry: &Entry, source: &Source) -> Result<bool> {
         let Some(newer) = &self.newer else {
-            return Ok(self.view.read().catalog.get(member) == Some(entry));
+            // In a file that was compacted since, another block may have the same number.
+            let view = self.view.read();
+            let here = std::ptr::eq(&*view.source, source);
+            return Ok(here && view.catalog.get(member) == Some(entry));
         };
         // A commit that was looked at before may be older than what took the block away: only one
         // that is looked for now, behind it, tells.

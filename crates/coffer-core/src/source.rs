@@ -108,6 +108,15 @@ impl Source {
         self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
+    /// What `read` gives, or nothing where it meets damage twice: an error of a disk may pass.
+    pub(crate) fn intact<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Option<T>> {
+        match read(self).or_else(|e| if e.is_damage() { read(self) } else { Err(e) }) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.is_damage() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The tar in a pack, which is decoded unless that was done lately.
     pub(crate) fn pack(&self, block: &Block) -> Result<Tar> {
         self.packs.get(&block.digest, || self.block(block).map(Buffer::into_vec))
@@ -118,6 +127,29 @@ impl Source {
         let bytes = self.read(block.offset, block.len as usize)?;
         self.layers.check(&bytes, block).map_err(|e| damaged(block, &e))?;
         Ok(bytes)
+    }
+
+    /// A block as it stands in the file, damaged as it is: with zeros where the disk cannot read it.
+    pub(crate) fn remains(&self, block: &Block) -> Result<Buffer> {
+        const PAGE: u64 = 4096;
+        match self.read(block.offset, block.len as usize) {
+            Err(e) if e.is_damage() => {}
+            read => return read,
+        }
+        let mut bytes = vec![0; block.len as usize];
+        let mut at = block.offset;
+        let mut rest = &mut bytes[..];
+        while !rest.is_empty() {
+            let len = rest.len().min((PAGE - at % PAGE) as usize);
+            let (page, behind) = rest.split_at_mut(len);
+            match self.read(at, len) {
+                Ok(read) => page.copy_from_slice(&read),
+                Err(e) if e.is_damage() => {}
+                Err(e) => return Err(e),
+            }
+            (at, rest) = (at + len as u64, behind);
+        }
+        Ok(bytes.into())
     }
 
     /// The stored bytes of a member in a pack, whose tar header must say of it what the catalog says:
@@ -182,6 +214,12 @@ fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
         mode: entry.mode,
         mtime_s: entry.mtime_s,
     })
+}
+
+/// What a member in a pack takes in its tar, header and padding included.
+pub(crate) fn entry_len(name: &str, entry: &Entry) -> Result<u64> {
+    let stored = entry.stored();
+    Ok(heading(name, entry)?.len() as u64 + stored + tar::padding(stored) as u64)
 }
 
 /// The tar in a block says something else than the catalog.

@@ -423,3 +423,166 @@ fn an_empty_directory_whose_name_is_too_long_is_not_added() {
     c.close().unwrap();
     assert_eq!(null().open(&path(&dir), Mode::Read).read("kept").unwrap(), b"1");
 }
+
+/// Deletes a member beside the last one, so that this moves, and compacts: then it is where it was,
+/// with the same numbers, but in another file.
+struct Compacts(Mutex<Option<Coffer>>);
+impl Progress for Compacts {
+    fn advance(&self, _r: Report) {
+        let Some(c) = self.0.lock().unwrap().take() else { return };
+        delete(&c, "last-1").unwrap();
+        flush(&c);
+        c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+    }
+}
+
+/// verify while a writer in the same process compacts.
+#[test]
+fn a_sound_coffer_verifies_while_it_is_compacted() {
+    for case in cases() {
+        let dir = directory();
+        let mut options = case.options(Mode::Write);
+        options.auto_flush = Some(false);
+        let c = Coffer::open(&path(&dir), options).unwrap();
+        // Two to a pack, and so many packs that the last one is looked at after the first report.
+        for i in 0..4 * coffer_core::pool::window() as u64 + 4 {
+            write(&c, &format!("m{i}"), &noise(i, 120_000));
+        }
+        flush(&c);
+        write(&c, "last-0", &noise(7, 120_000));
+        write(&c, "last-1", &noise(8, 120_000));
+        flush(&c);
+        let watch = Watch {
+            cancel: Cancel::default(),
+            progress: Some(Arc::new(Compacts(Mutex::new(Some(c.clone()))))),
+        };
+        c.verify(&watch).unwrap();
+        c.close().unwrap();
+    }
+}
+
+/// Some were not answered at all, which the facade calls an internal error.
+#[test]
+fn closes_that_meet_are_all_answered() {
+    let dir = directory();
+    for _ in 0..100 {
+        let c = null().open(&path(&dir), Mode::Write);
+        let closing: Vec<_> = (0..4)
+            .map(|_| {
+                let c = c.clone();
+                std::thread::spawn(move || send(&c, Change::Close, None).recv())
+            })
+            .collect();
+        for thread in closing {
+            thread.join().unwrap().expect("a close was not answered").unwrap();
+        }
+    }
+}
+
+/// Removes the lock file and puts another one in its place, as PyCoffer may, and appends what
+/// another writer would have. Gives the file as it is then.
+#[cfg(unix)]
+fn intrude(p: &std::path::Path) -> Vec<u8> {
+    use std::io::Write;
+    let lock = p.with_file_name("test.coffer.lock");
+    // The number of the old file is not given to the new one.
+    let _old = std::fs::File::open(&lock).unwrap();
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::write(&lock, "").unwrap();
+    let mut file = std::fs::OpenOptions::new().append(true).open(p).unwrap();
+    file.write_all(b"what another process writes").unwrap();
+    std::fs::read(p).unwrap()
+}
+
+/// A full pack was written, and a tail cut off, where another process had written since.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_or_cut_off_after_the_lock_was_lost() {
+    use coffer_core::error::Code;
+    let case = &cases()[2];
+    for how in ["full packs", "a tree", "a batch undone", "a change undone", "a handle dropped"] {
+        let dir = directory();
+        let p = path(&dir);
+        let mut options = case.options(Mode::Write);
+        options.auto_flush = Some(how == "a change undone");
+        let c = Coffer::open(&p, options).unwrap();
+        write(&c, "first", b"1");
+        flush(&c);
+        let small = |i: u64| Change::write(&format!("m{i}"), Arc::new(noise(i, 60_000)));
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).unwrap();
+        (0..40).for_each(|i| std::fs::write(tree.join(i.to_string()), noise(i, 60_000)).unwrap());
+        let add = || Change::Add {
+            source: tree.clone(),
+            name: None,
+            replace: false,
+            symlinks: Symlinks::Follow,
+            watch: Watch::silent(),
+        };
+        let left = match how {
+            "full packs" => {
+                let left = intrude(&p);
+                let failed = (0..100).find_map(|i| c.change(small(i)).err()).unwrap();
+                assert_eq!(failed.code(), Code::Poisoned, "{how}");
+                left
+            }
+            "a tree" => {
+                let left = intrude(&p);
+                assert_eq!(c.change(add()).unwrap_err().code(), Code::Poisoned, "{how}");
+                left
+            }
+            "a batch undone" => {
+                let Outcome::Batch(b) = c.change(Change::Begin).unwrap() else { panic!() };
+                let large = Change::write("large", Arc::new(noise(1, 2 << 20)));
+                send(&c, large, Some(b)).recv().unwrap().unwrap();
+                let left = intrude(&p);
+                drop(send(&c, Change::End { commit: false }, Some(b)).recv().unwrap());
+                left
+            }
+            "a change undone" => {
+                let left = intrude(&p);
+                let missing = Change::Add {
+                    source: dir.path().join("missing"),
+                    name: None,
+                    replace: false,
+                    symlinks: Symlinks::Follow,
+                    watch: Watch::silent(),
+                };
+                c.change(missing).unwrap_err();
+                left
+            }
+            _ => {
+                write(&c, "large", &noise(1, 2 << 20));
+                let left = intrude(&p);
+                let file = std::fs::File::open(&p).unwrap();
+                drop(c);
+                // The thread holds this lock until it has ended.
+                file.lock().unwrap();
+                assert!(std::fs::read(&p).unwrap() == left, "{how}");
+                continue;
+            }
+        };
+        assert!(std::fs::read(&p).unwrap() == left, "{how}: something was written or cut off");
+        drop(c.close());
+        assert!(std::fs::read(&p).unwrap() == left, "{how}, closed");
+    }
+}
+
+/// What compaction gives back is all that is neither live nor needed to open the coffer.
+#[test]
+fn footers_count_as_dead_once_a_commit_follows() {
+    let dir = directory();
+    let c = cases()[2].open(&path(&dir), Mode::Write);
+    for i in 0..1500u32 {
+        write(&c, "counter", &i.to_le_bytes());
+        flush(&c);
+    }
+    let info = c.info().unwrap();
+    let rest = info.file_size - info.live_bytes - info.dead_bytes;
+    // The header and its copy, and the commits since the last snapshot.
+    assert!(rest < 140 << 10, "{rest} of {} bytes are neither live nor dead", info.file_size);
+    c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+    // The new file remembers each commit, in 33 bytes and its number.
+    let saved = info.file_size - c.info().unwrap().file_size + 1501 * 35;
+    assert!(info.dead_bytes <= saved, "{} dead, but {saved} were given back", info.dead_bytes);
+}

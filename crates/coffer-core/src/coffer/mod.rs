@@ -52,7 +52,7 @@ use crate::storage::{Directory, DiskDirectory, Storage};
 use crate::tree::{self, Own};
 use crate::verify;
 use crate::watch::{Cancel, Watch};
-use crate::writer::{self, Done, Given, Message, Task};
+use crate::writer::{self, Answer, Done, Given, Message, Task};
 
 pub use self::change::{Bytes, Change, Data, Existing, Outcome, Status};
 pub use self::options::{Mode, Options};
@@ -152,10 +152,10 @@ impl Coffer {
             let sender = sender.clone();
             return pool::thread(move || {
                 inner.wait_until_idle();
-                send(&sender, Message { task, batch: None, done }, true);
+                send(&sender, task, None, done);
             });
         }
-        send(sender, Message { task, batch, done }, false);
+        send(sender, task, batch, done);
     }
 
     fn task(&self, change: Change) -> Result<Task> {
@@ -483,12 +483,10 @@ fn read_only() -> Error {
     Error::new(Code::ReadOnly, refused)
 }
 
-/// Hands a message to the writing thread, or answers it if that has ended.
-fn send(sender: &Sender<Message>, message: Message, closing: bool) {
-    if let Err(failed) = sender.send(message) {
-        let done = failed.into_inner().done;
-        done(if closing { Ok(Outcome::Done) } else { Err(writer::closed()) });
-    }
+/// Hands a change to the writing thread. If that has ended, the change is answered all the same.
+fn send(sender: &Sender<Message>, task: Task, batch: Option<u64>, done: Done) {
+    let answer = Answer::new(done, &task);
+    drop(sender.send(Message { task, batch, answer }));
 }
 
 impl Inner {

@@ -231,7 +231,7 @@ impl Opening<'_> {
 
     fn start_writer(
         &self,
-        container: Container,
+        mut container: Container,
         mut locks: Locks,
         backup: Option<PathBuf>,
         legacy: Option<Spooled>,
@@ -239,6 +239,8 @@ impl Opening<'_> {
     ) -> Result<Coffer> {
         let Self { path, options, .. } = self;
         locks.forget_caller();
+        let locks = Arc::new(locks);
+        container.locked_by(Some(locks.clone()));
         let committed = container.committed();
         let commit = CommitId { generation: committed.generation, digest: committed.digest };
         let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));

@@ -14,7 +14,7 @@ use crate::locks::Locks;
 use crate::packs::Packs;
 use crate::record::MetaSeal;
 use crate::recover;
-use crate::source::Source;
+use crate::source::{self, Source};
 use crate::storage::{NewFile, Storage};
 use crate::watch::{Report, Watch};
 
@@ -26,6 +26,15 @@ const HISTORY: usize = 4_096;
 const SMALL_LIVE: u64 = 64 << 20;
 /// ...and its dead part is larger than this, and than the live part.
 const LARGE_DEAD: u64 = 64 << 10;
+
+/// What becomes of blocks that are damaged when the live ones are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damaged {
+    /// They are copied as they stand, so that they stay damaged and are not taken for anything else.
+    Kept,
+    /// Nothing is copied: the old file may be all there is to save something from.
+    Refused,
+}
 
 /// What a new file is sealed with, and says of itself.
 pub(super) struct Form {
@@ -43,11 +52,17 @@ impl Container {
 
     /// Commits, and rewrites the coffer without its dead blocks into a new file at `path`, which
     /// replaces what is there.
-    pub(crate) fn compact(&mut self, path: &Path, locks: &Locks, watch: &Watch) -> Result<()> {
+    pub(crate) fn compact(
+        &mut self,
+        path: &Path,
+        locks: &Locks,
+        damaged: Damaged,
+        watch: &Watch,
+    ) -> Result<()> {
         self.commit(false, locks)?;
         let ancestry = self.ancestry()?;
         let old = self.source.storage.clone();
-        self.move_to(path, &*old, locks, ancestry, watch)
+        self.move_to(path, &*old, locks, ancestry, damaged, watch)
     }
 
     /// Copies everything that is live into a new file at `path`, and goes on there.
@@ -59,6 +74,7 @@ impl Container {
         old: &dyn Storage,
         locks: &Locks,
         ancestry: Ancestry,
+        damaged: Damaged,
         watch: &Watch,
     ) -> Result<()> {
         let form = Form {
@@ -66,7 +82,9 @@ impl Container {
             layers: self.source.layers.clone(),
             meta: self.source.meta.clone(),
         };
-        self.replace(path, old, locks, ancestry, form, |new, old| new.copy_live(old, watch))
+        self.replace(path, old, locks, ancestry, form, |new, old| {
+            new.copy_live(old, damaged, watch)
+        })
     }
 
     /// Has a new file filled, puts it in the place of `old`, and goes on there.
@@ -109,6 +127,7 @@ impl Container {
         let catalog = std::mem::take(&mut copy.view.write().catalog);
         *self.view.write() = View { catalog, source, header: Some(copy.header.clone()) };
         copy.view = self.view.clone();
+        copy.locks = self.locks.take();
         *self = copy;
         if let Err(e) = named {
             // The new name may not survive a power failure, and the old file is gone.
@@ -119,7 +138,7 @@ impl Container {
         Ok(())
     }
 
-    fn copy_live(&mut self, from: &Self, watch: &Watch) -> Result<()> {
+    fn copy_live(&mut self, from: &Self, damaged: Damaged, watch: &Watch) -> Result<()> {
         let (members, old): (Vec<(Arc<str>, Entry)>, Catalog) = {
             let view = from.view.read();
             (
@@ -146,15 +165,10 @@ impl Container {
         };
         for (id, members) in packs {
             let block = old.block(id)?;
-            if block.tar >= FULL_PACK {
-                let block = self.copy_block(from, block)?;
-                for (name, entry) in members {
-                    done(&name, entry.size)?;
-                    let Place::Packed { at, stored, .. } = entry.place else { continue };
-                    self.set(name, Entry { place: Place::Packed { block, at, stored }, ..entry });
-                }
-            } else {
-                let tar = from.source.block(block)?;
+            let copied = block.tar >= FULL_PACK && is_filled(block, &members)?;
+            let tar =
+                if copied { None } else { from.source.intact(|source| source.block(block))? };
+            if let Some(tar) = tar {
                 for (name, entry) in members {
                     done(&name, entry.size)?;
                     let Place::Packed { at, stored, .. } = entry.place else { continue };
@@ -164,16 +178,23 @@ impl Container {
                     self.set(name, Entry { place: Place::Memory(stored), ..entry });
                     self.push(pending);
                 }
+            } else {
+                let block = self.copy_block(from, block, damaged)?;
+                for (name, entry) in members {
+                    done(&name, entry.size)?;
+                    let Place::Packed { at, stored, .. } = entry.place else { continue };
+                    self.set(name, Entry { place: Place::Packed { block, at, stored }, ..entry });
+                }
             }
         }
         self.settle()?;
         for (name, entry) in large {
             let Place::Pieces { header, pieces } = &entry.place else { continue };
-            let header = self.copy_block(from, old.block(*header)?)?;
+            let header = self.copy_block(from, old.block(*header)?, damaged)?;
             let mut moved = Vec::with_capacity(pieces.len());
             for piece in pieces.iter() {
                 moved.push(Piece {
-                    block: self.copy_block(from, old.block(piece.block)?)?,
+                    block: self.copy_block(from, old.block(piece.block)?, damaged)?,
                     ..*piece
                 });
                 watch.cancel.check()?;
@@ -188,8 +209,12 @@ impl Container {
         Ok(())
     }
 
-    fn copy_block(&mut self, from: &Self, block: &Block) -> Result<BlockId> {
-        let bytes = from.source.sealed_block(block)?;
+    fn copy_block(&mut self, from: &Self, block: &Block, damaged: Damaged) -> Result<BlockId> {
+        let bytes = match from.source.intact(|source| source.sealed_block(block))? {
+            Some(bytes) => bytes,
+            None if damaged == Damaged::Kept => from.source.remains(block)?,
+            None => return Err(Error::corrupt("a block is damaged")),
+        };
         self.append_block(&Encoded {
             bytes,
             frame: block.frame,
@@ -206,7 +231,7 @@ impl Container {
             history.push((at.generation, at.digest));
             let commit = match recover::read_commit(&self.source, &at) {
                 Ok(commit) => commit,
-                Err(e) if e.code() == Code::Io => return Err(e),
+                Err(e) if e.code() == Code::Io && !e.is_damage() => return Err(e),
                 // History that is damaged is history that is not remembered.
                 Err(_) => break,
             };
@@ -224,4 +249,14 @@ impl Container {
         let previous = crate::commit::Position { offset: 0, len: 0, ..self.committed };
         Ok(Ancestry { previous: Some(previous), history })
     }
+}
+
+/// Whether a pack holds nothing but these members: one that could not be read at a flush still has
+/// those that were deleted then.
+fn is_filled(block: &Block, members: &[(Arc<str>, Entry)]) -> Result<bool> {
+    let mut len = 0;
+    for (name, entry) in members {
+        len += source::entry_len(name, entry)?;
+    }
+    Ok(len == u64::from(block.tar))
 }

@@ -52,9 +52,10 @@ impl Container {
         self.repack()
     }
 
-    /// Moves the members that share a pack with dead ones into new packs.
+    /// Moves the members that share a pack with dead ones into new packs. A pack that cannot be
+    /// read stays as it is while a member is in it: that member is damaged, and the others go on.
     fn repack(&mut self) -> Result<()> {
-        let dirty = std::mem::take(&mut self.changes.dirty);
+        let dirty = self.take_dirty();
         for id in &dirty {
             let block = {
                 let view = self.view.read();
@@ -62,19 +63,25 @@ impl Container {
                 view.catalog.blocks.get(id).cloned().map(|b| (b, live))
             };
             let Some((block, live)) = block else { continue };
-            let moved = if live.is_empty() { Ok(()) } else { self.unpack(&block, live) };
-            if let Err(e) = moved {
-                self.changes.dirty.extend(&dirty);
-                return Err(e);
+            let moved = if live.is_empty() { Ok(true) } else { self.unpack(&block, live) };
+            match moved {
+                Ok(true) => self.doom(*id),
+                Ok(false) => {}
+                Err(e) => {
+                    dirty.iter().for_each(|id| self.soil(*id));
+                    return Err(e);
+                }
             }
-            self.changes.doomed.insert(*id);
         }
         self.settle()
     }
 
-    /// Takes members out of a pack, into the one that is being filled.
-    fn unpack(&mut self, block: &Block, names: Vec<Arc<str>>) -> Result<()> {
-        let tar = self.source.block(block)?;
+    /// Takes members out of a pack, into the one that is being filled. `false` if the pack cannot be
+    /// read, and nothing is moved.
+    fn unpack(&mut self, block: &Block, names: Vec<Arc<str>>) -> Result<bool> {
+        let Some(tar) = self.source.intact(|source| source.block(block))? else {
+            return Ok(false);
+        };
         for name in names {
             let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
             let Place::Packed { at, stored, .. } = entry.place else { continue };
@@ -86,7 +93,7 @@ impl Container {
             self.record(name, old);
             self.push(pending);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Writes a commit and its footer at the tail.
@@ -100,11 +107,16 @@ impl Container {
         }
         let mut bytes = Vec::new();
         let mut header_copy = self.header_copy;
+        let mut superseded = self.footers();
         if snapshot {
             // Before the first sync: a commit that is whole must not stand behind a torn copy.
             header_copy = self.tail;
             self.header.write(container, &self.source.meta, &mut bytes);
             self.append(&bytes).inspect_err(|_| self.cut())?;
+            superseded += self.since_snapshot + self.snapshot_len;
+            if self.header_copy > 0 {
+                superseded += bytes.len() as u64;
+            }
             bytes.clear();
         }
         // A scrub must not come before what it follows is on the disk.
@@ -117,7 +129,6 @@ impl Container {
             }
         }
         let offset = self.tail;
-        let superseded = if snapshot { self.since_snapshot + self.snapshot_len } else { 0 };
         let mut commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
         commit.ahead = ahead;
         let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;
@@ -241,6 +252,18 @@ impl Container {
         Ok(())
     }
 
+    /// The bytes of the footers behind the last commit: what stands there and is no block. The next
+    /// commit leaves them dead.
+    fn footers(&self) -> u64 {
+        if self.committed.generation == 0 {
+            return 0;
+        }
+        let view = self.view.read();
+        let added = self.changes.added.iter().filter_map(|id| view.catalog.blocks.get(id));
+        let added: u64 = added.map(|block| u64::from(block.len)).sum();
+        self.tail.saturating_sub(self.committed.end() + added)
+    }
+
     /// What has been written at the tail and not been synced, if that is little enough to share the
     /// sync of the commit behind it, and if there is a commit to go back to.
     fn ahead(&self) -> Option<Ahead> {
@@ -285,5 +308,6 @@ pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> P
             mtime_ns: entry.mtime_ns,
         },
         stored,
+        begun: 0,
     }
 }

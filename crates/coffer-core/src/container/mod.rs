@@ -7,15 +7,18 @@ mod compact;
 mod flush;
 mod put;
 mod rekey;
+mod savepoint;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use crossbeam_channel::Receiver;
 
+pub(crate) use self::compact::Damaged;
 pub(crate) use self::flush::Ancestry;
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
+use self::savepoint::{Changes, Savepoints};
 use crate::block::{Encoded, Form};
 use crate::buffer;
 use crate::catalog::{BlockId, Catalog, Entry, Place};
@@ -23,6 +26,7 @@ use crate::commit::{self, Footer, Position};
 use crate::error::{Code, Error, Result};
 use crate::frame;
 use crate::header::Header;
+use crate::locks::Locks;
 use crate::recover::{Loaded, Newest, Tail};
 use crate::source::Source;
 use crate::storage::NewFile;
@@ -97,33 +101,14 @@ struct Pending {
     directory: bool,
     attributes: Attributes,
     stored: Arc<Vec<u8>>,
+    /// How many savepoints had been begun when it began to wait.
+    begun: u64,
 }
 
 /// A pack that is being encoded.
 struct Inflight {
     members: Vec<Pending>,
     result: Receiver<self::put::Packed>,
-}
-
-/// What has changed since the last commit.
-#[derive(Clone, Default)]
-struct Changes {
-    touched: BTreeSet<Arc<str>>,
-    added: Vec<BlockId>,
-    /// Packs with members that are no longer in them.
-    dirty: BTreeSet<BlockId>,
-    /// Blocks that nothing needs any more.
-    doomed: BTreeSet<BlockId>,
-}
-
-/// A state to go back to.
-struct Savepoint {
-    tail: u64,
-    last_footer: u64,
-    next_block: BlockId,
-    changes: Changes,
-    /// What was in place of each member set or removed since.
-    undo: Vec<(Arc<str>, Option<Entry>)>,
 }
 
 /// The writing side of one coffer.
@@ -154,7 +139,9 @@ pub(crate) struct Container {
     pending_len: usize,
     inflight: VecDeque<Inflight>,
     changes: Changes,
-    savepoints: Vec<Savepoint>,
+    savepoints: Savepoints,
+    /// What is held while the file is written; nothing for a file that nobody else knows.
+    locks: Option<Arc<Locks>>,
     poisoned: Option<Error>,
 }
 
@@ -191,7 +178,8 @@ impl Container {
             pending_len: 0,
             inflight: VecDeque::new(),
             changes: Changes::default(),
-            savepoints: Vec::new(),
+            savepoints: Savepoints::default(),
+            locks: None,
             poisoned: None,
         };
         let block = container.source.layers.encode(&tar::root()?, Form::Compressed)?;
@@ -243,7 +231,8 @@ impl Container {
             pending_len: 0,
             inflight: VecDeque::new(),
             changes: Changes::default(),
-            savepoints: Vec::new(),
+            savepoints: Savepoints::default(),
+            locks: None,
             poisoned: None,
         };
         let scrub = newest.unscrubbed();
@@ -280,6 +269,18 @@ impl Container {
         }
     }
 
+    /// Has these locks checked before each block that is written and before the tail is cut, whatever
+    /// the reason: whoever got in meanwhile may be writing there.
+    pub(crate) fn locked_by(&mut self, locks: Option<Arc<Locks>>) {
+        self.locks = locks;
+    }
+
+    fn check_locks(&mut self) -> Result<()> {
+        let Some(locks) = &self.locks else { return Ok(()) };
+        let checked = locks.check(&*self.source.storage);
+        checked.map_err(|e| self.poison(&e))
+    }
+
     /// Whether there are changes that no commit has.
     pub(crate) fn modified(&self) -> bool {
         !self.changes.touched.is_empty()
@@ -302,59 +303,6 @@ impl Container {
         .at(&self.source.path);
         self.poisoned.get_or_insert_with(|| error.clone());
         error
-    }
-
-    /// Remembers the state as it is now, to come back to it with [`Self::rollback`].
-    pub(crate) fn begin(&mut self) -> Result<()> {
-        self.ready()?;
-        self.settle()?;
-        // Numbers are not given twice, so a reader can tell what was undone from what came after.
-        let next_block = self.view.read().catalog.next_block;
-        self.savepoints.push(Savepoint {
-            tail: self.tail,
-            last_footer: self.last_footer,
-            next_block,
-            changes: self.changes.clone(),
-            undo: Vec::new(),
-        });
-        Ok(())
-    }
-
-    /// Forgets the last savepoint and keeps what was done since.
-    pub(crate) fn keep(&mut self) {
-        if let Some(done) = self.savepoints.pop()
-            && let Some(outer) = self.savepoints.last_mut()
-        {
-            outer.undo.extend(done.undo);
-        }
-    }
-
-    /// Goes back to the last savepoint. A poisoned container stays as it is: its commit may be on
-    /// the disk, and what it replaced may be gone.
-    pub(crate) fn rollback(&mut self) {
-        if self.poisoned.is_some() {
-            return self.keep();
-        }
-        let Some(savepoint) = self.savepoints.pop() else { return };
-        self.inflight.clear();
-        self.pending.clear();
-        self.pending_len = 0;
-        {
-            let mut view = self.view.write();
-            for (name, entry) in savepoint.undo.into_iter().rev() {
-                match entry {
-                    Some(entry) => view.catalog.set(name, entry),
-                    None => view.catalog.remove(&name),
-                };
-            }
-            for id in savepoint.next_block..view.catalog.next_block {
-                view.catalog.drop_block(id);
-            }
-        }
-        self.changes = savepoint.changes;
-        self.tail = savepoint.tail;
-        self.last_footer = savepoint.last_footer;
-        self.cut();
     }
 
     /// Removes a member.
@@ -381,20 +329,13 @@ impl Container {
         self.record(name, old);
     }
 
-    fn record(&mut self, name: Arc<str>, old: Option<Entry>) {
-        if let Some(savepoint) = self.savepoints.last_mut() {
-            savepoint.undo.push((name.clone(), old));
-        }
-        self.changes.touched.insert(name);
-    }
-
     /// Notes which blocks an entry leaves behind.
     fn retire(&mut self, name: &str, old: &Entry) {
         match &old.place {
-            Place::Packed { block, .. } => {
-                self.changes.dirty.insert(*block);
+            Place::Packed { block, .. } => self.soil(*block),
+            Place::Pieces { .. } => {
+                Catalog::blocks_of(old).into_iter().for_each(|block| self.doom(block));
             }
-            Place::Pieces { .. } => self.changes.doomed.extend(Catalog::blocks_of(old)),
             Place::Memory(_) => {
                 self.pending.retain(|p| p.version != old.version || &*p.name != name);
             }
@@ -403,6 +344,7 @@ impl Container {
 
     /// Writes a block at the tail and enters it in the catalog.
     fn append_block(&mut self, encoded: &Encoded) -> Result<BlockId> {
+        self.check_locks()?;
         if self.committed.generation > 0 && self.tail - self.last_footer >= FOOTER_EVERY {
             self.append_footer(false)?;
         }
@@ -463,6 +405,9 @@ impl Container {
     fn cut(&mut self) {
         self.unsynced = true;
         self.ahead = None;
+        if self.check_locks().is_err() {
+            return;
+        }
         if let Err(e) = self.source.storage.truncate(self.tail) {
             let error = Error::io("ftruncate", &self.source.path, &e);
             self.poison(&error);

@@ -18,7 +18,7 @@ pub(crate) const SMALL: u64 = 128 << 10;
 /// A pack is closed once its tar has this many bytes.
 const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
 /// What a member costs in a tar beside its content, about.
-const HEADING: usize = 2 * tar::RECORD;
+pub(super) const HEADING: usize = 2 * tar::RECORD;
 
 /// Gives the bytes of one piece, on whichever thread.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
@@ -107,7 +107,7 @@ impl Container {
             name.clone(),
             entry(version, directory, size, attributes, Place::Memory(stored.clone())),
         );
-        self.push(Pending { name, version, directory, attributes, stored });
+        self.push(Pending { name, version, directory, attributes, stored, begun: 0 });
         Ok(())
     }
 
@@ -117,7 +117,8 @@ impl Container {
     }
 
     /// Adds to the pack that is being filled.
-    pub(super) fn push(&mut self, pending: Pending) {
+    pub(super) fn push(&mut self, mut pending: Pending) {
+        pending.begun = self.savepoints.begun();
         self.pending_len += pending.stored.len() + HEADING;
         self.pending.push(pending);
     }
@@ -151,7 +152,7 @@ impl Container {
     }
 
     /// Waits for the packs under way and writes them.
-    fn drain(&mut self) -> Result<()> {
+    pub(super) fn drain(&mut self) -> Result<()> {
         while !self.inflight.is_empty() {
             self.settle_one()?;
         }
@@ -174,6 +175,7 @@ impl Container {
                 return Err(e);
             }
         };
+        let (mut arrived, mut gone) = (Vec::new(), false);
         let mut view = self.view.write();
         for (member, at) in members.iter().zip(places) {
             let current = view
@@ -185,11 +187,15 @@ impl Container {
                     entry.place =
                         Place::Packed { block: id, at, stored: member.stored.len() as u32 };
                     view.catalog.set(member.name.clone(), entry);
+                    arrived.push(member);
                 }
-                None => {
-                    self.changes.dirty.insert(id);
-                }
+                None => gone = true,
             }
+        }
+        drop(view);
+        arrived.into_iter().for_each(|member| self.note_packed(member));
+        if gone {
+            self.soil(id);
         }
         Ok(())
     }

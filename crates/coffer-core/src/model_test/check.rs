@@ -4,8 +4,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::damage::Flip;
 use super::disk::Disk;
 use super::state::{Members, State, Trace, lens};
+use crate::catalog::Entry;
 use crate::container::{Container, torn};
 use crate::error::{Code, Error};
 use crate::header::Keys;
@@ -23,6 +25,8 @@ pub(super) struct Opener {
     /// The keys that it has had.
     pub(super) keys: Vec<Keys>,
     pub(super) durable: bool,
+    /// What was damaged of it.
+    pub(super) flips: Vec<Flip>,
 }
 
 /// Why a coffer did not open.
@@ -109,7 +113,8 @@ impl Opener {
         keys: usize,
         acceptable: &[State],
     ) -> Result<Opened, String> {
-        let members = read_all(&container).map_err(|e| format!("a member does not read: {e:?}"))?;
+        let members =
+            self.read_all(&container).map_err(|e| format!("a member does not read: {e:?}"))?;
         let is = |state: &&State| state.keys == keys && state.members.as_ref() == Some(&members);
         let Some(state) = acceptable.iter().rfind(is).cloned() else {
             let accepted: Vec<_> =
@@ -132,8 +137,17 @@ impl Opener {
     ) -> Result<(), String> {
         let image = disk.image();
         let file = image.file(&self.path).ok_or("the coffer is gone")?;
-        check_tar(file, container, state.members.as_ref().ok_or("there is to be no coffer")?)?;
         let view = container.view.read();
+        // As it was before it was damaged; what was deleted of a damaged pack since is still there.
+        let (mut whole, mut held) = (file.clone(), Vec::new());
+        for block in view.catalog.blocks.values() {
+            if let Some(flip) = self.flip_of(block) {
+                whole[block.offset as usize + flip.at] ^= 1;
+                held.extend(flip.held.clone());
+            }
+        }
+        let members = state.members.as_ref().ok_or("there is to be no coffer")?;
+        check_tar(&whole, container, members, held)?;
         let live = |trace: &Trace| {
             view.catalog
                 .blocks
@@ -177,8 +191,14 @@ fn have_in_common(one: &[u8], other: &[u8]) -> bool {
     false
 }
 
-/// Takes the layers off as other tools do: the tar has exactly the live members.
-fn check_tar(file: &[u8], container: &Container, members: &Members) -> Result<(), String> {
+/// Takes the layers off as other tools do: the tar has exactly the live members, and of others at
+/// most those that damaged packs `held`.
+fn check_tar(
+    file: &[u8],
+    container: &Container,
+    members: &Members,
+    held: Vec<(String, Arc<Vec<u8>>)>,
+) -> Result<(), String> {
     let layers = &container.source.layers;
     let mut frames = Vec::new();
     match &layers.container {
@@ -188,7 +208,7 @@ fn check_tar(file: &[u8], container: &Container, members: &Members) -> Result<()
     }
     let tar = zstd::decode_all(frames.as_slice()).map_err(|e| format!("not zstd: {e}"))?;
     let mut archive = tar::Archive::new(tar.as_slice());
-    let mut seen = Members::new();
+    let mut seen = Vec::new();
     for entry in archive.entries().unwrap() {
         let mut entry = entry.map_err(|e| format!("not a tar: {e}"))?;
         let name = entry.path().unwrap().to_str().unwrap().to_owned();
@@ -206,25 +226,39 @@ fn check_tar(file: &[u8], container: &Container, members: &Members) -> Result<()
         if layers.member_level.is_some() {
             bytes = zstd::decode_all(bytes.as_slice()).map_err(|e| format!("{name}: {e}"))?;
         }
-        if seen.insert(name.clone(), Arc::new(bytes)).is_some() {
-            return Err(format!("the tar has {name} twice"));
-        }
+        seen.push((name, Arc::new(bytes)));
     }
-    if seen != *members {
-        return Err(format!("the tar has {:?}, live are {:?}", lens(&seen), lens(members)));
+    for (name, bytes) in members {
+        let at = seen.iter().position(|(n, b)| n == name && b == bytes);
+        let at = at.ok_or_else(|| format!("the tar has no {name} of {} bytes", bytes.len()))?;
+        seen.swap_remove(at);
     }
-    Ok(())
+    match seen.iter().find(|entry| !held.contains(entry)) {
+        Some((name, bytes)) => Err(format!("the tar has {name} of {} bytes too", bytes.len())),
+        None => Ok(()),
+    }
 }
 
-/// Every member, read through the writer's own view.
-pub(super) fn read_all(container: &Container) -> crate::error::Result<Members> {
-    let view = container.view.read();
-    view.catalog
-        .iter()
-        .map(|(name, entry)| {
+impl Opener {
+    /// Every member, read through the writer's own view. One that is damaged must not read: it is
+    /// what it was before.
+    pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {
+        let view = container.view.read();
+        let read = |name: &str, entry: &Entry| {
             let found = source::Found::in_catalog(&view.catalog, name, entry)?;
-            let bytes = found.read(&view.source, 0, entry.size as usize);
-            Ok((name.to_string(), Arc::new(bytes.map_err(|e| e.of_member(name))?)))
-        })
-        .collect()
+            let read = found.read(&view.source, 0, entry.size as usize);
+            let Some(before) = self.damaged(&view.catalog, name, entry) else {
+                return read.map_err(|e| e.of_member(name));
+            };
+            match read {
+                Err(e) if e.code() == Code::Corrupt => Ok(before),
+                Err(e) => Err(e),
+                Ok(_) => Err(Error::new(Code::Limit, "what is damaged reads").of_member(name)),
+            }
+        };
+        view.catalog
+            .iter()
+            .map(|(name, entry)| Ok((name.to_string(), Arc::new(read(name, entry)?))))
+            .collect()
+    }
 }

@@ -112,6 +112,23 @@ pub(super) struct Fault {
     pub(super) torn: usize,
 }
 
+/// A part of every file that reads are refused of.
+pub(super) struct Bad {
+    pub(super) bytes: std::ops::Range<usize>,
+    pub(super) errno: i32,
+    /// How many reads are refused.
+    pub(super) times: usize,
+}
+
+/// A read that failed, and whether the same was read later.
+#[derive(Clone, Copy)]
+struct Missed {
+    file: Id,
+    from: usize,
+    len: usize,
+    again: bool,
+}
+
 #[derive(Default)]
 struct State {
     now: Image,
@@ -120,6 +137,8 @@ struct State {
     fault: Option<Fault>,
     /// What the call was that failed first.
     failed: Option<&'static str>,
+    missed: Option<Missed>,
+    bad: Option<Bad>,
     open: usize,
 }
 
@@ -161,6 +180,17 @@ impl Disk {
         let mut state = self.state();
         state.fault = fault;
         state.failed = None;
+        state.missed = None;
+    }
+
+    /// Lets a part be read no more, or again.
+    pub(super) fn refuse(&self, bad: Option<Bad>) {
+        self.state().bad = bad;
+    }
+
+    /// Whether what failed first was a read, and the same was read later.
+    pub(super) fn read_again(&self) -> bool {
+        self.state().missed.is_some_and(|missed| missed.again)
     }
 
     /// What failed, if something did.
@@ -244,8 +274,31 @@ impl Drop for Open {
 
 impl Storage for Open {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let state = self.disk.look("read")?;
-        let from = offset as usize;
+        let (from, file) = (offset as usize, self.file);
+        let looked = self.disk.look("read");
+        let mut state = match looked {
+            Err(e) => {
+                let mut state = self.disk.state();
+                let missed = Missed { file, from, len: buf.len(), again: false };
+                if state.failed == Some("read") {
+                    state.missed.get_or_insert(missed);
+                }
+                return Err(e);
+            }
+            Ok(state) => state,
+        };
+        let to = from + buf.len();
+        if let Some(bad) = &mut state.bad
+            && bad.bytes.start < to
+            && from < bad.bytes.end
+            && bad.times > 0
+        {
+            bad.times -= 1;
+            return Err(io::Error::from_raw_os_error(bad.errno));
+        }
+        if let Some(missed) = &mut state.missed {
+            missed.again |= (missed.file, missed.from, missed.len) == (file, from, buf.len());
+        }
         let bytes = state.now.files[&self.file].get(from..from + buf.len());
         buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())

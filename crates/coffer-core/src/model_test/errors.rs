@@ -139,11 +139,13 @@ impl Session {
     fn run(mut self) -> Option<bool> {
         self.disk.fail(Some(self.fault));
         self.steps();
-        let failed = self.disk.failed();
+        let (failed, again) = (self.disk.failed(), self.disk.read_again());
         self.disk.fail(None);
         // Removing and listing what was left unfinished may wait until the next opening.
         let may_wait = failed.is_none_or(|what| matches!(what, "list" | "remove"));
-        let told = may_wait || self.spared || self.errors > 0;
+        // A block that a flush could not read is read once more.
+        let again = failed == Some("read") && again;
+        let told = may_wait || again || self.spared || self.errors > 0;
         // So may the note that dead blocks are overwritten.
         assert!(
             told || failed == Some("write"),

@@ -6,13 +6,15 @@
 //! made that a crash there may leave. Each must open at the last flush that had returned, or at a
 //! later complete one; every member must read back, what was deleted must be gone, and the tar that
 //! other tools see must hold exactly the live members. What the opening did is recorded too, and
-//! cut in the same way.
+//! cut in the same way. Now and then a bit flips between two sessions: then this block's members are
+//! there and damaged, and nothing else is.
 //!
 //! `COFFER_MODEL_SEEDS=from..to` chooses the seeds, `COFFER_MODEL_TRACE=1` tells what is done.
 
 mod changes;
 mod check;
 mod crash;
+mod damage;
 mod disk;
 mod errors;
 mod note;

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::check::{Opened, Opener, Trouble, read_all};
+use super::check::{Opened, Opener, Trouble};
 use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
 use super::state::{Members, State, Timeline, Trace, lens};
 use crate::coffer::{Coffer, LockMode, Mode, Options};
-use crate::container::Container;
+use crate::container::{Container, Damaged};
 use crate::error::{Code, Result};
 use crate::header::Keys;
 use crate::key::Key;
@@ -70,7 +70,7 @@ impl Run {
         let path = dir.path().join("model.coffer");
         Self {
             rng,
-            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable },
+            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable, flips: Vec::new() },
             disk: Disk::new(Image::default()),
             timeline: Timeline::new(vec![State { members: None, keys: 0, blocks: Vec::new() }]),
             keys: 0,
@@ -93,6 +93,9 @@ impl Run {
     pub(super) fn all(mut self) -> u64 {
         for session in 0..4 {
             self.tell(|| format!("--- session {session}, durable {}", self.opener.durable));
+            if session > 0 && self.rng.one_in(3) {
+                self.damage();
+            }
             if session > 0 && self.rng.one_in(2) {
                 let most = if self.rng.one_in(3) { 6 } else { 60 };
                 self.disk.fail(Some(Fault {
@@ -164,7 +167,7 @@ impl Run {
     }
 
     /// Opens what is there and goes on with it. `None` if the disk refuses.
-    fn open(&mut self) -> Option<Container> {
+    pub(super) fn open(&mut self) -> Option<Container> {
         let opened = self.opener.open(&self.disk, self.timeline.now());
         let Opened { container, state } = match opened {
             Ok(opened) => opened?,
@@ -220,8 +223,8 @@ impl Run {
                 continue;
             }
             if self.rng.one_in(2) {
-                let compacted =
-                    container.compact(&self.opener.path, &self.locks(), &Watch::silent());
+                let (path, locks, kept) = (&self.opener.path, self.locks(), Damaged::Kept);
+                let compacted = container.compact(path, &locks, kept, &Watch::silent());
                 compacted.unwrap_or_else(|e| panic!("{how}, and then compaction: {e:?}"));
             }
             self.try_crashes(&left, &after, 3, again - 1);
@@ -245,7 +248,7 @@ impl Run {
         Crash { how, image, acceptable: timeline.at(before).to_vec() }
     }
 
-    fn locks(&self) -> Locks {
+    pub(super) fn locks(&self) -> Locks {
         Locks::none(&self.opener.path)
     }
 
@@ -297,16 +300,20 @@ impl Run {
                 if container.ready().is_err() {
                     return;
                 }
-                assert!(self.disk.failed().is_some() || e.code() == Code::Aborted, "{e:?}");
+                // Appending to what is damaged fails, and so does changing its keys.
+                let damaged = e.code() == Code::Corrupt && !self.opener.flips.is_empty();
+                let gave_up = damaged || e.code() == Code::Aborted;
+                assert!(self.disk.failed().is_some() || gave_up, "{e:?}");
                 if model != before && saved.is_empty() {
                     // A commit failed and nothing was undone: the changes are still there.
-                    assert_eq!(lens(&model), lens(&read_all(&container).unwrap()));
+                    let now = self.opener.read_all(&container).unwrap();
+                    assert_eq!(lens(&model), lens(&now));
                 }
             }
             if container.ready().is_err() {
                 return;
             }
-            let now = read_all(&container).unwrap();
+            let now = self.opener.read_all(&container).unwrap();
             assert_eq!(lens(&now), lens(&model), "seen through the writer's own view");
             assert!(now == model, "the writer's own view has wrong bytes");
         }
@@ -317,7 +324,7 @@ impl Run {
     }
 
     /// The members of the last state.
-    fn members(&self) -> Members {
+    pub(super) fn members(&self) -> Members {
         self.timeline.now().last().unwrap().members.clone().unwrap()
     }
 
@@ -364,7 +371,8 @@ impl Run {
     fn compact(&mut self, container: &mut Container, model: &Members) -> Result<()> {
         self.tell(|| format!("compact {} members", model.len()));
         self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
-        container.compact(&self.opener.path.clone(), &self.locks(), &Watch::silent())?;
+        let (path, locks) = (&self.opener.path, self.locks());
+        container.compact(path, &locks, Damaged::Kept, &Watch::silent())?;
         self.committed(container, model);
         Ok(())
     }

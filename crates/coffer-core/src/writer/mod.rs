@@ -10,19 +10,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 use crate::coffer::{CommitId, Data, Outcome, Status};
-use crate::container::{Ancestry, Container};
+use crate::container::{Ancestry, Container, Damaged};
 use crate::error::{Code, Error, Result};
 use crate::ingest;
 use crate::locks::Locks;
+use crate::read::Reader;
 use crate::secret::NewSecret;
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::{Stage, Stages};
 use crate::storage::{Directory, NewFile, Storage};
+use crate::verify;
 use crate::watch::Watch;
 
 /// Told once what came of a change.
 pub(crate) type Done = Box<dyn FnOnce(Result<Outcome>) + Send>;
+
+/// The answer to a change. A change that is dropped before anything came of it has met the end of
+/// the thread: it is answered like one that comes after that.
+pub(crate) struct Answer {
+    done: Option<Done>,
+    closing: bool,
+}
+
+impl Answer {
+    pub(crate) fn new(done: Done, task: &Task) -> Self {
+        Self { done: Some(done), closing: matches!(task, Task::Close) }
+    }
+
+    fn give(mut self, result: Result<Outcome>) {
+        if let Some(done) = self.done.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // If the thread failed, it is not known how the coffer stands.
+        if !std::thread::panicking()
+            && let Some(done) = self.done.take()
+        {
+            done(if self.closing { Ok(Outcome::Done) } else { Err(closed()) });
+        }
+    }
+}
 
 /// How many changes share a commit at most.
 const GROUP: usize = 1024;
@@ -96,7 +128,7 @@ pub(crate) struct Given {
 pub(crate) struct Message {
     pub(crate) task: Task,
     pub(crate) batch: Option<u64>,
-    pub(crate) done: Done,
+    pub(crate) answer: Answer,
 }
 
 /// A legacy coffer that no flush has rewritten yet.
@@ -108,7 +140,8 @@ pub(crate) struct Spooled {
 /// The thread's state.
 pub(crate) struct Writer {
     pub(crate) container: Container,
-    pub(crate) locks: Locks,
+    /// The container has them too, until they are given back.
+    pub(crate) locks: Arc<Locks>,
     pub(crate) path: PathBuf,
     pub(crate) auto_flush: bool,
     /// Where the coffer is copied before its first change.
@@ -124,7 +157,7 @@ pub(crate) struct Writer {
 #[derive(Default)]
 pub(crate) struct State {
     /// Changes that wait for the commit they share.
-    group: Vec<(Done, Outcome)>,
+    group: Vec<(Answer, Outcome)>,
     batch: Option<u64>,
     batches: u64,
     /// What waits for the batch to end.
@@ -135,19 +168,14 @@ impl Writer {
     /// Works until the coffer is closed, or nobody has a handle any more.
     pub(crate) fn run(mut self) {
         while let Some(message) = self.next() {
-            if let Some(done) = self.take(message) {
+            if let Some(answer) = self.take(message) {
                 let (receiver, status) = (self.receiver.clone(), self.status.clone());
                 let waiting = std::mem::take(&mut self.state.deferred);
                 let result = self.close();
                 status.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-                done(result.map(|()| Outcome::Done));
-                // Whatever is sent from here on is answered by the sender.
-                for message in waiting.into_iter().chain(receiver.try_iter()) {
-                    match message.task {
-                        Task::Close => (message.done)(Ok(Outcome::Done)),
-                        _ => (message.done)(Err(closed())),
-                    }
-                }
+                answer.give(result.map(|()| Outcome::Done));
+                // What waits, and what is sent until the channel is gone, is answered by being dropped.
+                drop((waiting, receiver));
                 return;
             }
             self.publish();
@@ -157,7 +185,7 @@ impl Writer {
         if self.legacy.is_none() {
             self.container.note_settled(&self.locks);
         }
-        self.locks.release(&*self.container.source.storage);
+        self.release();
         self.stages.close();
     }
 
@@ -182,7 +210,7 @@ impl Writer {
 
     /// Does what a message asks, or puts it aside while somebody else's batch is open. Gives the
     /// one to tell when the coffer is to be closed.
-    fn take(&mut self, message: Message) -> Option<Done> {
+    fn take(&mut self, message: Message) -> Option<Answer> {
         match (self.state.batch, message.batch) {
             (Some(open), Some(asked)) if open == asked => {}
             (None, None) => {}
@@ -195,13 +223,13 @@ impl Writer {
                     Code::InvalidArg,
                     "the batch has ended: its object is of no use any more",
                 );
-                (message.done)(Err(ended));
+                message.answer.give(Err(ended));
                 return None;
             }
         }
-        let Message { task, done, .. } = message;
+        let Message { task, answer, .. } = message;
         match task {
-            Task::Close => return Some(done),
+            Task::Close => return Some(answer),
             Task::Flush { force } => {
                 self.commit_group();
                 let result = if self.state.batch.is_some() {
@@ -212,63 +240,60 @@ impl Writer {
                 } else {
                     self.before_change().and_then(|()| self.commit(force))
                 };
-                self.tell(done, result.map(|()| Outcome::Done));
+                self.tell(answer, result.map(|()| Outcome::Done));
             }
             Task::Compact { watch } => {
                 self.commit_group();
                 let result = self.compact(&watch).map(|()| Outcome::Done);
-                self.tell(done, result);
+                self.tell(answer, result);
             }
             Task::Rekey { to, watch } => {
                 self.commit_group();
                 let result = self.rekey(&to, &watch).map(|()| Outcome::Done);
-                self.tell(done, result);
+                self.tell(answer, result);
             }
             Task::Begin => {
                 self.commit_group();
                 let result = self.begin();
-                self.tell(done, result);
+                self.tell(answer, result);
             }
             Task::End { commit } => {
                 let result = self.end(commit);
-                self.tell(done, result);
+                self.tell(answer, result);
             }
-            change => self.change(change, done),
+            change => self.change(change, answer),
         }
         None
     }
 
-    fn change(&mut self, task: Task, done: Done) {
+    fn change(&mut self, task: Task, answer: Answer) {
         let alone = self.state.batch.is_none() && self.auto_flush;
         if alone && self.state.group.is_empty() {
             // The changes that share a commit share its fate.
             if let Err(e) = self.before_change().and_then(|()| self.container.begin()) {
-                return self.tell(done, Err(e));
+                return self.tell(answer, Err(e));
             }
         }
-        let result = self
-            .before_change()
-            .and_then(|()| self.before_writing(&task))
-            .and_then(|()| self.apply(task));
+        let result = self.before_change().and_then(|()| self.apply(task));
         match result {
-            Ok(outcome) if alone => self.state.group.push((done, outcome)),
-            Ok(outcome) => self.tell(done, Ok(outcome)),
+            Ok(outcome) if alone => self.state.group.push((answer, outcome)),
+            Ok(outcome) => self.tell(answer, Ok(outcome)),
             Err(e) if alone => {
                 if self.state.group.is_empty() {
                     self.container.rollback();
-                } else if matches!(e.code(), Code::Io | Code::Poisoned) {
+                } else if self.container.ready().is_err() {
                     self.fail_group(&e);
                 }
-                self.tell(done, Err(e));
+                self.tell(answer, Err(e));
             }
-            Err(e) => self.tell(done, Err(e)),
+            Err(e) => self.tell(answer, Err(e)),
         }
     }
 
     /// Answers, when everybody can see what the answer is about.
-    fn tell(&self, done: Done, result: Result<Outcome>) {
+    fn tell(&self, answer: Answer, result: Result<Outcome>) {
         self.publish();
-        done(result);
+        answer.give(result);
     }
 
     fn begin(&mut self) -> Result<Outcome> {
@@ -309,8 +334,8 @@ impl Writer {
             Ok(()) => {
                 self.container.keep();
                 self.publish();
-                for (done, outcome) in self.state.group.drain(..) {
-                    done(Ok(outcome));
+                for (answer, outcome) in self.state.group.drain(..) {
+                    answer.give(Ok(outcome));
                 }
             }
             Err(e) => self.fail_group(&e),
@@ -320,8 +345,8 @@ impl Writer {
     fn fail_group(&mut self, error: &Error) {
         self.container.rollback();
         self.publish();
-        for (done, _) in self.state.group.drain(..) {
-            done(Err(error.clone()));
+        for (answer, _) in self.state.group.drain(..) {
+            answer.give(Err(error.clone()));
         }
     }
 
@@ -340,7 +365,10 @@ impl Writer {
         let Some(original) = self.original()? else { return Ok(()) };
         self.container.gather()?;
         let ancestry = Ancestry::default();
-        self.container.move_to(&self.path, &*original, &self.locks, ancestry, watch)?;
+        let (path, locks) = (&self.path, &self.locks);
+        // What is here could be read when it was opened; the original is still there.
+        let damaged = Damaged::Refused;
+        self.container.move_to(path, &*original, locks, ancestry, damaged, watch)?;
         self.legacy = None;
         Ok(())
     }
@@ -368,7 +396,7 @@ impl Writer {
         if self.legacy.is_some() {
             return self.convert(watch);
         }
-        self.container.compact(&self.path, &self.locks, watch)
+        self.container.compact(&self.path, &self.locks, Damaged::Kept, watch)
     }
 
     fn rekey(&mut self, to: &NewSecret, watch: &Watch) -> Result<()> {
@@ -380,11 +408,25 @@ impl Writer {
         }
         self.before_change()?;
         let Some(original) = self.original()? else {
-            return self.container.rekey(&self.path, to, &self.locks, watch);
+            let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);
+            return rekeyed.map_err(|e| if e.is_damage() { self.not_rekeyed(e, watch) } else { e });
         };
         self.container.rekey_legacy(&self.path, &*original, to, &self.locks, watch)?;
         self.legacy = None;
         Ok(())
+    }
+
+    /// Why the keys were not changed: an error that names all members that are damaged. The coffer
+    /// is as it was.
+    fn not_rekeyed(&self, first: Error, watch: &Watch) -> Error {
+        let watch = Watch { cancel: watch.cancel.clone(), progress: None };
+        let reader = Reader::of_writer(self.container.view.clone());
+        let damage = verify::verify(&reader, &watch).err().unwrap_or(first);
+        let message = format!(
+            "the keys were not changed, because what is damaged cannot be sealed with new ones: {}. Delete the damaged members or write them again, then change the keys",
+            damage.message()
+        );
+        damage.saying(message)
     }
 
     /// Copies the coffer as it was when opened, before the first change to it.
@@ -397,17 +439,6 @@ impl Writer {
         }
     }
 
-    /// Checks the locks before a change that writes to the file at once, where whoever has got in
-    /// may be writing too. The others wait for the commit, which checks them itself.
-    fn before_writing(&mut self, task: &Task) -> Result<()> {
-        let waits = matches!(task, Task::Small { .. } | Task::Tiny { .. } | Task::Delete { .. });
-        if waits || self.legacy.is_some() {
-            return Ok(());
-        }
-        let checked = self.locks.check(&*self.container.source.storage);
-        checked.map_err(|e| self.container.poison(&e))
-    }
-
     fn close(mut self) -> Result<()> {
         self.commit_group();
         if self.state.batch.take().is_some() {
@@ -415,8 +446,12 @@ impl Writer {
         }
         let result = if self.container.modified() { self.commit(false) } else { Ok(()) };
         if result.is_ok() && self.legacy.is_none() && self.container.wants_compaction() {
-            // The coffer is whole without it, and the next close tries again.
-            let _ = self.compact(&Watch::silent());
+            // The coffer is whole without it, and the next close tries again. Nobody asked for it, so
+            // what is damaged stays where it is.
+            let _ = self.before_change().and_then(|()| {
+                let (path, locks) = (&self.path, &self.locks);
+                self.container.compact(path, locks, Damaged::Refused, &Watch::silent())
+            });
         }
         if result.is_err() {
             self.container.abandon();
@@ -424,13 +459,23 @@ impl Writer {
             self.container.note_settled(&self.locks);
         }
         self.publish();
-        self.locks.release(&*self.container.source.storage);
-        if let Some(spooled) = &self.legacy {
-            self.locks.release(&*spooled.original);
-        }
+        self.release();
         self.stages.close();
         self.container.view.close(&self.path);
         result
+    }
+
+    /// Gives the locks back, even if somebody still reads from the file. Nothing is written after
+    /// this.
+    fn release(&mut self) {
+        self.container.locked_by(None);
+        let storage = match &self.legacy {
+            Some(spooled) => spooled.original.clone(),
+            None => self.container.source.storage.clone(),
+        };
+        if let Some(locks) = Arc::get_mut(&mut self.locks) {
+            locks.release(&*storage);
+        }
     }
 
     /// Lets everybody see how things stand.
@@ -457,4 +502,44 @@ pub(crate) fn back_up(directory: &Arc<dyn Directory>, path: &Path, to: &Path) ->
 
 pub(crate) fn closed() -> Error {
     Error::new(Code::Closed, "the coffer is closed: open it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Between the last look for messages and the end of the channel.
+    #[test]
+    fn what_is_sent_while_the_thread_ends_is_answered() {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        let (told, answers) = std::sync::mpsc::channel();
+        let send = |task: Task| {
+            let told = told.clone();
+            let done = Box::new(move |result: Result<Outcome>| told.send(result).unwrap());
+            let answer = Answer::new(done, &task);
+            drop(sender.send(Message { task, batch: None, answer }));
+        };
+        for _ in 0..2 {
+            send(Task::Close);
+            send(Task::Begin);
+        }
+        drop(receiver);
+        // And after it.
+        send(Task::Close);
+        send(Task::Begin);
+        for _ in 0..3 {
+            assert!(answers.try_recv().unwrap().is_ok(), "a second close");
+            assert_eq!(answers.try_recv().unwrap().unwrap_err().code(), Code::Closed);
+        }
+        assert!(answers.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_change_that_is_answered_is_not_answered_again() {
+        let (told, answers) = std::sync::mpsc::channel();
+        let done = Box::new(move |result: Result<Outcome>| told.send(result).unwrap());
+        Answer::new(done, &Task::Begin).give(Ok(Outcome::Batch(1)));
+        assert!(matches!(answers.try_recv().unwrap(), Ok(Outcome::Batch(1))));
+        assert!(answers.try_recv().is_err());
+    }
 }
