@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 
 pub use self::decryptor::{Decryptor, MAX_PULL};
 pub use self::encryptor::Encryptor;
+pub use crate::output::Output;
 pub(crate) use self::ends::FileKey;
 use crate::block::Layers;
 use crate::chunk;
