@@ -81,7 +81,24 @@ describe('patterns', () => {
       if (!path.endsWith('/')) writeFileSync(join(root, path), '')
     }
     const piece = (): string => {
-      const pieces = ['*', '?', '**', '[ab]', '[!ab]', '[a-x]', '[]]', '[^]-]', '\\*', '\\a', 'a', 'b', '.', '-', 'x', '1']
+      const pieces = [
+        '*',
+        '?',
+        '**',
+        '[ab]',
+        '[!ab]',
+        '[a-x]',
+        '[]]',
+        '[^]-]',
+        '\\*',
+        '\\a',
+        'a',
+        'b',
+        '.',
+        '-',
+        'x',
+        '1',
+      ]
       return pieces[pick(pieces.length)] ?? 'a'
     }
     const component = (): string =>

@@ -249,11 +249,7 @@ export class RsyncPlugin extends CofferPlugin {
     return members.filter(({ name }) => name === root || name.startsWith(`${root}/`))
   }
 
-  #planning(
-    run: Run,
-    { nameOf }: Places,
-    entries: ReadonlyMap<string, Entry>,
-  ): Pick<Planning, 'delete' | 'differing'> {
+  #planning(run: Run, { nameOf }: Places, entries: ReadonlyMap<string, Entry>): Pick<Planning, 'delete' | 'differing'> {
     const differing = async (paths: readonly string[]): Promise<Set<string>> => {
       const pairs = new Map<string, Entry>()
       for (const path of paths) {

@@ -21,10 +21,14 @@ const MOST = 4096
  */
 export function parsePattern(pattern: string, what: string): Pattern {
   const fail = (why: string): Error =>
-    invalid(`${what} has a pattern that ${why}: patterns are those of .gitignore, such as '*.tmp', '/build' and 'src/**'`)
+    invalid(
+      `${what} has a pattern that ${why}: patterns are those of .gitignore, such as '*.tmp', '/build' and 'src/**'`,
+    )
   if (pattern.length > MOST) throw fail(`has more than ${MOST} characters`)
-  if (pattern.startsWith('!')) throw fail("begins with '!': write '\\!' for a name that does, and use include to take something")
-  if (alternatives.test(pattern)) throw fail("has '{a,b}' or '(a|b)': give several patterns, or put '\\' before a bracket of a name")
+  if (pattern.startsWith('!'))
+    throw fail("begins with '!': write '\\!' for a name that does, and use include to take something")
+  if (alternatives.test(pattern))
+    throw fail("has '{a,b}' or '(a|b)': give several patterns, or put '\\' before a bracket of a name")
   const directories = pattern.endsWith('/')
   const body = directories ? pattern.slice(0, -1) : pattern
   const anchored = body.includes('/')

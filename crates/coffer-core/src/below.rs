@@ -80,10 +80,8 @@ mod system {
 
     const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     /// The opening of a pipe, and of some devices, would wait otherwise.
-    const FILE: OFlags = OFlags::RDONLY
-        .union(OFlags::NONBLOCK)
-        .union(OFlags::NOCTTY)
-        .union(OFlags::CLOEXEC);
+    const FILE: OFlags =
+        OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
     impl Opened {
         /// Opens the directory at a path, which may be a link.

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::error::{Error, Result};
 use crate::read::{Reader, no_member};
 use crate::storage::{DiskFile, Storage};
-use crate::tree::{Entry, Opener};
 use crate::sweep::{Selection, Sweep};
+use crate::tree::{Entry, Opener};
 use crate::watch::{Report, Watch};
 
 /// Bytes of a large member that are compared at a time.

@@ -290,7 +290,8 @@ impl Directories {
     /// Why what has this name has no place.
     fn why(&self, name: &str) -> Option<&Error> {
         let is_in = |directory: &str| {
-            name.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            name.strip_prefix(directory)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         self.missing.iter().find(|(directory, _)| is_in(directory)).map(|(_, error)| error)
     }

@@ -533,8 +533,7 @@ impl Opened {
 
     fn shorter(&self) -> Error {
         let path = &self.entry.path;
-        let message =
-            format!("{} became shorter while it was read: add it again", path.display());
+        let message = format!("{} became shorter while it was read: add it again", path.display());
         Error::new(Code::Io, message).at(path)
     }
 

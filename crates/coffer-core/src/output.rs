@@ -113,6 +113,9 @@ fn same(_one: &Metadata, _other: &Metadata) -> bool {
 /// removed.
 pub struct Output {
     dir: Dir,
+    /// The same directory, to be made durable: `dir` is not opened for that.
+    #[cfg(unix)]
+    durable: File,
     file: DiskFile,
     /// Its name until then.
     made: String,
@@ -147,8 +150,10 @@ impl Output {
         let failed = |e: io::Error| Error::io("open", target, &e);
         // Opened first, and kept: when the file has its name nothing may fail any more for want of a
         // descriptor.
-        let dir = Dir::open_ambient_dir(storage::directory(&resolved), ambient_authority());
-        let dir = dir.map_err(failed)?;
+        let directory = storage::directory(&resolved);
+        #[cfg(unix)]
+        let durable = File::open(directory).map_err(failed)?;
+        let dir = Dir::open_ambient_dir(directory, ambient_authority()).map_err(failed)?;
         sweep(&dir, "");
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -156,7 +161,18 @@ impl Output {
         cap_std::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let (file, _, made) = create(&dir, "", &options).map_err(failed)?;
         let (file, target) = (DiskFile::new(file), target.to_path_buf());
-        Ok(Self { dir, file, made, target, resolved, replace, written: 0, published: false })
+        Ok(Self {
+            dir,
+            #[cfg(unix)]
+            durable,
+            file,
+            made,
+            target,
+            resolved,
+            replace,
+            written: 0,
+            published: false,
+        })
     }
 
     /// Adds bytes at the end.
@@ -187,7 +203,22 @@ impl Output {
             _ => Error::io("rename", &target, &e),
         })?;
         self.published = true;
-        sync(&self.dir).map_err(|e| Error::io("fsync", &target, &e))
+        self.sync_names().map_err(|e| Error::io("fsync", &target, &e))
+    }
+
+    /// Makes the names in the directory durable, where it can be asked for that.
+    #[cfg(unix)]
+    fn sync_names(&self) -> io::Result<()> {
+        match rustix::fs::fsync(&self.durable) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// This system does so by itself.
+    #[cfg(not(unix))]
+    fn sync_names(&self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -198,21 +229,6 @@ impl Drop for Output {
             let _ = self.dir.remove_file(&self.made);
         }
     }
-}
-
-/// Makes the names in a directory durable, where it can be asked for that.
-#[cfg(unix)]
-fn sync(dir: &Dir) -> io::Result<()> {
-    match rustix::fs::fsync(dir) {
-        Ok(()) | Err(rustix::io::Errno::INVAL) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// This system does so by itself.
-#[cfg(not(unix))]
-fn sync(_dir: &Dir) -> io::Result<()> {
-    Ok(())
 }
 
 fn exists(target: &Path) -> Error {

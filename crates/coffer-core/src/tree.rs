@@ -141,11 +141,13 @@ impl Own {
     /// Refuses to let a file of the coffer be written over.
     pub(crate) fn spare(&self, path: &Path) -> Result<()> {
         match below::at(path, true) {
-            Ok(about) if self.has(&Place::above(path), path.file_name(), &about) => Err(Error::new(
-                Code::InvalidArg,
-                format!("{} belongs to the open coffer: choose another place", path.display()),
-            )
-            .at(path)),
+            Ok(about) if self.has(&Place::above(path), path.file_name(), &about) => {
+                Err(Error::new(
+                    Code::InvalidArg,
+                    format!("{} belongs to the open coffer: choose another place", path.display()),
+                )
+                .at(path))
+            }
             _ => Ok(()),
         }
     }
@@ -460,7 +462,8 @@ mod tests {
 
     #[test]
     fn a_link_that_takes_the_place_of_a_directory_is_not_listed_wherever_in_the_path_it_is() {
-        for (swapped, listed) in [("tree/a/b", "tree/a/b"), ("tree/a", "tree/a/b"), ("tree", "tree")]
+        for (swapped, listed) in
+            [("tree/a/b", "tree/a/b"), ("tree/a", "tree/a/b"), ("tree", "tree")]
         {
             let temp = tempfile::tempdir().unwrap();
             let at = |path: &str| temp.path().join(path);

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use coffer_core::coffer::{
-    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range,
-    Refused, Root, Selection, Skipped, Status, Verified,
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range, Refused,
+    Root, Selection, Skipped, Status, Verified,
 };
 use coffer_core::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};

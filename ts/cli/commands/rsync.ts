@@ -3,9 +3,9 @@ import type { PullOptions, PushOptions, Rsynced, RsyncOptions } from '../../plug
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { count, json, line, manner, say, shown } from '../output.ts'
-import { leftOut } from '../skipped.ts'
 import { withProgress } from '../progress.ts'
 import { changing, reading, stoppable } from '../session.ts'
+import { leftOut } from '../skipped.ts'
 
 interface Options extends PushOptions, PullOptions {
   source?: string
@@ -78,7 +78,12 @@ async function pull(name: string, directory: string, _: object, command: Entry):
   const result = await reading(command, {}, (coffer) =>
     withProgress('copying', async (bar) => {
       const rsync = await coffer.plugin('rsync')
-      return rsync.pull(top(name), directory, { ...chosen(options), preserve: options.preserve ?? false, onProgress: bar.update, ...stoppable })
+      return rsync.pull(top(name), directory, {
+        ...chosen(options),
+        preserve: options.preserve ?? false,
+        onProgress: bar.update,
+        ...stoppable,
+      })
     }),
   )
   await report(result, options)

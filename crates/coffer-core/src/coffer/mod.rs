@@ -332,11 +332,7 @@ impl Coffer {
     /// # Errors
     /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
     /// and as [`Self::read`].
-    pub fn differing(
-        &self,
-        pairs: &BTreeMap<String, Entry>,
-        watch: &Watch,
-    ) -> Result<Vec<String>> {
+    pub fn differing(&self, pairs: &BTreeMap<String, Entry>, watch: &Watch) -> Result<Vec<String>> {
         self.reading(|reader| compare::differing(reader, pairs, watch))
     }
 

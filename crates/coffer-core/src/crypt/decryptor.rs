@@ -79,7 +79,11 @@ impl Decryptor {
     /// [`Code::Corrupt`] if what was pulled is not the whole file and nothing else.
     pub fn finish(self) -> Result<()> {
         let Some(form) = self.form else {
-            return Err(if self.input.is_empty() { damaged("there is nothing in it") } else { foreign() });
+            return Err(if self.input.is_empty() {
+                damaged("there is nothing in it")
+            } else {
+                foreign()
+            });
         };
         if matches!(form, Form::Legacy) && self.offset == 0 {
             return Err(foreign());
