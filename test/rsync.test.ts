@@ -175,9 +175,10 @@ describe.each(kinds)('rsync of a $label', (kind) => {
       expect(await rsync.push(tree, 'kept', options), `round ${round}`).toEqual(planned)
       expect(lines(await rsync.push(tree, 'kept', options)), `round ${round}`).toEqual([])
 
-      const dry = await rsync.pull('kept', out, { delete: true, dryRun: true })
-      expect(await rsync.pull('kept', out, { delete: true }), `round ${round}`).toEqual(dry)
-      expect(lines(await rsync.pull('kept', out, { delete: true })), `round ${round}`).toEqual([])
+      const exact = { delete: true, preserve: true }
+      const dry = await rsync.pull('kept', out, { ...exact, dryRun: true })
+      expect(await rsync.pull('kept', out, exact), `round ${round}`).toEqual(dry)
+      expect(lines(await rsync.pull('kept', out, exact)), `round ${round}`).toEqual([])
       // Comparing by contents leaves times alone, so then only these are equal.
       const compared = options.checksum ? contents : inventory
       expect(compared(out), `round ${round}`).toEqual(compared(tree))
@@ -473,14 +474,16 @@ describe('push', () => {
 
   it.each([
     ['everything', {}, Object.keys(files)],
-    ['one star', { include: ['*.txt'] }, ['a.txt']],
+    ['one star', { include: ['/*.txt'] }, ['a.txt']],
+    ['one star, at any depth', { include: ['*.txt'] }, Object.keys(files).filter((n) => /txt$/.test(n))],
     [
       'two stars, and names with a dot in front',
       { include: ['**/*.txt'] },
       Object.keys(files).filter((n) => /txt$/.test(n)),
     ],
     ['a directory', { include: ['docs'] }, Object.keys(files).filter((n) => n.startsWith('docs/'))],
-    ['several', { include: ['x/**', 'a.*'] }, ['a.txt', 'x/y.md']],
+    ['several', { include: ['x/**', '/a.*'] }, ['a.txt', 'x/y.md']],
+    ['directories alone', { exclude: ['docs/', 'a.txt/'] }, ['a.txt', 'b.md', 'x/y.md']],
     ['nothing', { include: [] }, []],
     ['all but some', { exclude: ['**/*.txt'] }, ['b.md', 'x/y.md']],
     ['all but a directory', { exclude: ['docs'] }, ['a.txt', 'b.md', 'x/y.md']],
@@ -663,7 +666,8 @@ describe('pull', () => {
     expect(lines(await rsync.pull('tree', out))).toEqual([])
     expect(lines(await rsync.push(out, 'tree'))).toEqual([])
     chmodSync(join(out, 'a'), 0o700)
-    expect(lines(await rsync.pull('tree', out))).toEqual(['update tree/a'])
+    expect(lines(await rsync.pull('tree', out))).toEqual([])
+    expect(lines(await rsync.pull('tree', out, { preserve: true }))).toEqual(['update tree/a'])
     await box.close()
   })
 

@@ -34,6 +34,10 @@ export interface Skipped {
   path: string
   /** Why it was left out; this may change. */
   reason: string
+  /** The member that it belongs to, where it is about one. */
+  member?: string
+  /** The operating system's error number, where the system refused something: then what is there may be incomplete. */
+  errno?: number
 }
 
 /** What {@link Coffer.add} did. */

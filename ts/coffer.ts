@@ -2,7 +2,7 @@ import { statSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
-import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
+import { type Added, type AddOptions, Changes, type DeleteOptions, type Skipped } from './changes.ts'
 import { CofferError, invalid } from './errors.ts'
 import type { CofferFile } from './file.ts'
 import type { Info } from './info.ts'
@@ -63,6 +63,11 @@ export interface CofferOptions extends OpenOptions, Layers {}
 export interface ExtractOptions extends WatchOptions {
   /** Whether files that are there are replaced: true by default. If not, one is `ERR_COFFER_EXISTS`, and nothing is written. */
   replace?: boolean
+  /**
+   * Whether files and directories get the modes of their members as they are. By default what the
+   * process masks (`umask`) is taken from them, and a directory that is there keeps its own mode.
+   */
+  preserve?: boolean
   /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
   from?: string
   /** The most bytes that a file may have: one with more is `ERR_COFFER_TOO_LARGE`, and nothing is written. Any number by default. */
@@ -91,6 +96,8 @@ export interface Extracted {
   directories: number
   /** The bytes of the files. */
   bytes: number
+  /** Modes and times that the system refused to set. The files and directories are there otherwise. */
+  skipped: Skipped[]
 }
 
 /** What {@link Coffer.verify} checked. */
@@ -111,7 +118,7 @@ export interface Notice {
   message: string
 }
 
-const extractOptions = ['replace', 'from', 'maxMemberSize', 'maxTotalSize', ...watchOptions] as const
+const extractOptions = ['replace', 'preserve', 'from', 'maxMemberSize', 'maxTotalSize', ...watchOptions] as const
 
 /**
  * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
@@ -795,7 +802,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   /**
    * Extracts a member, or a directory with all that is below it, to its whole name below the
    * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target,
-   * and no link in it is followed.
+   * and no link in it is followed. A member that is damaged, or that the system refuses to make, does
+   * not stop the others: the error at the end names it, and what was written stays.
    *
    * @param name the name of the member or directory
    * @param target a directory, which is made if there is none: the current one by default
@@ -1045,7 +1053,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async #extract(names: string[] | undefined, target: string, options: ExtractOptions): Promise<Extracted> {
     const from = options.from === undefined ? undefined : checkName(options.from, 'from')
     const replace = checkBoolean(options.replace, 'replace') ?? true
-    const extraction = { names, recursive: true, from, replace, ...checkSizeLimits(options) }
+    const preserve = checkBoolean(options.preserve, 'preserve') ?? false
+    const extraction = { names, recursive: true, from, replace, preserve, ...checkSizeLimits(options) }
     return watched(options, (watch) => this.#native.extract(extraction, target, watch))
   }
 

@@ -1,7 +1,8 @@
-import type { Transform } from 'node:stream'
+import type { Transform, Writable } from 'node:stream'
 import { CodingStream } from './coding-stream.ts'
 import { type NativeCoffer, settled } from './native.ts'
 import { checkBoolean, checkInteger, checkOptions, checkPath, LEVELS } from './options.ts'
+import { TargetStream } from './target-stream.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What {@link Cryptor.createEncryptStream} takes. */
@@ -14,6 +15,12 @@ export interface EncryptStreamOptions {
 export interface DecryptStreamOptions {
   /** Whether a file of PyCoffer's is decrypted, too: false by default, because nothing pins the order and number of its chunks. */
   legacy?: boolean
+}
+
+/** What {@link Cryptor.createTargetStream} takes. */
+export interface TargetStreamOptions {
+  /** Whether a file that is there is replaced: false by default. */
+  replace?: boolean
 }
 
 /** What both directions from file to file take. `bytes` of their progress are those of the source. */
@@ -127,6 +134,23 @@ export class Cryptor {
         await settled(decryptor.finish())
       },
     })
+  }
+
+  /**
+   * A stream into a file that appears when the stream has ended: for what comes out of the other
+   * streams. Until then the file has another name beside its target, and if the stream is destroyed,
+   * as a pipeline does when any part of it fails, nothing of it is left. Only its owner may read it.
+   *
+   * @param target a path or a `file:` URL
+   * @param options whether a file that is there is replaced
+   * @returns the stream. It fails as {@link encrypt} does
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   */
+  createTargetStream(target: string | URL, options: TargetStreamOptions = {}): Writable {
+    const to = checkPath(target, 'the target of createTargetStream')
+    checkOptions(options, 'createTargetStream', ['replace'])
+    const replace = checkBoolean(options.replace, 'replace') ?? false
+    return new TargetStream(settled(this.#native.output(to, replace)))
   }
 }
 

@@ -45,6 +45,7 @@ export type {
   DecryptStreamOptions,
   EncryptOptions,
   EncryptStreamOptions,
+  TargetStreamOptions,
 } from './cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
 export type { CofferFile, FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './file.ts'
@@ -80,7 +81,7 @@ export type {
   PasswordKey,
   PasswordPlugin,
 } from './plugins/password.ts'
-export type { PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
+export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
 export type { LostMember, Salvaged, SalvageOptions } from './salvage.ts'
 export type { Source } from './source.ts'
 export { CofferStore } from './store.ts'

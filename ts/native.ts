@@ -11,6 +11,7 @@ export type {
   NativeLayer,
   NativeMember,
   NativeOptions,
+  NativeOutput,
   NativeSecret,
   NativeStage,
   NativeTime,

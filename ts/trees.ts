@@ -1,3 +1,4 @@
+import type { Skipped } from './changes.ts'
 import { type NativeCoffer, type NativeEntry, settled } from './native.ts'
 import { checkChoice } from './options.ts'
 import { type WatchOptions, watched } from './watch.ts'
@@ -16,7 +17,7 @@ export function checkSymlinks(symlinks: Symlinks | undefined): Symlinks {
 
 /**
  * An entry of a directory outside the coffer. An `other` is left alone: the coffer itself, devices
- * and their like, names that are not UTF-8.
+ * and their like, names that are not UTF-8, and, with an `errno`, what the system says nothing of.
  */
 export type Entry = NativeEntry
 
@@ -36,13 +37,16 @@ export class Trees {
     return (await settled(this.#native.look(path, follow))) ?? undefined
   }
 
-  /** What is in a directory, in the order of the names. Links to directories are never followed. */
-  async list(directory: string, symlinks: Symlinks): Promise<Entry[]> {
+  /**
+   * What is in a directory, in the order of the names. Links to directories are never followed, nor
+   * is one that has taken the place of the directory.
+   */
+  async list(directory: Entry, symlinks: Symlinks): Promise<Entry[]> {
     return settled(this.#native.list(directory, symlinks))
   }
 
   /** The names of those members whose bytes are not those of the file that is given for each. */
-  async differing(pairs: ReadonlyMap<string, string>, watch: WatchOptions): Promise<string[]> {
+  async differing(pairs: ReadonlyMap<string, Entry>, watch: WatchOptions): Promise<string[]> {
     return watched(watch, (native) => this.#native.differing([...pairs.keys()], [...pairs.values()], native))
   }
 
@@ -57,10 +61,18 @@ export class Trees {
     await watched(watch, (native) => this.#native.update(remove, items, native))
   }
 
-  /** Extracts these members and nothing else, their names taken relative to a directory, in place of what is there. */
-  async extract(names: string[], from: string | undefined, target: string, watch: WatchOptions): Promise<void> {
-    const extraction = { names, recursive: false, from, replace: true }
-    await watched(watch, (native) => this.#native.extract(extraction, target, native))
+  /**
+   * Extracts these members and nothing else, their names taken relative to a directory, in place of
+   * what is there. Returns what the system refused to do to what is there now.
+   */
+  async extract(
+    names: string[],
+    from: string | undefined,
+    target: string,
+    { preserve, ...watch }: WatchOptions & { preserve: boolean },
+  ): Promise<Skipped[]> {
+    const extraction = { names, recursive: false, from, replace: true, preserve }
+    return (await watched(watch, (native) => this.#native.extract(extraction, target, native))).skipped
   }
 
   /** Removes files, links and empty directories below a directory, in the given order. */

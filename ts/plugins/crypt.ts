@@ -1,5 +1,11 @@
-import type { Transform } from 'node:stream'
-import type { DecryptOptions, DecryptStreamOptions, EncryptOptions, EncryptStreamOptions } from '../cryptor.ts'
+import type { Transform, Writable } from 'node:stream'
+import type {
+  DecryptOptions,
+  DecryptStreamOptions,
+  EncryptOptions,
+  EncryptStreamOptions,
+  TargetStreamOptions,
+} from '../cryptor.ts'
 import { KeyPlugin } from '../plugin.ts'
 
 /**
@@ -84,5 +90,17 @@ export class CryptPlugin extends KeyPlugin {
    */
   createDecryptStream(options: DecryptStreamOptions = {}): Transform {
     return this.crypt.createDecryptStream(options)
+  }
+
+  /**
+   * A stream into a file that appears when it is whole: see {@link Cryptor.createTargetStream}.
+   *
+   * @param target a path or a `file:` URL
+   * @param options whether a file that is there is replaced
+   * @returns the stream
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   */
+  createTargetStream(target: string | URL, options: TargetStreamOptions = {}): Writable {
+    return this.crypt.createTargetStream(target, options)
   }
 }

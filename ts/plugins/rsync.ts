@@ -6,12 +6,16 @@ import type { Member } from '../member.ts'
 import { checkBoolean, checkName, checkOptions, checkPath, defaultName } from '../options.ts'
 import { CofferPlugin, type PluginHost } from '../plugin.ts'
 import { Filter, parentOf } from '../rsync/filter.ts'
-import { joined, nodesOf, walk } from '../rsync/nodes.ts'
+import { joined, nodesOf, type Walked, walk } from '../rsync/nodes.ts'
 import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
 import { checkSymlinks, type Entry, type Symlinks, type Trees } from '../trees.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../watch.ts'
 
-/** What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} take. The patterns are those of picomatch. */
+/**
+ * What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} take. The patterns are those of
+ * .gitignore, relative to the directory: `*.tmp` is at any depth, `/build` and `docs/*.md` are from
+ * the top, `node_modules/` is directories alone, and `**` is any number of directories.
+ */
 export interface RsyncOptions extends WatchOptions {
   /**
    * Whether contents are compared, not sizes, times and permissions: false by default. A file with
@@ -22,9 +26,9 @@ export interface RsyncOptions extends WatchOptions {
   delete?: boolean
   /** Whether to say only what would be done: false by default. */
   dryRun?: boolean
-  /** Glob patterns of what takes part, with all that is below it: everything by default. */
+  /** Patterns of what takes part, with all that is below it: everything by default. */
   include?: readonly string[]
-  /** Glob patterns of what does not take part, with all that is below it: none by default. They outweigh `include`. */
+  /** Patterns of what does not take part, with all that is below it: none by default. They outweigh `include`. */
   exclude?: readonly string[]
 }
 
@@ -32,6 +36,15 @@ export interface RsyncOptions extends WatchOptions {
 export interface PushOptions extends RsyncOptions {
   /** What to do with symbolic links: `follow` by default. */
   symlinks?: Symlinks
+}
+
+/** What {@link RsyncPlugin.pull} takes. */
+export interface PullOptions extends RsyncOptions {
+  /**
+   * Whether modes are compared, and set as {@link ExtractOptions.preserve} does: false by default, so
+   * that new files get theirs less what the process masks (`umask`).
+   */
+  preserve?: boolean
 }
 
 /** Something that is done, or would be. */
@@ -58,7 +71,11 @@ export interface Rsynced {
   deleted: number
   /** The number of files and empty directories that were up to date. */
   unchanged: number
-  /** What `push` left out, but for what the patterns leave out. */
+  /**
+   * What `push` left out, but for what the patterns leave out. With an `errno`: what the system says
+   * nothing of, or did not list; nothing that has its name, or is below it, was deleted. For `pull`
+   * the same of its target, and modes and times that the system refused to set.
+   */
   skipped: Skipped[]
 }
 
@@ -123,7 +140,8 @@ export class RsyncPlugin extends CofferPlugin {
 
     const root = await this.#trees.look(from, true)
     if (root === undefined) throw missing(from)
-    const single = root.kind !== 'directory'
+    if (root.kind !== 'directory' && root.kind !== 'file') throw unfit(from, root)
+    const single = root.kind === 'file'
     const filter = filterFor(options, to, single)
     if (single && to === '') throw invalid(`${from} is a file: say what it is called in the coffer`)
     const { nodes, entries, skipped } = await walk(root, this.#trees, filter, links, run.signal)
@@ -131,8 +149,9 @@ export class RsyncPlugin extends CofferPlugin {
 
     const places = { nameOf: (path: string) => joined(to, path), pathOf: (path: string) => join(from, path) }
     const made = await plan(nodes, nodesOf(await this.#members(to), to, filter), {
-      ...this.#planning(run, places),
+      ...this.#planning(run, places, entries),
       touches: false,
+      permissions: true,
       sameTime: (file, member) => file === member,
       inTheWay: (path) => occupied(places.nameOf(path), places.pathOf(path)),
     })
@@ -162,10 +181,12 @@ export class RsyncPlugin extends CofferPlugin {
    *   directory is in the way and `delete` is off, and as {@link Coffer.extract}. What was done until
    *   then stays
    */
-  async pull(name: string, target: string | URL, options: RsyncOptions = {}): Promise<Rsynced> {
+  async pull(name: string, target: string | URL, options: PullOptions = {}): Promise<Rsynced> {
     const from = checkRoot(name)
     const directory = checkPath(target, 'the target of pull')
-    const run = checkRun(checkOptions(options, 'pull', rsyncOptions))
+    const { preserve: preserved, ...rest } = checkOptions(options, 'pull', ['preserve', ...rsyncOptions])
+    const preserve = checkBoolean(preserved, 'preserve') ?? false
+    const run = checkRun(rest)
 
     const single = from !== '' && (await this.coffer.stat(from)).type === 'file'
     const filter = filterFor(options, from, single)
@@ -173,40 +194,44 @@ export class RsyncPlugin extends CofferPlugin {
     const base = single ? from.slice(from.lastIndexOf('/') + 1) : ''
     const source = nodesOf(await this.#members(from), from, filter)
     if (!single) source.delete('')
-    const there = await this.#there(directory, base, filter, run.signal)
+    const { nodes: there, entries, skipped } = await this.#there(directory, base, filter, run.signal)
 
     const places = {
       nameOf: (path: string) => joined(from, path),
       pathOf: (path: string) => join(directory, base, path),
     }
     const made = await plan(source, there, {
-      ...this.#planning(run, places),
+      ...this.#planning(run, places, entries),
       touches: true,
+      permissions: preserve,
       sameTime: sameTimeOnDisk,
       inTheWay: (path) => occupiedOutside(places.nameOf(path), places.pathOf(path)),
     })
-    const result = { ...summary(made, source, places), skipped: [] }
+    const result = { ...summary(made, source, places), skipped: skipped.filter(({ errno }) => errno !== undefined) }
     if (!run.dryRun && result.actions.length > 0) {
       // What is in a directory goes before it does.
       const remove = made.delete.map((path) => joined(base, path)).reverse()
       if (remove.length > 0) await this.#trees.remove(directory, remove, run)
       const names = made.store.map(({ path }) => places.nameOf(path))
       const below = single ? parentOf(from) : from
-      if (names.length > 0) await this.#trees.extract(names, below || undefined, directory, run)
+      if (names.length > 0) {
+        const how = { ...run, preserve }
+        result.skipped.push(...(await this.#trees.extract(names, below || undefined, directory, how)))
+      }
     }
     return result
   }
 
   /** What is in the target of `pull`, or at one path in it. */
-  async #there(directory: string, base: string, filter: Filter, signal?: AbortSignal): Promise<Nodes> {
+  async #there(directory: string, base: string, filter: Filter, signal?: AbortSignal): Promise<Walked> {
     const top = await this.#trees.look(directory, true)
     const root = base === '' ? top : top && (await this.#trees.look(join(directory, base), false))
-    if (root === undefined) return new Map()
+    if (root === undefined) return { nodes: new Map(), entries: new Map(), skipped: [] }
     // A target that is no directory is refused by listing it.
-    if (base === '' && root.kind !== 'directory') await this.#trees.list(directory, 'skip')
-    const { nodes } = await walk(root, this.#trees, filter, 'skip', signal)
-    if (base === '') nodes.delete('')
-    return nodes
+    if (base === '' && root.kind !== 'directory') await this.#trees.list(root, 'skip')
+    const walked = await walk(root, this.#trees, filter, 'skip', signal)
+    if (base === '') walked.nodes.delete('')
+    return walked
   }
 
   /** Refuses what is no name, and a name below a file, before anything is done. */
@@ -224,9 +249,13 @@ export class RsyncPlugin extends CofferPlugin {
     return members.filter(({ name }) => name === root || name.startsWith(`${root}/`))
   }
 
-  #planning(run: Run, { nameOf, pathOf }: Places): Pick<Planning, 'delete' | 'differing'> {
+  #planning(run: Run, { nameOf }: Places, entries: ReadonlyMap<string, Entry>): Pick<Planning, 'delete' | 'differing'> {
     const differing = async (paths: readonly string[]): Promise<Set<string>> => {
-      const pairs = new Map(paths.map((path) => [nameOf(path), pathOf(path)]))
+      const pairs = new Map<string, Entry>()
+      for (const path of paths) {
+        const entry = entries.get(path)
+        if (entry) pairs.set(nameOf(path), entry)
+      }
       const changed = new Set(await this.#trees.differing(pairs, run))
       return new Set(paths.filter((path) => changed.has(nameOf(path))))
     }
@@ -301,12 +330,18 @@ function sameTimeOnDisk(member: bigint, file: bigint): boolean {
   return TIME_UNITS.some((unit) => file % unit === 0n && member >= file && member - file < unit)
 }
 
+/** The error about a source that is not there. */
 function missing(path: string): CofferError {
   return new CofferError('ERR_COFFER_IO', `stat failed on ${path}: there is no such file or directory`, {
     path,
     errno: constants.errno.ENOENT,
     syscall: 'stat',
   })
+}
+
+function unfit(path: string, { kind, reason }: Entry): CofferError {
+  const what = kind === 'pipe' ? 'it is a pipe, which has nothing to compare: use add' : reason
+  return new CofferError('ERR_COFFER_INVALID_ARG', `${path} cannot be brought up to date: ${what}`, { path })
 }
 
 function occupied(member: string, path: string): CofferError {

@@ -1,13 +1,16 @@
-import picomatch from 'picomatch'
 import { invalid } from '../errors.ts'
+import { parsePattern } from './pattern.ts'
+
+/** Whether patterns match a path, which may be that of a directory. */
+type Matcher = (path: string, directory: boolean) => boolean
 
 /** What the patterns say of a path: it is in or out, or what is below it may be in. */
 type Verdict = 'in' | 'out' | 'open'
 
 /** Which paths of a tree take part. Paths are relative to the root of the tree, with `/` between components. */
 export class Filter {
-  readonly #included: (path: string) => boolean
-  readonly #excluded: (path: string) => boolean
+  readonly #included: Matcher
+  readonly #excluded: Matcher
   readonly #root: Verdict
   readonly #single: boolean
   readonly #directories = new Map<string, Verdict>()
@@ -24,14 +27,14 @@ export class Filter {
   ) {
     const excluded = matcher(exclude ?? [], 'exclude')
     this.#included = matcher(include ?? [], 'include')
-    this.#excluded = (path) => path === reserved || excluded(path)
+    this.#excluded = (path, directory) => path === reserved || excluded(path, directory)
     this.#root = include === undefined ? 'in' : 'open'
     this.#single = single
   }
 
   /** Whether a path takes part: it or a directory above it is included, and none of them excluded. */
-  takes(path: string): boolean {
-    return (this.#single && path === '') || this.#judge(path) === 'in'
+  takes(path: string, directory: boolean): boolean {
+    return (this.#single && path === '') || this.#judge(path, directory) === 'in'
   }
 
   /** Whether something below a directory may take part. */
@@ -39,17 +42,17 @@ export class Filter {
     return this.#directory(directory) !== 'out'
   }
 
-  #judge(path: string): Verdict {
+  #judge(path: string, directory: boolean): Verdict {
     if (path === '') return this.#root
     const above = this.#directory(parentOf(path))
-    if (above === 'out' || this.#excluded(path)) return 'out'
-    return above === 'in' || this.#included(path) ? 'in' : 'open'
+    if (above === 'out' || this.#excluded(path, directory)) return 'out'
+    return above === 'in' || this.#included(path, directory) ? 'in' : 'open'
   }
 
   #directory(path: string): Verdict {
     let verdict = this.#directories.get(path)
     if (verdict === undefined) {
-      verdict = this.#judge(path)
+      verdict = this.#judge(path, true)
       this.#directories.set(path, verdict)
     }
     return verdict
@@ -61,14 +64,10 @@ export function parentOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')))
 }
 
-function matcher(patterns: readonly string[], what: string): (path: string) => boolean {
+function matcher(patterns: readonly string[], what: string): Matcher {
   if (!Array.isArray(patterns) || patterns.some((pattern) => typeof pattern !== 'string' || pattern === '')) {
-    throw invalid(`${what} must be an array of glob patterns such as '**/*.tmp'`)
+    throw invalid(`${what} must be an array of patterns such as '*.tmp'`)
   }
-  if (patterns.length === 0) return () => false
-  try {
-    return picomatch([...patterns], { dot: true, windows: false })
-  } catch (cause) {
-    throw invalid(`${what} has a pattern that makes no sense: ${(cause as Error).message}`)
-  }
+  const parsed = patterns.map((pattern: string) => parsePattern(pattern, what))
+  return (path, directory) => parsed.some(({ paths, directories }) => (directory || !directories) && paths.test(path))
 }

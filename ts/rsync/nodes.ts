@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { basename } from 'node:path'
 import type { Skipped } from '../changes.ts'
 import { CofferError } from '../errors.ts'
@@ -11,7 +12,10 @@ export interface Walked {
   readonly nodes: Map<string, Node>
   /** The same, as the engine found it. */
   readonly entries: Map<string, Entry>
-  /** What is neither a file nor a directory, and why it is left out. */
+  /**
+   * What is neither a file nor a directory, and why it is left out. With an `errno`: what the system
+   * says nothing of, and directories that it does not list.
+   */
   readonly skipped: Skipped[]
 }
 
@@ -34,25 +38,50 @@ export async function walk(
   const waiting: [path: string, entry: Entry][] = [['', root]]
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const [path, entry] = next
-    const type = entry.kind
-    const takes = filter.takes(path)
+    const type = entry.kind === 'pipe' ? 'other' : entry.kind
+    const takes = filter.takes(path, type === 'directory')
+    let hidden = entry.errno !== undefined
     let full = false
     if (type === 'directory') {
       signal?.throwIfAborted()
       const enters = filter.enters(path)
-      const children = enters ? await trees.list(entry.path, symlinks) : []
-      for (const child of children) waiting.push([joined(path, basename(child.path)), child])
-      full = children.length > 0 || !enters
+      const children = enters ? await listed(trees, path, entry, symlinks) : []
+      if (children === undefined) continue
+      if (children instanceof CofferError) {
+        hidden = true
+        skipped.push({ path: entry.path, reason: children.message, errno: children.errno ?? 0 })
+      } else for (const child of children) waiting.push([joined(path, basename(child.path)), child])
+      full = hidden || !enters || (Array.isArray(children) && children.length > 0)
     } else if (type !== 'file' && takes) {
       if (type === 'link' && symlinks === 'error') throw linked(entry.path)
-      skipped.push({ path: entry.path, reason: entry.reason ?? '' })
+      const { path, reason = '', errno } = entry
+      skipped.push({ path, reason, ...(errno === undefined ? {} : { errno }) })
     }
     const { size, mode, mtime } = entry
-    nodes.set(path, { type, protected: !takes || type === 'other', full, size, mode, mtimeNs: timeNs(mtime) })
+    const unchanged = !takes || hidden || type === 'other'
+    nodes.set(path, { type, protected: unchanged, hidden, full, size, mode, mtimeNs: timeNs(mtime) })
     entries.set(path, entry)
   }
   skipped.sort((a, b) => (a.path < b.path ? -1 : 1))
   return { nodes, entries, skipped }
+}
+
+/**
+ * What is in a directory; the error if the system does not list it, and undefined if it is gone. Of the
+ * root that is an error of the call.
+ */
+async function listed(
+  trees: Trees,
+  path: string,
+  entry: Entry,
+  symlinks: Symlinks,
+): Promise<Entry[] | CofferError | undefined> {
+  try {
+    return await trees.list(entry, symlinks)
+  } catch (error) {
+    if (path === '' || !(error instanceof CofferError) || error.errno === undefined) throw error
+    return error.errno === constants.errno.ENOENT ? undefined : error
+  }
 }
 
 /** What is in a coffer at a name, or below it; everything if the name is empty. */
@@ -60,12 +89,13 @@ export function nodesOf(members: readonly Member[], root: string, filter: Filter
   const nodes = new Map<string, Node>()
   for (const { name, type, size, mode, mtimeNs } of members) {
     const path = root === '' ? name : name.slice(root.length + 1)
-    nodes.set(path, { type, protected: !filter.takes(path), full: false, size, mode, mtimeNs })
+    const takes = filter.takes(path, type === 'directory')
+    nodes.set(path, { type, protected: !takes, hidden: false, full: false, size, mode, mtimeNs })
   }
   for (const path of withParents([...nodes.keys()])) {
     if (nodes.has(path)) continue
-    const implied = { type: 'directory', full: true, size: 0, mode: 0, mtimeNs: undefined } as const
-    nodes.set(path, { ...implied, protected: !filter.takes(path) })
+    const implied = { type: 'directory', hidden: false, full: true, size: 0, mode: 0, mtimeNs: undefined } as const
+    nodes.set(path, { ...implied, protected: !filter.takes(path, true) })
   }
   return nodes
 }

@@ -5,6 +5,8 @@ export interface Node {
   readonly type: 'file' | 'directory' | 'link' | 'other'
   /** Whether the patterns leave it alone. */
   readonly protected: boolean
+  /** Whether the system does not say what is there, or what is below it. Nothing follows from that. */
+  readonly hidden: boolean
   /** Whether it is a directory with something in it: such a one is not stored by itself. */
   readonly full: boolean
   /** Bytes of a file. */
@@ -37,6 +39,8 @@ export interface Planning {
   readonly sameTime: (source: bigint, target: bigint) => boolean
   /** Whether a directory's time changes with what is in it. */
   readonly touches: boolean
+  /** Whether permissions are compared. */
+  readonly permissions: boolean
   /** The error about something that is in the way. */
   readonly inTheWay: (path: string) => Error
 }
@@ -80,8 +84,9 @@ function isStored(node: Node): boolean {
 function obsolete(source: Nodes, target: Nodes, stored: Nodes, planning: Planning): Set<string> {
   const needed = withParents(stored.keys())
   const gone = new Set<string>()
+  const isHidden = hiddenIn(source)
   for (const [path, node] of target) {
-    if (node.protected || source.get(path)?.type === node.type) continue
+    if (node.protected || source.get(path)?.type === node.type || isHidden(path)) continue
     // A file that makes way for a directory is lost as one that is updated; a directory may hold much more.
     if (planning.delete || (node.type === 'file' && needed.has(path))) gone.add(path)
   }
@@ -96,6 +101,15 @@ function obsolete(source: Nodes, target: Nodes, stored: Nodes, planning: Plannin
     if (old !== undefined && old.type !== type) throw planning.inTheWay(path)
   }
   return gone
+}
+
+/** Whether nothing is known of a path of the source: of itself, or of a directory above it. */
+function hiddenIn(source: Nodes): (path: string) => boolean {
+  const hidden = new Set([...source].filter(([, node]) => node.hidden).map(([path]) => path))
+  return (path) => {
+    for (let at = path; hidden.size > 0 && at !== ''; at = parentOf(at)) if (hidden.has(at)) return true
+    return false
+  }
 }
 
 /** Paths, and every directory above them, up to the root. */
@@ -114,13 +128,13 @@ export function withParents(paths: Iterable<string>): Set<string> {
 async function comparison(
   stored: Nodes,
   remaining: (path: string) => Node | undefined,
-  { differing, sameTime }: Planning,
+  { differing, sameTime, permissions }: Planning,
 ): Promise<(path: string, source: Node, target: Node) => boolean> {
   if (differing === undefined) {
     return (_path, source, target) =>
       (source.type === 'directory' || source.size === target.size) &&
       sameTime(source.mtimeNs ?? 0n, target.mtimeNs ?? 0n) &&
-      samePermissions(source.mode, target.mode)
+      (!permissions || samePermissions(source.mode, target.mode))
   }
   const equal = [...stored].filter(([path, { type, size }]) => type === 'file' && remaining(path)?.size === size)
   const changed = await differing(equal.map(([path]) => path))

@@ -1,13 +1,14 @@
 //! Whether members hold the same bytes as files outside.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::read::{Reader, no_member};
 use crate::storage::{DiskFile, Storage};
 use crate::sweep::{Selection, Sweep};
+use crate::tree::{Entry, Opener};
 use crate::watch::{Report, Watch};
 
 /// Bytes of a large member that are compared at a time.
@@ -17,7 +18,7 @@ const STEP: u64 = 8 << 20;
 /// file is read further than its first difference, about.
 pub(crate) fn differing(
     reader: &Reader,
-    pairs: &BTreeMap<String, PathBuf>,
+    pairs: &BTreeMap<String, Entry>,
     watch: &Watch,
 ) -> Result<Vec<String>> {
     let sweep = Sweep::new(reader, &Selection::Exactly(pairs.keys().cloned().collect()), watch)?;
@@ -34,7 +35,7 @@ pub(crate) fn differing(
         |name, entry, bytes| {
             watch.cancel.check()?;
             let file = open(name)?;
-            let same = file.size == entry.size && file.matches(0, bytes)?;
+            let same = file.size == entry.size && file.matches(0, bytes?)?;
             advance(name, entry.size, true);
             Ok((!same).then(|| name.to_owned()))
         },
@@ -70,10 +71,9 @@ struct Outside<'a> {
 }
 
 impl<'a> Outside<'a> {
-    fn open(path: &'a Path) -> Result<Self> {
-        let file = DiskFile::open(path, false).map_err(|e| Error::io("open", path, &e))?;
-        let size = file.len().map_err(|e| Error::io("fstat", path, &e))?;
-        Ok(Self { path, file, size })
+    fn open(entry: &'a Entry) -> Result<Self> {
+        let (file, about) = Opener::default().open(entry)?;
+        Ok(Self { path: &entry.path, file: DiskFile::new(file), size: about.size })
     }
 
     /// Whether these bytes are in the file at `offset`.

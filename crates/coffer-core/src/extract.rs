@@ -2,23 +2,26 @@
 //!
 //! Every path is opened below the target by `cap-std`, which does not leave it whatever links
 //! another process plants meanwhile. Links that are there already are refused, not followed.
+//!
+//! Modes are those of the members less what the process masks, unless they are to be preserved. A
+//! member that is damaged, or that the system refuses to make, does not stop the others.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use cap_std::ambient_authority;
-use cap_std::fs::{Dir, OpenOptions};
+use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 
 use crate::catalog::Entry;
 use crate::error::{Code, Error, Result};
-use crate::key::random_bytes;
 use crate::limits::Limits;
 use crate::name;
+use crate::output;
 use crate::read::Reader;
-use crate::storage::{DiskFile, Storage, UNFINISHED};
+use crate::storage::{DiskFile, Storage};
 use crate::sweep::{Selection, Sweep};
 use crate::tree;
 use crate::tree::Own;
@@ -34,18 +37,21 @@ pub struct Extraction {
     /// Whether files that are there are replaced. If not, one of them is an error, and none is
     /// touched.
     pub replace: bool,
+    /// Whether modes are those of the members, whatever the process masks, and whether a directory
+    /// that is there gets that of its member.
+    pub preserve: bool,
     /// The most bytes that may be written.
     pub limits: Limits,
 }
 
 impl From<Selection> for Extraction {
     fn from(what: Selection) -> Self {
-        Self { what, from: None, replace: true, limits: Limits::default() }
+        Self { what, from: None, replace: true, preserve: false, limits: Limits::default() }
     }
 }
 
 /// What an extraction did.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Extracted {
     /// Files written.
     pub files: u64,
@@ -53,6 +59,21 @@ pub struct Extracted {
     pub directories: u64,
     /// Bytes of the files.
     pub bytes: u64,
+    /// Modes and times that the system refused to set, of files and directories that are there.
+    pub refused: Vec<Refused>,
+}
+
+/// What the system refused to do to a file or directory that is there otherwise.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// The member.
+    pub member: String,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What was refused, and why.
+    pub reason: String,
+    /// The system's error number.
+    pub errno: Option<i32>,
 }
 
 /// Bytes of a large member that are written before others get their turn.
@@ -93,29 +114,95 @@ pub(crate) fn extract(
         bytes: AtomicU64::new(0),
         members: AtomicU64::new(0),
         total: sweep.members.iter().map(|(_, e)| e.size).sum(),
+        preserve: extraction.preserve,
+        swept: Mutex::default(),
+        refused: Mutex::default(),
+        failed: Mutex::default(),
     };
     if !extraction.replace {
         out.check_free(&sweep.members)?;
     }
-    out.directories(&sweep.members)?;
-    let files = sweep.files(
+    let directories = out.directories(&sweep.members)?;
+    let written = sweep.files(
         |name, entry, bytes| {
-            out.file(name, entry, |file| {
-                file.write_at(bytes, 0).map_err(|e| out.io("write", name, &e))
-            })?;
-            out.advance(name, entry.size, true);
-            Ok(())
+            out.attempt(name, &directories, || {
+                let bytes = bytes?;
+                out.file(name, entry, true, |file| {
+                    file.write_at(bytes, 0).map_err(|e| out.io("write", name, &e))
+                })?;
+                out.advance(name, entry.size, true);
+                Ok(entry.size)
+            })
         },
-        |name, entry| out.large(name, entry),
+        |name, entry| {
+            out.attempt(name, &directories, || {
+                out.large(name, entry)?;
+                Ok(entry.size)
+            })
+        },
     )?;
+    let written: Vec<u64> = written.into_iter().flatten().collect();
+    let mut extracted = Extracted {
+        files: written.len() as u64,
+        bytes: written.iter().sum(),
+        ..Extracted::default()
+    };
     // Times of directories last: making files in them changed those.
-    let directories = sweep.members.iter().rev().filter(|(_, entry)| entry.directory);
-    let mut extracted = Extracted { files: files.len() as u64, directories: 0, bytes: out.total };
-    for (name, entry) in directories {
-        out.finish_directory(name, entry)?;
-        extracted.directories += 1;
+    for (name, entry) in sweep.members.iter().rev().filter(|(_, entry)| entry.directory) {
+        if !directories.lacks(name) {
+            out.finish_directory(name, entry, directories.new.contains(&**name));
+            extracted.directories += 1;
+        }
     }
-    Ok(extracted)
+    extracted.refused = out.refused.into_inner().unwrap_or_else(PoisonError::into_inner);
+    extracted.refused.sort_by(|one, other| one.member.cmp(&other.member));
+    let failed = out.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failure(failed, &extracted, target).map_or(Ok(extracted), Err)
+}
+
+/// How many members an error names.
+const NAMED: usize = 20;
+
+/// The error about the members that could not be extracted, if there are any.
+fn failure(mut failed: Vec<(String, Error)>, done: &Extracted, target: &Path) -> Option<Error> {
+    failed.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let (_, first) = failed.first()?;
+    let names: Vec<_> = failed.iter().take(NAMED).map(|(name, _)| format!("{name:?}")).collect();
+    let more = match failed.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "{}. Not extracted: {}{more}. Everything else was written to {}: {} files, {} bytes",
+        first.message(),
+        names.join(", "),
+        target.display(),
+        done.files,
+        done.bytes
+    );
+    Some(first.clone().saying(message))
+}
+
+/// Whether an error is about one member, so that others may still be extracted.
+fn is_of_one_member(error: &Error) -> bool {
+    use std::io::ErrorKind;
+    match (error.code(), error.errno()) {
+        (Code::Corrupt, _) => true,
+        (Code::Io, Some(errno)) => {
+            #[cfg(unix)]
+            if errno == rustix::io::Errno::ILSEQ.raw_os_error() {
+                return true;
+            }
+            matches!(
+                std::io::Error::from_raw_os_error(errno).kind(),
+                ErrorKind::PermissionDenied
+                    | ErrorKind::InvalidFilename
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::Unsupported
+            )
+        }
+        _ => false,
+    }
 }
 
 /// What is extracted of a selection when names are taken relative to `from`.
@@ -185,6 +272,31 @@ impl Made {
     }
 }
 
+/// The directories that an extraction needs.
+#[derive(Default)]
+struct Directories {
+    /// Those that it made for a member of its own.
+    new: HashSet<String>,
+    /// Those that could not be made.
+    missing: Vec<(String, Error)>,
+}
+
+impl Directories {
+    /// Whether a directory, or one above it, could not be made.
+    fn lacks(&self, name: &str) -> bool {
+        self.why(name).is_some()
+    }
+
+    /// Why what has this name has no place.
+    fn why(&self, name: &str) -> Option<&Error> {
+        let is_in = |directory: &str| {
+            name.strip_prefix(directory)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.missing.iter().find(|(directory, _)| is_in(directory)).map(|(_, error)| error)
+    }
+}
+
 struct Out<'a> {
     reader: &'a Reader,
     dir: Dir,
@@ -198,6 +310,11 @@ struct Out<'a> {
     bytes: AtomicU64,
     members: AtomicU64,
     total: u64,
+    preserve: bool,
+    /// Directories of the target in which the remains of killed processes were looked for.
+    swept: Mutex<HashSet<String>>,
+    refused: Mutex<Vec<Refused>>,
+    failed: Mutex<Vec<(String, Error)>>,
 }
 
 impl Out<'_> {
@@ -219,24 +336,72 @@ impl Out<'_> {
         Ok(())
     }
 
+    /// Extracts a file, and gives what that gives, or nothing if it cannot be extracted but others may.
+    fn attempt<T>(
+        &self,
+        name: &str,
+        directories: &Directories,
+        extract: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        let done = match directories.why(name) {
+            Some(error) => Err(error.clone()),
+            None => extract().map_err(|e| e.of_member(name)),
+        };
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(e) if is_of_one_member(&e) => {
+                self.fail(name, e);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn fail(&self, name: &str, error: Error) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.push((name.to_owned(), error));
+    }
+
+    /// Remembers what the system refused to do to something that is there otherwise.
+    fn refused(&self, name: &str, what: &str, error: &std::io::Error) {
+        let path = self.target.join(self.place(name));
+        let reason = format!("{what} could not be set: {error}");
+        let (member, errno) = (name.to_owned(), error.raw_os_error());
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.push(Refused { member, path, reason, errno });
+    }
+
     /// Makes every directory that is needed, from the top, none of them a link.
-    fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
-        let mut needed: BTreeSet<&str> = BTreeSet::new();
+    fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<Directories> {
+        // Those that are members with their modes.
+        let mut needed: BTreeMap<&str, Option<u32>> = BTreeMap::new();
         let mut last = None;
         for (name, entry) in members {
             // Most members lie beside the one before.
             let parent = name.rsplit_once('/').map(|(parent, _)| parent);
             if parent != last {
-                needed.extend(name::parents(name).filter(|parent| parent.starts_with(&self.from)));
+                for parent in name::parents(name).filter(|parent| parent.starts_with(&self.from)) {
+                    needed.entry(parent).or_default();
+                }
                 last = parent;
             }
             if entry.directory {
-                needed.insert(name);
+                needed.insert(name, Some(entry.mode & PERMISSIONS));
             }
         }
-        for name in needed {
+        let mut directories = Directories::default();
+        for (name, mode) in needed {
+            if directories.lacks(name) {
+                continue;
+            }
             let path = self.place(name);
-            match self.dir.create_dir(path) {
+            let mut builder = DirBuilder::new();
+            if let Some(mode) = mode {
+                // Its owner must be able to make files in it, until all are made.
+                permit_directory(&mut builder, mode | OWNER);
+            }
+            match self.dir.create_dir_with(path, &builder) {
+                Ok(()) if mode.is_some() => drop(directories.new.insert(name.to_owned())),
                 Ok(()) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                     let found =
@@ -245,15 +410,24 @@ impl Out<'_> {
                         return Err(self.in_the_way(name, "a directory is needed there"));
                     }
                 }
-                Err(e) => return Err(self.io("mkdir", name, &e)),
+                Err(e) => {
+                    let error = self.io("mkdir", name, &e);
+                    if !is_of_one_member(&error) {
+                        return Err(error);
+                    }
+                    if mode.is_some() {
+                        self.fail(name, error.clone());
+                    }
+                    directories.missing.push((name.to_owned(), error));
+                }
             }
         }
-        Ok(())
+        Ok(directories)
     }
 
     /// Writes a large member, each piece by the thread that decodes it.
     fn large(&self, name: &str, entry: &Entry) -> Result<()> {
-        self.file(name, entry, |file| {
+        self.file(name, entry, false, |file| {
             let write = |at, bytes: &[u8]| {
                 self.watch.cancel.check()?;
                 file.write_at(bytes, at).map_err(|e| self.io("write", name, &e))?;
@@ -272,10 +446,14 @@ impl Out<'_> {
 
     /// Makes a file of its own in place of a file that is there, and of nothing else. Nothing of
     /// it is left if that fails, and what was there is left as it was.
+    ///
+    /// Bytes that are `whole`, all there before the file is made, go under its name at once where that
+    /// is free. Otherwise the file gets its name when it has all bytes.
     fn file(
         &self,
         name: &str,
         entry: &Entry,
+        whole: bool,
         fill: impl FnOnce(&DiskFile) -> Result<()>,
     ) -> Result<()> {
         let mut options = OpenOptions::new();
@@ -283,47 +461,74 @@ impl Out<'_> {
         let mode = entry.mode & PERMISSIONS;
         permit(&mut options, mode);
         let path = self.place(name);
-        let mut beside = None;
-        let mut opened = self.make(path, &options);
-        if opened.as_ref().is_err_and(|e| e.kind() == std::io::ErrorKind::AlreadyExists) {
-            let found = {
-                let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
-                self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?
-            };
-            if !found.is_file() {
-                return Err(self.in_the_way(name, "a file is to go there"));
-            }
-            if self.made.has(&found) {
-                return Err(self.same(name));
-            }
-            if !self.replace {
-                return Err(self.exists(name));
-            }
-            self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))?;
-            opened = self.make(beside.insert(unfinished(path)), &options);
-        }
-        let made = beside.as_deref().unwrap_or(path);
-        let (file, meta) = opened.map_err(|e| self.io("open", name, &e))?;
-        let file = DiskFile::new(file.into_std());
-        let finish = |file: &std::fs::File| {
-            if !permits(&meta, mode) {
-                set_mode(file, mode)?;
-            }
-            file.set_modified(time(entry))
+        let at_once = match whole.then(|| self.make(path, &options)) {
+            Some(Err(e)) if e.kind() == std::io::ErrorKind::AlreadyExists => None,
+            made => made.transpose().map_err(|e| self.io("open", name, &e))?,
         };
-        let filled = fill(&file).and_then(|()| {
-            file.file().map_or(Ok(()), finish).map_err(|e| self.io("utimensat", name, &e))
-        });
-        drop(file);
-        let done = filled.and_then(|()| match &beside {
-            Some(made) => self.put_in_place(name, made, path),
-            None => Ok(()),
+        let (file, meta, beside) = match at_once {
+            Some((file, meta)) => (file, meta, None),
+            None => {
+                self.check_place(name, path)?;
+                let made = self.make_beside(path, &options);
+                let (file, meta, beside) = made.map_err(|e| self.io("open", name, &e))?;
+                (file, meta, Some(beside))
+            }
+        };
+        let file = DiskFile::new(file);
+        let done = fill(&file).and_then(|()| {
+            if let Some(file) = file.file() {
+                self.finish_file(name, file, &meta, mode, entry);
+            }
+            match &beside {
+                Some(made) => self.put_in_place(name, made, path),
+                None => Ok(()),
+            }
         });
         if done.is_err() {
             // What cannot be removed now is what the error is about, too.
-            let _ = self.dir.remove_file(made);
+            let _ = self.dir.remove_file(beside.as_deref().unwrap_or(path));
         }
         done
+    }
+
+    fn finish_file(
+        &self,
+        name: &str,
+        file: &std::fs::File,
+        made: &cap_std::fs::Metadata,
+        mode: u32,
+        entry: &Entry,
+    ) {
+        if self.preserve
+            && !permits(made, mode)
+            && let Err(e) = set_mode(file, mode)
+        {
+            self.refused(name, "its mode", &e);
+        }
+        if let Err(e) = file.set_modified(time(entry)) {
+            self.refused(name, "its time", &e);
+        }
+    }
+
+    /// Refuses what may not be replaced by a file.
+    fn check_place(&self, name: &str, path: &str) -> Result<()> {
+        let found = {
+            let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
+            match self.dir.symlink_metadata(path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                found => found.map_err(|e| self.io("stat", name, &e))?,
+            }
+        };
+        if !found.is_file() {
+            return Err(self.in_the_way(name, "a file is to go there"));
+        }
+        if self.made.has(&found) {
+            return Err(self.same(name));
+        }
+        if !self.replace {
+            return Err(self.exists(name));
+        }
+        self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))
     }
 
     /// Makes a file, and remembers it.
@@ -331,12 +536,28 @@ impl Out<'_> {
         &self,
         path: &str,
         options: &OpenOptions,
-    ) -> std::io::Result<(cap_std::fs::File, cap_std::fs::Metadata)> {
+    ) -> std::io::Result<(std::fs::File, cap_std::fs::Metadata)> {
         let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
         let file = self.dir.open_with(path, options)?;
         let meta = file.metadata()?;
         self.made.add(&meta);
-        Ok((file, meta))
+        Ok((file.into_std(), meta))
+    }
+
+    /// Makes a file under a name of its own in the directory that a path is in, and remembers it.
+    fn make_beside(
+        &self,
+        path: &str,
+        options: &OpenOptions,
+    ) -> std::io::Result<(std::fs::File, cap_std::fs::Metadata, String)> {
+        let directory = path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or_default();
+        if self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_owned()) {
+            output::sweep(&self.dir, directory);
+        }
+        let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
+        let (file, meta, path) = output::create(&self.dir, directory, options)?;
+        self.made.add(&meta);
+        Ok((file, meta, path))
     }
 
     /// Puts a file that was made beside another in its place, unless that is one of ours.
@@ -345,18 +566,44 @@ impl Out<'_> {
         if self.dir.symlink_metadata(path).is_ok_and(|found| self.made.has(&found)) {
             return Err(self.same(name));
         }
-        self.dir.rename(made, &self.dir, path).map_err(|e| self.io("rename", name, &e))
+        if !self.replace {
+            // Only one can make this, and what it made is then its own to replace.
+            let mut free = OpenOptions::new();
+            free.write(true).create_new(true);
+            self.dir.open_with(path, &free).map_err(|e| match e.kind() {
+                std::io::ErrorKind::AlreadyExists => self.exists(name),
+                _ => self.io("open", name, &e),
+            })?;
+        }
+        self.dir.rename(made, &self.dir, path).map_err(|e| {
+            if !self.replace {
+                let _ = self.dir.remove_file(path);
+            }
+            self.io("rename", name, &e)
+        })
     }
 
-    fn finish_directory(&self, name: &str, entry: &Entry) -> Result<()> {
-        let file = self
-            .dir
-            .open_with(self.place(name), &of_directory())
-            .map_err(|e| self.io("open", name, &e))?
-            .into_std();
-        set_mode(&file, entry.mode & PERMISSIONS)
-            .and_then(|()| file.set_modified(time(entry)))
-            .map_err(|e| self.io("utimensat", name, &e))
+    /// Gives a directory its time, and its mode if it is `new` or modes are preserved.
+    fn finish_directory(&self, name: &str, entry: &Entry, new: bool) {
+        let file = match self.dir.open_with(self.place(name), &of_directory()) {
+            Ok(file) => file.into_std(),
+            Err(e) => return self.refused(name, "its time", &e),
+        };
+        let mode = entry.mode & PERMISSIONS;
+        let moded = if self.preserve {
+            set_mode(&file, mode)
+        } else if new && mode & OWNER != OWNER {
+            // It was made with what the process does not mask.
+            keep_mode(&file, mode | !OWNER)
+        } else {
+            Ok(())
+        };
+        if let Err(e) = moded {
+            self.refused(name, "its mode", &e);
+        }
+        if let Err(e) = file.set_modified(time(entry)) {
+            self.refused(name, "its time", &e);
+        }
     }
 
     fn advance(&self, name: &str, bytes: u64, whole: bool) {
@@ -393,13 +640,6 @@ impl Out<'_> {
     }
 }
 
-/// A path beside another, for what is to come in its place.
-fn unfinished(path: &str) -> String {
-    let directory = path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or_default();
-    let random = u64::from_le_bytes(random_bytes());
-    format!("{directory}.{random:016x}{UNFINISHED}")
-}
-
 fn time(entry: &Entry) -> SystemTime {
     let seconds = Duration::from_secs(entry.mtime_s.unsigned_abs());
     let whole = if entry.mtime_s < 0 {
@@ -427,6 +667,8 @@ fn identity(_file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
 
 /// Set-user-id and its like do not survive: what comes out of an archive asks for no rights.
 const PERMISSIONS: u32 = 0o777;
+/// What its owner may do.
+const OWNER: u32 = 0o700;
 
 /// Makes a file with its own mode at once, less what the process masks.
 #[cfg(unix)]
@@ -436,6 +678,15 @@ fn permit(options: &mut OpenOptions, mode: u32) {
 
 #[cfg(not(unix))]
 fn permit(_options: &mut OpenOptions, _mode: u32) {}
+
+/// Makes a directory with its own mode at once, less what the process masks.
+#[cfg(unix)]
+fn permit_directory(builder: &mut DirBuilder, mode: u32) {
+    cap_std::fs::DirBuilderExt::mode(builder, mode);
+}
+
+#[cfg(not(unix))]
+fn permit_directory(_builder: &mut DirBuilder, _mode: u32) {}
 
 /// Whether a file has this mode already.
 #[cfg(unix)]
@@ -468,6 +719,19 @@ fn of_directory() -> OpenOptions {
 fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+/// Takes from a file's mode all that is not in `most`.
+#[cfg(unix)]
+fn keep_mode(file: &std::fs::File, most: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let now = file.metadata()?.permissions().mode();
+    set_mode(file, now & most & 0o7777)
+}
+
+#[cfg(not(unix))]
+fn keep_mode(_file: &std::fs::File, _most: u32) -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(not(unix))]
@@ -512,7 +776,7 @@ mod tests {
                 reader: &reader,
                 dir: Dir::open_ambient_dir(target.path(), ambient_authority()).unwrap(),
                 target: target.path(),
-                own: &Own::of(nothing),
+                own: &Own::of(nothing, None),
                 from: "x/".to_owned(),
                 replace,
                 watch: &Watch::silent(),
@@ -520,9 +784,13 @@ mod tests {
                 bytes: AtomicU64::new(0),
                 members: AtomicU64::new(0),
                 total: 0,
+                preserve: false,
+                swept: Mutex::default(),
+                refused: Mutex::default(),
+                failed: Mutex::default(),
             };
-            out.file("a", &entry, |file| fill(file, b"1")).unwrap();
-            let error = out.file("x/a", &entry, |file| fill(file, b"2")).unwrap_err();
+            out.file("a", &entry, true, |file| fill(file, b"1")).unwrap();
+            let error = out.file("x/a", &entry, true, |file| fill(file, b"2")).unwrap_err();
             assert_eq!((error.code(), error.member()), (Code::Exists, Some("x/a")));
             let late = out.put_in_place("x/a", "late", "a").unwrap_err();
             assert_eq!(late.code(), Code::Exists);

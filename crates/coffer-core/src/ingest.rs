@@ -1,18 +1,22 @@
 //! Files and directories on their way in.
 
 use std::collections::VecDeque;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::Receiver;
 
+use crate::below::About;
 use crate::buffer::Buffer;
 use crate::container::{Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
+use crate::input::Input;
 use crate::name;
 use crate::pool;
 use crate::storage::{DiskFile, Storage};
-use crate::tree::{self, Entry, Kind, Own, Symlinks};
+use crate::tree::{self, Entry, Kind, Opener, Own, Symlinks};
 use crate::watch::{Report, Watch};
 
 /// What an add did.
@@ -43,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) name: Option<String>,
     pub(crate) replace: bool,
     pub(crate) symlinks: Symlinks,
+    /// The suffix of the coffer's backups.
+    pub(crate) backup: Option<String>,
     pub(crate) watch: Watch,
 }
 
@@ -65,10 +71,13 @@ pub(crate) struct Update {
 /// Small files that one job reads, in number and in bytes.
 const BATCH: usize = 64;
 const BATCH_BYTES: u64 = 256 << 10;
+/// Bytes that are asked for first of a file that says it has none.
+const SHORT: u64 = 4 << 10;
 
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
-    let walk = Walk { request, own: Own::of(&container.source.path) };
+    let own = Own::of(&container.source.path, request.backup.as_deref());
+    let walk = Walk { request, own };
     let (items, skipped) = walk.run()?;
     if !request.replace {
         let view = container.view.read();
@@ -104,18 +113,20 @@ fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch)
         batch: Vec::new(),
         batch_bytes: 0,
         queue: VecDeque::new(),
+        opener: Opener::default(),
         report: Report {
-            total_bytes: Some(items.iter().map(Item::bytes).sum()),
+            // What a pipe has, only its end tells.
+            total_bytes: items.iter().map(Item::bytes).sum(),
             ..Report::default()
         },
     };
     for item in items {
         added.files += u64::from(!item.is_directory());
         added.directories += u64::from(item.is_directory());
-        added.bytes += item.bytes();
         put.item(item)?;
     }
     put.settle()?;
+    added.bytes = put.report.bytes;
     Ok(added)
 }
 
@@ -124,8 +135,13 @@ impl Item {
         self.entry.kind == Kind::Directory
     }
 
-    fn bytes(&self) -> u64 {
-        if self.is_directory() { 0 } else { self.entry.size }
+    /// How many bytes there are, as far as that is known.
+    fn bytes(&self) -> Option<u64> {
+        match self.entry.kind {
+            Kind::Directory => Some(0),
+            Kind::Pipe => None,
+            _ => Some(self.entry.size),
+        }
     }
 
     fn attributes(&self) -> Attributes {
@@ -192,9 +208,7 @@ impl Walk<'_> {
             Some(name) => name.clone(),
             None => source.file_name().and_then(|n| n.to_str()).unwrap_or_default().to_owned(),
         };
-        let Some(entry) = tree::look(&source, true, &self.own)? else {
-            return Err(Error::io("stat", &source, &std::io::ErrorKind::NotFound.into()));
-        };
+        let entry = tree::source(&source, &self.own)?;
         let root = entry.kind == Kind::Directory && matches!(base.as_str(), "" | "." | "/");
         let name = if root { "" } else { name::check(&base)? };
         let mut start = Listed::default();
@@ -208,7 +222,7 @@ impl Walk<'_> {
                 list.found.push(Found::Directory(list.directories.len()));
                 list.directories.push(Item { name, entry });
             }
-            Kind::File => {
+            Kind::File | Kind::Pipe => {
                 name::check(&name)?;
                 list.found.push(Found::Item(Item { name, entry }));
             }
@@ -220,9 +234,10 @@ impl Walk<'_> {
                 )
                 .at(&path));
             }
+            Kind::Other if entry.errno.is_some() => return Err(unknown(&entry)),
             Kind::Link | Kind::Other => list.found.push(Found::Skipped(Skipped {
                 path: entry.path.to_string_lossy().into_owned(),
-                reason: entry.reason.unwrap_or_default().to_owned(),
+                reason: entry.reason.unwrap_or_default().into_owned(),
             })),
         }
         Ok(())
@@ -231,7 +246,8 @@ impl Walk<'_> {
     fn directory(&self, directory: &Item) -> Result<Listed> {
         self.request.watch.cancel.check()?;
         let name = &directory.name;
-        let entries = tree::list(&directory.entry.path, self.request.symlinks, &self.own)?;
+        let Entry { root, path, .. } = &directory.entry;
+        let entries = tree::list(root, path, self.request.symlinks, &self.own)?;
         let mut list = Listed::default();
         if entries.is_empty() && !name.is_empty() {
             name::check(name)?;
@@ -246,6 +262,11 @@ impl Walk<'_> {
     }
 }
 
+/// The error about an entry of which the system says nothing.
+fn unknown(Entry { path, errno, .. }: &Entry) -> Error {
+    Error::io("stat", path, &std::io::Error::from_raw_os_error(errno.unwrap_or(0)))
+}
+
 /// How much of a file must still be as it was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Check {
@@ -255,8 +276,13 @@ enum Check {
     SizeAndTime,
 }
 
-/// A small file, and its bytes after the member layer.
-type Encoded = (Item, Vec<u8>);
+/// A small file that was read.
+enum Encoded {
+    /// Its size, and its bytes after the member layer.
+    Small(Item, u64, Vec<u8>),
+    /// It has more bytes than the system says, too many for this.
+    Long(Item),
+}
 
 struct Put<'a> {
     container: &'a mut Container,
@@ -266,6 +292,7 @@ struct Put<'a> {
     batch: Vec<Item>,
     batch_bytes: u64,
     queue: VecDeque<Receiver<Result<Vec<Encoded>>>>,
+    opener: Opener,
     report: Report,
 }
 
@@ -276,24 +303,34 @@ impl Put<'_> {
             self.settle()?;
             return self.container.put_small(&item.name, true, 0, item.attributes(), Vec::new());
         }
-        let (size, check) = (item.entry.size, self.check);
-        if size <= SMALL {
-            self.batch_bytes += size;
-            self.batch.push(item);
-            if self.batch.len() < BATCH && self.batch_bytes < BATCH_BYTES {
-                return Ok(());
-            }
-            self.send();
-            return self.drain(pool::window());
+        if item.entry.kind == Kind::Pipe {
+            self.settle()?;
+            let input = Input::open(&item.entry.path)?;
+            return self.stream(&item, input);
         }
-        self.settle()?;
-        let attributes = item.attributes();
-        let file = Arc::new(Opened::new(item.entry, check)?);
+        if item.entry.size > SMALL {
+            self.settle()?;
+            return self.large(item);
+        }
+        self.batch_bytes += item.entry.size;
+        self.batch.push(item);
+        if self.batch.len() < BATCH && self.batch_bytes < BATCH_BYTES {
+            return Ok(());
+        }
+        self.send();
+        self.drain(pool::window())
+    }
+
+    /// Puts a large file in, whose pieces are read many at a time.
+    fn large(&mut self, item: Item) -> Result<()> {
+        let file = Arc::new(Opened::new(&mut self.opener, &item.entry, self.check)?);
+        let (attributes, size) = (item.attributes(), item.entry.size);
         let piece = self.container.source.layers.piece as u64;
         let mut at = 0;
         let (watch, report) = (self.watch, &mut self.report);
+        let before = report.bytes;
         report.name = Some(item.name.clone());
-        self.container.put_large(&item.name, attributes, &[], || {
+        let put = self.container.put_large(&item.name, attributes, &[], || {
             watch.cancel.check()?;
             if at >= size {
                 return Ok(None);
@@ -309,10 +346,54 @@ impl Put<'_> {
                 Ok(bytes)
             });
             Ok(Some(Raw { job, last: at >= size }))
-        })?;
+        });
+        if put.is_err() && file.ended_early.load(Ordering::Relaxed) {
+            self.report.bytes = before;
+            let (file, about) = self.opener.open(&item.entry)?;
+            let input = Input::new(file, &item.entry.path, about.size);
+            return self.stream(&item, input);
+        }
+        put?;
         file.check()?;
-        report.members += 1;
-        watch.report(|| report.clone());
+        self.report.members += 1;
+        self.watch.report(|| self.report.clone());
+        Ok(())
+    }
+
+    /// Puts a file in whose size only its end tells.
+    fn stream(&mut self, item: &Item, mut input: Input) -> Result<()> {
+        let layers = self.container.source.layers.clone();
+        let (watch, report) = (self.watch, &mut self.report);
+        report.name = Some(item.name.clone());
+        let mut read = || {
+            let mut bytes = Buffer::of_len(layers.piece);
+            let len = input.read(&mut bytes, &watch.cancel)?;
+            bytes.truncate(len);
+            report.bytes += len as u64;
+            watch.report(|| report.clone());
+            Ok::<_, Error>(bytes)
+        };
+        let whole = |bytes: &Buffer| bytes.len() == layers.piece;
+        let first = read()?;
+        let mut later = if whole(&first) { read()? } else { Buffer::default() };
+        if later.is_empty() && first.len() as u64 <= SMALL {
+            let size = first.len() as u64;
+            let stored = layers.encode_member(&first)?.into_vec();
+            self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+        } else {
+            let mut now = Some(first);
+            self.container.put_large(&item.name, item.attributes(), &[], || {
+                let Some(bytes) = now.take() else { return Ok(None) };
+                let last = later.is_empty();
+                if !last {
+                    let following = if whole(&later) { read()? } else { Buffer::default() };
+                    now = Some(std::mem::replace(&mut later, following));
+                }
+                Ok(Some(Raw { job: Box::new(move || Ok(bytes)), last }))
+            })?;
+        }
+        self.report.members += 1;
+        self.watch.report(|| self.report.clone());
         Ok(())
     }
 
@@ -326,12 +407,14 @@ impl Put<'_> {
         let (source, check) = (self.container.source.clone(), self.check);
         self.queue.push_back(pool::start(move || {
             let mut bytes = Buffer::default();
+            let mut opener = Opener::default();
             let encode = |item: Item| {
-                let file = Opened::new(item.entry.clone(), check)?;
-                bytes.resize(item.entry.size as usize, 0);
-                file.read(&mut bytes, 0)?;
-                file.check()?;
-                Ok((item, source.layers.encode_member(&bytes)?.into_vec()))
+                let file = Opened::new(&mut opener, &item.entry, check)?;
+                if !file.read_small(&mut bytes)? {
+                    return Ok(Encoded::Long(item));
+                }
+                let stored = source.layers.encode_member(&bytes)?.into_vec();
+                Ok(Encoded::Small(item, bytes.len() as u64, stored))
             };
             items.into_iter().map(encode).collect()
         }));
@@ -350,8 +433,16 @@ impl Put<'_> {
             let encoded = result
                 .recv()
                 .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
-            for (item, stored) in encoded {
-                let size = item.bytes();
+            for file in encoded {
+                let (item, size, stored) = match file {
+                    Encoded::Small(item, size, stored) => (item, size, stored),
+                    Encoded::Long(item) => {
+                        let (file, about) = self.opener.open(&item.entry)?;
+                        let input = Input::new(file, &item.entry.path, about.size);
+                        self.stream(&item, input)?;
+                        continue;
+                    }
+                };
                 self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
                 self.report.bytes += size;
                 self.report.members += 1;
@@ -369,39 +460,94 @@ struct Opened {
     file: DiskFile,
     entry: Entry,
     check: Check,
+    /// It ended before the size that the system still says it has: it is made up as it is read.
+    ended_early: AtomicBool,
 }
 
 impl Opened {
-    fn new(entry: Entry, check: Check) -> Result<Self> {
-        let file =
-            DiskFile::open(&entry.path, false).map_err(|e| Error::io("open", &entry.path, &e))?;
-        let opened = Self { file, entry, check };
-        opened.check()?;
+    fn new(opener: &mut Opener, entry: &Entry, check: Check) -> Result<Self> {
+        let (file, about) = opener.open(entry)?;
+        let (file, entry) = (DiskFile::new(file), entry.clone());
+        let opened = Self { file, entry, check, ended_early: AtomicBool::new(false) };
+        opened.compare(&about)?;
         Ok(opened)
     }
 
     /// Reads bytes of the file in place of those in `bytes`.
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        let path = &self.entry.path;
         self.file.read_at(bytes, offset).map_err(|e| {
             if e.kind() != std::io::ErrorKind::UnexpectedEof {
-                return Error::io("read", path, &e);
+                return Error::io("read", &self.entry.path, &e);
             }
-            let message =
-                format!("{} became shorter while it was read: add it again", path.display());
-            Error::new(Code::Io, message).at(path)
+            match self.about() {
+                Ok(about) if about.size >= self.entry.size => {
+                    self.ended_early.store(true, Ordering::Relaxed);
+                    self.shorter()
+                }
+                Ok(_) => self.shorter(),
+                Err(e) => e,
+            }
         })
+    }
+
+    /// Reads all of a file that is said to be small. Returns false if there is too much of it.
+    fn read_small(&self, bytes: &mut Buffer) -> Result<bool> {
+        let Entry { path, size, .. } = &self.entry;
+        // Files that the system makes up as they are read say that they have nothing.
+        let steps = if *size == 0 { [SHORT, SMALL + 1] } else { [*size, *size] };
+        let mut have = 0;
+        for most in steps {
+            bytes.resize(most as usize, 0);
+            have += self.fill(&mut bytes[have..]).map_err(|e| Error::io("read", path, &e))?;
+            if have < bytes.len() {
+                break;
+            }
+        }
+        bytes.truncate(have);
+        if (have as u64) < *size && self.about()?.size < *size {
+            return Err(self.shorter());
+        }
+        self.check()?;
+        Ok(have as u64 <= SMALL)
+    }
+
+    /// Reads on from where the file is, as many bytes as fit or as there are.
+    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let mut have = 0;
+        while have < bytes.len() {
+            match self.file.file().map_or(Ok(0), |mut file| file.read(&mut bytes[have..])) {
+                Ok(0) => break,
+                Ok(n) => have += n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(have)
+    }
+
+    fn about(&self) -> Result<About> {
+        let path = &self.entry.path;
+        let file = self.file.file().ok_or_else(|| self.shorter())?;
+        crate::below::about(file).map_err(|e| Error::io("fstat", path, &e))
+    }
+
+    fn shorter(&self) -> Error {
+        let path = &self.entry.path;
+        let message = format!("{} became shorter while it was read: add it again", path.display());
+        Error::new(Code::Io, message).at(path)
     }
 
     /// Whether the file is still as it was found.
     fn check(&self) -> Result<()> {
-        let Some(file) = self.file.file().filter(|_| self.check == Check::SizeAndTime) else {
-            return Ok(());
-        };
+        if self.check == Check::SizeAndTime { self.compare(&self.about()?) } else { Ok(()) }
+    }
+
+    fn compare(&self, about: &About) -> Result<()> {
         let Entry { path, size, mtime_s, mtime_ns, .. } = &self.entry;
-        let meta = file.metadata().map_err(|e| Error::io("fstat", path, &e))?;
-        let now = tree::attributes(&meta);
-        if (meta.len(), now.mtime_s, now.mtime_ns) == (*size, *mtime_s, *mtime_ns) {
+        let now = about.attributes;
+        if self.check == Check::Size
+            || (about.size, now.mtime_s, now.mtime_ns) == (*size, *mtime_s, *mtime_ns)
+        {
             return Ok(());
         }
         let message = format!("{} has changed since it was looked at: do it again", path.display());

@@ -8,6 +8,7 @@
 
 #[cfg(test)]
 mod attacks_test;
+mod below;
 mod block;
 mod buffer;
 mod catalog;
@@ -29,6 +30,7 @@ mod header;
 pub mod identify;
 mod info;
 mod ingest;
+mod input;
 pub mod key;
 pub mod kind;
 mod legacy;
@@ -40,6 +42,7 @@ mod model_test;
 mod name;
 mod open;
 mod origin;
+mod output;
 mod packs;
 pub mod passphrase;
 pub mod pool;

@@ -130,9 +130,12 @@ pub(crate) fn same_inode(file: &File, path: &Path) -> bool {
     }
 }
 
-fn lock_path(coffer: &Path) -> PathBuf {
+/// How the name of a lock file ends.
+pub(crate) const SUFFIX: &str = ".lock";
+
+pub(crate) fn lock_path(coffer: &Path) -> PathBuf {
     let mut path = OsString::from(coffer);
-    path.push(".lock");
+    path.push(SUFFIX);
     path.into()
 }
 

@@ -317,6 +317,13 @@ pub(crate) fn is_unfinished(target: &Path, path: &Path) -> bool {
     random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
+/// The name of the file that an unfinished file is to become, if a name is one of an unfinished file.
+pub(crate) fn target_of_unfinished(name: &str) -> Option<&str> {
+    let (target, random) = name.strip_prefix('.')?.strip_suffix(UNFINISHED)?.rsplit_once('.')?;
+    let made = random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric());
+    made.then_some(target)
+}
+
 fn copy_through_memory<S: Storage + ?Sized>(
     from: &dyn Storage,
     range: Range<u64>,

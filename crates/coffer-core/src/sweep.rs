@@ -47,11 +47,11 @@ impl<'a> Sweep<'a> {
         Ok(Self { reader, watch, members, blocks, source: view.source.clone() })
     }
 
-    /// Does something for each file, many at once: `small` with the bytes of one that is in a pack, and
-    /// `large` with the others.
+    /// Does something for each file, many at once: `small` with the bytes of one that is in a pack, or
+    /// why they cannot be read, and `large` with the others.
     pub(crate) fn files<R: Send>(
         &self,
-        small: impl Fn(&str, &Entry, &[u8]) -> Result<R> + Sync,
+        small: impl Fn(&str, &Entry, Result<&[u8]>) -> Result<R> + Sync,
         large: impl Fn(&str, &Entry) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
         let mut packs: BTreeMap<BlockId, Vec<(&str, &Entry)>> = BTreeMap::new();
@@ -77,7 +77,7 @@ impl<'a> Sweep<'a> {
         &self,
         block: &Block,
         members: &[(&str, &Entry)],
-        small: &impl Fn(&str, &Entry, &[u8]) -> Result<R>,
+        small: &impl Fn(&str, &Entry, Result<&[u8]>) -> Result<R>,
     ) -> Result<Vec<R>> {
         self.watch.cancel.check()?;
         let tar = self.source.block(block).ok();
@@ -87,13 +87,15 @@ impl<'a> Sweep<'a> {
                 .as_ref()
                 .and_then(|tar| bytes_in_pack(&self.source, block, tar, name, entry).ok());
             let bytes = match from_pack {
-                Some(bytes) => bytes,
+                Some(bytes) => Ok(bytes),
                 // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
-                None => {
-                    self.reader.read_range(name, 0, u64::MAX, Some(entry.version))?.bytes.into()
-                }
+                None => self
+                    .reader
+                    .read_range(name, 0, u64::MAX, Some(entry.version))
+                    .map(|range| range.bytes.into()),
             };
-            results.push(small(name, entry, &bytes)?);
+            let bytes = bytes.as_ref().map(|bytes: &Buffer| bytes.as_slice()).map_err(Error::clone);
+            results.push(small(name, entry, bytes)?);
         }
         Ok(results)
     }

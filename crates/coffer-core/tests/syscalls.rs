@@ -16,7 +16,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use coffer_core::coffer::{Change, Coffer, Existing, Mode, NewSecret, Options, Selection};
-use coffer_core::error::{Code, Result};
+use coffer_core::error::{Code, Error, Result};
 use coffer_core::key::Key;
 use coffer_core::kind::Kind;
 use coffer_core::watch::Watch;
@@ -91,7 +91,10 @@ fn play(coffer: &mut Coffer, directory: &Path, round: usize) -> Result<()> {
         _ => {
             let watch = Watch::silent();
             let (out, sealed) = (directory.join("out"), directory.join("out/sealed"));
-            coffer.extract(&Selection::All.into(), &out, &watch)?;
+            let extracted = coffer.extract(&Selection::All.into(), &out, &watch)?;
+            if let Some(refused) = extracted.refused.first() {
+                return Err(Error::new(Code::Io, refused.reason.clone()));
+            }
             coffer.cryptor()?.encrypt_file(&out.join("staged"), &sealed, true, &watch)?;
             let to = NewSecret {
                 coffer_key: Some(key(1)),
@@ -272,7 +275,9 @@ fn afterwards(directory: &Path, rounds: usize) -> std::result::Result<(), String
     }
     let entries =
         fs::read_dir(directory).unwrap().chain(fs::read_dir(directory.join("out")).unwrap());
-    let unfinished = |name: &str| name.contains("coffer-new") || name.starts_with(".tmp");
+    let unfinished = |name: &str| {
+        name.contains("coffer-new") || name.contains("coffer-out") || name.starts_with(".tmp")
+    };
     for entry in entries {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
         if unfinished(&name) {

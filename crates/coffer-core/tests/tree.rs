@@ -21,7 +21,8 @@ fn update(coffer: &Coffer, delete: &[&str], add: Vec<Item>) -> Result<Outcome> {
 
 /// The files and directories of a directory, as items under their own names.
 fn items(coffer: &Coffer, directory: &Path) -> Vec<Item> {
-    let entries = coffer.list(directory, Symlinks::Follow).unwrap();
+    let directory = coffer.look(directory, true).unwrap().unwrap();
+    let entries = coffer.list(&directory, Symlinks::Follow).unwrap();
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     entries.into_iter().map(|entry| Item { name: name(&entry.path), entry }).collect()
 }
@@ -96,7 +97,7 @@ fn members_differ_from_files_in_any_byte_and_in_length() {
                 if what != "same" {
                     expected.push(name.clone());
                 }
-                pairs.insert(name, file);
+                pairs.insert(name, coffer.look(&file, true).unwrap().unwrap());
             }
         }
         expected.sort();
@@ -109,7 +110,8 @@ fn members_differ_from_files_in_any_byte_and_in_length() {
         let watch = Watch::silent();
         watch.cancel.cancel();
         assert_eq!(coffer.differing(&pairs, &watch).unwrap_err().code(), Code::Aborted);
-        pairs.insert("nothing".to_owned(), dir.path().join("1-0-same"));
+        let other = coffer.look(&dir.path().join("1-0-same"), true).unwrap().unwrap();
+        pairs.insert("nothing".to_owned(), other);
         let error = coffer.differing(&pairs, &Watch::silent()).unwrap_err();
         assert_eq!(error.code(), Code::MemberNotFound);
         coffer.close().unwrap();
@@ -129,7 +131,8 @@ fn a_tree_is_listed_without_entering_links_and_without_the_coffer() {
     std::os::unix::fs::symlink("test.coffer", dir.path().join("to-coffer")).unwrap();
     std::os::unix::fs::symlink("nothing", dir.path().join("to-nothing")).unwrap();
     let listed = |symlinks| {
-        let entries = coffer.list(dir.path(), symlinks).unwrap();
+        let directory = coffer.look(dir.path(), true).unwrap().unwrap();
+        let entries = coffer.list(&directory, symlinks).unwrap();
         entries.iter().map(|e| (e.kind, e.reason.is_some())).collect::<Vec<_>>()
     };
     let (left, right) = (

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use coffer_core::coffer::{Change, Coffer, Extraction, Item, Outcome, Symlinks};
+use coffer_core::coffer::{Change, Coffer, Entry, Extraction, Item, Outcome, Symlinks};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::key::Key;
 use coffer_core::pool;
@@ -284,10 +284,10 @@ impl NativeCoffer {
         &self,
         env: &'env Env,
         names: Vec<String>,
-        paths: Vec<String>,
+        files: Vec<NativeEntry>,
         watch: &NativeWatch,
     ) -> napi::Result<Object<'env>> {
-        let pairs = names.into_iter().zip(paths.into_iter().map(PathBuf::from)).collect();
+        let pairs = names.into_iter().zip(files.into_iter().map(Entry::from)).collect();
         let watch = watch.watch();
         self.ask(env, move |coffer| coffer.differing(&pairs, &watch))
     }
@@ -305,16 +305,17 @@ impl NativeCoffer {
         })
     }
 
-    /// What is in a directory outside.
+    /// What is in a directory outside that was found in a tree.
     #[napi(ts_return_type = "Promise<Settled<NativeEntry[]>>")]
     pub fn list<'env>(
         &self,
         env: &'env Env,
-        directory: String,
+        directory: NativeEntry,
         symlinks: String,
     ) -> napi::Result<Object<'env>> {
+        let directory = Entry::from(directory);
         self.ask(env, move |coffer| {
-            let entries = coffer.list(Path::new(&directory), links(&symlinks))?;
+            let entries = coffer.list(&directory, links(&symlinks))?;
             Ok(entries.into_iter().map(NativeEntry::from).collect::<Vec<_>>())
         })
     }

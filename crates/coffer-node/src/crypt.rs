@@ -1,9 +1,9 @@
 //! Encrypting and decrypting files outside of coffers: part by part, or from file to file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use coffer_core::crypt::{Cryptor, Decryptor, Encryptor};
+use coffer_core::crypt::{Cryptor, Decryptor, Encryptor, Output};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::pool;
 use napi::Env;
@@ -64,6 +64,20 @@ impl NativeCoffer {
         self.ask(env, move |coffer| {
             let encryptor = at_level(coffer.cryptor()?, level).encryptor();
             Ok(NativeEncryptor { slot: Slot::new(encryptor) })
+        })
+    }
+
+    /// Begins a file that appears when it is finished.
+    #[napi(ts_return_type = "Promise<Settled<NativeOutput>>")]
+    pub fn output<'env>(
+        &self,
+        env: &'env Env,
+        target: String,
+        replace: bool,
+    ) -> napi::Result<Object<'env>> {
+        self.ask(env, move |coffer| {
+            let output = coffer.cryptor()?.output(Path::new(&target), replace)?;
+            Ok(NativeOutput { slot: Slot::new(output) })
         })
     }
 
@@ -148,6 +162,34 @@ impl NativeDecryptor {
     }
 
     /// Lets go of the key and of what is held.
+    #[napi]
+    pub fn release(&self) {
+        self.slot.release();
+    }
+}
+
+/// A file that is being made. One call at a time.
+#[napi]
+pub struct NativeOutput {
+    slot: Arc<Slot<Output>>,
+}
+
+#[napi]
+impl NativeOutput {
+    /// Adds bytes.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn write<'env>(&self, env: &'env Env, bytes: Uint8Array) -> napi::Result<Object<'env>> {
+        let bytes = bytes::take(env, bytes)?;
+        self.slot.work(env, move |output| output.write(&bytes.copied()?))
+    }
+
+    /// Gives the file its name.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn finish<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        self.slot.end(env, Output::finish)
+    }
+
+    /// Removes the file, unless it has its name.
     #[napi]
     pub fn release(&self) {
         self.slot.release();

@@ -2,9 +2,12 @@
 //!
 //! Sizes are JavaScript numbers, exact up to 2^53.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use coffer_core::coffer::{
-    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range,
-    Selection, Skipped, Status, Verified,
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range, Refused,
+    Root, Selection, Skipped, Status, Verified,
 };
 use coffer_core::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
@@ -75,18 +78,29 @@ impl From<Range> for NativeRange {
     }
 }
 
-/// What `add` left out.
+/// What `add` left out, or `extract` left incomplete.
 #[napi(object)]
 pub struct NativeSkipped {
     /// Where it is.
     pub path: String,
     /// Why it was left out.
     pub reason: String,
+    /// The member, where there is one.
+    pub member: Option<String>,
+    /// The system's error number, where it refused something.
+    pub errno: Option<i32>,
 }
 
 impl From<Skipped> for NativeSkipped {
     fn from(skipped: Skipped) -> Self {
-        Self { path: skipped.path, reason: skipped.reason }
+        Self { path: skipped.path, reason: skipped.reason, member: None, errno: None }
+    }
+}
+
+impl From<Refused> for NativeSkipped {
+    fn from(Refused { member, path, reason, errno }: Refused) -> Self {
+        let path = path.to_string_lossy().into_owned();
+        Self { path, reason, member: Some(member), errno }
     }
 }
 
@@ -125,6 +139,8 @@ pub struct NativeExtraction {
     pub from: Option<String>,
     /// Whether files that are there are replaced.
     pub replace: bool,
+    /// Whether modes are those of the members, whatever the process masks.
+    pub preserve: bool,
     /// The most bytes of one member.
     pub max_member_size: Option<f64>,
     /// The most bytes of all members together.
@@ -139,7 +155,8 @@ impl From<NativeExtraction> for Extraction {
             Some(names) => Selection::Exactly(names),
         };
         let limits = limits(extraction.max_member_size, extraction.max_total_size);
-        Self { what, from: extraction.from, replace: extraction.replace, limits }
+        let NativeExtraction { from, replace, preserve, .. } = extraction;
+        Self { what, from, replace, preserve, limits }
     }
 }
 
@@ -151,11 +168,19 @@ pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
 /// An entry of a directory outside.
 #[napi(object)]
 pub struct NativeEntry {
+    /// Where the tree begins that it was found in.
+    pub root: String,
+    /// What the directory there is numbered.
+    pub root_id: Option<Vec<BigInt>>,
     /// Its path.
     pub path: String,
     /// What it is.
-    #[napi(ts_type = "'file' | 'directory' | 'link' | 'other'")]
+    #[napi(ts_type = "'file' | 'directory' | 'link' | 'pipe' | 'other'")]
     pub kind: String,
+    /// Whether it is a link that is followed to a file.
+    pub linked: bool,
+    /// The system's error number, if it did not say what this is.
+    pub errno: Option<i32>,
     /// Why it is left out, if it is neither a file nor a directory.
     pub reason: Option<String>,
     /// The bytes of a file.
@@ -172,12 +197,17 @@ impl From<Entry> for NativeEntry {
             Kind::File => "file",
             Kind::Directory => "directory",
             Kind::Link => "link",
+            Kind::Pipe => "pipe",
             Kind::Other => "other",
         };
         Self {
+            root: entry.root.path.to_string_lossy().into_owned(),
+            root_id: entry.root.id.map(|(device, number)| vec![device.into(), number.into()]),
+            linked: entry.linked,
+            errno: entry.errno,
             path: entry.path.to_string_lossy().into_owned(),
             kind: kind.to_owned(),
-            reason: entry.reason.map(str::to_owned),
+            reason: entry.reason.map(Cow::into_owned),
             size: entry.size as f64,
             mtime: NativeTime { seconds: entry.mtime_s as f64, nanoseconds: entry.mtime_ns },
             mode: entry.mode,
@@ -196,19 +226,36 @@ pub struct NativeItem {
 
 impl From<NativeItem> for Item {
     fn from(NativeItem { name, entry }: NativeItem) -> Self {
+        Self { name, entry: entry.into() }
+    }
+}
+
+impl From<NativeEntry> for Entry {
+    fn from(entry: NativeEntry) -> Self {
         let kind = if entry.kind == "directory" { Kind::Directory } else { Kind::File };
         let (mtime_s, mtime_ns) = entry.mtime.into_core();
-        let entry = Entry {
+        Self {
+            root: Arc::new(root(entry.root, entry.root_id.as_deref())),
             path: entry.path.into(),
             kind,
+            linked: entry.linked,
             reason: None,
+            errno: None,
             size: entry.size as u64,
             mode: entry.mode,
             mtime_s,
             mtime_ns,
-        };
-        Self { name, entry }
+        }
     }
+}
+
+/// Where a tree begins, in the engine's form.
+pub(crate) fn root(path: String, id: Option<&[BigInt]>) -> Root {
+    let id = match id {
+        Some([device, number]) => Some((device.get_u64().1, number.get_u64().1)),
+        _ => None,
+    };
+    Root { path: path.into(), id }
 }
 
 /// What `extract` did.
@@ -220,6 +267,8 @@ pub struct NativeExtracted {
     pub directories: f64,
     /// Bytes of the files.
     pub bytes: f64,
+    /// What the system refused to do to files and directories that are there.
+    pub skipped: Vec<NativeSkipped>,
 }
 
 impl From<Extracted> for NativeExtracted {
@@ -228,6 +277,7 @@ impl From<Extracted> for NativeExtracted {
             files: extracted.files as f64,
             directories: extracted.directories as f64,
             bytes: extracted.bytes as f64,
+            skipped: extracted.refused.into_iter().map(NativeSkipped::from).collect(),
         }
     }
 }

@@ -6,9 +6,10 @@ import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { interrupted } from '../interrupt.ts'
-import { json, manner, say, stored, warn } from '../output.ts'
+import { json, manner, say, stored } from '../output.ts'
 import { type ProgressBar, withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
+import { leftOut } from '../skipped.ts'
 
 interface Options {
   as?: string
@@ -18,6 +19,9 @@ interface Options {
   target?: string
 }
 
+/** Where a shell puts what a command prints, as for `<(command)`. */
+const descriptors = /^\/(?:dev|proc\/(?:self|\d+))\/fd\/\d+$/
+
 /** `coffer add` */
 export function add(): Entry {
   return new Entry('add')
@@ -25,7 +29,7 @@ export function add(): Entry {
     .description(
       'Adds files, and directories with all that is below them, in one step: all of them, or none if anything fails. A coffer that does not exist is made.',
     )
-    .argument('[files...]', 'files and directories; - is standard input, which needs --as')
+    .argument('[files...]', 'files, directories and pipes; - is standard input, which needs --as')
     .option('--as <name>', 'what it is called in the coffer; its own name by default')
     .option('--replace', 'replace members that exist already')
     .addOption(new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']))
@@ -45,6 +49,10 @@ export function add(): Entry {
       if (sources.includes('-') && options.as === undefined) {
         throw new UsageError('standard input has no name: --as says what it is called in the coffer')
       }
+      const descriptor = sources.find((source) => descriptors.test(source))
+      if (descriptor !== undefined && options.as === undefined) {
+        throw new UsageError(`${descriptor} is a number, not a name: --as says what it is called in the coffer`)
+      }
       const added: Added = { files: 0, directories: 0, bytes: 0, skipped: [] }
       await changing(command, { create: true }, (coffer) =>
         withProgress('adding', (bar) =>
@@ -59,7 +67,7 @@ export function add(): Entry {
           }),
         ),
       )
-      for (const { path, reason } of added.skipped) warn(`left out ${path}: ${reason}`)
+      leftOut(added.skipped)
       if (manner.json) return json(added)
       say(`added ${stored(added)}`)
     })

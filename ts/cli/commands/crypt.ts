@@ -1,6 +1,5 @@
-import { createReadStream, createWriteStream, existsSync, WriteStream } from 'node:fs'
-import { rm } from 'node:fs/promises'
-import type { Transform } from 'node:stream'
+import { createReadStream, existsSync } from 'node:fs'
+import type { Transform, Writable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { Option } from 'commander'
 import type { CryptPlugin } from '../../plugins/crypt.ts'
@@ -9,7 +8,6 @@ import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { interrupted } from '../interrupt.ts'
 import { json, manner, say } from '../output.ts'
-import { OWNER_ONLY } from '../private.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 
@@ -85,7 +83,7 @@ async function run(
     await using plugin = await coffer.plugin('crypt')
     await withProgress(label, async (bar) => {
       const done = work(plugin, from, to, { replace: overwrite ?? false, onProgress: bar.update, ...stoppable })
-      if (Array.isArray(done)) await convert(from, done[0], to, overwrite ?? false)
+      if (Array.isArray(done)) await convert(plugin, from, done[0], to, overwrite ?? false)
       else await done
     })
   })
@@ -95,14 +93,18 @@ async function run(
 }
 
 /** Through a stream, where standard input or output is one of the ends. */
-async function convert(from: string, through: Transform, to: string, overwrite: boolean): Promise<void> {
+async function convert(
+  plugin: CryptPlugin,
+  from: string,
+  through: Transform,
+  to: string,
+  replace: boolean,
+): Promise<void> {
   const input = from === '-' ? takeInput('the file to read') : createReadStream(from)
-  const output =
-    to === '-' ? process.stdout : createWriteStream(to, { flags: overwrite ? 'w' : 'wx', mode: OWNER_ONLY })
+  const output: Writable = to === '-' ? process.stdout : plugin.createTargetStream(to, { replace })
   try {
     await pipeline(input, through, output, { signal: interrupted, end: to !== '-' })
   } catch (error) {
-    if (to !== '-' && output instanceof WriteStream && !output.pending) await rm(to, { force: true })
     throw interrupted.aborted ? interrupted.reason : error
   }
 }

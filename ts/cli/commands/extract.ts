@@ -4,11 +4,13 @@ import { bytes, count, json, manner, say } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 import { size } from '../size.ts'
+import { leftOut } from '../skipped.ts'
 
 interface Options {
   to?: string
   path?: string
   overwrite?: boolean
+  preserve?: boolean
   all?: boolean
   member?: string
   from?: string
@@ -27,6 +29,7 @@ export function extract(): Entry {
     .argument('[members...]', 'members and directories')
     .option('--to <directory>', 'where they go; here by default')
     .option('--overwrite', 'replace files that exist')
+    .option('--preserve', 'set modes as they are in the coffer, whatever the umask is')
     .option('--from <directory>', 'a directory of the coffer whose name is left out of the paths')
     .option('--all', 'everything, as without members')
     .option('-i, --member <name>', 'the same as an argument, as PyCoffer has it')
@@ -50,6 +53,7 @@ export function extract(): Entry {
           coffer.extractAll(to, {
             ...(members.length > 0 ? { members } : {}),
             ...(options.overwrite ? {} : { replace: false }),
+            preserve: options.preserve ?? false,
             ...(options.from === undefined ? {} : { from: options.from }),
             ...limits,
             onProgress: bar.update,
@@ -57,6 +61,7 @@ export function extract(): Entry {
           }),
         ),
       )
+      leftOut(extracted.skipped)
       if (manner.json) return json(extracted)
       say(`extracted ${count(extracted.files, 'file')}, ${bytes(extracted.bytes)}, to ${to}`)
     })

@@ -1,12 +1,13 @@
 import { Option } from 'commander'
-import type { PushOptions, Rsynced, RsyncOptions } from '../../plugins/rsync.ts'
+import type { PullOptions, PushOptions, Rsynced, RsyncOptions } from '../../plugins/rsync.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { count, json, line, manner, say, shown, warn } from '../output.ts'
+import { count, json, line, manner, say, shown } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { changing, reading, stoppable } from '../session.ts'
+import { leftOut } from '../skipped.ts'
 
-interface Options extends PushOptions {
+interface Options extends PushOptions, PullOptions {
   source?: string
   target?: string
   dry?: boolean
@@ -38,6 +39,7 @@ export function rsync(): Entry {
     .description('Brings a directory of the disk to the state of a directory of the coffer.')
     .argument('<name>', 'the directory in the coffer; . is the whole coffer')
     .argument('<directory>', 'the directory on the disk')
+    .option('-p, --preserve', 'compare modes, and set them whatever the umask is')
     .example('By contents rather than size and time', 'coffer rsync pull documents ~/documents --checksum')
     .action(pull)
   return group
@@ -49,8 +51,8 @@ function rules(command: Entry): Entry {
     .option('--delete', 'delete what is not in the source')
     .option('-n, --dry-run', 'only say what would be done')
     .addOption(new Option('--dry', 'the same, as PyCoffer has it').hideHelp())
-    .option('--include <pattern...>', 'only what matches')
-    .option('--exclude <pattern...>', 'leave out what matches') as Entry
+    .option('--include <pattern...>', 'only what matches, as in .gitignore')
+    .option('--exclude <pattern...>', 'leave out what matches, as in .gitignore') as Entry
 }
 
 function links(command: Entry): Entry {
@@ -76,7 +78,12 @@ async function pull(name: string, directory: string, _: object, command: Entry):
   const result = await reading(command, {}, (coffer) =>
     withProgress('copying', async (bar) => {
       const rsync = await coffer.plugin('rsync')
-      return rsync.pull(top(name), directory, { ...chosen(options), onProgress: bar.update, ...stoppable })
+      return rsync.pull(top(name), directory, {
+        ...chosen(options),
+        preserve: options.preserve ?? false,
+        onProgress: bar.update,
+        ...stoppable,
+      })
     }),
   )
   await report(result, options)
@@ -92,7 +99,7 @@ function chosen({ checksum, delete: deleting, dryRun, dry, include, exclude }: O
 }
 
 async function report(result: Rsynced, { dryRun, dry }: Options): Promise<void> {
-  for (const { path, reason } of result.skipped) warn(`left out ${path}: ${reason}`)
+  leftOut(result.skipped)
   if (manner.json) return json(result)
   if (!manner.quiet) for (const { action, name } of result.actions) await line(`${action}  ${shown(name)}`)
   say(`${count(result.actions.length, 'change')}${(dryRun ?? dry) ? ' would be made' : ''}`)

@@ -57,7 +57,7 @@ use crate::writer::{self, Answer, Done, Given, Message, Task};
 pub use self::change::{Bytes, Change, Data, Existing, Outcome, Status};
 pub use self::options::{Mode, Options};
 pub use crate::commit::CommitId;
-pub use crate::extract::{Extracted, Extraction};
+pub use crate::extract::{Extracted, Extraction, Refused};
 pub use crate::info::Info;
 pub use crate::ingest::{Added, Item, Skipped};
 pub use crate::limits::Limits;
@@ -67,7 +67,7 @@ pub use crate::read::{Member, Range};
 pub use crate::secret::NewSecret;
 pub use crate::stage::{Ready, Stage};
 pub use crate::sweep::Selection;
-pub use crate::tree::{Entry, Kind, Symlinks};
+pub use crate::tree::{Entry, Kind, Root, Symlinks};
 pub use crate::verify::Verified;
 
 /// A member of so many bytes is encoded sooner than another thread wakes up.
@@ -79,6 +79,8 @@ pub struct Coffer(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
+    /// The suffix of the backups that this handle makes.
+    backup: Option<String>,
     reader: Reader,
     status: Arc<Mutex<Status>>,
     notices: Vec<Notice>,
@@ -179,7 +181,8 @@ impl Coffer {
                 }
             }
             Change::Add { source, name, replace, symlinks, watch } => {
-                Task::Add(ingest::Request { source, name, replace, symlinks, watch })
+                let backup = self.0.backup.clone();
+                Task::Add(ingest::Request { source, name, replace, symlinks, backup, watch })
             }
             Change::Update { delete, add, watch } => {
                 Task::Update(ingest::Update { delete, add, watch })
@@ -320,7 +323,7 @@ impl Coffer {
     /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
     /// [`Code::Aborted`], and as [`Self::read`].
     pub fn extract(&self, what: &Extraction, target: &Path, watch: &Watch) -> Result<Extracted> {
-        let own = Own::of(&self.0.path);
+        let own = self.own();
         self.reading(|reader| extract::extract(reader, what, target, &own, watch))
     }
 
@@ -329,11 +332,7 @@ impl Coffer {
     /// # Errors
     /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
     /// and as [`Self::read`].
-    pub fn differing(
-        &self,
-        pairs: &BTreeMap<String, PathBuf>,
-        watch: &Watch,
-    ) -> Result<Vec<String>> {
+    pub fn differing(&self, pairs: &BTreeMap<String, Entry>, watch: &Watch) -> Result<Vec<String>> {
         self.reading(|reader| compare::differing(reader, pairs, watch))
     }
 
@@ -342,15 +341,20 @@ impl Coffer {
     /// # Errors
     /// [`Code::Io`].
     pub fn look(&self, path: &Path, follow: bool) -> Result<Option<Entry>> {
-        tree::look(path, follow, &Own::of(&self.0.path))
+        tree::look(path, follow, &self.own())
     }
 
-    /// What is in a directory outside, in the order of the names.
+    /// What is in a directory outside that was found before, in the order of the names. It is opened
+    /// without following links below the root of its tree.
     ///
     /// # Errors
-    /// [`Code::Io`].
-    pub fn list(&self, directory: &Path, symlinks: Symlinks) -> Result<Vec<Entry>> {
-        tree::list(directory, symlinks, &Own::of(&self.0.path))
+    /// [`Code::UnsafePath`] if something else is in its place, [`Code::Io`].
+    pub fn list(&self, directory: &Entry, symlinks: Symlinks) -> Result<Vec<Entry>> {
+        tree::list(&directory.root, &directory.path, symlinks, &self.own())
+    }
+
+    fn own(&self) -> Own {
+        Own::of(&self.0.path, self.0.backup.as_deref())
     }
 
     /// Removes files, links and empty directories below a directory outside, in the given order.

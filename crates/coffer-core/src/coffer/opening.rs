@@ -181,6 +181,7 @@ impl Opening<'_> {
         };
         Ok(Coffer(Arc::new(Inner {
             path: self.path.to_path_buf(),
+            backup: self.options.backup.clone(),
             reader,
             status: Arc::new(Mutex::new(status)),
             notices,
@@ -265,6 +266,7 @@ impl Opening<'_> {
             .map_err(|e| Error::io("clone", path, &e))?;
         Ok(Coffer(Arc::new(Inner {
             path: path.to_path_buf(),
+            backup: self.options.backup.clone(),
             reader: Reader::of_writer(view),
             status,
             notices,

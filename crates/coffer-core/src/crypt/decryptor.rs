@@ -10,7 +10,10 @@ use crate::chunk::{self, Chunk, MAX_SEALED};
 use crate::error::{Code, Error, Result};
 use crate::key;
 use crate::pool;
-use crate::record;
+use crate::record::{self, FILE_HEAD_TAG};
+
+/// Bytes of a chunk's length, which is in front of its mark.
+const LENGTH: usize = 4;
 
 /// The most that [`Decryptor::pull`] returns at once: 1 MiB.
 pub const MAX_PULL: usize = 1 << 20;
@@ -75,7 +78,16 @@ impl Decryptor {
     /// # Errors
     /// [`Code::Corrupt`] if what was pulled is not the whole file and nothing else.
     pub fn finish(self) -> Result<()> {
-        let Some(form) = self.form else { return Err(damaged("it is cut short")) };
+        let Some(form) = self.form else {
+            return Err(if self.input.is_empty() {
+                damaged("there is nothing in it")
+            } else {
+                foreign()
+            });
+        };
+        if matches!(form, Form::Legacy) && self.offset == 0 {
+            return Err(foreign());
+        }
         if !self.input.is_empty() || !self.frames.complete() {
             return Err(damaged("it is cut short"));
         }
@@ -131,10 +143,11 @@ impl Decryptor {
     /// Learns from the first chunk what the file is, and gives the length of its head. The form
     /// stays unknown while that chunk is not all there.
     fn begin(&mut self, input: &[u8]) -> Result<usize> {
-        let Some((length, mark)) = input
-            .split_first_chunk::<4>()
-            .and_then(|(length, rest)| Some((u32::from_le_bytes(*length), rest.first_chunk()?)))
-        else {
+        let length = input.first_chunk().map(|length| u32::from_le_bytes(*length) as usize);
+        if length.is_some_and(|length| length > MAX_SEALED) && !starts_head(input) {
+            return Err(foreign());
+        }
+        let Some(mark) = input.get(LENGTH..).and_then(|rest| rest.first_chunk()) else {
             return Ok(0);
         };
         if FileKey::is_head(mark) {
@@ -145,11 +158,6 @@ impl Decryptor {
             hasher.update(head);
             self.form = Some(Form::Whole { id, hasher, tail: None });
             return Ok(head.len());
-        }
-        if length as usize > MAX_SEALED {
-            return Err(Error::corrupt(
-                "this is no encrypted file, or its first bytes are damaged",
-            ));
         }
         if !self.legacy {
             return Err(Error::new(
@@ -258,6 +266,16 @@ fn whole_chunk(bytes: &[u8], at: u64) -> Result<Option<Chunk<'_>>> {
 
 fn bad_chunk(at: u64) -> Error {
     damaged(&format!("the chunk at byte {at} is not as it was written"))
+}
+
+/// Whether a file begins with a head, whatever the length says that is in front of its mark.
+fn starts_head(input: &[u8]) -> bool {
+    input.get(LENGTH..).is_some_and(|mark| mark.starts_with(&FILE_HEAD_TAG))
+}
+
+/// The error about a file whose first bytes are not those of an encrypted file.
+fn foreign() -> Error {
+    Error::corrupt("this is no encrypted file, or its first bytes are damaged or missing")
 }
 
 fn own_record() -> Error {

@@ -1,16 +1,14 @@
 //! From file to file.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::Cryptor;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
+use crate::input::Input;
+use crate::output::Output;
 use crate::pool;
-use crate::storage::{Directory, DiskDirectory, NewFile};
 use crate::tree::Own;
 use crate::watch::{Report, Watch};
 
@@ -19,14 +17,9 @@ const MAX_PART: usize = 32 << 20;
 
 /// Two files: one is read, the other takes its place when all is done.
 struct Transfer<'a> {
-    from: File,
-    source: &'a Path,
-    into: NewFile,
-    target: &'a Path,
-    replace: bool,
+    from: Input,
+    into: Output,
     read: u64,
-    written: u64,
-    total: Option<u64>,
     watch: &'a Watch,
 }
 
@@ -35,8 +28,9 @@ impl Cryptor {
     /// place of one that is there. The watch hears of the bytes read. Not for a thread of the pool.
     ///
     /// # Errors
-    /// [`Code::Exists`], [`Code::InvalidArg`] if the target is there and no file, or the coffer,
-    /// [`Code::Limit`], [`Code::Aborted`], [`Code::Io`]. The target is then as it was.
+    /// [`Code::Exists`], [`Code::InvalidArg`] if the source is no file and no pipe, the target is
+    /// there and no file, or it is the coffer, [`Code::Limit`], [`Code::Aborted`], [`Code::Io`]. The
+    /// target is then as it was.
     pub fn encrypt_file(
         &self,
         source: &Path,
@@ -44,8 +38,8 @@ impl Cryptor {
         replace: bool,
         watch: &Watch,
     ) -> Result<()> {
-        Own::of(&self.coffer).spare(target)?;
-        let mut transfer = Transfer::begin(source, target, replace, watch)?;
+        let from = Input::open(source)?;
+        let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };
         let mut encryptor = self.encryptor();
         let mut part = self.part();
         loop {
@@ -72,8 +66,8 @@ impl Cryptor {
         replace: bool,
         watch: &Watch,
     ) -> Result<()> {
-        Own::of(&self.coffer).spare(target)?;
-        let mut transfer = Transfer::begin(source, target, replace, watch)?;
+        let from = Input::open(source)?;
+        let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };
         let mut decryptor = self.decryptor(legacy)?;
         let mut part = self.part();
         loop {
@@ -94,6 +88,15 @@ impl Cryptor {
         transfer.finish()
     }
 
+    /// Begins a file that something encrypted or decrypted with this is written to, part by part. It
+    /// appears when it is whole. With `replace` it may take the place of one that is there.
+    ///
+    /// # Errors
+    /// As [`Self::encrypt_file`].
+    pub fn output(&self, target: &Path, replace: bool) -> Result<Output> {
+        Output::create(target, replace, &Own::of(&self.coffer, None))
+    }
+
     /// A buffer that holds enough to keep the pool busy.
     fn part(&self) -> Zeroizing<Vec<u8>> {
         let len = (pool::window() * self.piece).min(MAX_PART).max(4 * self.piece);
@@ -101,45 +104,16 @@ impl Cryptor {
     }
 }
 
-impl<'a> Transfer<'a> {
-    fn begin(source: &'a Path, target: &'a Path, replace: bool, watch: &'a Watch) -> Result<Self> {
-        let from = File::open(source).map_err(|e| Error::io("open", source, &e))?;
-        let about = from.metadata().map_err(|e| Error::io("fstat", source, &e))?;
-        match std::fs::metadata(target) {
-            // A device or a pipe would be replaced, not written to.
-            Ok(found) if !found.is_file() => {
-                let message =
-                    format!("{} is not a file: take a stream to write there", target.display());
-                return Err(Error::new(Code::InvalidArg, message).at(target));
-            }
-            Ok(_) if !replace => return Err(exists(target)),
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Error::io("stat", target, &e)),
-            _ => {}
-        }
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let into =
-            NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
-        let total = about.is_file().then_some(about.len());
-        Ok(Self { from, source, into, target, replace, read: 0, written: 0, total, watch })
-    }
-
+impl Transfer<'_> {
     /// The next bytes of the source, as many as fit unless it ends. At the end there are none.
     fn read<'b>(&mut self, part: &'b mut [u8]) -> Result<&'b [u8]> {
         self.watch.cancel.check()?;
         self.watch.report(|| Report {
             bytes: self.read,
-            total_bytes: self.total,
+            total_bytes: self.from.size(),
             ..Report::default()
         });
-        let mut have = 0;
-        while have < part.len() {
-            match self.from.read(&mut part[have..]) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(Error::io("read", self.source, &e)),
-            }
-        }
+        let have = self.from.read(part, &self.watch.cancel)?;
         self.read += have as u64;
         Ok(&part[..have])
     }
@@ -147,24 +121,12 @@ impl<'a> Transfer<'a> {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         // A little that is read may decompress to much.
         self.watch.cancel.check()?;
-        let storage = self.into.storage();
-        storage.write_at(bytes, self.written).map_err(|e| Error::io("write", self.target, &e))?;
-        self.written += bytes.len() as u64;
-        Ok(())
+        self.into.write(bytes)
     }
 
     /// Gives the new file its name.
     fn finish(self) -> Result<()> {
         self.watch.cancel.check()?;
-        self.into.publish(self.replace).map_err(|e| match e.kind() {
-            ErrorKind::AlreadyExists => exists(self.target),
-            _ => Error::io("rename", self.target, &e),
-        })?;
-        DiskDirectory.sync_names(self.target).map_err(|e| Error::io("fsync", self.target, &e))
+        self.into.finish()
     }
-}
-
-fn exists(target: &Path) -> Error {
-    let message = format!("there is a file at {} already: pass replace: true", target.display());
-    Error::new(Code::Exists, message).at(target)
 }

@@ -25,6 +25,7 @@ use crate::block::Layers;
 use crate::chunk;
 use crate::error::{Code, Error, Result};
 use crate::frame;
+pub use crate::output::Output;
 
 /// Encrypts and decrypts files outside of a coffer with the coffer's key: the one of its members,
 /// or where those are not sealed, the one of its container.

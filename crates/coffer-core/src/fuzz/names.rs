@@ -76,6 +76,7 @@ pub fn names(data: &[u8]) {
         what,
         from: plan.from.clone(),
         replace: how & 16 != 0,
+        preserve: how & 32 != 0,
         limits: Limits::default(),
     };
     let links = links(&target);
