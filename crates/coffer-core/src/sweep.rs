@@ -99,28 +99,35 @@ impl<'a> Sweep<'a> {
     }
 }
 
-fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
+/// The members of a selection, each once, in the order of their names. A name that is below another
+/// one costs a look-up alone: names that lie in each other do not multiply.
+pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
     let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
     let (names, below) = match selection {
         Selection::All => return Ok(catalog.iter().map(own).collect()),
         Selection::Names(names) => (names, true),
         Selection::Exactly(names) => (names, false),
     };
-    let mut chosen = Vec::new();
+    let mut chosen = BTreeMap::new();
     for wanted in names {
         let wanted = name::check(wanted)?;
-        let before = chosen.len();
-        chosen.extend(catalog.get_key_value(wanted).map(own));
-        if below {
-            chosen.extend(catalog.below(wanted).map(own));
-        }
-        if chosen.len() == before {
+        let member = catalog.get_key_value(wanted).map(own);
+        if member.is_none() && !(below && catalog.has_below(wanted)) {
             return Err(no_member(wanted));
         }
+        chosen.extend(member);
     }
-    chosen.sort_by(|(one, _), (other, _)| one.cmp(other));
-    chosen.dedup_by(|(one, _), (other, _)| one == other);
-    Ok(chosen)
+    if below {
+        // A directory goes before what is in it.
+        let mut directories: Vec<String> =
+            names.iter().filter_map(|name| Some(format!("{}/", name::check(name).ok()?))).collect();
+        directories.sort_unstable();
+        directories.dedup_by(|inner, outer| inner.starts_with(outer.as_str()));
+        for directory in directories {
+            chosen.extend(catalog.with_prefix(&directory).map(own));
+        }
+    }
+    Ok(chosen.into_iter().collect())
 }
 
 fn bytes_in_pack(
