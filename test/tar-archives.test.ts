@@ -77,11 +77,11 @@ const END = Buffer.alloc(2 * RECORD)
 const streamOf = (...parts: Buffer[]): Readable => Readable.from([Buffer.concat(parts)], { objectMode: false })
 
 /** A tree with what archives have: a long name, a closed file and directory, a hard link, a symbolic one. */
-function tree(): string {
+function tree(long: string): string {
   const root = join(tempDir(), 'tree')
   mkdirSync(join(root, 'empty/inner'), { recursive: true })
-  mkdirSync(join(root, LONG, '..'), { recursive: true })
-  writeFileSync(join(root, LONG), 'long')
+  mkdirSync(join(root, long, '..'), { recursive: true })
+  writeFileSync(join(root, long), 'long')
   writeFileSync(join(root, 'file'), 'some text\n')
   writeFileSync(join(root, 'closed'), 'closed')
   linkSync(join(root, 'file'), join(root, 'hard'))
@@ -133,7 +133,9 @@ const has = (command = ''): boolean => spawnSync(command, ['--version']).status 
 describe.skipIf(!posix)('an archive', () => {
   it.each(writers)('of %s is imported whole', async (_, [command = '', ...args]) => {
     if (!has(command)) return
-    const root = tree()
+    // The oldest form has no names of more than 99 bytes.
+    const long = args.includes('v7') || args.includes('--format=v7') ? LONG.slice(60) : LONG
+    const root = tree(long)
     const made = spawnSync(command, args, { cwd: root, maxBuffer: 1 << 26 })
     expect([made.status, String(made.stderr)]).toEqual([0, ''])
     const box = await emptyBox()
@@ -141,7 +143,7 @@ describe.skipIf(!posix)('an archive', () => {
     expect(skipped).toEqual([{ path: './soft', reason: 'it is a symbolic link to file' }])
     const { closed, ...rest } = await seen(box)
     expect(rest).toEqual({
-      [LONG]: ['file', 0o644, expect.any(Number), 'long'],
+      [long]: ['file', 0o644, expect.any(Number), 'long'],
       'empty/inner': ['directory', 0o1750, 1_400_000_000, ''],
       file: ['file', 0o640, 1_500_000_000, 'some text\n'],
       hard: ['file', 0o640, 1_500_000_000, 'some text\n'],

@@ -71,7 +71,7 @@ describe('a tar archive', () => {
 
   it('carries permissions of 0, and times of directories to the nanosecond', async () => {
     const archived = await archive(
-      [{ name: 'file', mode: 0o10000 }, 'x'],
+      [{ name: 'file', type: 'file', mode: 0o10000 }, 'x'],
       [{ name: 'closed/', type: 'directory', mode: 0o10000, pax: { mtime: '-1.5' } }],
       [{ name: 'sticky/', type: 'directory', mode: 0o1777, pax: { mtime: '1500000000.123456789' } }],
     )
@@ -163,6 +163,7 @@ describe('exportTar', () => {
           await b.write(name, noise(index === 20 ? 700_000 : 30_000, index), { mode: 0o644 })
         }
       })
+      await writer.flush()
     }
     for (const beside of [false, true]) {
       await fill()

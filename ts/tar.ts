@@ -111,7 +111,9 @@ async function put(
     done(bytes.length)
     // Entries wait in memory until the archive is read: so each is waited for.
     await new Promise<void>((resolve, reject) => {
-      packed.entry(headerOf(member), bytes, (error) => (error ? reject(error) : resolve()))
+      const entry = packed.entry(headerOf(member), bytes, (error) => (error ? reject(error) : resolve()))
+      // The callback has it.
+      entry.on('error', () => {})
     })
     return
   }

@@ -71,10 +71,10 @@ export async function importTar(coffer: Coffer, source: Readable, options: Impor
   // Its failure is what reading it rejects with; until then, and after an abort, it must only be heard.
   source.on('error', ignore)
   try {
-    const { TarReader } = await import('./tar-entries.ts')
-    const imported = await coffer.batch((batch) =>
-      new Import(coffer, batch, new TarReader(source), report, { ...options, replace }).run(),
-    )
+    const imported = await coffer.batch(async (batch) => {
+      const { TarReader } = await import('./tar-entries.ts')
+      return new Import(coffer, batch, new TarReader(source), report, { ...options, replace }).run()
+    })
     source.off('error', ignore)
     return imported
   } catch (error) {

@@ -118,16 +118,22 @@ pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Ar
         chosen.extend(member);
     }
     if below {
-        // A directory goes before what is in it.
-        let mut directories: Vec<String> =
-            names.iter().filter_map(|name| Some(format!("{}/", name::check(name).ok()?))).collect();
-        directories.sort_unstable();
-        directories.dedup_by(|inner, outer| inner.starts_with(outer.as_str()));
-        for directory in directories {
+        for directory in outermost(names) {
             chosen.extend(catalog.with_prefix(&directory).map(own));
         }
     }
     Ok(chosen.into_iter().collect())
+}
+
+/// The names that are in no other one as directories, with a slash behind each: no member is below
+/// two of them.
+fn outermost(names: &[String]) -> Vec<String> {
+    let checked = names.iter().filter_map(|name| name::check(name).ok());
+    let mut directories: Vec<String> = checked.map(|name| format!("{name}/")).collect();
+    // A directory comes right before what is in it.
+    directories.sort_unstable();
+    directories.dedup_by(|inner, outer| inner.starts_with(outer.as_str()));
+    directories
 }
 
 fn bytes_in_pack(
@@ -139,4 +145,16 @@ fn bytes_in_pack(
 ) -> Result<Buffer> {
     let size = usize::try_from(entry.size).map_err(|_| Error::new(Code::Limit, "too large"))?;
     source.layers.decode_member(source.packed(tar, block, name, entry)?, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_lie_in_each_other_do_not_go_through_a_member_twice() {
+        let names = ["a/b/c", "/a", "ab", "a", "a/b", "x/y", "a-b", "x/y/z", "ab"];
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(outermost(&names), ["a-b/", "a/", "ab/", "x/y/"]);
+    }
 }
