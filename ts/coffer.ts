@@ -53,7 +53,7 @@ import {
   writeStreamOptions,
 } from './streams.ts'
 import { Trees } from './trees.ts'
-import { Version } from './version.ts'
+import { VERSIONS, Version } from './version.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What {@link Coffer.open} takes: the layers of your own mix, and what every `open` takes. */
@@ -735,7 +735,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async has(name: string): Promise<boolean> {
-    return (await settled(this.#native.stat(checkName(name)))) !== null
+    return settled(this.#native.has(checkName(name)))
   }
 
   /**
@@ -1038,6 +1038,20 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+
+  /**
+   * The members of one state of the coffer, each with its version: those of the names, with all that
+   * is below them, or all.
+   *
+   * @internal
+   */
+  async [VERSIONS](names?: readonly string[]): Promise<{ member: Member; version: Version }[]> {
+    const versions = await settled(this.#native.versions(names && [...names]))
+    return versions.map(({ member: native, version }) => {
+      const member = memberFrom(native)
+      return { member, version: Version.of(this.#native, member, version) }
+    })
   }
 
   /**

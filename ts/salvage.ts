@@ -1,7 +1,7 @@
 import type { Notice } from './coffer.ts'
 import { checkSecret, type Kind, wipe } from './kinds.ts'
 import { binding } from './native.ts'
-import { type Commit, checkOpenOptions, checkPath, type OpenOptions } from './options.ts'
+import { type Commit, checkBoolean, checkOpenOptions, checkPath, type OpenOptions } from './options.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
 
 /** What {@link Coffer.salvage} takes: what opens the coffer, and what `open` takes that matters here. */
@@ -10,7 +10,13 @@ export interface SalvageOptions
     Pick<
       OpenOptions,
       'cofferKey' | 'secureKey' | 'passphrase' | 'cipher' | 'lock' | 'lockTimeout' | 'durability' | 'legacy'
-    > {}
+    > {
+  /**
+   * Whether members that no commit vouches for get the names that they claim: false by default, and
+   * then they are kept apart, below a directory. Anyone who chose contents may have made them up.
+   */
+  claimedNames?: boolean
+}
 
 /** The names of {@link SalvageOptions}, but for `cipher`, which only a bank has. */
 export const salvageOptions = [
@@ -21,6 +27,7 @@ export const salvageOptions = [
   'lockTimeout',
   'durability',
   'legacy',
+  'claimedNames',
   ...watchOptions,
 ] as const satisfies (keyof SalvageOptions)[]
 
@@ -51,10 +58,17 @@ export interface Salvaged {
   /** The number of their bytes. */
   bytes: number
   /**
-   * The names of those members that no commit vouches for: each is whole, but perhaps it is an old
-   * version, or was never committed, or was deleted.
+   * The names in the new coffer of those members that no commit vouches for. Each is whole, but
+   * perhaps it is an old version, or was never committed, or was deleted; or it never was a member,
+   * and was made up by a person who chose the contents of another one.
    */
   unverified: string[]
+  /**
+   * The directory of the new coffer that these are below, each under the name that it claims:
+   * `.salvaged`, or with a number where the coffer had that. Null if there are none, or all of them
+   * have the names that they claim.
+   */
+  apart: string | null
   /** The members whose names are known, and that could not be brought over. */
   lost: LostMember[]
   /** The number of bytes that could be read, and belong to no member whose name is known. */
@@ -80,13 +94,14 @@ export async function salvage(
   const from = checkPath(path, 'the path of a coffer')
   const to = checkPath(target, 'the target of salvage')
   const { lock, lockTimeout, durability, legacy, signal, onProgress } = options
+  const claimedNames = checkBoolean(options.claimedNames, 'claimedNames') ?? false
   const common = checkOpenOptions({ lock, lockTimeout, durability, legacy })
   const secret = checkSecret(kind, options)
   const salvaging = watched({ signal, onProgress }, (watch) =>
-    binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, watch),
+    binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, claimedNames, watch),
   )
   // The engine has copies of its own by now, and wipes them when it is done.
   wipe(secret)
-  const { commit, lost, ...salvaged } = await salvaging
-  return { ...salvaged, lost: lost as LostMember[], commit: commit ?? null }
+  const { commit, apart, lost, ...salvaged } = await salvaging
+  return { ...salvaged, apart: apart ?? null, lost: lost as LostMember[], commit: commit ?? null }
 }

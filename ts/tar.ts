@@ -4,7 +4,9 @@ import type { Pack } from 'tar-stream'
 import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
 import type { Member } from './member.ts'
-import { checkName, checkOptions } from './options.ts'
+import { checkName, checkOptions, checkSignal } from './options.ts'
+import { MemberReadable } from './streams.ts'
+import { VERSIONS, type Version } from './version.ts'
 import { type Progress, paced, type WatchOptions } from './watch.ts'
 
 /** What {@link exportTar} takes. */
@@ -15,16 +17,23 @@ export interface ExportTarOptions extends WatchOptions {
 
 /** The last second that a header of the original format can hold; pax holds the others. */
 const MAX_SECONDS = 2 ** 31 - 1
+/** Files of up to so many bytes are read whole. */
+const WHOLE_BYTES = 128 * 1024
+/** tar-stream takes a mode of 0 for none. Of this bit it writes nothing. */
+const GIVEN = 0o10000
 const NS_PER_S = 1_000_000_000n
 const MS_PER_S = 1000
 
 /**
  * The members of a coffer as a plain tar archive (POSIX pax): files and empty directories, with
  * permissions and times to the nanosecond. Members are read as the archive is, piece by piece.
+ * The archive has one state of the coffer, that of the first read: if a member is replaced or
+ * deleted before it has been read, the stream fails.
  *
  * @param coffer the coffer
  * @param options which members, and who watches
- * @returns a stream of bytes, which fails as {@link Coffer.read}, and with the signal's reason
+ * @returns a stream of bytes, which fails as {@link Coffer.read}, with `ERR_COFFER_STALE` if a member
+ *   was replaced or deleted meanwhile, and with the signal's reason
  * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
  *
  * @example
@@ -43,6 +52,7 @@ export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Reada
   const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])
   if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
   const names = members?.map((name: string) => checkName(name))
+  checkSignal(signal)
   return Readable.from(archive(coffer, names, signal, onProgress), { objectMode: false })
 }
 
@@ -52,17 +62,17 @@ async function* archive(
   signal: AbortSignal | undefined,
   onProgress: ((progress: Progress) => void) | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const members = await chosen(coffer, names)
+  const report = paced(onProgress)
+  const versions = await coffer[VERSIONS](names)
   const { pack } = await import('tar-stream')
   const packed = pack()
-  const report = paced(onProgress)
-  const totalBytes = members.reduce((sum, member) => sum + member.size, 0)
+  const totalBytes = versions.reduce((sum, { member }) => sum + member.size, 0)
   const progress: Progress = { bytes: 0, totalBytes, members: 0 }
   const fill = async (): Promise<void> => {
-    for (const member of members) {
+    for (const { member, version } of versions) {
       signal?.throwIfAborted()
       progress.name = member.name
-      await put(packed, coffer, member, signal, (length) => {
+      await put(packed, member, version, signal, (length) => {
         progress.bytes += length
         report(progress)
       })
@@ -88,30 +98,33 @@ async function* archive(
   if (failure) throw failure.reason
 }
 
-async function chosen(coffer: Coffer, names: readonly string[] | undefined): Promise<Member[]> {
-  const all = await coffer.members()
-  if (names === undefined) return all
-  for (const name of names) await coffer.stat(name)
-  return all.filter((member) => names.some((name) => member.name === name || member.name.startsWith(`${name}/`)))
-}
-
 async function put(
   packed: Pack,
-  coffer: Coffer,
   member: Member,
+  version: Version,
   signal: AbortSignal | undefined,
   done: (length: number) => void,
 ): Promise<void> {
-  const entry = packed.entry(headerOf(member))
-  if (member.type === 'directory') return
-  const content = coffer.createReadStream(member.name, signal ? { signal } : {})
+  if (member.size <= WHOLE_BYTES) {
+    const bytes = member.type === 'directory' ? Buffer.alloc(0) : await version.read(0, member.size)
+    version.forget()
+    done(bytes.length)
+    // Entries wait in memory until the archive is read: so each is waited for.
+    await new Promise<void>((resolve, reject) => {
+      const entry = packed.entry(headerOf(member), bytes, (error) => (error ? reject(error) : resolve()))
+      // The callback has it.
+      entry.on('error', () => {})
+    })
+    return
+  }
+  const content = new MemberReadable(async () => version, signal ? { signal } : {})
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
       done(chunk.length)
       yield chunk
     }
   }
-  await pipeline(content, counted, entry as unknown as NodeJS.WritableStream)
+  await pipeline(content, counted, packed.entry(headerOf(member)) as unknown as NodeJS.WritableStream)
 }
 
 function headerOf({ name, type, size, mode, mtimeNs }: Member) {
@@ -120,7 +133,7 @@ function headerOf({ name, type, size, mode, mtimeNs }: Member) {
     name: type === 'directory' ? `${name}/` : name,
     type,
     size,
-    mode,
+    mode: mode | GIVEN,
     mtime: new Date(Math.min(Math.max(seconds, 0), MAX_SECONDS) * MS_PER_S),
     pax: { mtime: paxTime(mtimeNs) },
   }

@@ -1,15 +1,11 @@
-import { chmod, mkdir, mkdtemp, rm, utimes } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { inspect, types } from 'node:util'
-import type { Header as TarHeader } from 'tar-stream'
-import type { Batch } from './batch.ts'
+import type { Readable } from 'node:stream'
+import { inspect } from 'node:util'
+import { type Batch, MAKE_DIRECTORY } from './batch.ts'
 import type { Skipped } from './changes.ts'
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
-import { checkBoolean, checkName, checkOptions } from './options.ts'
+import { checkBoolean, checkName, checkOptions, checkSignal } from './options.ts'
+import type { TarEntry, TarReader } from './tar-entries.ts'
 import { type Paced, paced, type WatchOptions } from './watch.ts'
 
 /** What {@link importTar} takes. */
@@ -28,39 +24,28 @@ export interface Imported {
   directories: number
   /** The bytes of the files. */
   bytes: number
-  /** Links, devices, sparse files, and names that are not UTF-8. */
+  /** Symbolic links, devices, sparse files, hard links to what is not stored, and names that are not UTF-8. */
   skipped: Skipped[]
 }
 
-const NS_PER_S = 1_000_000_000n
-const NS_PER_MS = 1_000_000n
-const PERMISSIONS = 0o7777
-/** What the owner of a directory needs to read it. */
-const READABLE = 0o500
-
-/** What a pax header says in front of an entry. */
-interface Pax {
-  mtime?: string
-  [key: string]: string | undefined
-}
-
-/** A header, as tar-stream has it. */
-interface Header extends Omit<TarHeader, 'pax'> {
-  pax?: Pax | null
-}
+/** Files of up to so many bytes are handed over whole. */
+const WHOLE_BYTES = 128 * 1024
 
 /**
- * Stores what is in a tar archive (POSIX pax): files and empty directories, with
- * permissions and times, all of it or nothing. Links and devices are left out, and reported. Files
- * are stored as they arrive, piece by piece.
+ * Stores what is in a tar archive (POSIX, GNU, or of the oldest form): files and empty directories,
+ * with permissions and times, all of it or nothing. For a hard link to a file that came before it in
+ * the archive the content is stored again. Symbolic links, sparse files and devices are left out,
+ * and reported. Files are stored as they arrive, piece by piece.
  *
  * @param coffer the coffer
  * @param source the archive, not compressed
  * @param options where it goes, what is replaced, and who watches
  * @returns what was stored, and what was left out
  * @throws {@link CofferError} `ERR_COFFER_UNSAFE_PATH` if a name leads out of the coffer,
- *   `…_CORRUPT` also if it is no archive or is cut short, `…_MEMBER_EXISTS` also with
- *   `replace: false`, and as {@link Coffer.batch}; or whatever `source` or `signal` fail with
+ *   `…_CORRUPT` also if it is no archive or is cut short, `…_LIMIT` also if a header of it does not
+ *   fit into memory, `…_MEMBER_EXISTS` also with `replace: false` and where a directory of the
+ *   archive is a file of the coffer, and as {@link Coffer.batch}; or whatever `source` or `signal`
+ *   fail with
  *
  * @example
  * ```js
@@ -80,33 +65,42 @@ export async function importTar(coffer: Coffer, source: Readable, options: Impor
   const { prefix } = checkOptions(options, 'importTar', known)
   if (prefix !== undefined) checkName(prefix, 'the prefix')
   const replace = checkBoolean(options.replace, 'replace') ?? true
-  if (typeof source?.pipe !== 'function') throw invalid('the archive must be a readable stream')
-  return coffer.batch((batch) => new Import(batch, { ...options, replace }).run(source))
-}
-
-/** Nanoseconds since 1970 from a header, which may have them only in its pax form. */
-function timeOf({ mtime, pax }: Header): bigint | undefined {
-  const [, sign, whole = '', part = ''] = /^(-?)(\d{1,17})(?:\.(\d+))?$/.exec(pax?.mtime ?? '') ?? []
-  if (sign !== undefined) {
-    const ns = BigInt(whole) * NS_PER_S + BigInt(part.slice(0, 9).padEnd(9, '0'))
-    return sign === '-' ? -ns : ns
+  checkSource(source)
+  checkSignal(options.signal)?.throwIfAborted()
+  const report = paced(options.onProgress)
+  // Its failure is what reading it rejects with; until then, and after an abort, it must only be heard.
+  source.on('error', ignore)
+  try {
+    const imported = await coffer.batch(async (batch) => {
+      const { TarReader } = await import('./tar-entries.ts')
+      return new Import(coffer, batch, new TarReader(source), report, { ...options, replace }).run()
+    })
+    source.off('error', ignore)
+    return imported
+  } catch (error) {
+    source.destroy()
+    throw error
   }
-  return types.isDate(mtime) && !Number.isNaN(mtime.valueOf()) ? BigInt(mtime.valueOf()) * NS_PER_MS : undefined
 }
 
-/** The contents of an entry: the next one comes when they have been read. */
-interface Body extends AsyncIterable<Buffer> {
-  resume(): void
+function checkSource(source: Readable): void {
+  if (typeof source?.pipe !== 'function' || typeof source[Symbol.asyncIterator] !== 'function') {
+    throw invalid('the archive must be a readable stream')
+  }
+  if (source.errored) throw source.errored
+  if (source.destroyed || source.readableEnded) {
+    throw invalid('the archive has been read to its end, or destroyed, before: nothing is left in it')
+  }
 }
 
-interface Directory {
-  mode: number | undefined
-  time: bigint | undefined
-}
+/** What is known of a directory. */
+type Directory = Pick<TarEntry, 'mode' | 'mtime'>
 
 /** The import of one archive. */
 class Import {
+  readonly #coffer: Coffer
   readonly #batch: Batch
+  readonly #archive: TarReader
   readonly #prefix: string
   readonly #replace: boolean
   readonly #signal: AbortSignal | undefined
@@ -116,107 +110,96 @@ class Import {
   readonly #stored = new Set<string>()
   readonly #directories = new Map<string, Directory>()
 
-  constructor(batch: Batch, { prefix, replace = true, signal, onProgress }: ImportTarOptions) {
+  constructor(
+    coffer: Coffer,
+    batch: Batch,
+    archive: TarReader,
+    report: Paced,
+    { prefix, replace = true, signal }: ImportTarOptions,
+  ) {
+    this.#coffer = coffer
     this.#batch = batch
+    this.#archive = archive
     this.#prefix = prefix === undefined ? '' : `${prefix.replace(/\/+$/, '')}/`
     this.#replace = replace
     this.#signal = signal
-    this.#report = paced(onProgress)
+    this.#report = report
   }
 
-  async run(source: Readable): Promise<Imported> {
-    const { extract } = await import('tar-stream')
-    const entries = extract()
-    const options = this.#signal === undefined ? {} : { signal: this.#signal }
-    let failure: { reason: unknown } | undefined
-    const from = Readable.from(notEmpty(source), { objectMode: false }).once('error', (reason) => {
-      failure ??= { reason }
+  async run(): Promise<Imported> {
+    const working = this.#all()
+    if (this.#signal === undefined) return working
+    const signal = this.#signal
+    // A source that has stalled would never notice.
+    return new Promise((resolve, reject) => {
+      const abort = (): void => reject(signal.reason)
+      signal.addEventListener('abort', abort, { once: true })
+      working.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
     })
-    pipeline(from, entries as unknown as NodeJS.WritableStream, options).catch(() => {})
-    try {
-      for await (const entry of entries) {
-        const body: Body = entry as unknown as Body
-        await this.#take(entry.header as Header, body).catch((reason: unknown) => {
-          failure ??= { reason }
-          throw reason
-        })
-      }
-      await this.#storeDirectories()
-    } catch (error) {
-      if (this.#signal?.aborted) throw this.#signal.reason
-      throw failure ? failure.reason : notAnArchive(error)
+  }
+
+  async #all(): Promise<Imported> {
+    for (let entry = await this.#archive.next(); entry !== undefined; entry = await this.#archive.next()) {
+      await this.#take(entry)
     }
+    await this.#storeDirectories()
     this.#report.end({ bytes: this.#result.bytes, members: this.#result.files })
     return this.#result
   }
 
-  async #take(header: Header, body: Body): Promise<void> {
+  async #take(entry: TarEntry): Promise<void> {
     this.#signal?.throwIfAborted()
-    const reason = left(header)
-    if (reason !== undefined) {
-      this.#result.skipped.push({ path: header.name, reason })
-      body.resume()
+    const reason = left(entry)
+    if (entry.name === undefined || reason !== undefined) return this.#skip(entry, reason)
+    const name = this.#nameOf(entry.name)
+    if (entry.type === '5' || entry.type === 'D') {
+      this.#directories.set(name, entry)
       return
     }
-    const name = this.#nameOf(header.name)
-    const mode = header.mode === undefined ? undefined : header.mode & PERMISSIONS
-    const time = timeOf(header)
-    if (header.type === 'directory') {
-      this.#directories.set(name, { mode, time })
-      body.resume()
-      return
-    }
+    const content = this.#contentOf(entry)
+    if (typeof content === 'string') return this.#skip(entry, content)
     if (!this.#replace && !this.#stored.has(name) && (await this.#batch.has(name))) {
       throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is a member ${inspect(name)} already`, { member: name })
     }
-    const content = Readable.from(this.#counted(name, body), { objectMode: false })
-    const signal = this.#signal === undefined ? {} : { signal: this.#signal }
-    await this.#batch.write(name, content, {
-      ...(mode === undefined ? {} : { mode }),
-      ...(time === undefined ? {} : { mtime: time }),
-      ...signal,
-    })
+    const counted = this.#counted(name, content)
+    const { mode, mtime, size } = entry
+    const attributes = { ...(mode === undefined ? {} : { mode }), ...(mtime === undefined ? {} : { mtime }) }
+    if (entry.type === '0' && size <= WHOLE_BYTES) await this.#batch.write(name, await whole(counted), attributes)
+    else await this.#batch.write(name, counted, this.#signal ? { ...attributes, signal: this.#signal } : attributes)
     this.#stored.add(name)
     this.#result.files += 1
   }
 
-  async *#counted(name: string, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
-    try {
-      for await (const chunk of body) {
-        this.#result.bytes += chunk.length
-        this.#report({ bytes: this.#result.bytes, members: this.#result.files, name })
-        yield chunk
-      }
-    } catch (error) {
-      throw notAnArchive(error)
+  #skip({ shownName }: TarEntry, reason = 'its name is not UTF-8'): void {
+    this.#result.skipped.push({ path: shownName, reason })
+  }
+
+  /** The content of a file or a hard link; text says why there is none. */
+  #contentOf({ type, size, linkname }: TarEntry): AsyncIterable<Buffer> | string {
+    if (type !== '1' || size > 0) return this.#archive.content()
+    if (linkname === undefined) return 'it is a link to a name that is not UTF-8'
+    const target = this.#nameOf(linkname)
+    // Any other member is none of the archive's business: the link would make a copy of it.
+    if (!this.#stored.has(target)) return `it is a link to ${linkname}, which the archive did not store before it`
+    return this.#coffer.createReadStream(target)
+  }
+
+  async *#counted(name: string, content: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, undefined> {
+    for await (const chunk of content) {
+      this.#signal?.throwIfAborted()
+      this.#result.bytes += chunk.length
+      this.#report({ bytes: this.#result.bytes, members: this.#result.files, name })
+      yield chunk
     }
   }
 
   /** Only directories that nothing is in are members; what is in the others says that they are there. */
   async #storeDirectories(): Promise<void> {
     const deepestFirst = [...this.#directories].sort(([a], [b]) => b.length - a.length)
-    for (const [name, { mode, time }] of deepestFirst) {
-      if (name === '' || (await this.#batch.has(name))) continue
-      await this.#storeDirectory(name, mode, time)
-      this.#result.directories += 1
-    }
-  }
-
-  /** The engine takes directories from the disk alone. */
-  async #storeDirectory(name: string, mode: number | undefined, time: bigint | undefined): Promise<void> {
-    const parent = await mkdtemp(join(tmpdir(), 'coffer-'))
-    try {
-      const directory = join(parent, 'directory')
-      await mkdir(directory)
-      // Its owner must be able to read it.
-      if (mode !== undefined) await chmod(directory, mode | READABLE)
-      if (time !== undefined) {
-        const seconds = Number(time) / Number(NS_PER_S)
-        await utimes(directory, seconds, seconds)
-      }
-      await this.#batch.add(directory, name)
-    } finally {
-      await rm(parent, { recursive: true, force: true })
+    for (const [name, attributes] of deepestFirst) {
+      this.#signal?.throwIfAborted()
+      if (name === '') continue
+      if (await this.#batch[MAKE_DIRECTORY](name, attributes)) this.#result.directories += 1
     }
   }
 
@@ -235,42 +218,34 @@ class Import {
   }
 }
 
-/** Why an entry is left out; nothing if it is stored. */
-function left({ type, name, linkname, pax }: Header): string | undefined {
-  if (name.includes('\ufffd')) return 'its name is not UTF-8'
-  if (Object.keys(pax ?? {}).some((key) => key.startsWith('GNU.sparse'))) return 'it is a sparse file'
+/** Why an entry is left out, if what it is says so. */
+function left({ type, name, linkname, sparse }: TarEntry): string | undefined {
+  if (name === undefined) return 'its name is not UTF-8'
+  if (sparse) return 'it is a sparse file'
   switch (type) {
-    case 'file':
-    case 'contiguous-file':
-    case 'directory':
+    case '0':
+    case '1':
+    case '5':
+    case 'D':
       return undefined
-    case 'symlink':
-      return `it is a symbolic link to ${linkname}`
-    case 'link':
-      return `it is a link to ${linkname}`
-    case 'block-device':
-    case 'character-device':
+    case '2':
+      return `it is a symbolic link to ${linkname ?? 'a name that is not UTF-8'}`
+    case '3':
+    case '4':
       return 'it is a device'
-    case 'fifo':
+    case '6':
       return 'it is a named pipe'
+    case 'M':
+      return 'it is the rest of a file that begins in another archive'
     default:
       return 'it is neither a file nor a directory'
   }
 }
 
-/** Nothing at all is no archive, not even an empty one: a download that failed, for example. */
-async function* notEmpty(source: Readable): AsyncGenerator<Buffer, void, undefined> {
-  let empty = true
-  for await (const chunk of source) {
-    empty &&= chunk.length === 0
-    yield chunk
-  }
-  if (empty) throw notAnArchive(new Error('it is empty'))
+async function whole(chunks: AsyncIterable<Buffer>): Promise<Buffer> {
+  const all: Buffer[] = []
+  for await (const chunk of chunks) all.push(chunk)
+  return Buffer.concat(all)
 }
 
-function notAnArchive(cause: unknown): unknown {
-  if (cause instanceof CofferError || !(cause instanceof Error)) return cause
-  return new CofferError('ERR_COFFER_CORRUPT', `this is not a tar archive, or it is damaged: ${cause.message}`, {
-    cause,
-  })
-}
+function ignore(): void {}

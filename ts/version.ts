@@ -1,5 +1,9 @@
 import type { Range } from './lines.ts'
+import type { Member } from './member.ts'
 import { type NativeCoffer, settled } from './native.ts'
+
+/** What gives {@link exportTar} the members of a coffer in one state. */
+export const VERSIONS = Symbol('versions')
 
 /**
  * One version of a member, to be read part by part. Once the member is replaced or deleted, every
@@ -19,6 +23,11 @@ export class Version {
     this.#native = native
     this.#name = name
     this.#version = version
+  }
+
+  /** The version that a look at the coffer found. */
+  static of(native: NativeCoffer, { name, size }: Member, version: bigint): Version {
+    return new Version(native, name, { size, version, bytes: new Uint8Array() })
   }
 
   /** The version that is there now. */

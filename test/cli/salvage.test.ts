@@ -54,8 +54,23 @@ describe('coffer salvage', () => {
     }
     writeFileSync(vault(user), file)
     const { code, stdout, stderr } = await user.run(['salvage', 'rescued.coffer', '--type', 'store'])
-    expect({ code, stdout }).toEqual({ code: 4, stdout: 'unverified: first.txt\nunverified: second.txt\n' })
+    const unverified = 'unverified: .salvaged/first.txt\nunverified: .salvaged/second.txt\n'
+    expect({ code, stdout }).toEqual({ code: 4, stdout: unverified })
     expect(stderr).toContain('no commit could be read')
+    const claimed = await user.run(['salvage', 'claimed.coffer', '--type', 'store', '--claimed-names'])
+    expect(claimed).toMatchObject({ code: 4, stdout: 'unverified: first.txt\nunverified: second.txt\n' })
+  })
+
+  it('says with exit code 4 that a member was kept apart, also where nothing is lost', async () => {
+    const user = await withMembers()
+    const file = readFileSync(vault(user))
+    await user.ok(['delete', 'second.txt', '--force'])
+    // The block of what was deleted, out of a backup, behind the end.
+    const last = file.lastIndexOf('cofC')
+    const block = file.subarray(file.lastIndexOf('cofC', last - 1), last - 4)
+    writeFileSync(vault(user), Buffer.concat([readFileSync(vault(user)), block]))
+    const { code, stdout } = await user.run(['salvage', 'rescued.coffer'])
+    expect({ code, stdout }).toEqual({ code: 4, stdout: 'unverified: .salvaged/second.txt\n' })
   })
 
   it('refuses another key, and what is no coffer', async () => {

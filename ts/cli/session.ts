@@ -95,8 +95,8 @@ export async function salvaging(command: Command, to: string, options: SalvageOp
     ...(kind === 'bank' ? { cipher: cipher ?? target.section?.cipher } : {}),
     lockTimeout: common.lockTimeout,
   }
-  const { signal, onProgress, legacy } = options
-  return classes[kind].salvage(target.path, expandHome(to), { ...given, signal, onProgress, legacy })
+  const { signal, onProgress, legacy, claimedNames } = options
+  return classes[kind].salvage(target.path, expandHome(to), { ...given, signal, onProgress, legacy, claimedNames })
 }
 
 /** Whether keys for a coffer are at hand without asking; for a kind without keys they are. */

@@ -154,6 +154,11 @@ impl Catalog {
             .is_some_and(|(name, _)| name.starts_with(&start))
     }
 
+    /// Whether there is a member of a name, or a directory, also one that names of members imply.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name) || self.has_below(name)
+    }
+
     /// Refuses a name that would make a file of a directory or a directory of a file.
     pub(crate) fn check_fits(&self, member: &str, directory: bool) -> Result<()> {
         for parent in name::parents(member) {

@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::name;
 use crate::recover;
 use crate::source::{Found, Source};
+use crate::sweep::{Selection, choose};
 
 /// A member, as a caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +115,23 @@ impl Reader {
             mtime_ns,
             mode: 0o755,
         }))
+    }
+
+    pub(crate) fn versions(&self, selection: &Selection) -> Result<Vec<(Member, u64)>> {
+        let view = self.view.read();
+        let members = choose(&view.catalog, selection)?;
+        Ok(members.iter().map(|(name, e)| (Member::new(name, e), e.version)).collect())
+    }
+
+    pub(crate) fn has(&self, member: &str) -> Result<bool> {
+        let member = name::check(member)?;
+        Ok(self.view.read().catalog.has(member))
+    }
+
+    /// Whether there is a member, if nobody has to be waited for.
+    pub(crate) fn has_at_once(&self, member: &str) -> Option<bool> {
+        let member = name::check(member).ok()?;
+        Some(self.view.try_read()?.catalog.has(member))
     }
 
     /// A member, if it is there and nobody has to be waited for.

@@ -12,7 +12,7 @@ use coffer_core::error::{Code, Error};
 use coffer_core::key::Key;
 use coffer_core::kind::Kind;
 use coffer_core::passphrase::{KdfChoice, Passphrase};
-use coffer_core::salvage::{Reason, Salvaged, salvage};
+use coffer_core::salvage::{APART, Reason, Salvaged, salvage};
 use coffer_core::watch::Watch;
 use support::*;
 
@@ -88,7 +88,7 @@ impl Sample {
         self.records.iter().filter(|(t, _)| t == tag).map(|(_, at)| *at).collect()
     }
 
-    /// Salvages what `bytes` are.
+    /// Salvages what `bytes` are. Unverified members are in the map by the names that they claim.
     fn salvage(&self, bytes: &[u8]) -> (Salvaged, Members) {
         let (salvaged, members) = self.attempt(bytes).unwrap();
         assert_eq!(salvaged.members as usize, members.len(), "{}", self.case.name());
@@ -102,6 +102,13 @@ impl Sample {
         assert_eq!(std::fs::read(&self.path).unwrap(), bytes, "the damaged file was changed");
         let members = everything(&self.target(), self.case.options(Mode::Read));
         std::fs::remove_file(self.target()).unwrap();
+        let below = format!("{APART}/");
+        let apart: Vec<&String> = members.keys().filter(|name| name.starts_with(&below)).collect();
+        assert_eq!(salvaged.unverified.iter().collect::<Vec<_>>(), apart, "{}", self.case.name());
+        assert_eq!(salvaged.apart.as_deref(), (!apart.is_empty()).then_some(APART));
+        let claimed = |name: String| name.strip_prefix(&below).map(str::to_owned).unwrap_or(name);
+        let members: Members =
+            members.into_iter().map(|(name, data)| (claimed(name), data)).collect();
         Ok((salvaged, members))
     }
 
@@ -135,7 +142,7 @@ impl Sample {
 fn to_target(path: &Path, target: &Path, options: &Options) -> Result<Salvaged, Error> {
     let mut options = options.clone();
     options.durable = false;
-    salvage(path, target, &options, &Watch::silent())
+    salvage(path, target, &options, false, &Watch::silent())
 }
 
 /// Reads a coffer, which must be a good one.
@@ -171,7 +178,10 @@ fn attributes_come_with_members() {
         let attributes = |path: &Path| {
             let coffer = Coffer::open(path, s.case.options(Mode::Read)).unwrap();
             let all = coffer.members(None).unwrap();
-            all.into_iter().map(|m| (m.name, m.mode, m.mtime_s, m.mtime_ns)).collect::<Vec<_>>()
+            let claimed = |name: String| name.trim_start_matches(&format!("{APART}/")).to_owned();
+            all.into_iter()
+                .map(|m| (claimed(m.name), m.mode, m.mtime_s, m.mtime_ns))
+                .collect::<Vec<_>>()
         };
         let before = attributes(&s.path);
         to_target(&s.path, &s.target(), &s.case.options(Mode::Read)).unwrap();
@@ -379,7 +389,8 @@ fn a_member_that_was_not_committed_is_unverified() {
         let (salvaged, members) = s.salvage(&torn);
         assert!(s.members.iter().all(|(name, data)| members.get(name) == Some(data)));
         assert_eq!(members.get("uncommitted/large"), Some(&noise(5, 400_000)));
-        assert!(salvaged.complete && salvaged.unverified.contains(&"uncommitted/large".to_owned()));
+        let large = format!("{APART}/uncommitted/large");
+        assert!(salvaged.complete && salvaged.unverified.contains(&large));
         assert_eq!(salvaged.unverified.len(), members.len() - s.members.len());
     });
 }
@@ -455,12 +466,15 @@ fn a_coffer_from_a_passphrase_is_salvaged_with_it() {
     coffer.close().unwrap();
     let good = std::fs::read(&path).unwrap();
     let read = || everything(&target, options(Mode::Read, b"buy milk"));
-    for wiped in [0..0, 0..200, good.len() - 300..good.len()] {
+    let apart = format!("{APART}/a");
+    for (wiped, name) in
+        [(0..0, "a"), (0..200, "a"), (good.len() - 300..good.len(), apart.as_str())]
+    {
         let mut bad = good.clone();
         bad[wiped].fill(0);
         std::fs::write(&path, &bad).unwrap();
         to_target(&path, &target, &options(Mode::Read, b"buy milk")).unwrap();
-        assert_eq!(read()["a"], b"kept");
+        assert_eq!(read()[name], b"kept");
         std::fs::remove_file(&target).unwrap();
     }
     let error = to_target(&path, &target, &options(Mode::Read, b"buy bread")).unwrap_err();
@@ -506,7 +520,8 @@ fn an_aborted_salvage_leaves_nothing() {
     let s = sample(cases().remove(2));
     let watch = Watch::silent();
     watch.cancel.cancel();
-    let error = salvage(&s.path, &s.target(), &s.case.options(Mode::Read), &watch).unwrap_err();
+    let options = s.case.options(Mode::Read);
+    let error = salvage(&s.path, &s.target(), &options, false, &watch).unwrap_err();
     assert_eq!(error.code(), Code::Aborted);
     assert!(!s.target().exists());
 }
@@ -521,4 +536,74 @@ fn a_writer_keeps_a_salvage_out() {
     assert_eq!(error.code(), Code::Locked);
     coffer.close().unwrap();
     to_target(&s.path, &s.target(), &options).unwrap();
+}
+
+#[test]
+fn unverified_members_get_the_names_they_claim_when_asked() {
+    each(|s| {
+        let mut bad = s.good.clone();
+        for at in s.record("cofC").into_iter().chain(s.record("cofF")) {
+            bad[at..at + 64].fill(0);
+        }
+        std::fs::write(&s.path, &bad).unwrap();
+        let options = s.case.options(Mode::Read);
+        let salvaged = salvage(&s.path, &s.target(), &options, true, &Watch::silent()).unwrap();
+        let members = everything(&s.target(), options);
+        assert_eq!(salvaged.unverified, members.keys().cloned().collect::<Vec<_>>());
+        assert_eq!(salvaged.apart, None);
+        assert!(members.contains_key("large") && members.contains_key("first/7"));
+        std::fs::remove_file(s.target()).unwrap();
+    });
+}
+
+#[test]
+fn a_coffer_that_was_salvaged_before_keeps_its_unverified_members_where_they_are() {
+    let case = cases().remove(2);
+    let dir = directory();
+    let path = path(&dir);
+    let coffer = case.open(&path, Mode::Write);
+    write(&coffer, &format!("{APART}/a"), b"of an earlier salvage");
+    flush(&coffer);
+    write(&coffer, "a", b"never mind");
+    coffer.close().unwrap();
+    let mut bad = std::fs::read(&path).unwrap();
+    let sealed = case.kind.container.cipher.is_some();
+    let commits = records(&bad, sealed).into_iter().filter(|(tag, _)| tag == "cofC");
+    let last = commits.map(|(_, at)| at).max().unwrap();
+    bad.truncate(last);
+    std::fs::write(&path, &bad).unwrap();
+    let target = dir.path().join("salvaged.coffer");
+    let salvaged = to_target(&path, &target, &case.options(Mode::Read)).unwrap();
+    assert_eq!(salvaged.unverified, [format!("{APART}-2/a")]);
+    assert_eq!(salvaged.apart.as_deref(), Some(".salvaged-2"));
+    let members = everything(&target, case.options(Mode::Read));
+    assert_eq!(members[&format!("{APART}/a")], b"of an earlier salvage");
+    assert_eq!(members[&format!("{APART}-2/a")], b"never mind");
+}
+
+#[test]
+fn a_name_that_is_too_long_to_be_kept_apart_is_lost_and_said_to_be() {
+    let case = cases().remove(2);
+    let dir = directory();
+    let path = path(&dir);
+    let coffer = case.open(&path, Mode::Write);
+    flush(&coffer);
+    let name = format!("{}x", "x/".repeat(1_899));
+    write(&coffer, &name, b"far down");
+    coffer.close().unwrap();
+    let mut bad = std::fs::read(&path).unwrap();
+    let sealed = case.kind.container.cipher.is_some();
+    let commits = records(&bad, sealed).into_iter().filter(|(tag, _)| tag == "cofC");
+    bad.truncate(commits.map(|(_, at)| at).max().unwrap());
+    std::fs::write(&path, &bad).unwrap();
+    let target = dir.path().join("salvaged.coffer");
+    let salvaged = to_target(&path, &target, &case.options(Mode::Read)).unwrap();
+    assert!(salvaged.unverified.is_empty());
+    let [lost] = &salvaged.lost[..] else { panic!("{salvaged:?}") };
+    assert_eq!((lost.name.as_str(), lost.reason), (name.as_str(), Reason::Refused));
+    assert!(lost.message.contains("longer than 3,800 bytes"), "{}", lost.message);
+    std::fs::remove_file(&target).unwrap();
+    let options = case.options(Mode::Read);
+    let salvaged = salvage(&path, &target, &options, true, &Watch::silent()).unwrap();
+    assert_eq!(salvaged.unverified, [name]);
 }

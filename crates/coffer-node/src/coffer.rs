@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use coffer_core::coffer::{Change, Coffer, Entry, Extraction, Item, Outcome, Symlinks};
+use coffer_core::coffer::{Change, Coffer, Entry, Extraction, Item, Outcome, Selection, Symlinks};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::key::Key;
 use coffer_core::pool;
@@ -17,6 +17,7 @@ use crate::stage::NativeStage;
 use crate::values::{
     NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeInfo, NativeItem,
     NativeMember, NativeNotice, NativeRange, NativeStatus, NativeTime, NativeVerified,
+    NativeVersion,
 };
 use crate::watch::NativeWatch;
 
@@ -112,6 +113,20 @@ impl NativeCoffer {
         let watch = watch.watch();
         let change = Change::Add { source, name, replace, symlinks, watch };
         self.submit(env, batch, change, added)
+    }
+
+    /// Makes a directory a member, unless there are members in it.
+    #[napi(ts_return_type = "Promise<Settled<NativeAdded>>")]
+    pub fn make_directory<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        name: String,
+        mode: Option<u32>,
+        mtime: Option<NativeTime>,
+    ) -> napi::Result<Object<'env>> {
+        let mtime = mtime.map(NativeTime::into_core);
+        self.submit(env, batch, Change::Directory { name, mode, mtime }, added)
     }
 
     /// Deletes members and adds files, all of it or nothing.
@@ -245,6 +260,34 @@ impl NativeCoffer {
             let members = coffer.members(prefix.as_deref())?;
             Ok(members.into_iter().map(NativeMember::from).collect::<Vec<_>>())
         })
+    }
+
+    /// Members as one look at the coffer finds them, each with what reads this version of it: those of
+    /// the names, and what is below those that are directories; or all.
+    #[napi(ts_return_type = "Promise<Settled<NativeVersion[]>>")]
+    pub fn versions<'env>(
+        &self,
+        env: &'env Env,
+        names: Option<Vec<String>>,
+    ) -> napi::Result<Object<'env>> {
+        let selection = names.map_or(Selection::All, Selection::Names);
+        self.ask(env, move |coffer| {
+            let versions = coffer.versions(&selection)?;
+            Ok(versions.into_iter().map(NativeVersion::from).collect::<Vec<_>>())
+        })
+    }
+
+    /// Whether there is a member or directory of a name.
+    #[napi(ts_return_type = "Settled<boolean> | Promise<Settled<boolean>>")]
+    pub fn has<'env>(
+        &self,
+        env: &'env Env,
+        name: String,
+    ) -> napi::Result<Either<Settled<bool>, Object<'env>>> {
+        match settle::at_once(|| self.coffer.has_at_once(&name)) {
+            Some(settled) => Ok(Either::A(settled)),
+            None => self.ask(env, move |coffer| coffer.has(&name)).map(Either::B),
+        }
     }
 
     /// A member or directory; null if there is none of that name.

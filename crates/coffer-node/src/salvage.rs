@@ -62,6 +62,8 @@ pub struct NativeSalvaged {
     pub bytes: f64,
     /// Those of them that no commit vouches for.
     pub unverified: Vec<String>,
+    /// The directory that those are below, unless they have the names that they claim.
+    pub apart: Option<String>,
     /// Members that could not be brought over.
     pub lost: Vec<NativeLost>,
     /// Bytes that open but belong to no member whose name is known.
@@ -80,6 +82,7 @@ impl From<Salvaged> for NativeSalvaged {
             members: salvaged.members as f64,
             bytes: salvaged.bytes as f64,
             unverified: salvaged.unverified,
+            apart: salvaged.apart,
             lost: salvaged.lost.into_iter().map(NativeLost::from).collect(),
             nameless: salvaged.nameless as f64,
             commit: salvaged.commit.map(NativeCommit::from),
@@ -89,20 +92,22 @@ impl From<Salvaged> for NativeSalvaged {
     }
 }
 
-/// Brings what is not damaged into a new coffer, on a thread of its own.
+/// Brings what is not damaged into a new coffer, on a thread of its own. `claimed_names` puts what no
+/// commit vouches for under the names that it claims.
 #[napi(ts_return_type = "Promise<Settled<NativeSalvaged>>")]
 pub fn salvage<'env>(
     env: &'env Env,
     path: String,
     target: String,
     options: NativeOptions,
+    claimed_names: bool,
     watch: &NativeWatch,
 ) -> napi::Result<Object<'env>> {
     let (promise, object) = Promise::new(env)?;
     let (options, watch) = (options.into_core(), watch.watch());
     pool::thread(move || {
         let salvaged = options.and_then(|options| {
-            salvage::salvage(Path::new(&path), Path::new(&target), &options, &watch)
+            salvage::salvage(Path::new(&path), Path::new(&target), &options, claimed_names, &watch)
         });
         promise.settle(salvaged.map(NativeSalvaged::from));
     });

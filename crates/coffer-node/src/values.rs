@@ -61,6 +61,21 @@ impl From<Member> for NativeMember {
     }
 }
 
+/// A version of a member.
+#[napi(object, object_from_js = false)]
+pub struct NativeVersion {
+    /// What is known of the member.
+    pub member: NativeMember,
+    /// Which version it is.
+    pub version: BigInt,
+}
+
+impl From<(Member, u64)> for NativeVersion {
+    fn from((member, version): (Member, u64)) -> Self {
+        Self { member: member.into(), version: version.into() }
+    }
+}
+
 /// Part of a member.
 #[napi(object, object_from_js = false)]
 pub struct NativeRange {

@@ -17,7 +17,7 @@ export function importing(): Entry {
   return new Entry('import')
     .summary('store what is in a tar archive')
     .description(
-      'Stores the files and empty directories of a plain tar archive, with permissions and times, all of them or none. Links and devices are left out, and reported. A coffer that does not exist is made.',
+      'Stores the files and empty directories of a plain tar archive, with permissions and times, all of them or none. For a hard link the file is stored again. Symbolic links, sparse files and devices are left out, and reported. A coffer that does not exist is made.',
     )
     .argument('[archive]', 'the archive; - is standard input', '-')
     .requiredOption('--tar', 'from a tar archive')

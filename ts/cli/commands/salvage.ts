@@ -10,17 +10,19 @@ export function salvage(): Entry {
   return new Entry('salvage')
     .summary('bring what is not damaged into a new coffer')
     .description(
-      'Brings every member that is not damaged out of a damaged coffer into a new one with the same keys, and lists what is lost: the name, and why. The damaged coffer is not changed. If anything is lost, or may be, the exit code is 4; the new coffer is there all the same.',
+      'Brings every member that is not damaged out of a damaged coffer into a new one with the same keys, and lists what is lost: the name, and why. The damaged coffer is not changed. What no commit vouches for may have been made up by anyone who chose the contents of a member: it is kept apart, below .salvaged. If anything is lost, or may be, or is kept apart, the exit code is 4; the new coffer is there all the same.',
     )
     .argument('<target>', 'the file of the new coffer')
     .option('--legacy', 'the damaged coffer was written by PyCoffer')
+    .option('--claimed-names', 'what no commit vouches for gets the names that it claims')
     .example('What is left of a coffer of the configuration', 'coffer salvage rescued.coffer -f archive')
     .example('Of one whose beginning is gone, too', 'coffer salvage rescued.coffer --file broken.coffer --type store')
-    .action(async (target: string, options: { legacy?: boolean }, command: Entry) => {
+    .action(async (target: string, options: { legacy?: boolean; claimedNames?: boolean }, command: Entry) => {
       const salvaged = await withProgress('salvaging', (bar) =>
         salvaging(command, target, { ...options, onProgress: bar.update, ...stoppable }),
       )
-      if (salvaged.lost.length > 0 || !salvaged.complete) process.exitCode = EXIT.damaged
+      const { lost, complete, unverified } = salvaged
+      if (lost.length > 0 || !complete || unverified.length > 0) process.exitCode = EXIT.damaged
       if (manner.json) return json(salvaged)
       await tell(salvaged)
     })

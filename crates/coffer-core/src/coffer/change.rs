@@ -86,6 +86,15 @@ pub enum Change {
         /// Its time in seconds and nanoseconds, in place of now.
         mtime: Option<(i64, u32)>,
     },
+    /// Makes a directory a member, unless there are members in it, which say that it is there.
+    Directory {
+        /// Its name.
+        name: String,
+        /// Its mode, in place of the old one or 0755.
+        mode: Option<u32>,
+        /// Its time in seconds and nanoseconds, in place of now.
+        mtime: Option<(i64, u32)>,
+    },
     /// Adds a file or a tree.
     Add {
         /// The file or directory.
@@ -167,7 +176,7 @@ pub enum Existing {
 pub enum Outcome {
     /// It is done.
     Done,
-    /// What an add or an update did.
+    /// What an add or an update did, or whether a directory became a member.
     Added(Added),
     /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
     Batch(u64),

@@ -180,6 +180,10 @@ impl Coffer {
                     None => Task::Staged { name, stage, append, given },
                 }
             }
+            Change::Directory { name, mode, mtime } => {
+                let given = Given { mode, mtime, exclusive: false };
+                Task::Directory { name: named(&name)?, given }
+            }
             Change::Add { source, name, replace, symlinks, watch } => {
                 let backup = self.0.backup.clone();
                 Task::Add(ingest::Request { source, name, replace, symlinks, backup, watch })
@@ -301,6 +305,28 @@ impl Coffer {
     /// [`Code::Closed`].
     pub fn members(&self, prefix: Option<&str>) -> Result<Vec<Member>> {
         self.reading(|reader| Ok(reader.members(prefix)))
+    }
+
+    /// Members and their versions, all of one state, in the order of their names.
+    ///
+    /// # Errors
+    /// [`Code::MemberNotFound`], [`Code::InvalidArg`], [`Code::Closed`].
+    pub fn versions(&self, selection: &Selection) -> Result<Vec<(Member, u64)>> {
+        self.reading(|reader| reader.versions(selection))
+    }
+
+    /// Whether there is a member of a name, or a directory, also one that names of members imply.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] for what is no name, [`Code::Closed`].
+    pub fn has(&self, name: &str) -> Result<bool> {
+        self.reading(|reader| reader.has(name))
+    }
+
+    /// As [`Self::has`], for a thread that must not wait; `None` where it would have to.
+    #[must_use]
+    pub fn has_at_once(&self, name: &str) -> Option<bool> {
+        if self.status().closed { None } else { self.0.reader.has_at_once(name) }
     }
 
     /// A member, or a directory that the names of members imply.

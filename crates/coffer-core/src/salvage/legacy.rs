@@ -1,6 +1,10 @@
 //! What is left of a coffer that PyCoffer wrote. Its tar is one stream of zstd frames, as a rule one
 //! frame for each time it was written to. What a frame holds before the damage comes out; what
 //! comes behind the damage in the same frame does not, because zstd needs what was before it.
+//!
+//! Up to the damage members are what opening gives, and keep their names. Behind it the search goes
+//! on for anything that begins like a frame or a tar header: the content of a member may, too. What
+//! is found there is kept apart.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -10,7 +14,7 @@ use super::Reason;
 use super::entries::is_header;
 use super::keys::Opening;
 use super::marks::Search;
-use super::rescue::{Put, Rescue};
+use super::rescue::{Put, Rescue, checked};
 use super::scan;
 use crate::chunk;
 use crate::coffer::Options;
@@ -60,7 +64,7 @@ pub(super) fn salvage(
         let decoder = zstd::stream::read::Decoder::with_buffer(stream);
         let mut whole = false;
         if let Ok(decoder) = decoder {
-            whole = entries(rescue, opening, decoder, &mut directories)?;
+            whole = entries(rescue, opening, decoder, untouched, &mut directories)?;
         }
         let reached = reached.load(Ordering::Relaxed);
         if whole && reached >= search.size {
@@ -82,12 +86,13 @@ pub(super) fn salvage(
             Place { inside: start.inside + 1, ..start }
         };
     }
-    for (name, attributes) in directories {
+    for (name, attributes, order) in directories {
+        let placed = order.place(rescue, &name);
         // Others exist by what is in them.
-        if !rescue.implies(&name)
-            && let Put::Done = rescue.small(&name, true, 0, attributes, Vec::new())?
+        if !rescue.implies(&placed)
+            && let Put::Done = rescue.small(&placed, true, 0, attributes, Vec::new())?
         {
-            rescue.unverified(&name);
+            order.unverified(rescue, &name);
         }
     }
     if !rescue.is_empty() {
@@ -101,6 +106,40 @@ pub(super) fn salvage(
         Error::new(Code::WrongKey, "cofferKey opens no chunk of the file")
     })
 }
+
+/// Whether entries were read from the beginning of the file without a gap, as opening reads them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Kept,
+    Lost,
+}
+
+impl Order {
+    /// The name of a member in the new coffer.
+    fn place(self, rescue: &mut Rescue<'_>, name: &str) -> String {
+        match self {
+            Self::Kept => name.to_owned(),
+            Self::Lost => rescue.place(name),
+        }
+    }
+
+    /// Whether there is another entry of that name.
+    fn has(self, rescue: &mut Rescue<'_>, name: &str) -> bool {
+        let placed = self.place(rescue, name);
+        rescue.has(&placed)
+    }
+
+    /// Takes note that no commit vouches for a member.
+    fn unverified(self, rescue: &mut Rescue<'_>, name: &str) {
+        match self {
+            Self::Kept => rescue.unverified_in_place(name),
+            Self::Lost => rescue.unverified(name),
+        }
+    }
+}
+
+/// A directory that is a member if nothing is in it.
+type Directory = (String, Attributes, Order);
 
 /// A place in the file: an offset, and how far behind it, in the plaintext of the chunk there.
 #[derive(Debug, Clone, Copy, Default)]
@@ -140,15 +179,21 @@ fn entries(
     rescue: &mut Rescue<'_>,
     opening: &Opening,
     tar: impl Read,
-    directories: &mut Vec<(String, Attributes)>,
+    first: bool,
+    directories: &mut Vec<Directory>,
 ) -> Result<bool> {
     let mut tar = Ahead { inner: tar, ahead: Vec::new(), at: 0 };
+    let mut first = first;
     loop {
         match tar.seek_header() {
-            Ok(true) => archive(rescue, opening, &mut tar, directories)?,
-            Ok(false) => return Ok(true),
+            Ok(Some(passed)) => {
+                let order = if first && !passed { Order::Kept } else { Order::Lost };
+                archive(rescue, opening, &mut tar, order, directories)?;
+            }
+            Ok(None) => return Ok(true),
             Err(_) => return Ok(false),
         }
+        first = false;
     }
 }
 
@@ -157,7 +202,8 @@ fn archive(
     rescue: &mut Rescue<'_>,
     opening: &Opening,
     tar: &mut impl Read,
-    directories: &mut Vec<(String, Attributes)>,
+    order: Order,
+    directories: &mut Vec<Directory>,
 ) -> Result<()> {
     let mut entries = Entries::new(tar);
     loop {
@@ -172,7 +218,7 @@ fn archive(
         let brought = match safe(name) {
             Err(e) => Put::Failed(e),
             Ok(name) if directory => {
-                directories.push((name.to_owned(), entry.attributes()));
+                directories.push((name.to_owned(), entry.attributes(), order));
                 continue;
             }
             Ok(_) if !entry.kind.is_file() && !entry.kind.is_contiguous() => {
@@ -180,15 +226,17 @@ fn archive(
             }
             Ok(name) => {
                 let about = entry.attributes();
-                let written = member_stream(&mut entries, &opening.header.kind, &opening.keys)
+                let placed = order.place(rescue, name);
+                let written = checked(&placed)
+                    .and_then(|()| member_stream(&mut entries, &opening.header.kind, &opening.keys))
                     .and_then(|content| {
                         let unlimited = &mut Unpacked::default();
-                        put(&mut rescue.container, name, about, content, unlimited)
+                        put(&mut rescue.container, &placed, about, content, unlimited)
                     });
-                let size = rescue.size_of(name);
-                match rescue.put(name, size, written)? {
+                let size = rescue.size_of(&placed);
+                match rescue.put(&placed, size, written)? {
                     Put::Done if !entries.is_read() => {
-                        rescue.take_back(name)?;
+                        rescue.take_back(&placed)?;
                         Put::Failed(Error::corrupt("a member does not fill its entry"))
                     }
                     put => put,
@@ -196,8 +244,8 @@ fn archive(
             }
         };
         match brought {
-            Put::Done => rescue.unverified(name),
-            Put::Failed(_) if rescue.has(name) => {}
+            Put::Done => order.unverified(rescue, name),
+            Put::Failed(_) if order.has(rescue, name) => {}
             Put::Failed(error) => {
                 let refused = matches!(error.code(), Code::UnsafePath | Code::MemberExists);
                 let reason = if refused { Reason::Refused } else { Reason::Damaged };
@@ -215,16 +263,19 @@ struct Ahead<R> {
 }
 
 impl<R: Read> Ahead<R> {
-    /// Passes over everything before the next header of a tar. Whether there is one.
-    fn seek_header(&mut self) -> io::Result<bool> {
+    /// Passes over everything before the next header of a tar, if there is one. Gives whether there
+    /// was anything.
+    fn seek_header(&mut self) -> io::Result<Option<bool>> {
         let mut have = self.ahead.split_off(self.at);
+        let mut passed = false;
         loop {
             if let Some(last) = have.len().checked_sub(RECORD) {
                 if let Some(at) = (0..=last).find(|at| is_header(&have[*at..])) {
                     (self.ahead, self.at) = (have, at);
-                    return Ok(true);
+                    return Ok(Some(passed || at > 0));
                 }
                 have.drain(..=last);
+                passed = true;
             }
             let before = have.len();
             have.resize(before + SEARCHED, 0);
@@ -232,7 +283,7 @@ impl<R: Read> Ahead<R> {
             have.truncate(before + n);
             if n == 0 {
                 (self.ahead, self.at) = (Vec::new(), 0);
-                return Ok(false);
+                return Ok(None);
             }
         }
     }

@@ -2,12 +2,15 @@
 //!
 //! What commits name comes first: it is checked against their digests. Where commits are gone, or
 //! name what is damaged, the rest of the file is searched for blocks, and members are taken from
-//! the tar in them. Those are *unverified*: seals authenticate their bytes, but nothing says that
-//! they are the newest, or that they were ever committed.
+//! the tar in them. Those are *unverified*: seals authenticate the chunks, but nothing says that
+//! chunks belong together, that members are the newest, or that they were ever members. They are
+//! kept apart from what commits name, in a directory of their own.
 
 #[cfg(test)]
 mod cost_tests;
 mod entries;
+#[cfg(test)]
+mod forged_tests;
 mod history;
 mod keys;
 mod legacy;
@@ -41,6 +44,10 @@ use crate::secret::{Secret, without_passphrase};
 use crate::source::Source;
 use crate::storage::{Directory, DiskDirectory, NewFile, Storage};
 use crate::watch::Watch;
+
+/// The directory of the new coffer that unverified members go below. Where commits name members in
+/// it, it is `.salvaged-2`, and so on.
+pub const APART: &str = ".salvaged";
 
 /// Why a member is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +96,11 @@ pub struct Salvaged {
     pub members: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of them that no commit vouches for.
+    /// Those of them that no commit vouches for: anyone who chose contents may have made them up.
     pub unverified: Vec<String>,
+    /// The directory that they are below, each under the name that it claims; `None` if there are
+    /// none, or they have the names themselves.
+    pub apart: Option<String>,
     /// Members whose names are known, and that could not be brought over.
     pub lost: Vec<Lost>,
     /// Bytes that open but belong to no member whose name is known.
@@ -108,6 +118,8 @@ pub struct Salvaged {
 /// the same kind and with the same keys. The damaged file is only read. Not for a thread of the
 /// pool.
 ///
+/// What no commit vouches for goes below [`APART`], unless `claimed_names` is set.
+///
 /// Of `options`, the mode counts as [`Mode::Read`](crate::coffer::Mode::Read), and what is about new
 /// files is ignored but for `durable`.
 ///
@@ -116,15 +128,27 @@ pub struct Salvaged {
 /// [`Code::WrongKey`], [`Code::WrongKind`], [`Code::Version`], [`Code::Legacy`], [`Code::Corrupt`] if
 /// nothing at all could be read, [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`] for the new
 /// file. There is no new file then.
-pub fn salvage(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<Salvaged> {
+pub fn salvage(
+    path: &Path,
+    target: &Path,
+    options: &Options,
+    claimed_names: bool,
+    watch: &Watch,
+) -> Result<Salvaged> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("open", path, &e));
     let (path, target) = (&absolute(path)?, &absolute(target)?);
     let mut options = options.clone();
     options.cancel = watch.cancel.clone();
-    run(path, target, &options, watch).map_err(|e| e.at(path))
+    run(path, target, &options, claimed_names, watch).map_err(|e| e.at(path))
 }
 
-fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<Salvaged> {
+fn run(
+    path: &Path,
+    target: &Path,
+    options: &Options,
+    claimed_names: bool,
+    watch: &Watch,
+) -> Result<Salvaged> {
     let secret = options.secret()?;
     if !options.cipher_is_free {
         secret.check(&options.kind)?;
@@ -143,7 +167,7 @@ fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<S
     };
     let locks = Locks::acquire(path, options.lock, false, patience)?;
     let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-    let damaged = Damaged { storage: locks.open(&*directory, false)?, path };
+    let damaged = Damaged { storage: locks.open(&*directory, false)?, path, claimed_names };
     let file = NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
     let salvaged = into(&damaged, file.storage(), target, options, &secret, watch)?;
     watch.cancel.check()?;
@@ -159,6 +183,8 @@ fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<S
 struct Damaged<'a> {
     storage: Arc<dyn Storage>,
     path: &'a Path,
+    /// Unverified members get the names that they claim.
+    claimed_names: bool,
 }
 
 /// Salvages into a new and empty file.
@@ -186,7 +212,7 @@ fn into(
     };
     let mut source = opening.source(worn.clone(), path)?;
     let container = create(&opening, new, target, options)?;
-    let mut rescue = Rescue::new(container, watch);
+    let mut rescue = Rescue::new(container, damaged.claimed_names, watch);
     if let Some(at) = opening.header_at.filter(|at| *at > 0) {
         rescue.notice(
             "damaged-header",

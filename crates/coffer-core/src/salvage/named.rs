@@ -228,7 +228,9 @@ fn pieces(
 }
 
 /// Takes what the beginnings of damaged packs still give: chunks that open, as far as the tar in
-/// them decompresses. Seals authenticate it, but not the digest of the block.
+/// them decompresses. Seals authenticate each chunk, but only the digest of the block says that they
+/// are its chunks: a person without the key may have put others in their place, with contents that
+/// they chose. So the members are unverified.
 fn from_prefixes(
     rescue: &mut Rescue<'_>,
     source: &Source,
@@ -260,7 +262,10 @@ fn from_prefixes(
         let end = at as usize + stored as usize;
         let taken = tar.get(at as usize..end).and_then(|s| checked(source, s, &entry).ok());
         let put = match taken {
-            Some(s) => rescue.small(&name, entry.directory, entry.size, attributes(&entry), s)?,
+            Some(s) => {
+                let placed = rescue.place(&name);
+                rescue.small(&placed, entry.directory, entry.size, attributes(&entry), s)?
+            }
             None => Put::Failed(error.clone()),
         };
         match put {

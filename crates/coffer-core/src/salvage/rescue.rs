@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::history::State;
 use super::span::Span;
-use super::{Lost, Reason, Salvaged};
+use super::{APART, Lost, Reason, Salvaged};
 use crate::coffer::Notice;
 use crate::container::{Attributes, Container, Raw};
 use crate::error::{Code, Error, Result};
 use crate::locks::Locks;
+use crate::name;
 use crate::watch::{Report, Watch};
 
 /// What became of an attempt to bring a member over.
@@ -25,16 +26,20 @@ pub(super) struct Rescue<'a> {
     pub(super) watch: &'a Watch,
     salvaged: Salvaged,
     lost: BTreeMap<Arc<str>, Lost>,
+    /// Unverified members get the names that they claim.
+    claimed_names: bool,
+    /// The directory of unverified members, once one has been placed.
+    apart: Option<String>,
     report: Report,
     /// The first that a key did not open.
     refusal: Option<Error>,
 }
 
 impl<'a> Rescue<'a> {
-    pub(super) fn new(container: Container, watch: &'a Watch) -> Self {
+    pub(super) fn new(container: Container, claimed_names: bool, watch: &'a Watch) -> Self {
         let salvaged = Salvaged::default();
         let (lost, report) = (BTreeMap::new(), Report::default());
-        Self { container, watch, salvaged, lost, report, refusal: None }
+        Self { container, watch, salvaged, lost, claimed_names, apart: None, report, refusal: None }
     }
 
     /// Takes note of how much of the coffer's history there is.
@@ -89,6 +94,26 @@ impl<'a> Rescue<'a> {
         self.container.view.read().catalog.get(name).is_some()
     }
 
+    /// The name in the new coffer of an unverified member: below a directory that no member is in
+    /// which a commit names. A person who chose contents may have made the member up, and then its
+    /// name must not be taken for that of a member.
+    pub(super) fn place(&mut self, claimed: &str) -> String {
+        if self.claimed_names {
+            return claimed.to_owned();
+        }
+        let directory = self.apart.get_or_insert_with(|| free_directory(&self.container));
+        format!("{directory}/{claimed}")
+    }
+
+    /// Whether an unverified member has nothing to add: a commit names one of its name that was
+    /// brought over, or another unverified one was found before.
+    pub(super) fn is_known(&mut self, claimed: &str) -> bool {
+        self.has(claimed) || {
+            let placed = self.place(claimed);
+            self.has(&placed)
+        }
+    }
+
     /// Brings a small member over, which is through the member layer already.
     pub(super) fn small(
         &mut self,
@@ -99,7 +124,8 @@ impl<'a> Rescue<'a> {
         stored: Vec<u8>,
     ) -> Result<Put> {
         self.watch.cancel.check()?;
-        let put = self.container.put_small(name, directory, size, attributes, stored);
+        let put = checked(name)
+            .and_then(|()| self.container.put_small(name, directory, size, attributes, stored));
         self.put(name, size, put)
     }
 
@@ -111,9 +137,11 @@ impl<'a> Rescue<'a> {
         mut next: impl FnMut() -> Option<Raw>,
     ) -> Result<Put> {
         let cancel = self.watch.cancel.clone();
-        let put = self.container.put_large(name, attributes, &[], || {
-            cancel.check()?;
-            Ok(next())
+        let put = checked(name).and_then(|()| {
+            self.container.put_large(name, attributes, &[], || {
+                cancel.check()?;
+                Ok(next())
+            })
         });
         let size = self.size_of(name);
         self.put(name, size, put)
@@ -130,7 +158,12 @@ impl<'a> Rescue<'a> {
                 self.watch.report(|| self.report.clone());
                 Ok(Put::Done)
             }
-            Err(e) if matches!(e.code(), Code::Corrupt | Code::MemberExists | Code::WrongKey) => {
+            Err(e)
+                if matches!(
+                    e.code(),
+                    Code::Corrupt | Code::MemberExists | Code::UnsafePath | Code::WrongKey
+                ) =>
+            {
                 if e.code() == Code::WrongKey {
                     self.refusal.get_or_insert(e.clone());
                 }
@@ -156,8 +189,16 @@ impl<'a> Rescue<'a> {
         view.catalog.has_below(name) || view.catalog.get(name).is_some_and(|e| e.directory)
     }
 
-    /// Takes note that nothing vouches for a member that was brought over.
-    pub(super) fn unverified(&mut self, name: &str) {
+    /// Takes note that no commit vouches for a member that was brought over.
+    pub(super) fn unverified(&mut self, claimed: &str) {
+        self.lost.remove(claimed);
+        let placed = self.place(claimed);
+        self.salvaged.unverified.push(placed);
+        self.salvaged.apart.clone_from(&self.apart);
+    }
+
+    /// The same of a member that has the name that it claims in any case.
+    pub(super) fn unverified_in_place(&mut self, name: &str) {
         self.salvaged.unverified.push(name.to_owned());
     }
 
@@ -187,4 +228,21 @@ impl<'a> Rescue<'a> {
         salvaged.unverified.dedup();
         Ok(salvaged)
     }
+}
+
+/// A name for the directory of unverified members, which nothing has yet: the coffer may have come
+/// out of a salvage itself.
+fn free_directory(container: &Container) -> String {
+    let view = container.view.read();
+    let free = |name: &String| !view.catalog.has_below(name) && view.catalog.get(name).is_none();
+    let numbered = (2u64..).map(|n| format!("{APART}-{n}"));
+    std::iter::once(APART.to_owned()).chain(numbered).find(free).unwrap_or_default()
+}
+
+/// The directory makes names longer than they were.
+pub(super) fn checked(name: &str) -> Result<()> {
+    name::fault(name).map_or(Ok(()), |fault| {
+        let message = format!("its name in the new coffer is refused: {fault}");
+        Err(Error::new(Code::UnsafePath, message))
+    })
 }

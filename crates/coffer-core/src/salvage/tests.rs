@@ -23,10 +23,10 @@ const MEMBERS: u64 = 10_000;
 
 /// A file in memory.
 #[derive(Default)]
-struct Memory {
-    bytes: Mutex<Vec<u8>>,
+pub(super) struct Memory {
+    pub(super) bytes: Mutex<Vec<u8>>,
     /// Where the disk refuses to read.
-    broken: Option<Span>,
+    pub(super) broken: Option<Span>,
 }
 
 impl Storage for Memory {
@@ -78,7 +78,7 @@ impl Rng {
     }
 }
 
-fn noise(name: &str, len: usize) -> Vec<u8> {
+pub(super) fn noise(name: &str, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
     blake3::Hasher::new().update(name.as_bytes()).finalize_xof().fill(&mut out);
     out
@@ -131,10 +131,10 @@ impl Sample {
         Self { options, good, members: all, catalog }
     }
 
-    /// Salvages a file, and reads what came of it.
+    /// Salvages a file, and reads what came of it: unverified members by the names that they claim.
     fn salvage(&self, damaged: Memory) -> (Salvaged, BTreeMap<String, Vec<u8>>) {
         let path = Path::new("in memory");
-        let damaged = Damaged { storage: Arc::new(damaged), path };
+        let damaged = Damaged { storage: Arc::new(damaged), path, claimed_names: false };
         let new = Arc::new(Memory::default());
         let secret = self.options.secret().unwrap();
         let watch = Watch::silent();
@@ -151,7 +151,13 @@ impl Sample {
         let Found::Coffer(opened) = crate::open::open(new, path, &expected).unwrap() else {
             panic!("no coffer")
         };
-        (salvaged, contents(&opened.source, &opened.loaded.catalog))
+        let found = contents(&opened.source, &opened.loaded.catalog);
+        let below = format!("{APART}/");
+        let apart: Vec<&String> = found.keys().filter(|name| name.starts_with(&below)).collect();
+        assert_eq!(salvaged.unverified.iter().collect::<Vec<_>>(), apart);
+        let claimed = |name: String| name.strip_prefix(&below).map(str::to_owned).unwrap_or(name);
+        let found = found.into_iter().map(|(name, data)| (claimed(name), data)).collect();
+        (salvaged, found)
     }
 
     fn flipped(&self, at: usize, bit: u64) -> Memory {
@@ -190,7 +196,7 @@ impl Sample {
 }
 
 /// All members, each block decoded once.
-fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
     let mut blocks: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
     let mut tar = |id: &BlockId, at: usize, len: usize| {
         let tar = blocks

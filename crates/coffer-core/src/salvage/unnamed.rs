@@ -1,4 +1,7 @@
-//! Members that no commit names, as the tar in blocks has them.
+//! Members that no commit names, as the tar in blocks has them. Seals authenticate the chunks of
+//! such a block one by one, but not that they ever were a block: where the member layer does not
+//! seal, bytes of a member may have come to stand in a chunk of their own, and may be a block in
+//! every respect. So what is found here is kept apart.
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use super::span::{Span, gaps};
 use crate::buffer::Buffer;
 use crate::catalog::Block;
 use crate::container::Raw;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::pool;
 use crate::source::Source;
 use crate::tar;
@@ -53,7 +56,7 @@ pub(super) fn bring(
             }
             Unit::Broken(entry, span) => {
                 pack_window(rescue, &source, search, &mut packs)?;
-                if !rescue.has(&entry.name) {
+                if !rescue.is_known(&entry.name) {
                     let error = Error::corrupt("a part of it could not be found");
                     rescue.lose(&entry.name, Reason::Damaged, &error, vec![span]);
                 }
@@ -132,12 +135,15 @@ fn pack_window(
     })?;
     for ((span, _, entries), taken) in window.iter().zip(opened) {
         for (entry, taken) in entries.iter().zip(taken).rev() {
-            if rescue.has(&entry.name) {
+            if rescue.is_known(&entry.name) {
                 continue;
             }
             let TarEntry { name, directory, attributes, .. } = entry;
+            let placed = rescue.place(name);
             let put = match taken {
-                Ok((stored, size)) => rescue.small(name, *directory, size, *attributes, stored)?,
+                Ok((stored, size)) => {
+                    rescue.small(&placed, *directory, size, *attributes, stored)?
+                }
                 Err(e) => Put::Failed(e),
             };
             match put {
@@ -181,13 +187,14 @@ fn large(
     entry: TarEntry,
     pieces: Vec<(Block, usize)>,
 ) -> Result<()> {
-    if rescue.has(&entry.name) {
+    if rescue.is_known(&entry.name) {
         return Ok(());
     }
     let damage = pieces.iter().map(|(block, _)| Span::of(block)).collect();
     // A block of padding alone has nothing of the member.
     let mut rest = pieces.into_iter().filter(|(_, len)| *len > 0).peekable();
-    let put = rescue.large(&entry.name, entry.attributes, || {
+    let placed = rescue.place(&entry.name);
+    let put = rescue.large(&placed, entry.attributes, || {
         let (block, len) = rest.next()?;
         let last = rest.peek().is_none();
         let source = source.clone();
@@ -205,6 +212,6 @@ fn large(
 }
 
 fn lose(rescue: &mut Rescue<'_>, name: &str, error: &Error, damage: Vec<Span>) {
-    let taken = error.code() == crate::error::Code::MemberExists;
-    rescue.lose(name, if taken { Reason::Refused } else { Reason::Damaged }, error, damage);
+    let refused = matches!(error.code(), Code::MemberExists | Code::UnsafePath);
+    rescue.lose(name, if refused { Reason::Refused } else { Reason::Damaged }, error, damage);
 }

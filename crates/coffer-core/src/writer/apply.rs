@@ -15,6 +15,8 @@ use crate::source::{Found, Source};
 
 /// The mode of a file that no file was the source of.
 const NEW_FILE: u32 = 0o644;
+/// The same of a directory.
+const NEW_DIRECTORY: u32 = 0o755;
 
 impl Writer {
     /// Makes one change to members.
@@ -48,6 +50,7 @@ impl Writer {
                 let parts = staged.parts(head, &self.container.source.layers);
                 self.container.put_large(&name, attributes, &kept, parts)?;
             }
+            Task::Directory { name, given } => return self.directory(&name, given),
             Task::Add(request) => {
                 return self.undivided(|container| ingest::add(container, &request));
             }
@@ -63,6 +66,20 @@ impl Writer {
             | Task::Close => {}
         }
         Ok(Outcome::Done)
+    }
+
+    /// Makes a directory a member, unless there are members in it.
+    fn directory(&mut self, name: &str, given: Given) -> Result<Outcome> {
+        let mut added = Added::default();
+        if !self.container.view.read().catalog.has_below(name) {
+            let old = self.container.view.read().catalog.get(name).map(|entry| entry.mode);
+            let (mtime_s, mtime_ns) = given.mtime.unwrap_or_else(now);
+            let mode = given.mode.or(old).unwrap_or(NEW_DIRECTORY);
+            let attributes = Attributes { mode, mtime_s, mtime_ns };
+            self.container.put_small(name, true, 0, attributes, Vec::new())?;
+            added.directories = 1;
+        }
+        Ok(Outcome::Added(added))
     }
 
     /// Adds all of something, or leaves everything as it was.

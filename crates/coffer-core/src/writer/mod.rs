@@ -92,6 +92,10 @@ pub(crate) enum Task {
         append: bool,
         given: Given,
     },
+    Directory {
+        name: String,
+        given: Given,
+    },
     Add(ingest::Request),
     Update(ingest::Update),
     Delete {
