@@ -9,7 +9,15 @@ export interface SalvageOptions
   extends WatchOptions,
     Pick<
       OpenOptions,
-      'cofferKey' | 'secureKey' | 'passphrase' | 'maxKdfMemory' | 'cipher' | 'lock' | 'lockTimeout' | 'durability' | 'legacy'
+      | 'cofferKey'
+      | 'secureKey'
+      | 'passphrase'
+      | 'maxKdfMemory'
+      | 'cipher'
+      | 'lock'
+      | 'lockTimeout'
+      | 'durability'
+      | 'legacy'
     > {}
 
 /** The names of {@link SalvageOptions}, but for `cipher`, which only a bank has. */

@@ -198,6 +198,35 @@ fn without_a_descriptor_for_the_directory_nothing_is_done_by_halves() {
     assert_eq!(left, 2, "the coffer and its lock file");
 }
 
+/// As an environment of JavaScript ends that drops none of its objects.
+#[test]
+fn an_abandoned_coffer_is_free_though_handles_are_left() {
+    let (_directory, path) = scratch();
+    let writer = Coffer::open(&path, options(Mode::Exclusive)).unwrap();
+    writer.change(Change::write("kept", Arc::new(b"kept".to_vec()))).unwrap();
+    writer.change(Change::Flush { force: false }).unwrap();
+    writer.change(Change::write("lost", Arc::new(b"lost".to_vec()))).unwrap();
+    let (stage, other) = (writer.stage("staged"), writer.clone());
+    writer.abandon();
+    writer.abandon();
+    let again = Coffer::open(&path, options(Mode::Append)).unwrap();
+    assert_eq!(again.read("kept").unwrap(), b"kept");
+    assert_eq!(code(again.read("lost")), Code::MemberNotFound);
+    again.close().unwrap();
+    assert_eq!(code(other.read("kept")), Code::Closed);
+    let change = Change::write("late", Arc::new(Vec::new()));
+    assert_eq!(code(other.change(change)), Code::Closed);
+    other.close().unwrap();
+    drop(stage);
+
+    let reader = Coffer::open(&path, options(Mode::Read)).unwrap();
+    reader.abandon();
+    reader.abandon();
+    Coffer::open(&path, options(Mode::Append)).unwrap().close().unwrap();
+    assert_eq!(code(reader.read("kept")), Code::Closed);
+    reader.close().unwrap();
+}
+
 #[cfg(unix)]
 mod unix {
     use super::*;

@@ -123,6 +123,7 @@ pub fn salvage(path: &Path, target: &Path, options: &Options, watch: &Watch) -> 
 }
 
 fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<Salvaged> {
+    crate::pool::ready()?;
     let secret = options.secret()?;
     if !options.cipher_is_free {
         secret.check(&options.kind)?;
