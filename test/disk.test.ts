@@ -69,6 +69,8 @@ describe.skipIf(!superuser)('a coffer of another user', () => {
     await (await CofferNull.open(path, 'x')).close()
     chownSync(path, 0, STRANGER)
     chmodSync(path, 0o660)
+    // Gives the lock file the same.
+    await (await CofferNull.open(path, 'r')).close()
     type Notices = readonly { code: string; message: string }[]
     const rewrite: Body<{ path: string }, Notices[]> = async ({ coffer }, { path }) => {
       const box = await coffer.CofferNull.open(path, 'a', { backup: '.bak' })
@@ -150,16 +152,19 @@ describe.skipIf(!superuser || !linux)('without a thread to be had', () => {
     }
     const child = startChild(work, { path }, { uid: STRANGER })
     expect(await child.heard()).toBe('open')
-    const limit = (number: string): void => {
-      const { status, stderr } = spawnSync('prlimit', ['--pid', String(child.pid), `--nproc=${number}`])
+    const limit = (...args: string[]): string => {
+      const user = { uid: STRANGER, gid: STRANGER }
+      const { status, stdout, stderr } = spawnSync('prlimit', ['--pid', String(child.pid), ...args], user)
       expect([status, stderr.toString()]).toEqual([0, ''])
+      return stdout.toString().trim()
     }
-    limit('1:unlimited')
+    const before = limit('--nproc', '--raw', '--noheadings', '--output', 'HARD')
+    limit('--nproc=1:')
     child.say('go on')
     for (const answer of (await child.heard()) as string[]) {
       expect(answer).toMatch(/^ERR_COFFER_IO the system has no thread left/)
     }
-    limit('unlimited')
+    limit(`--nproc=${before}:`)
     child.say('go on')
     expect(await child.heard()).toEqual(['done', 'done', expect.stringMatching(/^ERR_COFFER_LOCKED|^done/), 'done'])
     await child.result

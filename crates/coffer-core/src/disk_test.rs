@@ -110,8 +110,7 @@ fn rekey() -> Change {
 #[test]
 fn opening_for_writing_lists_the_directory_once_and_opening_for_reading_never() {
     let (_directory, path) = scratch();
-    for (mode, most) in
-        [(Mode::Exclusive, 1), (Mode::Append, 1), (Mode::Write, 1), (Mode::Read, 0)]
+    for (mode, most) in [(Mode::Exclusive, 1), (Mode::Append, 1), (Mode::Write, 1), (Mode::Read, 0)]
     {
         let observed = Arc::new(Observed::default());
         let mut options = options(mode);
@@ -365,6 +364,6 @@ mod unix {
         assert!(coffer.notices().is_empty());
         coffer.close().unwrap();
         let lock = path.with_file_name("box.coffer.lock");
-        assert_eq!(owner(&lock).2, 0o640);
+        assert_eq!(owner(&lock), theirs);
     }
 }

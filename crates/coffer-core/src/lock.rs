@@ -211,9 +211,8 @@ fn open(path: &Path, coffer: &Path, share: Share) -> Result<Option<File>> {
 /// Gives the lock file the coffer's owner, group and permissions, as far as the system allows. A
 /// coffer that is not there yet will be for its owner alone, as a lock file that was just `made` is.
 ///
-/// One that was there already may be a file of another user that was put there on purpose: only its
-/// group and permissions are changed, and only if nothing tells it from a lock file of the coffer's
-/// owner.
+/// One that was there already may be a file of another user that was put there on purpose: it is left
+/// alone unless it is this user's or the coffer's owner's, empty, and has no other name.
 #[cfg(unix)]
 fn permit_as(lock: &File, coffer: &Path, made: bool) {
     use rustix::fs::{Mode, fchmod, fchown};
@@ -226,8 +225,9 @@ fn permit_as(lock: &File, coffer: &Path, made: bool) {
     let (Ok(about), Ok(coffer)) = (lock.metadata(), std::fs::metadata(coffer)) else { return };
     let mut mode = coffer.mode() & 0o666 | OWNER;
     let another = about.uid() != coffer.uid();
+    let foreign = another && about.uid() != rustix::process::geteuid().as_raw();
     let strange = !about.is_file() || about.nlink() != 1 || about.len() > 0;
-    if !coffer.is_file() || !made && (another || strange) {
+    if !coffer.is_file() || !made && (foreign || strange) {
         return;
     }
     let (uid, gid) = (Uid::from_raw(coffer.uid()), Gid::from_raw(coffer.gid()));

@@ -255,7 +255,9 @@ mod tests {
     /// the `blake3` package of Python, `blake3(secret, derive_key_context=...)`.
     #[test]
     fn the_keys_are_those_of_another_argon2id_and_blake3() {
-        let keys = derive(&passphrase("correct horse battery staple"), SALT, Kdf::MIN, &Cancel::default()).unwrap();
+        let keys =
+            derive(&passphrase("correct horse battery staple"), SALT, Kdf::MIN, &Cancel::default())
+                .unwrap();
         assert_eq!(
             hex(&keys.coffer),
             "e36abc9d46273a5d29aa56f64f6b930a253771c12932ef3be2773a99981fae21"
@@ -265,7 +267,8 @@ mod tests {
             "3a33bd7e15abfdca20de42482a8ad5235178eeee4dd86831f837e883924b62e0"
         );
         let kdf = Kdf { memory: 64 << 10, passes: 3 };
-        let keys = derive(&passphrase("Gr\u{fc}\u{df}e"), [0; SALT_LEN], kdf, &Cancel::default()).unwrap();
+        let keys =
+            derive(&passphrase("Gr\u{fc}\u{df}e"), [0; SALT_LEN], kdf, &Cancel::default()).unwrap();
         assert_eq!(
             hex(&keys.coffer),
             "72a7079f865048d8d67c11ecddd579a904d472391280eac837f765b2600665ca"
@@ -278,7 +281,9 @@ mod tests {
 
     #[test]
     fn each_part_of_what_is_derived_from_matters() {
-        let of = |text, salt, kdf| hex(&derive(&passphrase(text), salt, kdf, &Cancel::default()).unwrap().coffer);
+        let of = |text, salt, kdf| {
+            hex(&derive(&passphrase(text), salt, kdf, &Cancel::default()).unwrap().coffer)
+        };
         let first = of("buy milk", SALT, Kdf::MIN);
         assert_eq!(of("buy milk", SALT, Kdf::MIN), first);
         assert_ne!(of("buy milk ", SALT, Kdf::MIN), first);

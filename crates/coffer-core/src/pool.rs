@@ -140,9 +140,8 @@ pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
 pub fn thread(job: impl FnOnce(Result<()>) + Send + 'static) {
     let job = std::sync::Arc::new(Mutex::new(Some(job)));
     let given = job.clone();
-    let take = move |job: &Mutex<Option<_>>| {
-        job.lock().unwrap_or_else(PoisonError::into_inner).take()
-    };
+    let take =
+        move |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
     let started = std::thread::Builder::new().name("coffer-wait".to_owned()).spawn(move || {
         if let Some(job) = take(&given) {
             job(Ok(()));

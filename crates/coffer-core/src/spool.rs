@@ -704,9 +704,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let [young, old, unlocked] =
             [("young0", None), ("old000", None), ("old001", Some(OWNER_UNLOCKED))].map(
-                |(name, file)| {
-                    left(parent.path(), &format!("{PREFIX}{name}"), file.as_slice())
-                },
+                |(name, file)| left(parent.path(), &format!("{PREFIX}{name}"), file.as_slice()),
             );
         age(&old);
         age(&unlocked);

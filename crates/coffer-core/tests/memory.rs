@@ -247,7 +247,7 @@ fn secrets_of(
     let (container, secure) = match info.passphrase {
         None => (container.clone(), secure.clone()),
         Some((salt, kdf)) => {
-            let keys = 
+            let keys =
                 passphrase::derive(&Secrets::passphrase(phrase), salt, kdf, &Cancel::default())
                     .unwrap();
             all.push(("the passphrase", phrase.clone()));

@@ -13,16 +13,14 @@ use crate::legacy;
 use crate::lock::{self, Share};
 use crate::locks::{Locks, Patience};
 use crate::open::{self, Expected, Found, Opened};
+use crate::pool;
 use crate::read::Reader;
 use crate::recover;
 use crate::secret::{self, Keyring, Secret};
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::Stages;
-use crate::pool;
-use crate::storage::{
-    Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished,
-};
+use crate::storage::{Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished};
 use crate::writer::{self, Spooled, State, Writer};
 
 /// Somebody who wants to open a coffer.
