@@ -9,7 +9,15 @@ export interface SalvageOptions
   extends WatchOptions,
     Pick<
       OpenOptions,
-      'cofferKey' | 'secureKey' | 'passphrase' | 'cipher' | 'lock' | 'lockTimeout' | 'durability' | 'legacy'
+      | 'cofferKey'
+      | 'secureKey'
+      | 'passphrase'
+      | 'maxKdfMemory'
+      | 'cipher'
+      | 'lock'
+      | 'lockTimeout'
+      | 'durability'
+      | 'legacy'
     > {
   /**
    * Whether members that no commit vouches for get the names that they claim: false by default, and
@@ -23,6 +31,7 @@ export const salvageOptions = [
   'cofferKey',
   'secureKey',
   'passphrase',
+  'maxKdfMemory',
   'lock',
   'lockTimeout',
   'durability',
@@ -93,9 +102,9 @@ export async function salvage(
 ): Promise<Salvaged> {
   const from = checkPath(path, 'the path of a coffer')
   const to = checkPath(target, 'the target of salvage')
-  const { lock, lockTimeout, durability, legacy, signal, onProgress } = options
   const claimedNames = checkBoolean(options.claimedNames, 'claimedNames') ?? false
-  const common = checkOpenOptions({ lock, lockTimeout, durability, legacy })
+  const { maxKdfMemory, lock, lockTimeout, durability, legacy, signal, onProgress } = options
+  const common = checkOpenOptions({ maxKdfMemory, lock, lockTimeout, durability, legacy })
   const secret = checkSecret(kind, options)
   const salvaging = watched({ signal, onProgress }, (watch) =>
     binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, claimedNames, watch),

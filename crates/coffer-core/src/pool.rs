@@ -8,15 +8,21 @@
 //! divide their work again, there would be no end to it while calls are queued; so a job has a thread
 //! to itself, and no more jobs can be waited for than there are threads that wait.
 
+use std::error::Error as _;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use crate::error::{Error, Result};
+
 const MIN_THREADS: usize = 2;
-/// How far threads of the pool step back.
+/// How far threads of the pool step back behind the rest of the process, and how far they can.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
+#[cfg(target_os = "linux")]
+const NICEST: i32 = 19;
 /// Bytes of members under way for each thread, where blocks are large.
 const FEW_BYTES: usize = 2 << 20;
 
@@ -28,29 +34,31 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(threads: usize) -> Option<Self> {
+    fn new(threads: usize) -> Result<Self> {
         let parts = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("coffer-part-{i}"))
             .start_handler(|_| give_way())
             .panic_handler(|_| {})
             .build()
-            .ok()?;
+            .map_err(|e| no_thread(e.source().and_then(|e| e.downcast_ref())))?;
         let (jobs, waiting) = unbounded::<Job>();
-        let mut started = 0;
         for number in 0..threads {
             let waiting = waiting.clone();
             let work = move || {
                 give_way();
                 for job in waiting {
-                    // Whoever waits for a job that panicked learns it from the channel.
+                    // A job that panicked is noticed by its receiver: its channel is closed.
                     let _ = catch_unwind(AssertUnwindSafe(job));
                 }
             };
-            let thread = std::thread::Builder::new().name(format!("coffer-{number}")).spawn(work);
-            started += usize::from(thread.is_ok());
+            // Threads that were started before one that cannot be end with the channel.
+            std::thread::Builder::new()
+                .name(format!("coffer-{number}"))
+                .spawn(work)
+                .map_err(|e| no_thread(Some(&e)))?;
         }
-        (started > 0).then_some(Self { jobs, parts })
+        Ok(Self { jobs, parts })
     }
 
     fn spawn(&self, job: Job) {
@@ -64,9 +72,35 @@ impl Pool {
     }
 }
 
-fn pool() -> Option<&'static Pool> {
-    static POOL: OnceLock<Option<Pool>> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(threads())).as_ref()
+/// The pool, which is made when it is needed first. Where the system has no threads for it now, the
+/// next call tries again.
+fn pool() -> Result<&'static Pool> {
+    static POOL: OnceLock<Pool> = OnceLock::new();
+    static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(pool) = POOL.get() {
+        return Ok(pool);
+    }
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = POOL.get() {
+        return Ok(pool);
+    }
+    let made = Pool::new(threads())?;
+    Ok(POOL.get_or_init(|| made))
+}
+
+/// Makes the pool, unless there is one: the calls that cannot fail count on it.
+///
+/// # Errors
+/// [`Code::Io`](crate::error::Code::Io) if the system has no threads for it.
+pub fn ready() -> Result<()> {
+    pool().map(drop)
+}
+
+/// The error of a thread that could not be made.
+fn no_thread(error: Option<&io::Error>) -> Error {
+    let errno = error.and_then(io::Error::raw_os_error);
+    let again = errno.map_or(io::ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error);
+    Error::thread(&again)
 }
 
 /// Lets other threads go first, those that serve requests, where there are more than processors.
@@ -74,7 +108,9 @@ fn give_way() {
     // On Linux each thread has a niceness of its own; elsewhere it is the whole process's. Where the
     // system refuses, the thread works on as it is.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, NICE);
+    if let Ok(nice) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, (nice + NICE).min(NICEST));
+    }
 }
 
 /// How many jobs run at once.
@@ -99,12 +135,12 @@ pub(crate) fn window_of(piece: usize) -> usize {
     window().min(few.max(threads() + 1))
 }
 
-/// Runs `job` on the pool, when a thread is free.
+/// Runs `job` on the pool, when a thread is free. Without a pool, which [`ready`] sees to before
+/// there is a coffer, it runs here.
 pub fn spawn(job: impl FnOnce() + Send + 'static) {
     match pool() {
-        Some(pool) => pool.spawn(Box::new(job)),
-        // Without threads there is only this one.
-        None => job(),
+        Ok(pool) => pool.spawn(Box::new(job)),
+        Err(_) => job(),
     }
 }
 
@@ -137,28 +173,27 @@ pub(crate) fn each<T: Sync, R: Send>(
 /// Runs `job` within the pool and waits, so that parallel iterators inside it use the pool.
 pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
     match pool() {
-        Some(pool) => pool.within(job),
-        None => job(),
+        Ok(pool) => pool.within(job),
+        Err(_) => job(),
     }
 }
 
-/// Runs `job` on a thread of its own: for what has to wait.
-pub fn thread(job: impl FnOnce() + Send + 'static) {
-    // Where the system has no thread left, the job is done here, late rather than never.
-    let job = std::sync::Arc::new(std::sync::Mutex::new(Some(job)));
+/// Runs `job` on a thread of its own: for what has to wait. Where the system has no thread left, the job
+/// gets the error, on the thread of the caller, and must not do its work: that one may be JavaScript's.
+pub fn thread(job: impl FnOnce(Result<()>) + Send + 'static) {
+    let job = std::sync::Arc::new(Mutex::new(Some(job)));
     let given = job.clone();
-    let take = move |job: &std::sync::Mutex<Option<_>>| {
-        job.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-    };
+    let take =
+        move |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
     let started = std::thread::Builder::new().name("coffer-wait".to_owned()).spawn(move || {
         if let Some(job) = take(&given) {
-            job();
+            job(Ok(()));
         }
     });
-    if started.is_err()
+    if let Err(e) = started
         && let Some(job) = take(&job)
     {
-        job();
+        job(Err(no_thread(Some(&e))));
     }
 }
 
@@ -215,5 +250,21 @@ mod tests {
         assert_eq!(jobs.load(Ordering::Relaxed), 1);
         let parts = parts.load(Ordering::Relaxed);
         assert!((1..=THREADS).contains(&parts), "{parts} deep");
+    }
+
+    /// On Linux a thread may be made nicer by anybody, and its niceness is its own.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_step_back_behind_the_rest_of_the_process_whatever_its_niceness() {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let own = getpriority_process(None).unwrap();
+        for nice in own..=19 {
+            let after = std::thread::spawn(move || {
+                setpriority_process(None, nice).unwrap();
+                super::give_way();
+                getpriority_process(None).unwrap()
+            });
+            assert_eq!(after.join().unwrap(), (nice + 10).min(19), "from {nice}");
+        }
     }
 }

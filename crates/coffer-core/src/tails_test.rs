@@ -22,7 +22,7 @@ use crate::recover;
 use crate::seal::Seal;
 use crate::secret::Keyring;
 use crate::source::Source;
-use crate::storage::{Directory, DiskDirectory, Storage};
+use crate::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
 use crate::watch::Watch;
 use crate::work;
 
@@ -109,12 +109,16 @@ impl Directory for One {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn beside(&self, _path: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    fn has_file(&self, _path: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn leftovers(&self, _: &Path, _: Wanted<'_>) -> io::Result<Vec<std::path::PathBuf>> {
         Ok(Vec::new())
     }
 
-    fn sync_names(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
+    fn names(&self, _path: &Path) -> io::Result<Arc<dyn Names>> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -77,7 +77,6 @@ impl<'a> Scene<'a> {
     }
 }
 
-
 fn compact(coffer: &Coffer) -> Result<Outcome> {
     coffer.change(Change::Compact { watch: Watch::silent() })
 }

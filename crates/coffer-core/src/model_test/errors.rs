@@ -194,7 +194,9 @@ impl Session {
         options.secure_key = keys.secure.clone();
         options.cipher_is_free = self.kind.name == KindName::Bank;
         options.block_size = Some(64 << 10);
-        options.lock = LockMode::None;
+        // Only who holds locks removes what was left unfinished.
+        options.lock = LockMode::ReadWrite;
+        options.lock_timeout = std::time::Duration::from_secs(10);
         options.backup = Some(".bak".to_owned());
         options.temp_dir = Some(self.dir.path().to_owned());
         options

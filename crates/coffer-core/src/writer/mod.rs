@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use crate::coffer::{CommitId, Data, Outcome, Status};
+use crate::coffer::{CommitId, Data, Notice, Notices, Outcome, Status};
 use crate::container::{Ancestry, Container, Damaged};
 use crate::error::{Code, Error, Result};
 use crate::ingest;
@@ -117,6 +117,8 @@ pub(crate) enum Task {
         commit: bool,
     },
     Close,
+    /// Ends the thread as the last handle does that is dropped.
+    Abandon,
 }
 
 /// What a caller may say of a member.
@@ -151,6 +153,7 @@ pub(crate) struct Writer {
     /// Where the coffer is copied before its first change.
     pub(crate) backup: Option<PathBuf>,
     pub(crate) legacy: Option<Spooled>,
+    pub(crate) notices: Notices,
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) receiver: Receiver<Message>,
     pub(crate) stages: Arc<Stages>,
@@ -172,6 +175,9 @@ impl Writer {
     /// Works until the coffer is closed, or nobody has a handle any more.
     pub(crate) fn run(mut self) {
         while let Some(message) = self.next() {
+            if matches!(message.task, Task::Abandon) {
+                break;
+            }
             if let Some(answer) = self.take(message) {
                 let (receiver, status) = (self.receiver.clone(), self.status.clone());
                 let waiting = std::mem::take(&mut self.state.deferred);
@@ -191,6 +197,7 @@ impl Writer {
         }
         self.release();
         self.stages.close();
+        self.container.view.close(&self.path);
     }
 
     /// The next message; while none is there, what waits is committed.
@@ -374,6 +381,7 @@ impl Writer {
         let damaged = Damaged::Refused;
         self.container.move_to(path, &*original, locks, ancestry, damaged, watch)?;
         self.legacy = None;
+        self.replaced(&*original);
         Ok(())
     }
 
@@ -400,7 +408,10 @@ impl Writer {
         if self.legacy.is_some() {
             return self.convert(watch);
         }
-        self.container.compact(&self.path, &self.locks, Damaged::Kept, watch)
+        let old = self.container.source.storage.clone();
+        self.container.compact(&self.path, &self.locks, Damaged::Kept, watch)?;
+        self.replaced(&*old);
+        Ok(())
     }
 
     fn rekey(&mut self, to: &NewSecret, watch: &Watch) -> Result<()> {
@@ -412,11 +423,15 @@ impl Writer {
         }
         self.before_change()?;
         let Some(original) = self.original()? else {
+            let old = self.container.source.storage.clone();
             let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);
-            return rekeyed.map_err(|e| if e.is_damage() { self.not_rekeyed(e, watch) } else { e });
+            rekeyed.map_err(|e| if e.is_damage() { self.not_rekeyed(e, watch) } else { e })?;
+            self.replaced(&*old);
+            return Ok(());
         };
         self.container.rekey_legacy(&self.path, &*original, to, &self.locks, watch)?;
         self.legacy = None;
+        self.replaced(&*original);
         Ok(())
     }
 
@@ -433,13 +448,23 @@ impl Writer {
         damage.saying(message)
     }
 
+    /// Notes whether the coffer changed hands when a new file took the place of `old`.
+    fn replaced(&self, old: &dyn Storage) {
+        let lost = Notice::owner(&self.path, old, &*self.container.source.storage);
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
+    }
+
     /// Copies the coffer as it was when opened, before the first change to it.
     fn before_change(&mut self) -> Result<()> {
         self.container.ready()?;
         match self.backup.take() {
             None => Ok(()),
-            Some(to) => back_up(&self.container.source.directory, &self.path, &to)
-                .inspect_err(|_| self.backup = Some(to.clone())),
+            Some(to) => {
+                let lost = back_up(&self.container.source.directory, &self.path, &to)
+                    .inspect_err(|_| self.backup = Some(to.clone()))?;
+                self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
+                Ok(())
+            }
         }
     }
 
@@ -491,17 +516,22 @@ impl Writer {
     }
 }
 
-/// Copies a coffer, durably, in place of an older copy.
-pub(crate) fn back_up(directory: &Arc<dyn Directory>, path: &Path, to: &Path) -> Result<()> {
+/// Copies a coffer, durably, in place of an older copy. Tells if the copy has another owner.
+pub(crate) fn back_up(
+    directory: &Arc<dyn Directory>,
+    path: &Path,
+    to: &Path,
+) -> Result<Option<Notice>> {
     let copy = || {
         let coffer = directory.open(path, false)?;
         let copy = NewFile::create(directory, to)?;
         copy.permit_as(&*coffer)?;
         copy.storage().copy_from(&*coffer, 0..coffer.len()?, 0)?;
-        copy.publish(true)?;
-        directory.sync_names(to)
+        let storage = copy.storage();
+        copy.publish(true)?.sync()?;
+        Ok(Notice::owner(to, &*coffer, &*storage))
     };
-    copy().map_err(|e| Error::io("copy", to, &e))
+    copy().map_err(|e: std::io::Error| Error::io("copy", to, &e))
 }
 
 pub(crate) fn closed() -> Error {
