@@ -78,7 +78,7 @@ pub(crate) fn open(
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
     let start = source::read(&*storage, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let mut opening = Opening { storage: &storage, path, expected, size, followed: Vec::new() };
-    let error = match opening.from(&start) {
+    let error = match opening.by_header(&start) {
         Ok(opened) => return Ok(Found::Coffer(Box::new(opened))),
         Err(e) if is_final(&e) => return Err(e),
         Err(e) => e,
@@ -95,7 +95,7 @@ pub(crate) fn open(
             if marks.is_none() || same {
                 continue;
             }
-            let mut opened = match opening.from(&bytes) {
+            let mut opened = match opening.by_header(&bytes) {
                 Ok(opened) => opened,
                 Err(e) if is_final(&e) => return Err(e),
                 Err(_) => continue,
@@ -139,7 +139,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     /// Opens the coffer by the header that `bytes` begin with.
-    fn from(&mut self, bytes: &[u8]) -> Result<Opened> {
+    fn by_header(&mut self, bytes: &[u8]) -> Result<Opened> {
         let Self { storage, path, expected, size, followed } = self;
         let (path, size) = (*path, *size);
         let marks = Header::marks(bytes).ok_or_else(|| header::damaged("it is not whole"))?;

@@ -210,7 +210,7 @@ pub(crate) fn open(
         return None;
     }
     let record = read(container, bytes)?;
-    Some((mark, meta.open(&record.body)?, len))
+    Some((record.mark, meta.open(&record.body)?, record.len))
 }
 
 /// The record that `bytes` begin with, if it is whole and the container's key opens it.

@@ -351,14 +351,14 @@ impl<'a, R: FnMut(u64, usize) -> Result<Vec<u8>>> Footers<'a, R> {
                 .map(|(footer, _)| footer)
                 .filter(|footer| footer.archive == self.source.archive)
         };
-        if let Some(mut read) = self.read.take() {
-            if let Some(offset) = self.size.checked_sub(self.len as u64) {
-                let footer = footer_in(&read(offset, self.len)?, offset);
-                self.last = footer.as_ref().map(|_| offset);
-                self.seek = Some(Seek::backwards(container.is_some(), 0, self.size, read));
-                if footer.is_some() {
-                    return Ok(footer);
-                }
+        if let Some(mut read) = self.read.take()
+            && let Some(offset) = self.size.checked_sub(self.len as u64)
+        {
+            let footer = footer_in(&read(offset, self.len)?, offset);
+            self.last = footer.as_ref().map(|_| offset);
+            self.seek = Some(Seek::backwards(container.is_some(), 0, self.size, read));
+            if footer.is_some() {
+                return Ok(footer);
             }
         }
         let Some(seek) = &mut self.seek else { return Ok(None) };
