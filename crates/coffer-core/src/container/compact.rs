@@ -229,11 +229,11 @@ impl Container {
         let mut at = self.committed;
         loop {
             history.push((at.generation, at.digest));
-            let commit = match recover::read_commit(&self.source, &at) {
-                Ok(commit) => commit,
-                Err(e) if e.code() == Code::Io && !e.is_damage() => return Err(e),
+            let commit = match self.source.intact(|source| recover::read_commit(source, &at)) {
+                Ok(Some(commit)) => commit,
+                Err(e) if e.code() == Code::Io => return Err(e),
                 // History that is damaged is history that is not remembered.
-                Err(_) => break,
+                Ok(None) | Err(_) => break,
             };
             match commit.previous {
                 Some(previous) if previous.len > 0 && history.len() < HISTORY => at = previous,

@@ -256,7 +256,7 @@ impl Container {
             self.append_block(&layers.encode(&tar::header(&heading(0))?, Form::Stored)?)?;
         let mut pieces = Vec::new();
         for (piece, block) in kept {
-            let bytes = self.source.sealed_block(block)?;
+            let bytes = self.source.sealed_block(block).map_err(|e| e.of_member(name))?;
             let copy = Encoded { bytes, frame: block.frame, tar: block.tar, digest: block.digest };
             pieces.push(Piece { block: self.append_block(&copy)?, ..*piece });
         }

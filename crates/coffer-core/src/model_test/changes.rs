@@ -127,7 +127,8 @@ impl Run {
             let large = |e: &&crate::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
             view.catalog
                 .iter()
-                .find(|(_, e)| large(e))
+                // Of what is damaged it is known what it held, not what it would hold.
+                .find(|(n, e)| large(e) && self.opener.damaged(&view.catalog, n, e).is_none())
                 .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
         };
         let Some((name, found)) = large else { return Ok(()) };

@@ -300,7 +300,7 @@ impl Run {
                 if container.ready().is_err() {
                     return;
                 }
-                // Appending to what is damaged fails, and so does changing its keys.
+                // What is damaged cannot be sealed with other keys.
                 let damaged = e.code() == Code::Corrupt && !self.opener.flips.is_empty();
                 let gave_up = damaged || e.code() == Code::Aborted;
                 assert!(self.disk.failed().is_some() || gave_up, "{e:?}");

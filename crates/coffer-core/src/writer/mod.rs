@@ -435,12 +435,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Why the keys were not changed: an error that names all members that are damaged. The coffer
-    /// is as it was.
+    /// Why the keys were not changed: an error that names all members that are damaged, or the first
+    /// failure if a second look finds none. The coffer is as it was.
     fn not_rekeyed(&self, first: Error, watch: &Watch) -> Error {
         let watch = Watch { cancel: watch.cancel.clone(), progress: None };
         let reader = Reader::of_writer(self.container.view.clone());
-        let damage = verify::verify(&reader, &watch).err().unwrap_or(first);
+        let Err(damage) = verify::verify(&reader, &watch) else { return first };
         let message = format!(
             "the keys were not changed, because what is damaged cannot be sealed with new ones: {}. Delete the damaged members or write them again, then change the keys",
             damage.message()
