@@ -21,6 +21,7 @@ describe('decrypt from standard input', () => {
     const user = await withCoffer()
     const data = noise(6_000_000)
     writeFileSync(user.path('clear'), data)
+    await user.ok(['add', 'clear'])
     await user.ok(['crypt', 'clear', 'sealed'])
     user.file('keep.bin', 'precious')
     const before = readdirSync(user.home).sort()
