@@ -30,6 +30,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) keyring: &'a Keyring<'a>,
     /// The level for what is written now, in place of the file's own.
     pub(crate) level: Option<i32>,
+    /// The most bytes that the commits of the catalog may have together before compression.
+    pub(crate) max_catalog: u64,
     /// Where the file lies.
     pub(crate) directory: Arc<dyn Directory>,
 }
@@ -62,7 +64,7 @@ pub(crate) fn open(
     let first = open_at(&storage, path, &start, expected, size);
     let error = match first {
         Ok(opened) => return Ok(Found::Coffer(Box::new(opened))),
-        Err(e) if matches!(e.code(), Code::Io | Code::Aborted) => return Err(e),
+        Err(e) if matches!(e.code(), Code::Io | Code::Aborted | Code::TooLarge) => return Err(e),
         Err(e) => e,
     };
     // The beginning is damaged, or it is not what the caller thinks: a copy of the header tells.
@@ -114,7 +116,9 @@ fn open_at(
     if let Some(level) = expected.level {
         wanted.kind = wanted.kind.with_level(level);
     }
-    let source = Arc::new(Source::new(storage.clone(), &expected.directory, path, &wanted, &keys)?);
+    let mut source = Source::new(storage.clone(), &expected.directory, path, &wanted, &keys)?;
+    source.max_catalog = expected.max_catalog;
+    let source = Arc::new(source);
     let mut newest = recover::newest(&source, size)?;
     check_header(&header, &newest)?;
     let loaded = recover::catalog(&source, &mut newest)?;

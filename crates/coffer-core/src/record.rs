@@ -30,6 +30,8 @@ pub(crate) const FILE_HEAD_TAG: [u8; TAG] = *b"cofE";
 pub(crate) const FILE_TAIL_TAG: [u8; TAG] = *b"cofT";
 /// The largest body a record is read with.
 pub(crate) const MAX_BODY: usize = 128 * 1024;
+/// The longest record in the file, its framing and mark included.
+pub(crate) const MAX_LEN: usize = 2 * MAX_BODY;
 
 /// What a record says in clear.
 pub(crate) type Mark = [u8; MARK];
@@ -157,14 +159,14 @@ pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(Mark, usize)> {
     } else {
         SKIPPABLE_HEADER + frame::skippable_content(bytes)? as usize
     };
-    (len <= 2 * MAX_BODY).then_some((mark, len))
+    (len <= MAX_LEN).then_some((mark, len))
 }
 
 /// The record that `bytes` begin with, if it is whole and the container's key opens it.
 pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record> {
     match container {
         Some(seal) => {
-            let chunk = chunk::parse(bytes)?;
+            let chunk = chunk::parse(bytes).filter(|chunk| chunk.len <= MAX_LEN)?;
             let mut plain = Vec::new();
             seal.open(chunk.sealed, &mut plain).ok()?;
             let content = frame::skippable_content(&plain)? as usize;
@@ -176,7 +178,7 @@ pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record>
         }
         None => {
             let content = frame::skippable_content(bytes)? as usize;
-            if content > 2 * MAX_BODY {
+            if content > MAX_LEN - SKIPPABLE_HEADER {
                 return None;
             }
             let content = bytes.get(SKIPPABLE_HEADER..SKIPPABLE_HEADER + content)?;
@@ -186,6 +188,30 @@ pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record>
                 body: body.to_vec(),
                 len: SKIPPABLE_HEADER + MARK + body.len(),
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::seal::tests::every_seal;
+
+    /// What counts is the record as it stands in the file.
+    #[test]
+    fn a_record_has_256_kib_at_most_in_every_container() {
+        let seals = every_seal();
+        let seals = seals.iter().map(|(name, seal)| (name.as_str(), Some(&**seal)));
+        for (name, seal) in seals.chain([("none", None)]) {
+            let longest = (0..=MAX_LEN).rev().find(|body| len(seal, *body) <= MAX_LEN).unwrap();
+            for (body, fits) in [(longest, true), (longest + 1, len(seal, longest + 1) <= MAX_LEN)]
+            {
+                let mut bytes = Vec::new();
+                write(seal, &mark_at(COMMIT_TAG, 0), &vec![0; body], &mut bytes);
+                assert_eq!(read(seal, &bytes).is_some(), fits, "{name}, {body}");
+                assert_eq!(peek(seal.is_some(), &bytes).is_some(), fits, "{name}, {body}");
+            }
         }
     }
 }

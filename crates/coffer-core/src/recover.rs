@@ -3,8 +3,8 @@
 
 use crate::buffer::Buffer;
 use crate::catalog::{Block, Catalog};
-use crate::commit::{self, Commit, Footer, Part, Position};
-use crate::error::{Code, Error, Result};
+use crate::commit::{self, Commit, Footer, Part, Position, Room};
+use crate::error::{self, Code, Error, Result};
 use crate::extents;
 use crate::key;
 use crate::record::{self, COMMIT_TAG, FOOTER_TAG, TAG};
@@ -83,7 +83,8 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
         });
         match found {
             Ok(newest) => return Ok(newest),
-            Err(e) if e.code() == Code::Io => return Err(e),
+            // What is too large, for the caller or for memory, is no damage.
+            Err(e) if e.code() != Code::Corrupt => return Err(e),
             Err(e) => {
                 damage.get_or_insert(e);
                 upper = offset;
@@ -159,8 +160,19 @@ pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
     let mut older = Vec::<Commit>::new();
     let mut at = newest.position;
     let mut extents = vec![(at.offset, at.end())];
+    // Each block is added, dropped, and a piece of a member, once.
+    let (mut named, room) = (0u64, Room::new(0, at.offset).blocks);
+    let (mut raw, mut memory) = (0u64, 0usize);
     let copy = loop {
         let last = older.last().unwrap_or(&newest.commit);
+        last.check(at.offset)?;
+        raw = raw.saturating_add(last.raw_len);
+        commit::check_size(raw, source.max_catalog)?;
+        named = named.saturating_add(last.blocks_named());
+        memory = memory.saturating_add(last.memory());
+        if named > room.saturating_mul(3) {
+            return Err(Error::corrupt("the commits name more blocks than the file could hold"));
+        }
         if last.snapshot {
             break last.header_copy;
         }
@@ -173,19 +185,23 @@ pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
         since_snapshot += at.len;
         at = previous;
         extents.push((at.offset, at.end()));
-        let commit = read_commit(source, &previous)?;
+        let mut commit = read_commit(source, &previous)?;
+        // Only the newest commit's count.
+        (commit.scrub, commit.history) = (Vec::new(), Vec::new());
         if commit.archive != newest.commit.archive {
             return Err(Error::corrupt("a commit is of another coffer"));
         }
         older.push(commit);
     };
+    error::check_memory(memory, "the catalog")?;
     let mut catalog = Catalog::default();
     for commit in older.iter_mut().rev().chain([&mut newest.commit]) {
+        commit.check_after(&catalog)?;
         commit.apply(&mut catalog);
     }
     catalog.check()?;
-    let scrub = newest.unscrubbed();
-    extents::check(&catalog, scrub, &extents, copy, newest.position.offset)?;
+    let (scrub, end) = (&newest.commit.scrub, newest.position.offset);
+    extents::check(&source.layers, &catalog, scrub, &extents, copy, end)?;
     Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
 }
 
@@ -227,7 +243,8 @@ pub(crate) fn has_ancestor(
 
 /// Reads the commit at a position.
 pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
-    commit::read_at(position, source.layers.container.as_deref(), &source.meta, |offset, len| {
+    let container = source.layers.container.as_deref();
+    commit::read_at(position, container, &source.meta, source.max_catalog, |offset, len| {
         let len = usize::try_from(len).map_err(|_| Error::corrupt("a commit is too long"))?;
         source.read(offset, len).map(Buffer::into_vec)
     })
@@ -264,7 +281,7 @@ fn walk_forward(source: &Source, size: u64, newest: &mut Newest) -> Result<()> {
     let parts = parts_from(source, newest.end, size)?;
     let mut authentic = !parts.is_empty();
     let mut at = 0;
-    while let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) {
+    while let Some((commit, digest, offset, len, next)) = whole_commit(source, &parts, at)? {
         let follows = commit.archive == newest.commit.archive
             && commit.previous.is_some_and(|p| {
                 p.digest == newest.position.digest && p.generation == newest.position.generation
@@ -293,7 +310,7 @@ fn first_commit(source: &Source, size: u64) -> Result<Option<Newest>> {
     let parts = parts_from(source, 0, size)?;
     let mut at = 0;
     while at < parts.len() {
-        let Some((commit, digest, offset, len, next)) = whole_commit(&parts, at) else {
+        let Some((commit, digest, offset, len, next)) = whole_commit(source, &parts, at)? else {
             at += 1;
             continue;
         };
@@ -312,23 +329,30 @@ fn first_commit(source: &Source, size: u64) -> Result<Option<Newest>> {
 /// The commit whose first part is the first at or after `parts[at]`, if it is whole: the commit,
 /// its digest, its offset and length, and the index of the part behind it.
 fn whole_commit(
+    source: &Source,
     parts: &[(u64, u64, Part)],
     mut at: usize,
-) -> Option<(Commit, [u8; 32], u64, u64, usize)> {
+) -> Result<Option<(Commit, [u8; 32], u64, u64, usize)>> {
     while let Some((offset, _, first)) = parts.get(at) {
         let count = first.count as usize;
-        let group = parts.get(at..at.checked_add(count)?)?;
+        let Some(group) = at.checked_add(count).and_then(|end| parts.get(at..end)) else {
+            return Ok(None);
+        };
         let contiguous = first.index == 0 && group.windows(2).all(|w| w[0].0 + w[0].1 == w[1].0);
         if contiguous {
             let borrowed: Vec<&Part> = group.iter().map(|(_, _, part)| part).collect();
-            if let Ok((commit, digest)) = commit::assemble(&borrowed) {
-                let end = group.last().map_or(*offset, |(offset, len, _)| offset + len);
-                return Some((commit, digest, *offset, end - offset, at + count));
+            match commit::assemble(&borrowed, source.max_catalog) {
+                Ok((commit, digest)) => {
+                    let end = group.last().map_or(*offset, |(offset, len, _)| offset + len);
+                    return Ok(Some((commit, digest, *offset, end - offset, at + count)));
+                }
+                Err(e) if e.code() != Code::Corrupt => return Err(e),
+                Err(_) => {}
             }
         }
         at += 1;
     }
-    None
+    Ok(None)
 }
 
 /// The authentic parts of commits between two offsets: their offsets, lengths and contents.

@@ -27,7 +27,7 @@ struct Known {
 impl Known {
     fn read(&self, source: &Source) -> Result<Commit> {
         let container = source.layers.container.as_deref();
-        commit::read_at(&self.position, container, &source.meta, |_, len| {
+        commit::read_at(&self.position, container, &source.meta, source.max_catalog, |_, len| {
             source.read(self.at, len as usize).map(Buffer::into_vec)
         })
     }
@@ -117,7 +117,8 @@ impl Found {
 
     fn whole(&mut self) {
         let parts = std::mem::take(&mut self.parts);
-        let Ok((commit, digest)) = commit::assemble(&parts.iter().collect::<Vec<_>>()) else {
+        let Ok((commit, digest)) = commit::assemble(&parts.iter().collect::<Vec<_>>(), u64::MAX)
+        else {
             return;
         };
         self.known.push(Known {
