@@ -15,6 +15,8 @@
  * | one header for two keys | `attacks_test.rs` (secretbox); here: "half of a Fernet key" |
  * | lengths of every size | here: "a length"; `attacks_test.rs` (in a catalog), `chunk.rs`, `codec.rs` |
  * | zstd bombs | `attacks_test.rs` (a size that lies), `frame.rs`; here: limits, windows |
+ * | commits, CBOR and pickles that ask for more memory than they have bytes for | `commit.rs`, `rules.rs`; here: limits; `unit/heap` |
+ * | commits that the next writer cannot live with | `rules.rs`, `fuzz/hostile.rs`, `container/flush.rs` |
  * | a tar and a catalog that disagree | `attacks_test.rs` |
  * | a legacy tar that can be read in two ways | here, and `legacy/entries.rs` |
  * | hostile names | `attacks_test.rs`, `name.rs`; here for legacy coffers |
@@ -85,6 +87,9 @@ describe('what is extracted may be limited', () => {
 
   it.each([-1, 1.5, Number.NaN, '5' as unknown as number, 2 ** 53])('but not by %s', async (size) => {
     await using box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
+    await expect(CofferNull.open(box.path, 'r', { maxCatalogSize: size })).rejects.toMatchObject({
+      code: 'ERR_COFFER_INVALID_ARG',
+    })
     for (const limits of [{ maxMemberSize: size }, { maxTotalSize: size }]) {
       await expect(box.extractAll(tempDir(), limits)).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
       await expect(CofferNull.open(box.path, 'r', limits)).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
@@ -108,12 +113,47 @@ describe('what is extracted may be limited', () => {
     await expect(opening).rejects.toMatchObject({ ...tooLarge, member: 'b' })
   })
 
+  it('in the list of members, before memory is taken for it', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const box = await CofferNull.open(path, 'x')
+    const names = Array.from({ length: 1_000 }, (_, number) => `member-${number}`)
+    await box.batch(async (batch) => {
+      for (const name of names) await batch.write(name, '')
+    })
+    await box.close()
+    await expect(CofferNull.open(path, 'r', { maxCatalogSize: 10_000 })).rejects.toMatchObject({ ...tooLarge, path })
+    await expect(CofferNull.open(path, 'a', { maxCatalogSize: 10_000 })).rejects.toMatchObject({ ...tooLarge, path })
+    expect(existsSync(`${path}.torn`)).toBe(false)
+    const again = await CofferNull.open(path, 'a', { maxCatalogSize: 60_000 })
+    // What follows a snapshot counts as well.
+    for (let at = 0; at < names.length; at += 100) {
+      for (const name of names.slice(at, at + 100)) await again.write(name, 'x')
+      await again.flush()
+    }
+    await again.close()
+    await expect(CofferNull.open(path, 'r', { maxCatalogSize: 40_000 })).rejects.toMatchObject(tooLarge)
+    await (await CofferNull.open(path, 'r')).close()
+    const legacy = legacyNull(...names.map((name) => tarEntry({ name }, '')))
+    await expect(CofferNull.open(legacy, 'r', { legacy: true, maxCatalogSize: 10_000 })).rejects.toMatchObject(tooLarge)
+    await (await CofferNull.open(legacy, 'r', { legacy: true, maxCatalogSize: 60_000 })).close()
+  })
+
+  it('in a commit, whatever the caller allows, by what its file could describe', async () => {
+    const bomb = join(tempDir(), 'bomb.coffer')
+    copyFileSync(join(import.meta.dirname, '../crates/coffer-core/tests/fixtures/rules/commit-bomb.null.coffer'), bomb)
+    for (const mode of ['r', 'a'] as const) {
+      await expect(CofferNull.open(bomb, mode)).rejects.toMatchObject({ code: 'ERR_COFFER_CORRUPT', path: bomb })
+      const opening = CofferNull.open(bomb, mode, { maxCatalogSize: 1_000_000 })
+      await expect(opening).rejects.toMatchObject({ ...tooLarge, path: bomb })
+    }
+  })
+
   it('by the command, in bytes and in units', async () => {
     const user = new User()
     await user.ok(['generate', 'vault', '--type', 'null', '--write'])
     user.file('a', 'x'.repeat(3_000))
     await user.ok(['add', 'a'])
-    for (const limit of ['--max-member-size=2999', '--max-total-size=2.9 kB']) {
+    for (const limit of ['--max-member-size=2999', '--max-total-size=2.9 kB', '--max-catalog-size=20']) {
       const { code, stderr } = await user.run(['extract', '--to', 'out', limit])
       expect([code, stderr]).toEqual([1, expect.stringMatching(/allowed/)])
       expect(existsSync(user.path('out'))).toBe(false)

@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lines, noise } from './support/bytes.ts'
-import { Coffer, type CofferOptions, type Layers } from './support/coffer.ts'
+import { type Cipher, Coffer, type CofferOptions, type Layers } from './support/coffer.ts'
 import { contents } from './support/kinds.ts'
+import { Random } from './support/random.ts'
 import { tempDir } from './support/temp.ts'
 
 const members = [
@@ -53,6 +54,60 @@ describe.each(mixes)(
     })
   },
 )
+
+describe('options that made a coffer', () => {
+  const ciphers = ['none', 'secretbox', 'fernet', 'aes-ocb'] as const
+  const all = ciphers.flatMap((cipher) =>
+    [undefined, null, 4].flatMap((level) => ciphers.map((container) => ({ cipher, level, container }))),
+  )
+
+  it.each(all)('open it again, whatever the level: members $cipher/$level, container $container', async (mix) => {
+    const random = new Random(JSON.stringify(mix))
+    const layer = (cipher: Cipher, level: number | null | undefined) => ({
+      cipher,
+      ...(level === undefined ? {} : { level }),
+    })
+    for (const level of [undefined, 9]) {
+      const path = join(tempDir(), 'box.coffer')
+      const layers: Layers = {
+        member: layer(mix.cipher, mix.level),
+        container: layer(mix.container, random.of([undefined, 1, 5])),
+      }
+      const options: CofferOptions = {
+        ...layers,
+        ...Coffer.generateKeys(layers),
+        ...(level === undefined ? {} : { level }),
+        ...(random.below(2) ? { chunkSize: 288 + random.below(70_000) } : {}),
+        ...(random.below(2) ? { blockSize: 4_096 + random.below(100_000) } : {}),
+      }
+      const expected = new Map([
+        ['text', Buffer.from(lines(500).join('\n'))],
+        ['large', random.bytes(150_000)],
+        ['empty', Buffer.alloc(0)],
+      ])
+      const made = await Coffer.open(path, 'x', options)
+      for (const [name, data] of expected) await made.write(name, data)
+      await made.close()
+      // Another level, and none, is how it is written from now on and not another kind.
+      for (const other of [level, undefined, 2]) {
+        const { level: _, ...rest } = options
+        const again = await Coffer.open(path, 'a', { ...rest, ...(other === undefined ? {} : { level: other }) })
+        const name = `level ${other}`
+        const data = random.bytes(140_000)
+        await again.write(name, data)
+        await again.append('text', 'more')
+        expected.set(name, data)
+        expected.set('text', Buffer.concat([expected.get('text') ?? Buffer.alloc(0), Buffer.from('more')]))
+        await again.close()
+      }
+      await using read = await Coffer.open(path, 'r', options)
+      const found = await contents(read)
+      expect([...found.keys()].sort()).toEqual([...expected.keys()].sort())
+      for (const [name, data] of expected) expect(found.get(name)?.equals(data), name).toBe(true)
+      await expect(read.verify()).resolves.toBeDefined()
+    }
+  })
+})
 
 describe('layers that do not fit the coffer', () => {
   it('are ERR_COFFER_WRONG_KIND', async () => {

@@ -550,8 +550,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @param name the name of the member
    * @returns the value
    * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the member is no CBOR, or has tags
-   *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels. And as
-   *   {@link read}
+   *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels, or would
+   *   take more than half of what is left of JavaScript's heap. And as {@link read}
    *
    * @example
    * ```js

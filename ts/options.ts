@@ -62,6 +62,11 @@ export interface OpenOptions {
   maxMemberSize?: number
   /** The most bytes that all members of such a coffer together may have; any number by default. */
   maxTotalSize?: number
+  /**
+   * The most bytes that the coffer's list of members and blocks may have, uncompressed, all commits that it is read from
+   * together: about 40 and the name for each member, and 45 for each block. Any number by default. More is `ERR_COFFER_TOO_LARGE`.
+   */
+  maxCatalogSize?: number
   /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects that an older copy was put back. */
   expect?: Commit
   /** Stops the opening, for example while it waits for a lock. */
@@ -87,6 +92,7 @@ export const openOptions = [
   'legacy',
   'maxMemberSize',
   'maxTotalSize',
+  'maxCatalogSize',
   'expect',
   'signal',
 ] as const satisfies (keyof OpenOptions)[]
@@ -252,6 +258,7 @@ export function checkOpenOptions(options: OpenOptions) {
     durability: checkChoice(options.durability, 'durability', ['full', 'none']),
     legacy: checkBoolean(options.legacy, 'legacy'),
     ...checkSizeLimits(options),
+    maxCatalogSize: checkInteger(options.maxCatalogSize, 'maxCatalogSize', 0, Number.MAX_SAFE_INTEGER),
     expect: options.expect === undefined ? undefined : checkCommit(options.expect),
   }
 }

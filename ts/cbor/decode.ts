@@ -1,6 +1,7 @@
 import { inspect } from 'node:util'
 import { SequenceEvents } from 'cbor2/decoder'
 import { CofferError } from '../errors.ts'
+import { HeapRoom, NoRoom } from '../heap.ts'
 import { arrayTypes, MAJOR, MAX_LEVELS, TAG, toNativeOrder } from './tags.ts'
 
 /** A container whose parts are being read. */
@@ -25,15 +26,19 @@ export interface Origin {
  * cbor2 cannot change the outcome.
  *
  * @throws {CofferError} `ERR_COFFER_CORRUPT` if it is no CBOR, if bytes follow it, or if it has a
- *   tag or a simple value without a counterpart here. `ERR_COFFER_LIMIT`: it is too deep
+ *   tag or a simple value without a counterpart here. `ERR_COFFER_LIMIT`: it is too deep, or takes
+ *   more memory than there is `room` for
  */
-export function decode(bytes: Uint8Array, origin: Origin): unknown {
+export function decode(bytes: Uint8Array, origin: Origin, room = new HeapRoom()): unknown {
   try {
-    return new Decoder().decode(bytes)
+    return new Decoder(room).decode(bytes)
   } catch (cause) {
     const where = `${inspect(origin.member)} of ${origin.path}`
     if (cause instanceof TooDeep) {
       throw new CofferError('ERR_COFFER_LIMIT', `${where} has more than ${MAX_LEVELS} levels`, { ...origin })
+    }
+    if (cause instanceof NoRoom) {
+      throw new CofferError('ERR_COFFER_LIMIT', `${where} cannot be loaded: ${cause.message}`, { ...origin })
     }
     // A read beyond the end is a RangeError of DataView's.
     const reason =
@@ -47,11 +52,19 @@ export function decode(bytes: Uint8Array, origin: Origin): unknown {
 
 class TooDeep extends Error {}
 
+/** About what values take on the heap, in bytes: one in a container, a Map or object for each part, any container, a Buffer. */
+const COST = { part: 24, pair: 64, container: 160, buffer: 160 } as const
+
 /** Puts the items that cbor2 reads together. */
 class Decoder {
   readonly #open: Open[] = []
+  readonly #room: HeapRoom
   #complete = false
   #value: unknown
+
+  constructor(room: HeapRoom) {
+    this.#room = room
+  }
 
   decode(bytes: Uint8Array): unknown {
     // cbor2 counts an array as two levels, so the limit that is met first is that in #begin.
@@ -70,13 +83,16 @@ class Decoder {
     else if (type === MAJOR.array || (isString && value === Infinity)) this.#begin(type, value as number)
     else if (type === MAJOR.map) this.#begin(type, (value as number) * 2)
     else if (type === MAJOR.tag) this.#begin(type, 1, value as number | bigint)
-    else if (type === MAJOR.bytes) this.#add(Buffer.from(value as Uint8Array))
-    else if (typeof value !== 'object' || value === null) this.#add(value)
+    else if (type === MAJOR.bytes) {
+      this.#room.take(COST.buffer)
+      this.#add(Buffer.from(value as Uint8Array))
+    } else if (typeof value !== 'object' || value === null) this.#add(value)
     else throw new Error(`it has the unknown ${value}`)
   }
 
   #begin(type: number, left: number, tag?: number | bigint): void {
     if (this.#open.length === MAX_LEVELS) throw new TooDeep()
+    this.#room.take(COST.container)
     const container: Open = { type, tag, parts: [], left }
     if (left === 0) this.#add(this.#finish(container))
     else this.#open.push(container)
@@ -97,6 +113,9 @@ class Decoder {
         this.#complete = true
         return
       }
+      this.#room.take(
+        (container.type === MAJOR.map ? COST.pair : COST.part) + (typeof item === 'string' ? item.length : 0),
+      )
       container.parts.push(item)
       container.left -= 1
       if (container.left > 0) return

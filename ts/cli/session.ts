@@ -40,6 +40,8 @@ export interface Use {
   /** The most bytes that a coffer in that format may unpack to, of a member and of all. */
   maxMemberSize?: number
   maxTotalSize?: number
+  /** The most bytes that its list of members may have. */
+  maxCatalogSize?: number
   /** Keep a copy under this suffix. */
   backup?: string | true
   /** Whether the coffer is made if there is none. */
@@ -131,6 +133,7 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
     legacy: use.legacy,
     maxMemberSize: use.maxMemberSize,
     maxTotalSize: use.maxTotalSize,
+    maxCatalogSize: use.maxCatalogSize,
     backup: mode === 'r' ? undefined : (use.backup ?? section?.backup),
     signal: interrupted,
   }

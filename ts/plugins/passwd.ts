@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { CofferError } from '../errors.ts'
+import { NoRoom } from '../heap.ts'
 import type { PasswordEntry } from './password.ts'
 import { Global, PickledObject, unpickle } from './pickle.ts'
 
@@ -32,7 +33,7 @@ const globals: ReadonlyMap<string, Global> = new Map(
  * The passwords in a record of PyCoffer's. Nothing in it is executed: what is no dict of PyCoffer's
  * `PasswordInfo` is an error.
  *
- * @throws {CofferError} `ERR_COFFER_CORRUPT`
+ * @throws {CofferError} `ERR_COFFER_CORRUPT`; `ERR_COFFER_LIMIT` if it takes more memory than there is
  */
 export function passwordsFromPyCoffer(pickle: Uint8Array, path: string): PasswordEntry[] {
   try {
@@ -41,7 +42,7 @@ export function passwordsFromPyCoffer(pickle: Uint8Array, path: string): Passwor
     // Its causes hold pieces of what was read, so they are not passed on.
     const reason = error instanceof Error ? error.message : inspect(error)
     throw new CofferError(
-      'ERR_COFFER_CORRUPT',
+      error instanceof NoRoom ? 'ERR_COFFER_LIMIT' : 'ERR_COFFER_CORRUPT',
       `'${PASSWD}' of ${path} is no record of PyCoffer's password plugin: ${reason}`,
       { path, member: PASSWD },
     )

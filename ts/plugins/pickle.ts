@@ -1,3 +1,5 @@
+import { HeapRoom } from '../heap.ts'
+
 /**
  * Something that a pickle asks for by module and name. What it may ask for is given by the caller;
  * nothing is looked up anywhere, and nothing but these functions is called.
@@ -31,11 +33,19 @@ const PROTOCOL = 5
  * an error and no crash.
  *
  * @param globals what the pickle may ask for, by `module.name`
+ * @param room how much memory what it makes may take
  * @throws {Error} says what is wrong
  */
-export function unpickle(pickle: Uint8Array, globals: ReadonlyMap<string, Global>): unknown {
-  return new Machine(Buffer.from(pickle.buffer, pickle.byteOffset, pickle.byteLength), globals).run()
+export function unpickle(
+  pickle: Uint8Array,
+  globals: ReadonlyMap<string, Global>,
+  room: HeapRoom = new HeapRoom(),
+): unknown {
+  return new Machine(Buffer.from(pickle.buffer, pickle.byteOffset, pickle.byteLength), globals, room).run()
 }
+
+/** About what the result of an operation takes on the heap, in bytes; a dict, and anything else with its place on the stack. */
+const COST = { dict: 320, value: 96 } as const
 
 /** The stack machine that a pickle is a program for. */
 class Machine {
@@ -44,11 +54,13 @@ class Machine {
   readonly #stack: unknown[] = []
   readonly #marks: number[] = []
   readonly #memo = new Map<number, unknown>()
+  readonly #room: HeapRoom
   #at = 0
 
-  constructor(bytes: Buffer, globals: ReadonlyMap<string, Global>) {
+  constructor(bytes: Buffer, globals: ReadonlyMap<string, Global>, room: HeapRoom) {
     this.#bytes = bytes
     this.#globals = globals
+    this.#room = room
   }
 
   run(): unknown {
@@ -58,6 +70,7 @@ class Machine {
       const operation = operations.get(opcode)
       if (operation === undefined)
         throw new Error(`the opcode 0x${opcode.toString(16).padStart(2, '0')} is not read here`)
+      this.#room.take(opcode === EMPTY_DICT || opcode === DICT ? COST.dict : COST.value)
       operation(this)
     }
   }
@@ -134,6 +147,8 @@ class Machine {
 type Operation = (machine: Machine) => void
 
 const STOP = 0x2e
+const EMPTY_DICT = 0x7d
+const DICT = 0x64
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 const text =

@@ -195,16 +195,26 @@ impl Layers {
 
     /// The tar of a block, whose bytes are checked first.
     pub(crate) fn decode(&self, bytes: &[u8], block: &Block) -> Result<Buffer> {
+        self.open(bytes, block, false)
+    }
+
+    /// The same, of a block whose frame must be as long as the commit says. A reader need not know
+    /// that, a writer puts dead space in its place by it.
+    pub(crate) fn decode_exactly(&self, bytes: &[u8], block: &Block) -> Result<Buffer> {
+        self.open(bytes, block, true)
+    }
+
+    fn open(&self, bytes: &[u8], block: &Block, exactly: bool) -> Result<Buffer> {
         self.check(bytes, block)?;
-        match &self.container {
-            Some(seal) => {
-                let mut packed = Buffer::with_capacity(block.frame as usize);
-                chunk::open_all(&**seal, bytes, &mut packed)
-                    .map_err(|e| Error::corrupt(e.to_string()))?;
-                frame::decompress(&packed, block.tar as usize)
-            }
-            None => frame::decompress(bytes, block.tar as usize),
+        let Some(seal) = &self.container else {
+            return frame::decompress(bytes, block.tar as usize);
+        };
+        let mut packed = Buffer::with_capacity(block.frame as usize);
+        chunk::open_all(&**seal, bytes, &mut packed).map_err(|e| Error::corrupt(e.to_string()))?;
+        if exactly && packed.len() != block.frame as usize {
+            return Err(Error::corrupt("its frame is not as long as the commit says"));
         }
+        frame::decompress(&packed, block.tar as usize)
     }
 
     /// What a dead block is overwritten with: a skippable frame of the very same length.
@@ -224,6 +234,17 @@ impl Layers {
         } else {
             Err(Error::corrupt("a dead block is not as long as it should be"))
         }
+    }
+
+    /// Whether a block of a commit can be: as small as a writer makes it, and with the length in the
+    /// file that its frame has in chunks. Then dead space can take its place.
+    pub(crate) fn can_be(&self, block: &Block) -> bool {
+        let frame = block.frame as usize;
+        let len = match &self.container {
+            Some(seal) if block.fits() => chunk::len_all(&**seal, frame, self.chunk_plain),
+            _ => frame,
+        };
+        block.fits() && frame >= SKIPPABLE_HEADER && len == block.len as usize
     }
 
     fn chunks(&self, seal: &dyn Seal, plain: &[u8]) -> Buffer {
@@ -253,5 +274,64 @@ fn same_seal(one: Option<&Arc<dyn Seal>>, other: Option<&Arc<dyn Seal>>) -> bool
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (one, other) => one.is_none() && other.is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::header::{Header, Keys};
+    use crate::key::Key;
+    use crate::kind::{Cipher, Kind};
+    use crate::origin::Origin;
+
+    fn layers(kind: Kind) -> Layers {
+        let key = || Some(Key::generate(32));
+        let keys = Keys { coffer: key(), secure: key(), derived: false };
+        Header::new(kind, &keys, &Origin::of_keys(), 256, 4096).unwrap().layers(&keys).unwrap()
+    }
+
+    /// How many of the lengths around it a frame may have by the length of its block.
+    fn possible(layers: &Layers, block: &Block) -> usize {
+        (0..2_000).filter(|frame| layers.can_be(&Block { frame: *frame, ..block.clone() })).count()
+    }
+
+    #[test]
+    fn the_length_of_a_block_tells_that_of_its_frame() {
+        for kind in [Kind::store(), Kind::market(), Kind::bank(Cipher::AesOcb)] {
+            let layers = layers(kind);
+            let tar: Vec<u8> = (0..800u32).map(|n| (n * n % 251) as u8).collect();
+            let block = layers.encode(&tar, Form::Compressed).unwrap().at(1_000);
+            assert!(layers.can_be(&block), "{kind:?}");
+            assert_eq!(possible(&layers, &block), 1, "{kind:?}");
+            assert!(!layers.can_be(&Block { len: block.len + 1, ..block.clone() }), "{kind:?}");
+            let large = Block { len: MAX_BLOCK + 1, frame: MAX_BLOCK + 1, ..block };
+            assert!(!layers.can_be(&large), "{kind:?}");
+        }
+        let short = Block { offset: 0, len: 4, frame: 4, tar: 0, digest: Digest::default() };
+        assert!(!layers(Kind::null()).can_be(&short));
+    }
+
+    /// Fernet pads, so several lengths of a frame have one in the file.
+    #[test]
+    fn a_frame_whose_length_is_untrue_is_read_and_can_be_overwritten_and_is_reported() {
+        let layers = layers(Kind::bank(Cipher::Fernet));
+        let encoded = layers.encode(&[7; 600], Form::Stored).unwrap();
+        let true_block = encoded.at(0);
+        assert!(layers.decode_exactly(&encoded.bytes, &true_block).is_ok());
+        let around = true_block.frame - 16..true_block.frame + 16;
+        let untrue: Vec<Block> = around
+            .filter(|frame| *frame != true_block.frame)
+            .map(|frame| Block { frame, ..true_block.clone() })
+            .filter(|block| layers.can_be(block))
+            .collect();
+        assert!(!untrue.is_empty());
+        for block in untrue {
+            assert_eq!(*layers.decode(&encoded.bytes, &block).unwrap(), [7; 600]);
+            assert!(layers.decode_exactly(&encoded.bytes, &block).is_err());
+            let dead = layers.dead(&block).unwrap();
+            assert_eq!(dead.len(), encoded.bytes.len());
+        }
     }
 }

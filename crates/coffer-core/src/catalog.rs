@@ -19,8 +19,8 @@ pub(crate) const MAX_BLOCK: u32 = 64 << 20;
 /// The number of the root block.
 const ROOT: BlockId = 0;
 
-/// No writer counts as far as this.
-const MAX_COUNT: u64 = 1 << 62;
+/// The highest count of blocks, versions or dead bytes that a commit may have.
+pub(crate) const MAX_COUNT: u64 = 1 << 62;
 
 /// One block of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +223,25 @@ impl Catalog {
         packs
     }
 
+    /// Takes the number of the next block.
+    ///
+    /// # Errors
+    /// [`Code::Limit`] where a reader would refuse the count.
+    pub(crate) fn take_block_number(&mut self) -> Result<BlockId> {
+        counted(&mut self.next_block, "no block can be added. compact() numbers blocks anew")
+    }
+
+    /// Takes the next version of a member.
+    ///
+    /// # Errors
+    /// [`Code::Limit`] where a reader would refuse the count.
+    pub(crate) fn take_version(&mut self) -> Result<u64> {
+        counted(
+            &mut self.next_version,
+            "no member can be written. Copy the members into a new coffer",
+        )
+    }
+
     /// Forgets a block.
     pub(crate) fn drop_block(&mut self, id: BlockId) -> Option<Block> {
         if let Some(packs) = self.packs.get_mut() {
@@ -281,6 +300,8 @@ impl Catalog {
                 Place::Memory(_) => true,
             };
             let complete = complete && entry.version < self.next_version;
+            let empty = entry.size == 0 && entry.stored() == 0;
+            let complete = complete && (empty || !entry.directory);
             if !complete || name::fault(name).is_some() {
                 return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
             }
@@ -328,6 +349,18 @@ impl Catalog {
             Place::Memory(_) => Vec::new(),
         }
     }
+}
+
+fn counted(next: &mut u64, what: &str) -> Result<u64> {
+    let number = *next;
+    if number >= MAX_COUNT {
+        return Err(Error::new(
+            Code::Limit,
+            format!("the coffer has counted as far as the format allows, and {what}"),
+        ));
+    }
+    *next += 1;
+    Ok(number)
 }
 
 fn taken(member: &str, by: &str, what: &str) -> Error {

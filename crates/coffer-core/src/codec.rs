@@ -1,7 +1,7 @@
 //! The encoding of what commits hold: unsigned LEB128 integers, and byte strings after their
 //! length. Everything read is checked where it is read.
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 
 /// Writes values one after another.
 #[derive(Default)]
@@ -115,14 +115,26 @@ impl<'a> Decoder<'a> {
         std::str::from_utf8(self.raw(len)?).map_err(|_| malformed("a name is not UTF-8"))
     }
 
-    /// Reads a list; memory grows only with what is really there.
+    /// Reads a list of at most `most` items. The count is checked first, memory grows only with what
+    /// is really there, and too little memory is an error.
     pub(crate) fn list<T>(
         &mut self,
+        most: u64,
         mut each: impl FnMut(&mut Self) -> Result<T>,
     ) -> Result<Vec<T>> {
         let count = self.uint()?;
+        if count > most {
+            return Err(malformed("it lists more than its file could hold"));
+        }
+        // Every item has a byte at least.
+        if count > self.0.len() as u64 {
+            return Err(malformed("it ends early"));
+        }
         let mut items = Vec::new();
         for _ in 0..count {
+            if items.len() == items.capacity() {
+                items.try_reserve(1).map_err(|_| error::no_memory("a commit"))?;
+            }
             items.push(each(self)?);
         }
         Ok(items)
@@ -152,14 +164,28 @@ mod tests {
             prop_assert_eq!(d.uint().unwrap(), a);
             prop_assert_eq!(d.int().unwrap(), b);
             prop_assert_eq!(d.string().unwrap(), s);
-            prop_assert_eq!(d.list(Decoder::uint32).unwrap(), l);
+            prop_assert_eq!(d.list(u64::MAX, Decoder::uint32).unwrap(), l);
             d.finish().unwrap();
         }
 
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let mut d = Decoder::new(&bytes);
-            let _ = d.list(|d| { d.uint()?; d.string().map(str::len) });
+            let _ = d.list(u64::MAX, |d| { d.uint()?; d.string().map(str::len) });
+        }
+    }
+
+    #[test]
+    fn a_count_is_refused_before_an_item_is_read() {
+        let mut e = Encoder::default();
+        e.list(&[1u32; 5], |e, x| e.uint(u64::from(*x)));
+        let bytes = e.finish();
+        assert_eq!(Decoder::new(&bytes).list(5, Decoder::uint32).unwrap(), [1; 5]);
+        let mut lying = bytes.clone();
+        lying[0] = 6;
+        for (bytes, most) in [(&bytes, 4), (&lying, u64::MAX)] {
+            let read = Decoder::new(bytes).list(most, |_| -> Result<()> { panic!("it is read") });
+            assert_eq!(read.unwrap_err().code(), error::Code::Corrupt);
         }
     }
 }

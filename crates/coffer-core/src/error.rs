@@ -244,6 +244,21 @@ impl fmt::Debug for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The system has not the memory that `what` takes.
+pub(crate) fn no_memory(what: &str) -> Error {
+    Error::new(Code::Limit, format!("there is not enough memory for {what}"))
+}
+
+/// Fails if the system has not `len` bytes of memory for `what`, where taking them would end the
+/// process: nothing is kept. For less than a mebibyte it is not asked.
+pub(crate) fn check_memory(len: usize, what: &str) -> Result<()> {
+    if len < 1 << 20 {
+        return Ok(());
+    }
+    Vec::<u8>::new().try_reserve_exact(len).map_err(|_| no_memory(what))
+}
+
 /// The number of a system's error, also of one that somebody has said more about.
 fn errno(error: &io::Error) -> Option<i32> {
     let inner = || error.get_ref()?.source()?.downcast_ref::<io::Error>();

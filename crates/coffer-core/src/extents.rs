@@ -3,6 +3,7 @@
 //! A writer overwrites the blocks that die. A commit that says of a live part of the file that it is
 //! dead, or that it is two blocks, would have it destroy what is live.
 
+use crate::block::Layers;
 use crate::catalog::{Block, Catalog};
 use crate::error::{Error, Result};
 use crate::header;
@@ -10,29 +11,34 @@ use crate::header;
 /// From where, to where.
 type Extent = (u64, u64);
 
-/// Checks the live blocks, and those that are still to be overwritten, in a file whose newest commit
+/// Checks the live blocks, and those that the newest commit overwrites, in a file whose newest commit
 /// begins at `end`. `commits` are the commits that the catalog was read from, and `copy` is where
 /// the header's copy before the oldest of them lies.
 pub(crate) fn check(
+    layers: &Layers,
     catalog: &Catalog,
     scrub: &[Block],
     commits: &[Extent],
     copy: u64,
     end: u64,
 ) -> Result<()> {
-    if !scrub.iter().all(Block::fits) {
-        return Err(Error::corrupt("a commit names a block that is too large"));
+    let blocks = || catalog.blocks.values().chain(scrub);
+    if let Some(block) = blocks().find(|block| !layers.can_be(block)) {
+        return Err(Error::corrupt(format!(
+            "a commit names a block at byte {} whose lengths cannot be",
+            block.offset
+        )));
     }
-    let blocks = catalog.blocks.values().chain(scrub).map(|block| (block.offset, block.end()));
-    let mut extents: Vec<Extent> = blocks.collect();
+    let mut extents: Vec<Extent> = blocks().map(|block| (block.offset, block.end())).collect();
     let root = catalog.root()?.offset;
     if extents.iter().any(|(from, to)| *from < root || *to > end) {
         return Err(contradiction());
     }
     extents.extend(commits);
-    if let Some((oldest, _)) = commits.iter().min()
-        && oldest.checked_sub(copy).is_some_and(|len| len <= header::MAX_LEN as u64)
-    {
+    if let Some((oldest, _)) = commits.iter().min() {
+        if oldest.checked_sub(copy).is_none_or(|len| len > header::MAX_LEN as u64) {
+            return Err(Error::corrupt("the copy of the header does not stand before its commit"));
+        }
         extents.push((copy, *oldest));
     }
     extents.sort_unstable();

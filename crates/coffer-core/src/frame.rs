@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::sync::{Mutex, TryLockError};
 
 use crate::buffer::Buffer;
-use crate::error::{Code, Error, Result};
+use crate::error::{self, Code, Error, Result};
 
 /// The magic number of Coffer's skippable frames, one of the sixteen zstd sets aside.
 pub(crate) const SKIPPABLE_MAGIC: u32 = 0x184D_2A5C;
@@ -283,8 +283,10 @@ pub(crate) fn decompress_prefix(bytes: &[u8], most: usize) -> Vec<u8> {
 /// The data of one frame, which must be exactly `len` bytes.
 ///
 /// # Errors
-/// [`Code::Corrupt`] if the frame is malformed or holds anything else.
+/// [`Code::Corrupt`] if the frame is malformed or holds anything else. [`Code::Limit`] if there is
+/// not enough memory.
 pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Buffer> {
+    error::check_memory(len, "what a zstd frame holds")?;
     let mut out = Buffer::with_capacity(len);
     DECOMPRESSOR.with_borrow_mut(|slot| {
         if slot.is_none() {

@@ -225,7 +225,7 @@ impl Header {
         keys: &Keys,
     ) -> Result<Self> {
         Self::check_keys(&marks, kind, keys)?;
-        let header = Self::parse(bytes, marks, kind, keys)?;
+        let header = Self::open(bytes, marks, kind, keys, true)?;
         let member = header.kind.member;
         if member.cipher != kind.member.cipher
             || member.level.is_none() != kind.member.level.is_none()
@@ -246,12 +246,24 @@ impl Header {
         Ok(header)
     }
 
-    /// Opens what is sealed of the header, without a look at the key checks.
+    /// Opens what is sealed of the header, without a look at the key checks and at flags.
+    #[cfg(test)]
     pub(crate) fn parse(
         bytes: &[u8],
         marks: [u8; HEADER_MARKS],
         kind: &Kind,
         keys: &Keys,
+    ) -> Result<Self> {
+        Self::open(bytes, marks, kind, keys, false)
+    }
+
+    /// Opens what is sealed of the header. `strict` says that flags are looked at, too.
+    fn open(
+        bytes: &[u8],
+        marks: [u8; HEADER_MARKS],
+        kind: &Kind,
+        keys: &Keys,
+        strict: bool,
     ) -> Result<Self> {
         let container = container_seal(kind, keys)?;
         let meta = keys.meta(kind);
@@ -269,8 +281,11 @@ impl Header {
         let archive = d.array()?;
         let name =
             KindName::from_byte(d.byte()?).ok_or_else(|| damaged("it names no known kind"))?;
-        let member = decode_layer(&mut d)?;
-        let container = decode_layer(&mut d)?;
+        let member = decode_layer(&mut d, strict)?;
+        let container = decode_layer(&mut d, strict)?;
+        if strict && container.level.is_none() {
+            return Err(damaged("its container is not compressed"));
+        }
         let header = Self {
             marks,
             archive,
@@ -369,9 +384,40 @@ fn encode_layer(e: &mut Encoder, layer: Layer) {
     e.int(i64::from(layer.level.unwrap_or(0)));
 }
 
-fn decode_layer(d: &mut Decoder<'_>) -> Result<Layer> {
+fn decode_layer(d: &mut Decoder<'_>, strict: bool) -> Result<Layer> {
     let cipher = cipher_of(d.byte()?).ok_or_else(|| damaged("it names no known cipher"))?;
-    let compressed = d.byte()? == 1;
+    let flag = d.byte()?;
+    if strict && flag > 1 {
+        return Err(damaged("a flag is neither 0 nor 1"));
+    }
+    let compressed = flag == 1;
     let level = i32::try_from(d.int()?).map_err(|_| damaged("a level is out of range"))?;
     Ok(Layer { level: compressed.then_some(level), cipher })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_layer_is_compressed_or_not_and_a_container_always() {
+        for (flag, expected) in [(0, Some(None)), (1, Some(Some(5))), (2, None), (255, None)] {
+            let layer = decode_layer(&mut Decoder::new(&[0, flag, 10]), true);
+            assert_eq!(layer.ok().map(|layer| layer.level), expected, "{flag}");
+        }
+        assert!(decode_layer(&mut Decoder::new(&[4, 1, 10]), false).is_err(), "an unknown cipher");
+        let read = |kind: Kind| {
+            let keys = Keys::default();
+            let header = Header::new(kind, &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+            let mut bytes = Vec::new();
+            header.write(None, &keys.meta(&kind), &mut bytes);
+            let marks = Header::marks(&bytes).unwrap();
+            Header::read(&bytes, marks, &kind, &keys).map(|_| ()).map_err(|e| e.code())
+        };
+        let mut kind = Kind::null();
+        assert_eq!(read(kind), Ok(()));
+        kind.container.level = None;
+        assert_eq!(read(kind), Err(Code::Corrupt));
+    }
 }

@@ -151,10 +151,11 @@ impl Kind {
         }
     }
 
-    /// The zstd level that members are compressed with, in whichever layer does it.
+    /// The zstd level that members are compressed with, in whichever layer does it: a layer that does
+    /// not compress stays one, since that is what the coffer is.
     #[must_use]
     pub fn with_level(mut self, level: i32) -> Self {
-        if self.members_are_plain() {
+        if self.member.level.is_none() {
             self.container.level = Some(level);
         } else {
             self.member.level = Some(level);

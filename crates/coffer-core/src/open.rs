@@ -40,6 +40,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) keyring: &'a Keyring<'a>,
     /// The level for what is written now, in place of the file's own.
     pub(crate) level: Option<i32>,
+    /// The most bytes that the commits of the catalog may have together before compression.
+    pub(crate) max_catalog: u64,
     /// Where the file lies.
     pub(crate) directory: Arc<dyn Directory>,
 }
@@ -155,8 +157,10 @@ impl Opening<'_> {
         if let Some(level) = expected.level {
             wanted.kind = wanted.kind.with_level(level);
         }
-        let source =
-            Arc::new(Source::new((*storage).clone(), &expected.directory, path, &wanted, &keys)?);
+        let storage = (*storage).clone();
+        let mut source = Source::new(storage, &expected.directory, path, &wanted, &keys)?;
+        source.max_catalog = expected.max_catalog;
+        let source = Arc::new(source);
         let mut newest = recover::newest(&source, size)?;
         check_header(&header, &newest)?;
         let loaded = recover::catalog(&source, &mut newest)?;

@@ -230,7 +230,7 @@ pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record>
         }
         None => {
             let content = frame::skippable_content(bytes)? as usize;
-            if SKIPPABLE_HEADER + content > MAX_LEN {
+            if content > MAX_LEN - SKIPPABLE_HEADER {
                 return None;
             }
             let content = bytes.get(SKIPPABLE_HEADER..SKIPPABLE_HEADER + content)?;
@@ -240,6 +240,30 @@ pub(crate) fn read(container: Option<&dyn Seal>, bytes: &[u8]) -> Option<Record>
                 body: body.to_vec(),
                 len: SKIPPABLE_HEADER + MARK + body.len(),
             })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::seal::tests::every_seal;
+
+    /// What counts is the record as it stands in the file.
+    #[test]
+    fn a_record_has_256_kib_at_most_in_every_container() {
+        let seals = every_seal();
+        let seals = seals.iter().map(|(name, seal)| (name.as_str(), Some(&**seal)));
+        for (name, seal) in seals.chain([("none", None)]) {
+            let longest = (0..=MAX_LEN).rev().find(|body| len(seal, *body) <= MAX_LEN).unwrap();
+            for (body, fits) in [(longest, true), (longest + 1, len(seal, longest + 1) <= MAX_LEN)]
+            {
+                let mut bytes = Vec::new();
+                write(seal, &mark_at(COMMIT_TAG, 0), &vec![0; body], &mut bytes);
+                assert_eq!(read(seal, &bytes).is_some(), fits, "{name}, {body}");
+                assert_eq!(peek(seal.is_some(), &bytes).is_some(), fits, "{name}, {body}");
+            }
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::buffer::Buffer;
 use crate::catalog::{Block, Catalog};
-use crate::commit::{self, Commit, Footer, Part, Position};
-use crate::error::{Code, Error, Result};
+use crate::commit::{self, Commit, Footer, Part, Position, Room};
+use crate::error::{self, Code, Error, Result};
 use crate::extents;
 use crate::key;
 use crate::record::{self, COMMIT_TAG, FOOTER_TAG, Mark};
@@ -159,9 +159,16 @@ impl Looked {
             return Ok(None);
         }
         let container = source.layers.container.as_deref();
-        let standing =
-            commit::standing_at(position.offset, size, container, &source.meta, reader(source))?
-                .filter(|standing| standing.archive == source.archive);
+        let most = source.max_catalog;
+        let standing = commit::standing_at(
+            position.offset,
+            size,
+            container,
+            &source.meta,
+            most,
+            reader(source),
+        )?
+        .filter(|standing| standing.archive == source.archive);
         self.at.insert(position.offset, standing.as_ref().map(|standing| standing.position));
         let Some(standing) = standing else { return Ok(None) };
         if standing.position.is(position) {
@@ -251,8 +258,19 @@ pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
     let mut older = Vec::<Commit>::new();
     let mut at = newest.position;
     let mut extents = vec![(at.offset, at.end())];
+    // Each block is added, dropped, and a piece of a member, once.
+    let (mut named, room) = (0u64, Room::new(0, at.offset).blocks);
+    let (mut raw, mut memory) = (0u64, 0usize);
     let copy = loop {
         let last = older.last().unwrap_or(&newest.commit);
+        last.check(at.offset)?;
+        raw = raw.saturating_add(last.raw_len);
+        commit::check_size(raw, source.max_catalog)?;
+        named = named.saturating_add(last.blocks_named());
+        memory = memory.saturating_add(last.memory());
+        if named > room.saturating_mul(3) {
+            return Err(Error::corrupt("the commits name more blocks than the file could hold"));
+        }
         if last.snapshot {
             break last.header_copy;
         }
@@ -265,19 +283,23 @@ pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
         since_snapshot += at.len;
         at = previous;
         extents.push((at.offset, at.end()));
-        let commit = read_commit(source, &previous)?;
+        let mut commit = read_commit(source, &previous)?;
+        // Only the newest commit's count.
+        (commit.scrub, commit.history) = (Vec::new(), Vec::new());
         if commit.archive != newest.commit.archive {
             return Err(Error::corrupt("a commit is of another coffer"));
         }
         older.push(commit);
     };
+    error::check_memory(memory, "the catalog")?;
     let mut catalog = Catalog::default();
     for commit in older.iter_mut().rev().chain([&mut newest.commit]) {
+        commit.check_after(&catalog)?;
         commit.apply(&mut catalog);
     }
     catalog.check()?;
-    let scrub = newest.unscrubbed();
-    extents::check(&catalog, scrub, &extents, copy, newest.position.offset)?;
+    let (scrub, end) = (&newest.commit.scrub, newest.position.offset);
+    extents::check(&source.layers, &catalog, scrub, &extents, copy, end)?;
     Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
 }
 
@@ -322,7 +344,8 @@ pub(crate) fn has_ancestor(
 
 /// Reads the commit at a position.
 pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
-    commit::read_at(position, source.layers.container.as_deref(), &source.meta, reader(source))
+    let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
+    commit::read_at(position, container, &source.meta, most, reader(source))
 }
 
 /// The authentic footers of a coffer, from the end of its file backwards.
@@ -477,14 +500,15 @@ impl<'a> Walk<'a> {
     /// A commit is whole: it is the newest, or the walk adopts no other.
     fn whole(&mut self) -> Result<()> {
         let parts = std::mem::take(&mut self.parts);
-        let (commit, digest) = match commit::assemble(&parts.iter().collect::<Vec<_>>()) {
-            Ok(whole) => whole,
-            Err(e) if e.code() == Code::Corrupt => {
-                self.stopped = true;
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
+        let (commit, digest) =
+            match commit::assemble(&parts.iter().collect::<Vec<_>>(), self.source.max_catalog) {
+                Ok(whole) => whole,
+                Err(e) if e.code() == Code::Corrupt => {
+                    self.stopped = true;
+                    return Ok(());
+                }
+                Err(e) => return Err(e),
+            };
         let follows = match &self.newest {
             Some(Newest { position, .. }) => commit.previous.is_some_and(|p| {
                 p.generation == position.generation && key::same(&p.digest, &position.digest)

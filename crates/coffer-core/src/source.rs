@@ -9,7 +9,7 @@ use crate::block::Layers;
 use crate::buffer::Buffer;
 use crate::catalog::{Block, Catalog, Entry, Piece, Place};
 use crate::commit::ARCHIVE_ID;
-use crate::error::{Code, Error, Result};
+use crate::error::{self, Code, Error, Result};
 use crate::header::{Header, Keys};
 use crate::packs::{Packs, Tar};
 use crate::record::MetaSeal;
@@ -26,6 +26,8 @@ pub(crate) struct Source {
     pub(crate) meta: MetaSeal,
     /// The coffer's identity: records of another one are not believed, even under the same key.
     pub(crate) archive: [u8; ARCHIVE_ID],
+    /// The most bytes that commits may have together before compression, for the caller.
+    pub(crate) max_catalog: u64,
     /// What was decoded of it lately.
     pub(crate) packs: Packs,
 }
@@ -71,6 +73,7 @@ impl Source {
             layers: header.layers(keys)?,
             meta: keys.meta(&header.kind),
             archive: header.archive,
+            max_catalog: u64::MAX,
             packs: Packs::new(),
         })
     }
@@ -93,6 +96,7 @@ impl Source {
             layers,
             meta: MetaSeal::new(None),
             archive: [0; ARCHIVE_ID],
+            max_catalog: u64::MAX,
             packs: Packs::new(),
         }
     }
@@ -115,6 +119,12 @@ impl Source {
             Err(e) if e.is_damage() => Ok(None),
             Err(e) => Err(e),
         }
+    }
+
+    /// The tar in a block, whose frame must be as long as the commit says.
+    pub(crate) fn block_exactly(&self, block: &Block) -> Result<Buffer> {
+        let bytes = self.read(block.offset, block.len as usize)?;
+        self.layers.decode_exactly(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
     /// The tar in a pack, which is decoded unless that was done lately.
@@ -173,7 +183,7 @@ impl Source {
 
     /// Compares the tar header of a large member, which is in a block of its own, with the catalog.
     pub(crate) fn check_header(&self, block: &Block, name: &str, entry: &Entry) -> Result<()> {
-        if *self.block(block)? == heading(name, entry)? {
+        if *self.block_exactly(block)? == heading(name, entry)? {
             Ok(())
         } else {
             Err(contradiction(block))
@@ -402,6 +412,7 @@ pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) 
     if offset.checked_add(len as u64).is_none_or(|end| end > size) {
         return Err(short(&format_args!("at byte {size}")));
     }
+    error::check_memory(len, "what is read of the file")?;
     let mut bytes = Buffer::of_len(len);
     match storage.read_at(&mut bytes, offset) {
         Ok(()) => Ok(bytes),

@@ -176,6 +176,7 @@ impl Scene {
         let secret = self.options.secret().unwrap();
         let keyring = Keyring::new(&secret, &self.options.cancel);
         let expected = Expected {
+            max_catalog: u64::MAX,
             kind: &self.options.kind,
             cipher_is_free: false,
             keyring: &keyring,

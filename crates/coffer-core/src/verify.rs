@@ -111,7 +111,7 @@ fn contents(reader: &Reader) -> Result<Contents> {
 
 /// Other readers of the tar begin with it, and stop where it is damaged.
 fn check_root(source: &Source, root: &Block) -> Result<()> {
-    if *source.block(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
+    if *source.block_exactly(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
 }
 
 impl Unit {
@@ -137,7 +137,7 @@ impl Unit {
             error,
         };
         match self {
-            Self::Pack(block, members) => Ok(match source.block(block) {
+            Self::Pack(block, members) => Ok(match source.block_exactly(block) {
                 Ok(bytes) => members
                     .iter()
                     .filter_map(|member| {
@@ -214,7 +214,7 @@ fn check_large(
     source.check_header(header, name, entry)?;
     for (i, (piece, block)) in pieces.iter().zip(blocks).enumerate() {
         watch.cancel.check()?;
-        let bytes = source.block(block)?;
+        let bytes = source.block_exactly(block)?;
         let padding = if i + 1 == pieces.len() { tar::padding(stored) } else { 0 };
         if bytes.len() != piece.stored as usize + padding {
             return Err(contradiction(block));

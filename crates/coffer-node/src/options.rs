@@ -127,6 +127,8 @@ pub struct NativeOptions {
     pub max_member_size: Option<f64>,
     /// The most bytes that all its members together may unpack to.
     pub max_total_size: Option<f64>,
+    /// The most bytes that the commits of the catalog may have before compression.
+    pub max_catalog_size: Option<f64>,
     /// A commit that must be in the history.
     pub expect: Option<NativeCommit>,
 }
@@ -161,6 +163,7 @@ impl NativeOptions {
             options.legacy = legacy;
         }
         options.limits = limits(self.max_member_size, self.max_total_size);
+        options.max_catalog = self.max_catalog_size.map(|size| size as u64);
         options.expect = self.expect.map(commit_id).transpose()?;
         Ok(options)
     }

@@ -17,6 +17,7 @@ interface Options {
   legacy?: boolean
   maxMemberSize?: number
   maxTotalSize?: number
+  maxCatalogSize?: number
 }
 
 /** `coffer extract` */
@@ -36,6 +37,7 @@ export function extract(): Entry {
     .option('-p, --path <directory>', 'the same as --to, as PyCoffer has it')
     .option('--max-member-size <size>', 'write nothing if a file has more: bytes, or 5MB, 2GiB', size)
     .option('--max-total-size <size>', 'write nothing if all files together have more', size)
+    .option('--max-catalog-size <size>', 'write nothing if the list of members has more, uncompressed', size)
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Everything, into a directory', 'coffer extract --to restored')
     .example('One directory, in place of what is there', 'coffer extract reports/2024 --overwrite')

@@ -242,6 +242,7 @@ impl Opening<'_> {
         let how = legacy::How {
             durable: options.durable,
             limits: options.limits,
+            max_catalog: options.max_catalog.unwrap_or(u64::MAX),
             cancel: &options.cancel,
         };
         let mut container = legacy::import(file, source, header, &keys, &how)?;
@@ -313,6 +314,7 @@ impl Opening<'_> {
             cipher_is_free: self.options.cipher_is_free,
             keyring,
             level: self.options.level,
+            max_catalog: self.options.max_catalog.unwrap_or(u64::MAX),
             directory: self.directory.clone(),
         };
         open::open(file.clone(), self.path, &expected)

@@ -91,6 +91,9 @@ pub struct Options {
     /// The most bytes that a coffer in PyCoffer's format may unpack to: it is read whole when it is
     /// opened.
     pub limits: Limits,
+    /// The most bytes that the commits which the catalog is read from may have together before
+    /// compression; any number by default.
+    pub max_catalog: Option<u64>,
     /// A commit that must be in the coffer's history.
     pub expect: Option<CommitId>,
     /// Calls the opening off.
@@ -124,6 +127,7 @@ impl Options {
             durable: true,
             legacy: false,
             limits: Limits::default(),
+            max_catalog: None,
             expect: None,
             cancel: Cancel::default(),
         }

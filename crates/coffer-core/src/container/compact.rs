@@ -21,7 +21,7 @@ use crate::watch::{Report, Watch};
 /// Packs with at least this much tar are copied as they are; smaller ones are merged.
 const FULL_PACK: u32 = 128 << 10;
 /// How many ancestors a compacted file remembers.
-const HISTORY: usize = 4_096;
+const HISTORY: usize = crate::commit::MAX_HISTORY;
 /// A coffer is compacted at close only if its live part is smaller than this...
 const SMALL_LIVE: u64 = 64 << 20;
 /// ...and its dead part is larger than this, and than the live part.
@@ -108,6 +108,7 @@ impl Container {
             layers: form.layers,
             meta: form.meta,
             archive: form.header.archive,
+            max_catalog: self.source.max_catalog,
             packs: Packs::new(),
         };
         let mut copy = Self::create(source, form.header, self.durable)?;

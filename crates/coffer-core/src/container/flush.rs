@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Changes, Container, Pending};
-use crate::catalog::{Block, Digest, Entry, Place};
+use crate::catalog::{Block, BlockId, Digest, Entry, MAX_COUNT, Place};
 use crate::commit::{self, Ahead, Commit, Footer, Position};
 use crate::error::{Code, Error, Result};
 use crate::locks::Locks;
@@ -106,6 +106,7 @@ impl Container {
             snapshot = true;
         }
         let mut bytes = Vec::new();
+        let tail = self.tail;
         let mut header_copy = self.header_copy;
         let mut superseded = self.footers();
         if snapshot {
@@ -131,7 +132,11 @@ impl Container {
         let offset = self.tail;
         let mut commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
         commit.ahead = ahead;
-        let digest = commit::write(&commit, container, &self.source.meta, offset, &mut bytes)?;
+        let written = commit::write(&commit, container, &self.source.meta, offset, &mut bytes);
+        let digest = written.inspect_err(|_| {
+            self.tail = tail;
+            self.cut();
+        })?;
         let position = Position {
             generation: commit.generation,
             offset,
@@ -195,7 +200,8 @@ impl Container {
             snapshot,
             next_block: catalog.next_block,
             next_version: catalog.next_version,
-            dead: catalog.dead + superseded + scrub.iter().map(|b| u64::from(b.len)).sum::<u64>(),
+            dead: (catalog.dead + superseded + scrub.iter().map(|b| u64::from(b.len)).sum::<u64>())
+                .min(MAX_COUNT),
             dropped: Vec::new(),
             blocks: Vec::new(),
             removed: Vec::new(),
@@ -203,6 +209,8 @@ impl Container {
             scrub,
             history: ancestry.history,
             ahead: None,
+            raw_len: 0,
+            well_cut: true,
         };
         if snapshot {
             let live = catalog.blocks.iter().filter(|(id, _)| !doomed.contains(id));
@@ -210,7 +218,9 @@ impl Container {
             commit.set =
                 catalog.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
         } else {
-            commit.dropped = doomed.iter().copied().collect();
+            // What was added since the last commit is in none.
+            let committed = |id: &&BlockId| added.binary_search(id).is_err();
+            commit.dropped = doomed.iter().filter(committed).copied().collect();
             let live = added.iter().filter(|id| !doomed.contains(id));
             commit.blocks = live
                 .filter_map(|id| catalog.blocks.get(id).map(|block| (*id, block.clone())))
@@ -309,5 +319,108 @@ pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> P
         },
         stored,
         begun: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::container::Attributes;
+    use crate::header::{Header, Keys};
+    use crate::kind::Kind;
+    use crate::origin::Origin;
+    use crate::recover;
+    use crate::source::Source;
+    use crate::storage::{Directory, DiskDirectory, DiskFile};
+
+    /// A Null in a directory of its own, with one commit.
+    fn container(dir: &tempfile::TempDir) -> (Container, Locks) {
+        let path = dir.path().join("test.coffer");
+        std::fs::write(&path, []).unwrap();
+        let (kind, keys) = (Kind::null(), Keys::default());
+        let header = Header::new(kind, &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+        let storage = Arc::new(DiskFile::open(&path, true).unwrap());
+        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let source = Source::new(storage, &directory, &path, &header, &keys).unwrap();
+        let mut container = Container::create(source, header, false).unwrap();
+        let locks = Locks::none(&path);
+        container.commit(true, &locks).unwrap();
+        (container, locks)
+    }
+
+    fn put(container: &mut Container, name: &str) -> Result<()> {
+        let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
+        container.put_small(name, false, 1, attributes, vec![1])
+    }
+
+    #[test]
+    fn a_commit_drops_what_an_earlier_one_added_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut container, locks) = container(&dir);
+        put(&mut container, "a").unwrap();
+        container.commit(false, &locks).unwrap();
+        put(&mut container, "b").unwrap();
+        // Brings the pack into the file.
+        container.begin().unwrap();
+        put(&mut container, "a").unwrap();
+        put(&mut container, "b").unwrap();
+        container.keep();
+        container.commit(false, &locks).unwrap();
+        let commit = recover::read_commit(&container.source, &container.committed()).unwrap();
+        assert_eq!(commit.dropped, [1]);
+        assert_eq!(commit.scrub.len(), 2, "the bytes of both die");
+        assert_eq!(commit.blocks.len(), 1);
+    }
+
+    #[test]
+    fn a_count_at_its_end_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut container, locks) = container(&dir);
+        let len = |container: &Container| container.source.storage.len().unwrap();
+        let before = len(&container);
+        container.view.write().catalog.next_version = MAX_COUNT;
+        assert_eq!(put(&mut container, "a").unwrap_err().code(), Code::Limit);
+        container.view.write().catalog.next_version = 0;
+        container.view.write().catalog.next_block = MAX_COUNT;
+        put(&mut container, "a").unwrap();
+        let refused = container.commit(false, &locks).unwrap_err();
+        assert_eq!((refused.code(), len(&container)), (Code::Limit, before));
+        // Nothing is lost: as soon as it can be, it is committed.
+        container.view.write().catalog.next_block = MAX_COUNT - 1;
+        container.view.write().catalog.dead = MAX_COUNT;
+        container.commit(false, &locks).unwrap();
+        let commit = recover::read_commit(&container.source, &container.committed()).unwrap();
+        assert_eq!((commit.next_block, commit.dead), (MAX_COUNT, MAX_COUNT));
+    }
+
+    #[test]
+    fn a_commit_that_is_too_large_leaves_the_file_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut container, locks) = container(&dir);
+        let len = container.source.storage.len().unwrap();
+        // 8 MiB are the most here.
+        let long = "long".repeat(900);
+        for number in 0..2_500 {
+            container.view.write().catalog.set(
+                format!("{long}{number}").into(),
+                Entry {
+                    version: 0,
+                    directory: false,
+                    size: 0,
+                    mode: 0,
+                    mtime_s: 0,
+                    mtime_ns: 0,
+                    place: Place::Packed { block: 1, at: 0, stored: 0 },
+                },
+            );
+        }
+        // A snapshot, before which the header is copied.
+        container.since_snapshot = u64::MAX >> 1;
+        container.snapshot_len = 0;
+        let refused = container.commit(true, &locks).unwrap_err();
+        assert_eq!(refused.code(), Code::Limit);
+        assert_eq!(container.source.storage.len().unwrap(), len);
+        container.ready().unwrap();
     }
 }

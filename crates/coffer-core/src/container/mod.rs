@@ -219,7 +219,10 @@ impl Container {
             tail: newest.end,
             end: newest.end,
             committed: newest.position,
-            header_copy: newest.commit.header_copy,
+            // Where the header was taken from a copy behind the end, that is cut off.
+            header_copy: Some(newest.commit.header_copy)
+                .filter(|copy| *copy < newest.position.offset)
+                .unwrap_or(0),
             since_snapshot: loaded.since_snapshot,
             snapshot_len: loaded.snapshot_len,
             last_footer: newest.end,
@@ -348,11 +351,11 @@ impl Container {
         if self.committed.generation > 0 && self.tail - self.last_footer >= FOOTER_EVERY {
             self.append_footer(false)?;
         }
+        // First, since what no number is left for must not be in the file.
+        let id = self.view.write().catalog.take_block_number()?;
         let block = encoded.at(self.tail);
         self.append(&encoded.bytes)?;
         let mut view = self.view.write();
-        let id = view.catalog.next_block;
-        view.catalog.next_block += 1;
         view.catalog.blocks.insert(id, block);
         self.changes.added.push(id);
         Ok(id)

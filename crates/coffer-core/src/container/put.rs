@@ -314,9 +314,7 @@ impl Container {
     fn next_version(&mut self, name: &str, directory: bool) -> Result<u64> {
         let mut view = self.view.write();
         view.catalog.check_fits(name, directory)?;
-        let version = view.catalog.next_version;
-        view.catalog.next_version += 1;
-        Ok(version)
+        view.catalog.take_version()
     }
 }
 

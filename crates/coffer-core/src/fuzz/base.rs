@@ -114,7 +114,7 @@ impl Base {
         let mut at = 0;
         while at < file.len() {
             let commit = commit::read_part(&file[at..], at as u64, container, &self.meta)
-                .and_then(|(part, len)| Some((commit::assemble(&[&part]).ok()?.0, len)));
+                .and_then(|(part, len)| Some((commit::assemble(&[&part], u64::MAX).ok()?.0, len)));
             let Some((commit, len)) = commit else {
                 at += 1;
                 continue;

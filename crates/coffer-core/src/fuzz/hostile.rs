@@ -126,3 +126,55 @@ fn a_member_in_the_root_block() {
 fn a_root_block_that_is_gone() {
     refused("no-root", |_, commit| commit.dropped.push(0));
 }
+
+#[test]
+fn a_block_number_or_a_member_twice() {
+    refused("number-twice", |base, commit| {
+        let offset = base.catalog.root().unwrap().end();
+        commit.blocks.push((0, Block { offset, ..live(base) }));
+    });
+    refused("number-again", |_, commit| {
+        let last = commit.blocks.last().cloned().unwrap();
+        commit.blocks.push(last);
+    });
+    refused("set-twice", |_, commit| commit.set.extend(commit.set.last().cloned()));
+}
+
+#[test]
+fn a_commit_that_contradicts_itself() {
+    refused("snapshot-drops", |_, commit| {
+        commit.snapshot = true;
+        commit.removed.push("gone".into());
+    });
+    refused("history-order", |_, commit| commit.history = vec![(2, [0; 32]), (1, [0; 32])]);
+    refused("history-later", |_, commit| commit.history = vec![(commit.generation, [0; 32])]);
+    refused("ahead-scrub", |base, commit| {
+        let block = base.catalog.root().unwrap();
+        commit.scrub.push(Block { offset: block.end(), ..block.clone() });
+        commit.ahead = Some(crate::commit::Ahead { len: 1, digest: [0; 32] });
+    });
+    refused("copy-outside", |_, commit| commit.header_copy = 1 << 40);
+}
+
+#[test]
+fn a_directory_with_bytes() {
+    refused("directory", |base, commit| {
+        let (name, entry) = base.catalog.iter().find(|(_, e)| e.directory).unwrap();
+        commit.set.push((name.clone(), crate::catalog::Entry { size: 5, ..entry.clone() }));
+    });
+}
+
+#[test]
+fn a_block_whose_lengths_cannot_be() {
+    for (name, by) in [("frame-longer", 1), ("frame-shorter", u32::MAX)] {
+        refused(name, |_, commit| {
+            let (_, block) = commit.blocks.last_mut().unwrap();
+            // Longer than a Fernet chunk is padded.
+            block.frame = block.frame.wrapping_add(by.wrapping_mul(17));
+        });
+    }
+    refused("scrub-short", |base, commit| {
+        let offset = base.catalog.root().unwrap().end();
+        commit.scrub.push(Block { offset, len: 4, frame: 4, tar: 0, digest: [0; 32] });
+    });
+}

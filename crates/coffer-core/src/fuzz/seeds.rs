@@ -54,6 +54,7 @@ fn make_base(kind: usize) {
         layers: header.layers(&case.keys).unwrap(),
         meta: case.keys.meta(&case.kind),
         archive: header.archive,
+        max_catalog: u64::MAX,
         packs: Packs::new(),
     };
     let layers = source.layers.clone();

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::chunk;
+use crate::commit;
 use crate::container::{Attributes, Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
 use crate::frame;
@@ -32,11 +33,16 @@ const OWN_RECORD: &str =
 /// How much of the file is read at once.
 const READ: usize = 1 << 20;
 
+/// About what a member takes in a list beside its name.
+const MEMBER: u64 = 40;
+
 /// How a legacy coffer is unpacked.
 pub(crate) struct How<'a> {
     pub(crate) durable: bool,
     /// The most bytes that it may unpack to.
     pub(crate) limits: Limits,
+    /// The most bytes that the list of its members may have, as a commit would list them.
+    pub(crate) max_catalog: u64,
     pub(crate) cancel: &'a Cancel,
 }
 
@@ -54,11 +60,14 @@ pub(crate) fn import(
     let mut entries = Entries::new(stream(storage, &path, &kind, keys)?);
     let mut directories = Vec::new();
     let mut unpacked = Unpacked { limits: how.limits, total: 0 };
+    let mut catalog = 0u64;
     while let Some(entry) = entries.next().map_err(|e| damaged(&e))? {
         how.cancel.check()?;
         let raw = escaped(&entry.name);
         let member =
             raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
+        catalog = catalog.saturating_add(MEMBER + member.len() as u64);
+        commit::check_size(catalog, how.max_catalog)?;
         let attributes = entry.attributes();
         match entry.kind {
             tar::EntryType::Directory => {

@@ -89,6 +89,7 @@ impl Opener {
                 cipher_is_free: self.kind.name == KindName::Bank,
                 keyring: &Keyring::new(&secret, &cancel),
                 level: None,
+                max_catalog: u64::MAX,
                 directory: directory.clone(),
             };
             let opened = match open::open(storage.clone(), &self.path, &expected) {

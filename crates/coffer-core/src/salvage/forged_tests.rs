@@ -116,7 +116,9 @@ impl Made {
         let kind = &self.options.kind;
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let (level, cipher_is_free) = (None, false);
-        let expected = Expected { kind, cipher_is_free, keyring: &keyring, level, directory };
+        let max_catalog = u64::MAX;
+        let expected =
+            Expected { kind, cipher_is_free, keyring: &keyring, level, max_catalog, directory };
         let Found::Coffer(opened) = crate::open::open(new, path, &expected).unwrap() else {
             panic!("no coffer")
         };

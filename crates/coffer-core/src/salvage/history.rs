@@ -27,12 +27,12 @@ struct Known {
 
 impl Known {
     fn read(&self, source: &Source) -> Result<Commit> {
-        let container = source.layers.container.as_deref();
+        let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
         let moved = |offset: u64| {
             let within = offset.checked_sub(self.position.offset);
             within.and_then(|within| self.at.checked_add(within)).unwrap_or(u64::MAX)
         };
-        commit::read_at(&self.position, container, &source.meta, |offset, len| {
+        commit::read_at(&self.position, container, &source.meta, most, |offset, len| {
             source.read(moved(offset), len).map(Buffer::into_vec)
         })
     }
@@ -119,7 +119,8 @@ impl Found {
 
     fn whole(&mut self) {
         let parts = std::mem::take(&mut self.parts);
-        let Ok((commit, digest)) = commit::assemble(&parts.iter().collect::<Vec<_>>()) else {
+        let Ok((commit, digest)) = commit::assemble(&parts.iter().collect::<Vec<_>>(), u64::MAX)
+        else {
             return;
         };
         self.known.push(Known {

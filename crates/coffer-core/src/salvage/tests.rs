@@ -146,6 +146,7 @@ impl Sample {
             cipher_is_free: false,
             keyring: &keyring,
             level: None,
+            max_catalog: u64::MAX,
             directory: Arc::new(DiskDirectory),
         };
         let Found::Coffer(opened) = crate::open::open(new, path, &expected).unwrap() else {
