@@ -148,12 +148,6 @@ fn a_commit_that_contradicts_itself() {
     });
     refused("history-order", |_, commit| commit.history = vec![(2, [0; 32]), (1, [0; 32])]);
     refused("history-later", |_, commit| commit.history = vec![(commit.generation, [0; 32])]);
-    refused("ahead-scrub", |base, commit| {
-        let block = base.catalog.root().unwrap();
-        commit.scrub.push(Block { offset: block.end(), ..block.clone() });
-        commit.ahead = Some(crate::commit::Ahead { len: 1, digest: [0; 32] });
-    });
-    refused("copy-outside", |_, commit| commit.header_copy = 1 << 40);
 }
 
 #[test]
