@@ -56,7 +56,7 @@ async function made(kind: Kind): Promise<{ path: string; keys: Keys }> {
   await box.write('small', 'contents')
   await box.write('large', noise(300_000))
   await box.close()
-  chmodSync(path, 0o644)
+  for (const file of [path, `${path}.lock`]) chmodSync(file, 0o644)
   return { path, keys }
 }
 

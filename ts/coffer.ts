@@ -145,8 +145,6 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   readonly path: string
   /** How it was opened, without the `b`. */
   readonly mode: Mode
-  /** What was found, and dealt with, when the coffer was opened; empty as a rule. The codes are in docs/api.md. */
-  readonly notices: readonly Notice[]
   readonly #native: NativeCoffer
   readonly #changes: Changes
   readonly #kind: Kind
@@ -155,10 +153,17 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   protected constructor({ native, path, mode, kind }: Opened) {
     this.path = path
     this.mode = mode
-    this.notices = native.notices()
     this.#native = native
     this.#kind = kind
     this.#changes = new Changes(native)
+  }
+
+  /**
+   * What was found, and dealt with, when the coffer was opened, and what came up since; empty as a rule.
+   * The codes are in docs/api.md.
+   */
+  get notices(): readonly Notice[] {
+    return this.#native.notices()
   }
 
   /**

@@ -34,6 +34,8 @@ export interface OpenOptions {
   passphrase?: Passphrase
   /** How hard the passphrase of a new coffer is to guess: 256 MiB and 3 passes by default. A coffer that exists says itself. */
   kdf?: KdfOptions
+  /** The most memory in bytes that a coffer may ask for to derive its keys from a passphrase: from 19 MiB to 1 GiB, the default. More is `ERR_COFFER_LIMIT`. */
+  maxKdfMemory?: number
   /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
   cipher?: 'fernet' | 'aes-ocb'
   /** Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`, false for the others. */
@@ -72,6 +74,7 @@ export const openOptions = [
   'secureKey',
   'passphrase',
   'kdf',
+  'maxKdfMemory',
   'autoFlush',
   'backup',
   'lock',
@@ -93,6 +96,9 @@ const MAX_TIMEOUT = 2 ** 31 - 1
 const MAX_U32 = 2 ** 32 - 1
 /** Permissions, set-user-id, set-group-id and sticky. */
 const MAX_FILE_MODE = 0o7777
+
+/** The least and the most memory that keys are derived with, in bytes. */
+export const KDF_MEMORY = { min: 19 * 2 ** 20, max: 2 ** 30 } as const
 
 /** The lowest and the highest zstd level. */
 export const LEVELS = { min: 1, max: 22 } as const
@@ -234,6 +240,7 @@ function checkTime(time: Date | bigint): { seconds: number; nanoseconds: number 
 /** The common options of `open`, in the engine's form. Keys and ciphers depend on the kind. */
 export function checkOpenOptions(options: OpenOptions) {
   return {
+    maxKdfMemory: checkKdfCeiling(options.maxKdfMemory),
     autoFlush: checkBoolean(options.autoFlush, 'autoFlush'),
     backup: checkBackup(options.backup),
     lock: checkChoice(options.lock, 'lock', ['rw', 'w', 'none']),
@@ -261,6 +268,12 @@ export function checkSizeLimits({ maxMemberSize, maxTotalSize }: SizeLimits): Si
     maxMemberSize: checkInteger(maxMemberSize, 'maxMemberSize', 0, Number.MAX_SAFE_INTEGER),
     maxTotalSize: checkInteger(maxTotalSize, 'maxTotalSize', 0, Number.MAX_SAFE_INTEGER),
   }
+}
+
+/** The ceiling for deriving keys, in KiB as the engine has it. */
+function checkKdfCeiling(bytes: number | undefined): number | undefined {
+  checkInteger(bytes, 'maxKdfMemory', KDF_MEMORY.min, KDF_MEMORY.max)
+  return bytes === undefined ? undefined : Math.floor(bytes / 1024)
 }
 
 function checkBackup(backup: string | true | undefined): string | undefined {

@@ -3,7 +3,7 @@ import { invalid } from './errors.ts'
 import { copied, decoded, keyText } from './key.ts'
 import type { Keys } from './kinds.ts'
 import { binding, type NativeDerivation, type NativeKdf, settled } from './native.ts'
-import { checkInteger, checkOptions } from './options.ts'
+import { checkInteger, checkOptions, KDF_MEMORY } from './options.ts'
 
 /**
  * A passphrase: text, which is put into Unicode's form NFC and encoded as UTF-8, so that it is the
@@ -40,7 +40,6 @@ export interface DeriveOptions extends KdfOptions {
 
 const KIB = 1024
 const SALT_BYTES = 16
-const MEMORY = { min: 19 * KIB * KIB, max: KIB * KIB * KIB } as const
 const PASSES = { min: 2, max: 16 } as const
 
 /**
@@ -101,7 +100,7 @@ export function kdfFrom({ salt, memory, passes }: NativeDerivation): Kdf {
 }
 
 function checkStrength({ memory, passes }: KdfOptions, prefix: string): NativeKdf {
-  checkInteger(memory, `${prefix}memory`, MEMORY.min, MEMORY.max)
+  checkInteger(memory, `${prefix}memory`, KDF_MEMORY.min, KDF_MEMORY.max)
   if (memory !== undefined && memory % KIB !== 0) {
     throw invalid(`${prefix}memory must be a multiple of ${KIB} bytes, not ${memory}`)
   }

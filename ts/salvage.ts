@@ -9,7 +9,15 @@ export interface SalvageOptions
   extends WatchOptions,
     Pick<
       OpenOptions,
-      'cofferKey' | 'secureKey' | 'passphrase' | 'cipher' | 'lock' | 'lockTimeout' | 'durability' | 'legacy'
+      | 'cofferKey'
+      | 'secureKey'
+      | 'passphrase'
+      | 'maxKdfMemory'
+      | 'cipher'
+      | 'lock'
+      | 'lockTimeout'
+      | 'durability'
+      | 'legacy'
     > {}
 
 /** The names of {@link SalvageOptions}, but for `cipher`, which only a bank has. */
@@ -17,6 +25,7 @@ export const salvageOptions = [
   'cofferKey',
   'secureKey',
   'passphrase',
+  'maxKdfMemory',
   'lock',
   'lockTimeout',
   'durability',
@@ -79,8 +88,8 @@ export async function salvage(
 ): Promise<Salvaged> {
   const from = checkPath(path, 'the path of a coffer')
   const to = checkPath(target, 'the target of salvage')
-  const { lock, lockTimeout, durability, legacy, signal, onProgress } = options
-  const common = checkOpenOptions({ lock, lockTimeout, durability, legacy })
+  const { maxKdfMemory, lock, lockTimeout, durability, legacy, signal, onProgress } = options
+  const common = checkOpenOptions({ maxKdfMemory, lock, lockTimeout, durability, legacy })
   const secret = checkSecret(kind, options)
   const salvaging = watched({ signal, onProgress }, (watch) =>
     binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, watch),

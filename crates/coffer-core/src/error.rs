@@ -126,6 +126,21 @@ impl Error {
         }))
     }
 
+    /// The system has no thread left.
+    #[must_use]
+    pub(crate) fn thread(source: &io::Error) -> Self {
+        Self(Arc::new(Detail {
+            code: Code::Io,
+            message: format!(
+                "the system has no thread left for the engine: {source}. End other work, or raise the limit of threads (ulimit -u, pids.max)"
+            ),
+            path: None,
+            member: None,
+            errno: errno(source),
+            syscall: Some("clone"),
+        }))
+    }
+
     /// Damage or tampering.
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(Code::Corrupt, message)

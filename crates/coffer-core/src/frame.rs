@@ -84,7 +84,7 @@ pub(crate) fn compress_by(threads: usize, level: i32, data: &[u8]) -> Result<Buf
             && data.len() > SHARE
             && let Some(frame) = compress_shared(threads, level, data)
         {
-            return frame;
+            return Ok(frame);
         }
     }
     COMPRESSOR.with_borrow_mut(|slot| match slot {
@@ -108,20 +108,22 @@ fn quick(slot: &mut Option<Compressor>) -> Result<&mut Compressor> {
     }
 }
 
-/// One frame with `data` compressed by several threads, unless they are busy.
-fn compress_shared(threads: usize, level: i32, data: &[u8]) -> Option<Result<Buffer>> {
+/// One frame with `data` compressed by several threads, unless they are busy, or the system has no
+/// threads or no memory for them.
+fn compress_shared(threads: usize, level: i32, data: &[u8]) -> Option<Buffer> {
     let mut slot = match SHARED.try_lock() {
         Ok(slot) => slot,
         Err(TryLockError::Poisoned(slot)) => slot.into_inner(),
         Err(TryLockError::WouldBlock) => return None,
     };
     if slot.as_ref().is_none_or(|(of, _)| *of != level) {
-        match with_threads(threads, level) {
-            Ok(compressor) => *slot = Some((level, compressor)),
-            Err(e) => return Some(Err(e)),
-        }
+        *slot = Some((level, with_threads(threads, level).ok()?));
     }
-    slot.as_mut().map(|(_, compressor)| run(compressor, data))
+    let frame = slot.as_mut().and_then(|(_, compressor)| run(compressor, data).ok());
+    if frame.is_none() {
+        *slot = None;
+    }
+    frame
 }
 
 /// Lets go of the compressor with threads of its own, which holds much memory.

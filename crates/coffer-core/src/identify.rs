@@ -9,7 +9,7 @@ use crate::open;
 use crate::origin::Origin;
 use crate::passphrase::{Kdf, SALT_LEN};
 use crate::source;
-use crate::storage::{DiskFile, Storage};
+use crate::storage::{DiskFile, Storage, is_no_file};
 
 /// What a file is, by what its beginning says in clear. Nothing of it is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,11 @@ pub fn identify(path: &Path) -> Result<Identity> {
     if !metadata.is_file() && !metadata.is_dir() {
         return Ok(Identity::Unknown);
     }
-    let file = DiskFile::open(path, false).map_err(|e| failed("open", &e))?;
+    let file = match DiskFile::open(path, false) {
+        // Put there just now.
+        Err(e) if is_no_file(&e) && !metadata.is_dir() => return Ok(Identity::Unknown),
+        opened => opened.map_err(|e| failed("open", &e))?,
+    };
     let size = file.len().map_err(|e| failed("fstat", &e))?;
     let start = source::read(&file, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let Some(marks) = Header::marks(&start) else {

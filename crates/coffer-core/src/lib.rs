@@ -18,6 +18,8 @@ mod commit;
 mod compare;
 mod container;
 pub mod crypt;
+#[cfg(test)]
+mod disk_test;
 pub mod error;
 mod extents;
 mod extract;

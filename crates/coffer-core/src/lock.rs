@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use fs4::{FileExt, TryLockError};
 
 use crate::error::{Code, Error, Result};
+use crate::storage;
 
 /// How long to wait between two attempts, at first and at most: `flock` has no timeout of its own.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -42,11 +43,12 @@ pub(crate) struct LockFile {
 }
 
 impl LockFile {
-    /// Locks the lock file of `coffer`, creating it if need be, as readable and writable as the
-    /// umask allows. At least one attempt is made, even after the deadline.
+    /// Locks the lock file of `coffer`, creating it if need be. It has the coffer's owner, group and
+    /// permissions: who may not open the coffer may not hold its lock either. At least one attempt is
+    /// made, even after the deadline.
     ///
-    /// Returns `None` to a reader for whom there is no lock file and who may not create one: it
-    /// has the lock on the coffer's inode alone.
+    /// Returns `None` to a reader who may not open the lock file, or for whom there is none and who
+    /// may not create one: it has the lock on the coffer's inode alone.
     ///
     /// # Errors
     ///
@@ -61,7 +63,7 @@ impl LockFile {
         cancel: &dyn Fn() -> bool,
     ) -> Result<Option<Self>> {
         let path = lock_path(coffer);
-        let attempt = || match open(&path, share)? {
+        let attempt = || match open(&path, coffer, share)? {
             Some(file) => Ok(Self::hold(file, &path, share)?.map(Some)),
             None => Ok(Some(None)),
         };
@@ -136,9 +138,18 @@ fn lock_path(coffer: &Path) -> PathBuf {
     path.into()
 }
 
-/// Opens the lock file, with as much as is allowed. `None` if there is none, none can be created,
-/// and a reader asks.
-fn open(path: &Path, share: Share) -> Result<Option<File>> {
+/// How often a lock file that vanishes between two looks is opened.
+const ATTEMPTS: usize = 16;
+
+const NO_ACCESS: &str = "whoever may open the coffer must be able to open its lock file: give it the coffer's owner, \
+    group and permissions";
+const NO_LOCKS: &str = "this file system may have no file locks (flock): keep the coffer on one that has them, or, if \
+    nothing else ever opens it at the same time, take none (lock: 'none')";
+
+/// Opens the lock file, with as much as is allowed. `None` to a reader if it may not be opened, or if
+/// there is none and none can be created.
+fn open(path: &Path, coffer: &Path, share: Share) -> Result<Option<File>> {
+    let failed = |error: io::Error| Err(Error::io("open", path, &error));
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -148,6 +159,7 @@ fn open(path: &Path, share: Share) -> Result<Option<File>> {
         // In a directory that others may write to, neither follow their links nor wait on their
         // pipes. `filelock` opens it the same way.
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+        options.mode(0o600);
     }
     #[cfg(windows)]
     {
@@ -159,31 +171,82 @@ fn open(path: &Path, share: Share) -> Result<Option<File>> {
     }
     let mut writing = options.clone();
     writing.write(true);
-    let refused = match writing.clone().create(true).open(path) {
-        Ok(file) => return Ok(Some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let directory = crate::storage::directory(path).display();
-            let message = format!("there is no directory {directory}: create it first");
-            return Err(Error::new(Code::NotFound, message).at(path));
-        }
-        Err(error) => error,
-    };
-    if !is_permission(&refused) {
-        return Err(Error::io("open", path, &refused));
-    }
-    // It may still be there to be opened, though not to be created: in a sticky directory the
-    // system refuses O_CREAT on a file of somebody else.
-    for options in [&writing, &options] {
-        match options.open(path) {
-            Ok(file) => return Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && share == Share::Shared => {
-                return Ok(None);
+    let mut creating = writing.clone();
+    creating.create_new(true);
+    for _ in 0..ATTEMPTS {
+        // Not with O_CREAT: in a sticky directory the system refuses that on a file of another user.
+        match writing.open(path) {
+            Ok(file) => {
+                permit_as(&file, coffer, false);
+                return Ok(Some(file));
             }
-            Err(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if is_permission(&e) => match options.open(path) {
+                Ok(file) => return Ok(Some(file)),
+                Err(again) if again.kind() == io::ErrorKind::NotFound => {}
+                // It has the lock on the coffer's inode, if it may open that.
+                Err(_) if cfg!(unix) && share == Share::Shared => return Ok(None),
+                Err(_) => return failed(storage::advised(e, NO_ACCESS)),
+            },
+            Err(e) => return failed(e),
+        }
+        match creating.open(path) {
+            Ok(file) => {
+                permit_as(&file, coffer, true);
+                return Ok(Some(file));
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let directory = storage::directory(path).display();
+                let message = format!("there is no directory {directory}: create it first");
+                return Err(Error::new(Code::NotFound, message).at(path));
+            }
+            Err(e) if is_permission(&e) && share == Share::Shared => return Ok(None),
+            Err(e) => return failed(e),
         }
     }
-    Err(Error::io("open", path, &refused))
+    failed(io::ErrorKind::AlreadyExists.into())
 }
+
+/// Gives the lock file the coffer's owner, group and permissions, as far as the system allows. A
+/// coffer that is not there yet will be for its owner alone, as a lock file that was just `made` is.
+///
+/// One that was there already may be a file of another user that was put there on purpose: it is left
+/// alone unless it is this user's or the coffer's owner's, empty, and has no other name.
+#[cfg(unix)]
+fn permit_as(lock: &File, coffer: &Path, made: bool) {
+    use rustix::fs::{Mode, fchmod, fchown};
+    use rustix::process::{Gid, Uid};
+    use std::os::unix::fs::MetadataExt;
+    // PyCoffer opens it for writing, also to read the coffer.
+    const OWNER: u32 = 0o600;
+    const GROUP: u32 = 0o070;
+    const OTHERS_READ: u32 = 0o044;
+    let (Ok(about), Ok(coffer)) = (lock.metadata(), std::fs::metadata(coffer)) else { return };
+    let mut mode = coffer.mode() & 0o666 | OWNER;
+    let another = about.uid() != coffer.uid();
+    let foreign = another && about.uid() != rustix::process::geteuid().as_raw();
+    let strange = !about.is_file() || about.nlink() != 1 || about.len() > 0;
+    if !coffer.is_file() || !made && (foreign || strange) {
+        return;
+    }
+    let (uid, gid) = (Uid::from_raw(coffer.uid()), Gid::from_raw(coffer.gid()));
+    let kept = another && fchown(lock, Some(uid), None).is_err();
+    if about.gid() != coffer.gid() && fchown(lock, None, Some(gid)).is_err() {
+        mode &= !GROUP;
+    }
+    if kept {
+        // The owner of the coffer must not be shut out.
+        mode |= OTHERS_READ;
+    }
+    if about.mode() & 0o777 != mode {
+        let _ = fchmod(lock, Mode::from_raw_mode(mode as rustix::fs::RawMode));
+    }
+}
+
+/// Here a new file inherits who may use it from its directory.
+#[cfg(not(unix))]
+fn permit_as(_lock: &File, _coffer: &Path, _made: bool) {}
 
 fn is_permission(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
@@ -210,6 +273,9 @@ fn try_lock(file: &File, path: &Path, share: Share) -> Result<bool> {
     match result {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) if storage::is_unsupported(&error) => {
+            Err(Error::io("flock", path, &storage::advised(error, NO_LOCKS)))
+        }
         Err(TryLockError::Error(error)) => Err(Error::io("flock", path, &error)),
     }
 }
@@ -388,7 +454,7 @@ mod tests {
             let (_directory, coffer) = scratch();
             let path = lock_path(&coffer);
             for replaced in [false, true] {
-                let file = open(&path, Share::Exclusive).unwrap().unwrap();
+                let file = open(&path, &coffer, Share::Exclusive).unwrap().unwrap();
                 fs::remove_file(&path).unwrap();
                 if replaced {
                     fs::write(&path, b"").unwrap();
@@ -453,14 +519,69 @@ mod tests {
             assert!(!victim.exists());
         }
 
+        fn mode(path: &Path) -> u32 {
+            fs::metadata(path).unwrap().permissions().mode() & 0o777
+        }
+
+        fn allow(path: &Path, mode: u32) {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+
         #[test]
-        fn a_new_lock_file_is_open_to_whom_the_umask_allows() {
-            let (directory, coffer) = scratch();
+        fn a_lock_file_is_open_to_whom_the_coffer_is_open() {
+            for (coffer_mode, expected) in
+                [(0o600, 0o600), (0o640, 0o640), (0o664, 0o664), (0o440, 0o640), (0o755, 0o644)]
+            {
+                let (_directory, coffer) = scratch();
+                fs::write(&coffer, b"").unwrap();
+                allow(&coffer, coffer_mode);
+                acquire(&coffer, Share::Shared).unwrap();
+                assert_eq!(mode(&lock_path(&coffer)), expected, "new, for {coffer_mode:o}");
+                allow(&lock_path(&coffer), 0o644);
+                acquire(&coffer, Share::Exclusive).unwrap();
+                assert_eq!(mode(&lock_path(&coffer)), expected, "there, for {coffer_mode:o}");
+            }
+        }
+
+        #[test]
+        fn the_lock_file_of_a_coffer_to_be_is_for_its_owner_alone() {
+            let (_directory, coffer) = scratch();
             acquire(&coffer, Share::Exclusive).unwrap();
-            let plain = directory.path().join("plain");
-            File::create(&plain).unwrap();
-            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
-            assert_eq!(mode(&lock_path(&coffer)), mode(&plain));
+            assert_eq!(mode(&lock_path(&coffer)), 0o600);
+        }
+
+        #[test]
+        fn a_file_that_may_be_somebody_elses_keeps_its_permissions() {
+            let (directory, coffer) = scratch();
+            fs::write(&coffer, b"").unwrap();
+            allow(&coffer, 0o666);
+            let other = directory.path().join("other");
+            fs::write(&other, b"").unwrap();
+            fs::hard_link(&other, lock_path(&coffer)).unwrap();
+            allow(&other, 0o600);
+            acquire(&coffer, Share::Exclusive).unwrap();
+            assert_eq!(mode(&other), 0o600);
+            fs::remove_file(&other).unwrap();
+            fs::write(lock_path(&coffer), b"not empty").unwrap();
+            acquire(&coffer, Share::Exclusive).unwrap();
+            assert_eq!(mode(&lock_path(&coffer)), 0o600);
+        }
+
+        /// Only the superuser gives files away.
+        #[test]
+        fn a_lock_file_that_the_superuser_makes_belongs_to_the_coffers_owner() {
+            use std::os::unix::fs::{MetadataExt, chown};
+            let (_directory, coffer) = scratch();
+            fs::write(&coffer, b"").unwrap();
+            if chown(&coffer, Some(54321), Some(54322)).is_err() {
+                return;
+            }
+            for share in [Share::Shared, Share::Exclusive] {
+                acquire(&coffer, share).unwrap();
+                let lock = fs::metadata(lock_path(&coffer)).unwrap();
+                assert_eq!((lock.uid(), lock.gid()), (54321, 54322));
+                fs::remove_file(lock_path(&coffer)).unwrap();
+            }
         }
 
         /// Makes the directory read-only; `false` if that stops nobody, as for the superuser.

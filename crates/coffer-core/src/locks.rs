@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::error::{Code, Error, Result};
 use crate::lock::{LockFile, Share, lock_inode, same_inode};
-use crate::storage::{Directory, Storage};
+use crate::storage::{Directory, Storage, failed_to_open};
 use crate::watch::Cancel;
 
 /// Which handles take locks.
@@ -86,7 +86,7 @@ impl Locks {
                     ),
                 )
                 .at(&self.path),
-                _ => Error::io("open", &self.path, &e),
+                _ => failed_to_open(&self.path, &e),
             })?;
             let Some(inner) = file.file().filter(|_| self.held) else { return Ok(file) };
             self.take(inner)?;

@@ -12,15 +12,25 @@ use crate::record;
 use crate::recover::{self, Loaded, Newest, Tail};
 use crate::secret::Keyring;
 use crate::source::{self, Source};
-use crate::storage::{Directory, Storage};
+use crate::storage::{self, Directory, Storage};
 
-/// Something that was found at opening and set right, or passed over: worth a word, not an error.
+/// Something that was found at opening or came up since, and was set right or passed over: worth a word,
+/// not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header` or `legacy`.
+    /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header`, `legacy` or `owner`.
     pub code: &'static str,
     /// What was found, and what was done about it.
     pub message: String,
+}
+
+impl Notice {
+    /// The file at `path` has another owner or group than the one it replaced; see
+    /// [`owner_lost`](storage::owner_lost).
+    pub(crate) fn owner(path: &Path, old: &dyn Storage, new: &dyn Storage) -> Option<Self> {
+        let lost = storage::owner_lost(old, new)?;
+        Some(Self { code: "owner", message: format!("{} {lost}", path.display()) })
+    }
 }
 
 /// What the caller expects of a file.

@@ -3,30 +3,61 @@
 //! Jobs on the pool never wait for a lock that another job must release, nor for a message:
 //! whoever has to wait (a writer, an open that waits for a lock) has a thread of its own.
 
-use std::sync::OnceLock;
+use std::error::Error as _;
+use std::io;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::{Receiver, bounded};
 
+use crate::error::{Error, Result};
+
 const MIN_THREADS: usize = 2;
-/// How far threads of the pool step back.
+/// How far threads of the pool step back behind the rest of the process, and how far they can.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
+#[cfg(target_os = "linux")]
+const NICEST: i32 = 19;
 /// Bytes of members under way for each thread, where blocks are large.
 const FEW_BYTES: usize = 2 << 20;
 
-fn pool() -> Option<&'static rayon::ThreadPool> {
-    static POOL: OnceLock<Option<rayon::ThreadPool>> = OnceLock::new();
-    POOL.get_or_init(|| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads())
-            .thread_name(|i| format!("coffer-{i}"))
-            .start_handler(|_| give_way())
-            // Whoever waits for a job that panicked learns it from the channel.
-            .panic_handler(|_| {})
-            .build()
-            .ok()
-    })
-    .as_ref()
+/// The pool, which is made when it is needed first. Where the system has no threads for it now, the
+/// next call tries again.
+fn pool() -> Result<&'static rayon::ThreadPool> {
+    static POOL: OnceLock<rayon::ThreadPool> = OnceLock::new();
+    static MAKING: Mutex<()> = Mutex::new(());
+    if let Some(pool) = POOL.get() {
+        return Ok(pool);
+    }
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = POOL.get() {
+        return Ok(pool);
+    }
+    let made = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads())
+        .thread_name(|i| format!("coffer-{i}"))
+        .start_handler(|_| give_way())
+        // Whoever waits for a job that panicked learns it from the channel.
+        .panic_handler(|_| {})
+        .build();
+    match made {
+        Ok(pool) => Ok(POOL.get_or_init(|| pool)),
+        Err(e) => Err(no_thread(e.source().and_then(|e| e.downcast_ref()))),
+    }
+}
+
+/// Makes the pool, unless there is one: the calls that cannot fail count on it.
+///
+/// # Errors
+/// [`Code::Io`](crate::error::Code::Io) if the system has no threads for it.
+pub fn ready() -> Result<()> {
+    pool().map(drop)
+}
+
+/// The error of a thread that could not be made.
+fn no_thread(error: Option<&io::Error>) -> Error {
+    let errno = error.and_then(io::Error::raw_os_error);
+    let again = errno.map_or(io::ErrorKind::WouldBlock.into(), io::Error::from_raw_os_error);
+    Error::thread(&again)
 }
 
 /// Lets other threads go first, those that serve requests, where there are more than processors.
@@ -34,7 +65,9 @@ fn give_way() {
     // On Linux each thread has a niceness of its own; elsewhere it is the whole process's. Where the
     // system refuses, the thread works on as it is.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, NICE);
+    if let Ok(nice) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, (nice + NICE).min(NICEST));
+    }
 }
 
 /// How many jobs run at once.
@@ -59,12 +92,12 @@ pub(crate) fn window_of(piece: usize) -> usize {
     window().min(few.max(threads() + 1))
 }
 
-/// Runs `job` on the pool, when a thread is free.
+/// Runs `job` on the pool, when a thread is free. Without a pool, which [`ready`] sees to before
+/// there is a coffer, it runs here.
 pub fn spawn(job: impl FnOnce() + Send + 'static) {
     match pool() {
-        Some(pool) => pool.spawn(job),
-        // Without threads there is only this one.
-        None => job(),
+        Ok(pool) => pool.spawn(job),
+        Err(_) => job(),
     }
 }
 
@@ -97,27 +130,45 @@ pub(crate) fn each<T: Sync, R: Send>(
 /// Runs `job` within the pool and waits, so that parallel iterators inside it use the pool.
 pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
     match pool() {
-        Some(pool) => pool.install(job),
-        None => job(),
+        Ok(pool) => pool.install(job),
+        Err(_) => job(),
     }
 }
 
-/// Runs `job` on a thread of its own: for what has to wait.
-pub fn thread(job: impl FnOnce() + Send + 'static) {
-    // Where the system has no thread left, the job is done here, late rather than never.
-    let job = std::sync::Arc::new(std::sync::Mutex::new(Some(job)));
+/// Runs `job` on a thread of its own: for what has to wait. Where the system has no thread left, the job
+/// gets the error, on the thread of the caller, and must not do its work: that one may be JavaScript's.
+pub fn thread(job: impl FnOnce(Result<()>) + Send + 'static) {
+    let job = std::sync::Arc::new(Mutex::new(Some(job)));
     let given = job.clone();
-    let take = move |job: &std::sync::Mutex<Option<_>>| {
-        job.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
-    };
+    let take =
+        move |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(PoisonError::into_inner).take();
     let started = std::thread::Builder::new().name("coffer-wait".to_owned()).spawn(move || {
         if let Some(job) = take(&given) {
-            job();
+            job(Ok(()));
         }
     });
-    if started.is_err()
+    if let Err(e) = started
         && let Some(job) = take(&job)
     {
-        job();
+        job(Err(no_thread(Some(&e))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// On Linux a thread may be made nicer by anybody, and its niceness is its own.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn threads_step_back_behind_the_rest_of_the_process_whatever_its_niceness() {
+        use rustix::process::{getpriority_process, setpriority_process};
+        let own = getpriority_process(None).unwrap();
+        for nice in own..=19 {
+            let after = std::thread::spawn(move || {
+                setpriority_process(None, nice).unwrap();
+                super::give_way();
+                getpriority_process(None).unwrap()
+            });
+            assert_eq!(after.join().unwrap(), (nice + 10).min(19), "from {nice}");
+        }
     }
 }

@@ -59,7 +59,7 @@ impl Secret {
             Self::Keys(keys) => Ok((keys.clone(), Origin::of_keys())),
             Self::Passphrase(passphrase) => {
                 let origin = Origin::of_passphrase(kdf);
-                let keys = derive(passphrase, origin.salt, kdf)?;
+                let keys = derive(passphrase, origin.salt, kdf, cancel)?;
                 cancel.check()?;
                 Ok((keys, origin))
             }
@@ -116,12 +116,19 @@ impl NewSecret {
 pub(crate) struct Keyring<'a> {
     secret: &'a Secret,
     cancel: &'a Cancel,
+    /// The most memory that a file may ask for, in KiB.
+    max_memory: u32,
     derived: Mutex<Vec<([u8; passphrase::SALT_LEN], Kdf, Keys)>>,
 }
 
 impl<'a> Keyring<'a> {
     pub(crate) fn new(secret: &'a Secret, cancel: &'a Cancel) -> Self {
-        Self { secret, cancel, derived: Mutex::default() }
+        Self { secret, cancel, max_memory: Kdf::MAX.memory, derived: Mutex::default() }
+    }
+
+    /// The same, for a caller who allows a file to ask for only so many KiB of memory.
+    pub(crate) fn within(self, max_memory: Option<u32>) -> Self {
+        Self { max_memory: max_memory.unwrap_or(self.max_memory), ..self }
     }
 
     /// The keys for the file whose header says this in clear.
@@ -143,15 +150,29 @@ impl<'a> Keyring<'a> {
                 "the copies of the coffer's header contradict each other, and the passphrase is not tried on all of them",
             ));
         }
-        let keys = derive(passphrase, salt, kdf)?;
+        if kdf.memory > self.max_memory {
+            return Err(Error::new(
+                Code::Limit,
+                format!(
+                    "deriving the keys from the passphrase asks for {} KiB of memory, and maxKdfMemory allows {} KiB: allow more if you trust the file",
+                    kdf.memory, self.max_memory
+                ),
+            ));
+        }
+        let keys = derive(passphrase, salt, kdf, self.cancel)?;
         self.cancel.check()?;
         derived.push((salt, kdf, keys.clone()));
         Ok(keys)
     }
 }
 
-fn derive(passphrase: &Passphrase, salt: [u8; passphrase::SALT_LEN], kdf: Kdf) -> Result<Keys> {
-    let keys = passphrase::derive(passphrase, salt, kdf)?;
+fn derive(
+    passphrase: &Passphrase,
+    salt: [u8; passphrase::SALT_LEN],
+    kdf: Kdf,
+    cancel: &Cancel,
+) -> Result<Keys> {
+    let keys = passphrase::derive(passphrase, salt, kdf, cancel)?;
     Ok(Keys { coffer: Some(keys.coffer), secure: Some(keys.secure), derived: true })
 }
 
@@ -184,6 +205,18 @@ mod tests {
         assert_ne!(key(&headers[1]).unwrap(), first);
         assert_eq!(key(&headers[2]).unwrap_err().code(), Code::Limit);
         assert_eq!(key(&headers[0]).unwrap(), first);
+    }
+
+    #[test]
+    fn a_file_that_asks_for_more_memory_than_the_caller_allows_is_refused() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let (marks, cancel) = (marks(), Cancel::default());
+        let within = |memory| Keyring::new(&secret, &cancel).within(memory).keys(&marks);
+        let error = within(Some(Kdf::MIN.memory - 1)).unwrap_err();
+        assert_eq!(error.code(), Code::Limit);
+        assert!(error.message().contains("maxKdfMemory"), "{error}");
+        within(Some(Kdf::MIN.memory)).unwrap();
+        within(None).unwrap();
     }
 
     #[test]
@@ -229,7 +262,8 @@ mod tests {
     fn debug_output_shows_no_secret() {
         let key = Key::from_bytes(b"a key of thirty-two bytes, no less").unwrap();
         let phrase = Passphrase::new(b"buy milk").unwrap();
-        let derived = passphrase::derive(&phrase, [7; passphrase::SALT_LEN], Kdf::MIN).unwrap();
+        let salt = [7; passphrase::SALT_LEN];
+        let derived = passphrase::derive(&phrase, salt, Kdf::MIN, &Cancel::default()).unwrap();
         let keys = Secret::new(Some(key.clone()), Some(key.clone()), None).unwrap();
         let from_phrase = Secret::new(None, None, Some(phrase.clone())).unwrap();
         let (made, _) = from_phrase.make(Kdf::MIN, &Cancel::default()).unwrap();

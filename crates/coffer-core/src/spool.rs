@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
 use fs4::FileExt;
 use tempfile::{Builder, TempPath};
 use zeroize::Zeroizing;
@@ -25,6 +27,9 @@ const PREFIX: &str = ".coffer-";
 const OWNER: &str = "owner";
 /// The owner file's name until it is locked.
 const OWNER_UNLOCKED: &str = "owner.new";
+/// How the name of a spool's file begins, and how many letters and digits follow.
+const SPOOL: &str = ".tmp";
+const SPOOL_RANDOM: usize = 6;
 /// How long a directory may go without an owner file before it counts as dead.
 const GRACE: Duration = Duration::from_secs(60);
 
@@ -34,9 +39,10 @@ const PAGE: usize = 64 << 10;
 const SLOT: usize = PAGE + 40;
 
 /// A directory for spools: `.coffer-<random>`, closed to other users. Removed when it and the last
-/// of its spools are dropped.
+/// of its spools are dropped. If it is gone before, as cleaners of temp directories remove what is
+/// old, the next spool gets a new one.
 #[derive(Clone)]
-pub(crate) struct SpoolDir(Arc<OwnedDir>);
+pub(crate) struct SpoolDir(Arc<Mutex<Arc<OwnedDir>>>);
 
 struct OwnedDir {
     // Closed before the directory is removed: not every file system of Windows removes an open file.
@@ -44,7 +50,7 @@ struct OwnedDir {
     dir: OwnDir,
 }
 
-/// A directory that is removed with all that is in it.
+/// A directory that is removed with all that this module makes in it.
 struct OwnDir(PathBuf);
 
 impl OwnDir {
@@ -70,7 +76,23 @@ impl OwnDir {
 impl Drop for OwnDir {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next process that makes such a directory.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = remove(&self.0);
+    }
+}
+
+impl OwnedDir {
+    /// Makes a directory in `parent`.
+    fn create(parent: &Path) -> Result<Arc<Self>> {
+        let dir = OwnDir::create(parent).map_err(|error| Error::io("mkdir", parent, &error))?;
+        let owner = own(&dir.0).map_err(|error| Error::io("open", &dir.0, &error))?;
+        Ok(Arc::new(Self { _owner: owner, dir }))
+    }
+
+    /// A new empty file in it.
+    fn file(&self) -> io::Result<(DiskFile, TempPath)> {
+        let mut builder = Builder::new();
+        builder.prefix(SPOOL).rand_bytes(SPOOL_RANDOM);
+        Ok(builder.make_in(&self.dir.0, DiskFile::create)?.into_parts())
     }
 }
 
@@ -85,9 +107,7 @@ impl SpoolDir {
         let system = std::env::temp_dir();
         let parent = temp_dir.unwrap_or(&system);
         sweep(parent);
-        let dir = OwnDir::create(parent).map_err(|error| Error::io("mkdir", parent, &error))?;
-        let owner = own(&dir.0).map_err(|error| Error::io("open", &dir.0, &error))?;
-        Ok(Self(Arc::new(OwnedDir { _owner: owner, dir })))
+        Ok(Self(Arc::new(Mutex::new(OwnedDir::create(parent)?))))
     }
 
     /// A new empty spool, removed when dropped.
@@ -96,24 +116,31 @@ impl SpoolDir {
     ///
     /// [`Code::Io`](crate::error::Code::Io) if its file cannot be made.
     pub(crate) fn file(&self) -> Result<Spool> {
-        let make = || {
-            let file = Builder::new().make_in(self.path(), DiskFile::create)?;
-            Ok(file.into_parts())
-        };
-        let (disk, path) = make().map_err(|error| Error::io("open", self.path(), &error))?;
+        let mut dir = self.lock();
+        let mut made = dir.file();
+        if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            let parent = storage::directory(&dir.dir.0).to_path_buf();
+            *dir = OwnedDir::create(&parent)?;
+            made = dir.file();
+        }
+        let (disk, path) = made.map_err(|error| Error::io("open", &dir.dir.0, &error))?;
         let mut key = Zeroizing::new([0; 32]);
         key::fill_random(&mut *key);
         Ok(Spool {
             pages: Mutex::new(Pages::new(disk, SecretboxSeal::new(&key))),
             path,
-            _dir: self.0.clone(),
+            _dir: dir.clone(),
         })
     }
 
+    fn lock(&self) -> MutexGuard<'_, Arc<OwnedDir>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Where the directory is.
-    #[must_use]
-    pub(crate) fn path(&self) -> &Path {
-        &self.0.dir.0
+    #[cfg(test)]
+    pub(crate) fn path(&self) -> PathBuf {
+        self.lock().dir.0.clone()
     }
 }
 
@@ -122,30 +149,92 @@ impl SpoolDir {
 fn own(dir: &Path) -> io::Result<File> {
     let unlocked = dir.join(OWNER_UNLOCKED);
     let file = OpenOptions::new().write(true).create_new(true).open(&unlocked)?;
-    lock::uninterrupted(&file, Share::Exclusive)?;
+    lock::uninterrupted(&file, Share::Exclusive).map_err(|error| match error {
+        fs4::TryLockError::Error(error) if storage::is_unsupported(&error) => {
+            storage::advised(error, NO_LOCKS)
+        }
+        error => error.into(),
+    })?;
     fs::rename(&unlocked, dir.join(OWNER))?;
     Ok(file)
 }
 
+const NO_LOCKS: &str = "the temp directory's file system may have no file locks (flock): give another (tempDir, or \
+    TMPDIR)";
+
 /// Removes the directories of dead processes. What cannot be removed is left: it may belong to
-/// somebody else.
+/// another user.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
     for entry in entries.flatten() {
-        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
-        // The type of the entry itself: a link is not a directory.
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if ours && is_dir {
-            // Closed before the directory is removed. Two sweeps that meet in it do no harm.
-            let Dead::Yes(owner) = dead(&entry.path()) else {
-                continue;
-            };
-            drop(owner);
-            let _ = fs::remove_dir_all(entry.path());
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if !random.is_some_and(storage::is_random) || !is_ours(&entry.path()) {
+            continue;
+        }
+        // Closed before the directory is removed. Two sweeps that meet in it do no harm.
+        let Dead::Yes(owner) = dead(&entry.path()) else {
+            continue;
+        };
+        drop(owner);
+        let _ = remove(&entry.path());
+    }
+}
+
+/// Whether there is a directory, not a link to one, that this process's user made as this module
+/// does: closed to others.
+fn is_ours(dir: &Path) -> bool {
+    let Ok(about) = dir.symlink_metadata() else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        about.is_dir() && about.uid() == user && about.mode() & 0o077 == 0
+    }
+    #[cfg(not(unix))]
+    {
+        about.is_dir()
+    }
+}
+
+/// Removes a directory and its files, one by one, if all of them are such as this module makes; else
+/// nothing at all. What is put in it meanwhile stays, and so does the directory then.
+fn remove(path: &Path) -> io::Result<()> {
+    let dir = Dir::open_ambient_dir(path, ambient_authority())?;
+    #[cfg(unix)]
+    {
+        // What was opened may be something else than what was looked at: nothing but a directory of
+        // this user's own is touched, through a link or not.
+        use cap_std::fs::MetadataExt;
+        let about = dir.dir_metadata()?;
+        if about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o077 != 0 {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
     }
+    let mut files = Vec::new();
+    for entry in dir.entries()? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !entry.file_type()?.is_file() || !name.to_str().is_some_and(is_own_file) {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        files.push(name);
+    }
+    for name in files {
+        dir.remove_file(name)?;
+    }
+    drop(dir);
+    fs::remove_dir(path)
+}
+
+/// Whether a file of this name is one that this module makes in its directories.
+fn is_own_file(name: &str) -> bool {
+    let random = |rest: &str| {
+        rest.len() == SPOOL_RANDOM && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    name == OWNER || name == OWNER_UNLOCKED || name.strip_prefix(SPOOL).is_some_and(random)
 }
 
 enum Dead {
@@ -571,15 +660,37 @@ mod tests {
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 
+    /// Makes a directory as this module does, with files in it.
+    fn left(parent: &Path, name: &str, files: &[&str]) -> PathBuf {
+        let path = parent.join(name);
+        fs::create_dir(&path).unwrap();
+        #[cfg(unix)]
+        allow(&path, 0o700);
+        for file in files {
+            fs::write(path.join(file), b"left behind").unwrap();
+        }
+        path
+    }
+
+    #[cfg(unix)]
+    fn allow(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Long ago. Where the standard library can set the time of a directory.
+    #[cfg(unix)]
+    fn age(path: &Path) {
+        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        File::open(path).unwrap().set_modified(hour_ago).unwrap();
+    }
+
     #[test]
     fn the_directory_of_a_dead_process_is_swept_and_that_of_a_live_one_kept() {
         let parent = tempfile::tempdir().unwrap();
         let live = SpoolDir::create(Some(parent.path())).unwrap();
         let spool = live.file().unwrap();
-        let dead = parent.path().join(".coffer-dead");
-        fs::create_dir(&dead).unwrap();
-        fs::write(dead.join(OWNER), b"").unwrap();
-        fs::write(dead.join("spool"), b"left behind").unwrap();
+        let dead = left(parent.path(), ".coffer-dead00", &[OWNER, ".tmpAb3xY9", ".tmp000000"]);
         SpoolDir::create(Some(parent.path())).unwrap();
         assert!(!dead.exists());
         assert!(live.path().exists());
@@ -587,34 +698,110 @@ mod tests {
         assert_eq!(contents(&spool), vec![1; 2 * PAGE]);
     }
 
-    /// Where the standard library can set the time of a directory.
     #[cfg(unix)]
     #[test]
     fn a_directory_without_owner_is_swept_once_it_is_old() {
         let parent = tempfile::tempdir().unwrap();
-        let [young, old] =
-            ["young", "old"].map(|name| parent.path().join(format!("{PREFIX}{name}")));
-        fs::create_dir(&young).unwrap();
-        fs::create_dir(&old).unwrap();
-        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
-        File::open(&old).unwrap().set_modified(hour_ago).unwrap();
+        let [young, old, unlocked] =
+            [("young0", None), ("old000", None), ("old001", Some(OWNER_UNLOCKED))].map(
+                |(name, file)| left(parent.path(), &format!("{PREFIX}{name}"), file.as_slice()),
+            );
+        age(&old);
+        age(&unlocked);
         SpoolDir::create(Some(parent.path())).unwrap();
         assert!(young.exists());
-        assert!(!old.exists());
+        assert!(!old.exists() && !unlocked.exists());
     }
 
     #[test]
     fn what_is_not_a_spool_directory_is_not_swept() {
         let parent = tempfile::tempdir().unwrap();
-        let other = parent.path().join("other");
-        fs::create_dir(&other).unwrap();
-        fs::write(other.join(OWNER), b"").unwrap();
-        fs::write(parent.path().join(".coffer-file"), b"").unwrap();
+        let other = left(parent.path(), "other", &[OWNER]);
+        fs::write(parent.path().join(".coffer-file00"), b"").unwrap();
         #[cfg(unix)]
-        std::os::unix::fs::symlink(&other, parent.path().join(".coffer-link")).unwrap();
+        std::os::unix::fs::symlink(&other, parent.path().join(".coffer-link00")).unwrap();
         SpoolDir::create(Some(parent.path())).unwrap();
         assert!(other.join(OWNER).exists());
-        assert!(parent.path().join(".coffer-file").exists());
+        assert!(parent.path().join(".coffer-file00").exists());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_sweep_removes_anything_that_was_not_made_here() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = |name: &str, files: &[&str]| left(parent.path(), name, files);
+        // The names of directories that other programs and people make.
+        let names = [
+            ".coffer-backups",
+            ".coffer-",
+            ".coffer-a",
+            ".coffer-ABCDEF",
+            ".coffer-abcde",
+            ".coffer-abcde\u{fc}",
+            ".coffer-abcdef2",
+            ".coffer-ab.def",
+            ".coffer-abcde~",
+        ];
+        let mut kept: Vec<PathBuf> = names.map(|name| make(name, &[OWNER, ".tmpAb3xY9"])).into();
+        // The right name, and something in it besides: then not even the rest is touched.
+        let strange = ["precious.txt", ".tmp", ".tmpAb3xY", ".tmpAb3xY99", ".tmpAb3x/9", "owner2"];
+        for (n, file) in strange.into_iter().enumerate() {
+            let dir = make(&format!(".coffer-file0{n}"), &[OWNER, ".tmpAb3xY9"]);
+            let path = dir.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, b"precious").unwrap();
+            kept.extend([dir.join(".tmpAb3xY9"), path]);
+        }
+        let tree = make(".coffer-backup", &[]);
+        fs::create_dir_all(tree.join("2026")).unwrap();
+        fs::write(tree.join("2026/precious.txt"), b"precious").unwrap();
+        kept.push(tree.join("2026/precious.txt"));
+        let link = make(".coffer-links0", &[OWNER]);
+        std::os::unix::fs::symlink(&tree, link.join(".tmpAb3xY9")).unwrap();
+        kept.push(link.join(OWNER));
+        // Open to others, as no directory of this module is.
+        let open = make(".coffer-open00", &[OWNER]);
+        allow(&open, 0o755);
+        kept.push(open.join(OWNER));
+        for path in &kept {
+            age(if path.is_dir() { path } else { path.parent().unwrap() });
+        }
+        // Of another user, if that can be arranged.
+        let foreign = make(".coffer-others", &[OWNER]);
+        if std::os::unix::fs::chown(&foreign, Some(54321), None).is_ok() {
+            kept.push(foreign.join(OWNER));
+        }
+        SpoolDir::create(Some(parent.path())).unwrap();
+        for path in kept {
+            assert!(path.exists(), "{} is gone", path.display());
+        }
+    }
+
+    #[test]
+    fn what_another_program_puts_into_a_live_directory_stays() {
+        let (parent, dir, spool) = spool();
+        let path = dir.path().join("precious.txt");
+        fs::write(&path, b"precious").unwrap();
+        drop((dir, spool));
+        assert_eq!(fs::read(path).unwrap(), b"precious");
+        drop(parent);
+    }
+
+    /// Where a file that is open can be removed.
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_a_cleaner_removed_is_made_again() {
+        let (parent, dir, before) = spool();
+        before.write_at(b"before", 0).unwrap();
+        let first = dir.path();
+        fs::remove_dir_all(&first).unwrap();
+        let after = dir.file().unwrap();
+        after.write_at(&vec![7; 2 * PAGE], 0).unwrap();
+        assert_ne!(dir.path(), first);
+        assert_eq!(contents(&before), b"before");
+        assert_eq!(contents(&after), vec![7; 2 * PAGE]);
+        drop((dir, before, after));
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 
     #[cfg(unix)]
@@ -623,7 +810,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let (_parent, dir, _spool) = spool();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(dir.path()), 0o700);
+        assert_eq!(mode(&dir.path()), 0o700);
         assert_eq!(mode(&files(&dir)[0]), 0o600);
     }
 

@@ -3,12 +3,13 @@
 //! Everything the engine does to a disk goes through these two traits, so that a test can put a
 //! disk that fails, tears and loses power in their place.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::{Code, Error};
 use crate::key;
 
 /// One open file.
@@ -44,6 +45,9 @@ pub(crate) trait Storage: Send + Sync {
 pub(crate) trait Directory: Send + Sync {
     /// Whether there is something at `path`.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Whether there is a file at `path`, which is not opened. A directory, a pipe, a socket or a
+    /// device is an error; see [`failed_to_open`].
+    fn has_file(&self, path: &Path) -> io::Result<bool>;
     /// Opens an existing file, for writing too where `write` is set.
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>>;
     /// Makes an empty file, readable by its owner alone, and opens it for writing. An existing one
@@ -53,10 +57,21 @@ pub(crate) trait Directory: Send + Sync {
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Everything in the directory of `path`.
-    fn beside(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Makes the names in the directory of `path`, which exists, durable.
-    fn sync_names(&self, path: &Path) -> io::Result<()>;
+    /// The regular files in `directory` that `wanted` picks by their paths, and that belong to this
+    /// process's user or to the owner of the file that `wanted` names for them.
+    fn leftovers(&self, directory: &Path, wanted: Wanted<'_>) -> io::Result<Vec<PathBuf>>;
+    /// Opens the directory of `path`, so that its names can be made durable later, when no
+    /// descriptor may be left.
+    fn names(&self, path: &Path) -> io::Result<Arc<dyn Names>>;
+}
+
+/// Picks leftovers by their paths: gives the file that one was to become.
+pub(crate) type Wanted<'a> = &'a dyn Fn(&Path) -> Option<&'a Path>;
+
+/// The names in one directory.
+pub(crate) trait Names: Send + Sync {
+    /// Makes them durable: of new files, of renamed ones, of removed ones.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A file of the operating system.
@@ -69,9 +84,22 @@ impl DiskFile {
         Self { file }
     }
 
-    /// Opens an existing file, for writing too where `write` is set.
+    /// Opens an existing file, for writing too where `write` is set. What is no regular file is
+    /// refused without waiting; see [`failed_to_open`].
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(write).open(path)?;
+        // Opening a pipe waits for its other end, and opening a device may have effects.
+        regular(&std::fs::metadata(path)?)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(write);
+        #[cfg(unix)]
+        {
+            use rustix::fs::OFlags;
+            // Another process may put a pipe or a terminal there in between.
+            let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
+        }
+        let file = opened(&options, path)?;
+        regular(&file.metadata()?)?;
         Ok(Self { file })
     }
 
@@ -141,11 +169,11 @@ impl Storage for DiskFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        durable(&self.file, File::sync_data)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.file.sync_all()
+        durable(&self.file, File::sync_all)
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
@@ -197,6 +225,13 @@ impl Directory for DiskDirectory {
         path.try_exists()
     }
 
+    fn has_file(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            found => regular(&found?).map(|()| true),
+        }
+    }
+
     fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>> {
         Ok(Arc::new(DiskFile::open(path, write)?))
     }
@@ -207,11 +242,15 @@ impl Directory for DiskDirectory {
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
         if replace {
-            return std::fs::rename(from, to);
+            return std::fs::rename(from, to).map_err(not_over_an_open_file);
         }
         tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|e| {
             // It is not for the failed renaming to remove the file.
             let _ = e.path.keep();
+            let refused = e.error.kind() == io::ErrorKind::PermissionDenied;
+            if cfg!(unix) && (refused || is_unsupported(&e.error)) {
+                return advised(e.error, NO_NEW_NAME);
+            }
             e.error
         })
     }
@@ -220,26 +259,252 @@ impl Directory for DiskDirectory {
         std::fs::remove_file(path)
     }
 
-    fn beside(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(std::fs::read_dir(directory(path))?.flatten().map(|entry| entry.path()).collect())
+    fn leftovers(&self, directory: &Path, wanted: Wanted<'_>) -> io::Result<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(directory)?.flatten().map(|entry| entry.path());
+        Ok(entries.filter(|path| wanted(path).is_some_and(|of| is_leftover(path, of))).collect())
     }
 
     #[cfg(unix)]
-    fn sync_names(&self, path: &Path) -> io::Result<()> {
-        File::open(directory(&std::fs::canonicalize(path)?))?.sync_all()
+    fn names(&self, path: &Path) -> io::Result<Arc<dyn Names>> {
+        match File::open(directory(path)) {
+            Ok(directory) => Ok(Arc::new(DiskNames(Some(directory)))),
+            // A directory that may be written to but not read cannot be made durable.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(Arc::new(DiskNames(None))),
+            Err(e) => Err(e),
+        }
     }
 
-    /// This system does so by itself.
+    /// This system makes names durable by itself.
     #[cfg(not(unix))]
-    fn sync_names(&self, _path: &Path) -> io::Result<()> {
-        Ok(())
+    fn names(&self, _path: &Path) -> io::Result<Arc<dyn Names>> {
+        Ok(Arc::new(DiskNames(None)))
     }
+}
+
+/// A directory of the operating system, if it could be opened.
+struct DiskNames(Option<File>);
+
+impl Names for DiskNames {
+    fn sync(&self) -> io::Result<()> {
+        let Some(directory) = &self.0 else { return Ok(()) };
+        match durable(directory, File::sync_all) {
+            // Some file systems, network and FUSE ones above all, know no sync of a directory: there
+            // is nothing that could be done better.
+            Err(e) if is_unsupported(&e) => Ok(()),
+            synced => synced,
+        }
+    }
+}
+
+/// Makes a file durable with the strongest call that its file system knows.
+///
+/// `strongest` is a call of the standard library, which on Apple's systems asks the drive itself
+/// (`F_FULLFSYNC`). Network shares refuse that, and what they have is `fsync`.
+fn durable(file: &File, strongest: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
+    let synced = strongest(file);
+    #[cfg(unix)]
+    if synced.as_ref().is_err_and(is_unsupported) {
+        return Ok(rustix::io::retry_on_intr(|| rustix::fs::fsync(file))?);
+    }
+    synced
+}
+
+/// Whether a call failed because the file system does not know it.
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        const UNKNOWN: [Errno; 6] = [
+            Errno::NOTSUP,
+            Errno::OPNOTSUPP,
+            Errno::NOSYS,
+            Errno::NOTTY,
+            Errno::INVAL,
+            Errno::NOLCK,
+        ];
+        Errno::from_io_error(error).is_some_and(|errno| UNKNOWN.contains(&errno))
+    }
+    #[cfg(not(unix))]
+    {
+        matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+    }
+}
+
+/// A failure, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}; {advice}")]
+struct Advised {
+    source: io::Error,
+    advice: &'static str,
+}
+
+/// The same failure, saying what to do about it.
+pub(crate) fn advised(error: io::Error, advice: &'static str) -> io::Error {
+    io::Error::new(error.kind(), Advised { source: error, advice })
+}
+
+const NO_NEW_NAME: &str = "this file system may not be able to name a file without replacing one that is there \
+    (neither RENAME_NOREPLACE nor hard links): make the file in another directory and move it here";
+
+#[cfg(windows)]
+const OPEN_FILE: &str = "this file system (FAT, or a network share) may not replace a file that is open: close every \
+    other handle on it, or keep it on NTFS";
+
+/// Says what to do where a file cannot be replaced while it is open. NTFS can do that, FAT and many
+/// network shares cannot.
+fn not_over_an_open_file(error: io::Error) -> io::Error {
+    #[cfg(windows)]
+    {
+        // ERROR_INVALID_FUNCTION, _ACCESS_DENIED, _SHARING_VIOLATION, _NOT_SUPPORTED and
+        // _INVALID_PARAMETER: which one depends on the file system's driver.
+        const REFUSALS: [i32; 5] = [1, 5, 32, 50, 87];
+        if error.raw_os_error().is_some_and(|code| REFUSALS.contains(&code)) {
+            return advised(error, OPEN_FILE);
+        }
+    }
+    error
+}
+
+/// A path leads to something that is no regular file.
+#[derive(Debug, thiserror::Error)]
+#[error("it is {0}, not a regular file")]
+struct NotAFile(&'static str);
+
+fn regular(about: &Metadata) -> io::Result<()> {
+    if about.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, NotAFile(what(about))))
+}
+
+/// What it is that is no regular file.
+fn what(about: &Metadata) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = about.file_type();
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_block_device() || kind.is_char_device() {
+            return "a device";
+        }
+    }
+    if about.is_dir() { "a directory" } else { "something else" }
+}
+
+/// Whether something was refused for being no regular file.
+pub(crate) fn is_no_file(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
+}
+
+/// The error of a coffer that could not be opened.
+pub(crate) fn failed_to_open(path: &Path, error: &io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<NotAFile>()) {
+        Some(NotAFile(what)) => {
+            let message = format!(
+                "{} is {what}, and a coffer is a regular file: give the path of one",
+                path.display()
+            );
+            Error::new(Code::InvalidArg, message).at(path)
+        }
+        None => Error::io("open", path, error),
+    }
+}
+
+/// Opens a file. Where another process has a lease on it, as file servers do, the system asks that one
+/// to give it back and would have this call wait: it is made again instead.
+fn opened(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    const ATTEMPTS: usize = 100;
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+    for _ in 1..ATTEMPTS {
+        match options.open(path) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            opened => return opened,
+        }
+    }
+    options.open(path)
+}
+
+/// Whether a file that has the name of a leftover is one: a regular file of this process's user, or
+/// of the owner of the file `of` that it was to become.
+fn is_leftover(path: &Path, of: &Path) -> bool {
+    let Ok(about) = path.symlink_metadata() else { return false };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let owner = std::fs::metadata(of).map(|of| of.uid()).ok();
+        let mine = [Some(rustix::process::geteuid().as_raw()), owner];
+        about.is_file() && mine.contains(&Some(about.uid()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = of;
+        about.is_file()
+    }
+}
+
+/// Gives a file the owner, the group and the permissions of another, as far as the system allows:
+/// only the superuser gives files away, and others may choose among their own groups. Where the
+/// group cannot stay, no permission is given to the one that takes its place.
+fn adopt(file: &File, about: &Metadata) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::fchown;
+        use rustix::process::{Gid, Uid};
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let mut permissions = about.permissions();
+        let own = file.metadata()?;
+        let (uid, gid) = (Uid::from_raw(about.uid()), Gid::from_raw(about.gid()));
+        if (own.uid(), own.gid()) != (about.uid(), about.gid())
+            && fchown(file, Some(uid), Some(gid)).is_err()
+            && own.gid() != about.gid()
+            && fchown(file, None, Some(gid)).is_err()
+        {
+            permissions.set_mode(permissions.mode() & !0o070);
+        }
+        // Changing the owner takes permissions away.
+        file.set_permissions(permissions)
+    }
+    #[cfg(not(unix))]
+    {
+        file.set_permissions(about.permissions())
+    }
+}
+
+/// What has become of the owner and the group of a file that another one replaced, if the system did
+/// not let both stay.
+#[cfg(unix)]
+pub(crate) fn owner_lost(old: &dyn Storage, new: &dyn Storage) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let about = |file: &dyn Storage| file.file()?.metadata().ok();
+    let (old, new) = (about(old)?, about(new)?);
+    let is = |about: &Metadata| (about.uid(), about.gid());
+    let ((old_uid, old_gid), (uid, gid)) = (is(&old), is(&new));
+    ((old_uid, old_gid) != (uid, gid)).then(|| {
+        format!(
+            "belonged to user {old_uid} and group {old_gid}; the file in its place belongs to user {uid} and group {gid}, because only the superuser may give files away. Change it with chown"
+        )
+    })
+}
+
+/// Here a file is owned by whoever the directory says.
+#[cfg(not(unix))]
+pub(crate) fn owner_lost(_old: &dyn Storage, _new: &dyn Storage) -> Option<String> {
+    None
 }
 
 /// How the names of files that are not finished yet end.
 pub(crate) const UNFINISHED: &str = ".coffer-new";
 /// How many random characters come before that.
 const RANDOM: usize = 6;
+/// Which characters those are.
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+/// How many links are followed to a file that is not there yet, as many as Linux follows.
+const MOST_LINKS: usize = 40;
 /// How many names are tried.
 const ATTEMPTS: usize = 64;
 
@@ -247,6 +512,7 @@ const ATTEMPTS: usize = 64;
 pub(crate) struct NewFile {
     directory: Arc<dyn Directory>,
     storage: Arc<dyn Storage>,
+    names: Arc<dyn Names>,
     path: PathBuf,
     target: PathBuf,
     published: bool,
@@ -256,12 +522,15 @@ impl NewFile {
     /// Creates the file, readable by its owner alone, in the directory of `target`.
     pub(crate) fn create(directory: &Arc<dyn Directory>, target: &Path) -> io::Result<Self> {
         let target = resolved(target);
+        // Before there is anything: a file in place whose name cannot be made durable, for want of a
+        // descriptor, would be a failure that has done its work.
+        let names = directory.names(&target)?;
         let (storage, path) = under_free_name(|random| {
             let name = unfinished_prefix(&target) + random + UNFINISHED;
             let path = target.with_file_name(name);
             Ok((directory.create(&path)?, path))
         })?;
-        Ok(Self { directory: directory.clone(), storage, path, target, published: false })
+        Ok(Self { directory: directory.clone(), storage, names, path, target, published: false })
     }
 
     /// The file's contents.
@@ -270,21 +539,22 @@ impl NewFile {
         self.storage.clone()
     }
 
-    /// Gives the file the permissions of the one it is to replace, or is a copy of.
+    /// Gives the file the permissions of the one it is to replace, or is a copy of, and as far as the
+    /// system allows its owner and group; [`owner_lost`] tells whether it did.
     pub(crate) fn permit_as(&self, old: &dyn Storage) -> io::Result<()> {
         match (old.file(), self.storage.file()) {
-            (Some(old), Some(new)) => new.set_permissions(old.metadata()?.permissions()),
+            (Some(old), Some(new)) => adopt(new, &old.metadata()?),
             _ => Ok(()),
         }
     }
 
-    /// Gives the file, which is made durable first, its final name; see
-    /// [`Directory::sync_names`]. Without `replace` an existing file is an error.
-    pub(crate) fn publish(mut self, replace: bool) -> io::Result<()> {
+    /// Gives the file, which is made durable first, its final name, which is not durable before what
+    /// is returned is synced. Without `replace` an existing file is an error.
+    pub(crate) fn publish(mut self, replace: bool) -> io::Result<Arc<dyn Names>> {
         self.storage.sync_all()?;
         self.directory.rename(&self.path, &self.target, replace)?;
         self.published = true;
-        Ok(())
+        Ok(self.names.clone())
     }
 }
 
@@ -297,11 +567,18 @@ impl Drop for NewFile {
     }
 }
 
-/// Removes what a killed process left unfinished beside `target`. Only for who holds its lock.
-pub(crate) fn sweep_unfinished(directory: &dyn Directory, target: &Path) {
-    let target = resolved(target);
-    for path in directory.beside(&target).unwrap_or_default() {
-        if is_unfinished(&target, &path) {
+/// Removes what a killed process left unfinished beside each target. Each directory is listed once:
+/// it may be large. Only for who holds the locks of all.
+pub(crate) fn sweep_unfinished(directory: &dyn Directory, targets: &[PathBuf]) {
+    let mut targets: Vec<PathBuf> = targets.iter().map(|target| resolved(target)).collect();
+    targets.sort_by(|one, other| one.parent().cmp(&other.parent()));
+    for together in targets.chunk_by(|one, other| one.parent() == other.parent()) {
+        let Some(first) = together.first() else { continue };
+        let wanted = |path: &Path| {
+            together.iter().find(|target| is_made_by_us(target, path)).map(PathBuf::as_path)
+        };
+        let found = directory.leftovers(self::directory(first), &wanted).unwrap_or_default();
+        for path in found {
             // What cannot be removed now is removed at the next open.
             let _ = directory.remove(&path);
         }
@@ -315,6 +592,20 @@ pub(crate) fn is_unfinished(target: &Path, path: &Path) -> bool {
         .strip_prefix(&unfinished_prefix(target))
         .and_then(|rest| rest.strip_suffix(UNFINISHED));
     random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Whether a path is exactly one that [`NewFile`] chooses for `target`.
+fn is_made_by_us(target: &Path, path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(std::ffi::OsStr::to_str) else { return false };
+    let random = name
+        .strip_prefix(&unfinished_prefix(target))
+        .and_then(|rest| rest.strip_suffix(UNFINISHED));
+    random.is_some_and(is_random)
+}
+
+/// Whether a part of a name is one that [`under_free_name`] chooses.
+pub(crate) fn is_random(part: &str) -> bool {
+    part.len() == RANDOM && part.bytes().all(|b| LETTERS.contains(&b))
 }
 
 fn copy_through_memory<S: Storage + ?Sized>(
@@ -344,9 +635,24 @@ pub(crate) fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Where a file is or is to be: a link to a coffer stays a link.
+/// Where a file is or is to be: a link to a coffer stays a link, and one to nothing leads to where
+/// the file will be.
 fn resolved(path: &Path) -> PathBuf {
-    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf())
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match std::fs::canonicalize(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            found => return found.unwrap_or(path),
+        }
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = directory(&path).join(target);
+    }
+    path
+}
+
+/// Whether a path is a link, whatever it leads to.
+pub(crate) fn is_link(path: &Path) -> bool {
+    path.is_symlink()
 }
 
 fn unfinished_prefix(target: &Path) -> String {
@@ -356,7 +662,6 @@ fn unfinished_prefix(target: &Path) -> String {
 
 /// Makes something under a name that nobody has, of six random letters and what `make` adds.
 pub(crate) fn under_free_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<T> {
-    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
     let mut tried = 0;
     loop {

@@ -21,7 +21,7 @@ use coffer_core::key::{self, Key};
 use coffer_core::kind::{Cipher, Kind};
 use coffer_core::passphrase::{self, Kdf, KdfChoice, Passphrase};
 use coffer_core::seal;
-use coffer_core::watch::Watch;
+use coffer_core::watch::{Cancel, Watch};
 use memory::Wanted;
 use support::{directory, flush, noise, write};
 
@@ -247,7 +247,9 @@ fn secrets_of(
     let (container, secure) = match info.passphrase {
         None => (container.clone(), secure.clone()),
         Some((salt, kdf)) => {
-            let keys = passphrase::derive(&Secrets::passphrase(phrase), salt, kdf).unwrap();
+            let keys =
+                passphrase::derive(&Secrets::passphrase(phrase), salt, kdf, &Cancel::default())
+                    .unwrap();
             all.push(("the passphrase", phrase.clone()));
             (keys.coffer, keys.secure)
         }

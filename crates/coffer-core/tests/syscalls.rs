@@ -284,10 +284,16 @@ fn afterwards(directory: &Path, rounds: usize) -> std::result::Result<(), String
 
 /// Runs a session in which strace lets calls fail. `None` where strace cannot be attached.
 fn injected(directory: &Path, fault: &str) -> Option<Told> {
+    injected_where(directory, &[fault], &[])
+}
+
+/// The same with several faults, only in calls about `paths` if there are any.
+fn injected_where(directory: &Path, faults: &[&str], paths: &[&Path]) -> Option<Told> {
     let waiting = Waiting::start(directory, myself());
     let mut strace = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "-e", "signal=none", "-e"])
-        .arg(format!("inject={fault}"))
+        .args(["-f", "-o", "/dev/null", "-e", "signal=none"])
+        .args(faults.iter().map(|fault| format!("--inject={fault}")))
+        .args(paths.iter().map(|path| format!("--trace-path={}", path.display())))
         .args(["-p", &waiting.child.id().to_string()])
         .stderr(Stdio::piped())
         .spawn()
@@ -305,7 +311,7 @@ fn injected(directory: &Path, fault: &str) -> Option<Told> {
 }
 
 /// The system calls that change files, what they may say, and whether to go on saying it.
-const FAULTS: [(&str, &str, i32, &str); 15] = [
+const FAULTS: [(&str, &str, i32, &str); 20] = [
     ("pwrite64", "ENOSPC", 28, "+"),
     ("pwrite64", "EIO", 5, ""),
     ("pwrite64", "EINTR", 0, ""),
@@ -321,7 +327,51 @@ const FAULTS: [(&str, &str, i32, &str); 15] = [
     ("flock", "EINTR", 0, ""),
     ("copy_file_range", "EXDEV", 0, "+"),
     ("copy_file_range", "EINTR", 0, ""),
+    // What a file system does not know is done another way, or refused with advice.
+    ("fdatasync", "ENOTSUP", 0, "+"),
+    ("renameat2", "EINVAL", 0, "+"),
+    ("fchown", "EPERM", 0, "+"),
+    ("flock", "ENOLCK", 37, ""),
+    // No thread is left.
+    ("clone3", "EAGAIN", 11, ""),
 ];
+
+#[test]
+fn a_directory_that_cannot_be_synced_is_no_failure() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return println!("skipped: there is no strace");
+    }
+    for error in ["EINVAL", "ENOTSUP"] {
+        let here = tempfile::tempdir().unwrap();
+        let directories = [here.path(), &here.path().join("out")];
+        let fault = format!("fsync:error={error}:when=1+");
+        let Some(told) = injected_where(here.path(), &[&fault], &directories) else { return };
+        assert!(told.rounds == ROUNDS && told.error.is_empty(), "{error}: {told:?}");
+        afterwards(here.path(), ROUNDS).unwrap();
+    }
+}
+
+#[test]
+fn what_a_file_system_cannot_do_is_an_error_that_says_what_to_do() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return println!("skipped: there is no strace");
+    }
+    let no_name: &[&str] = &["renameat2:error=EINVAL", "link,linkat:error=EPERM"];
+    for (faults, errno, advice) in [
+        (no_name, 1, "RENAME_NOREPLACE"),
+        (&["flock:error=ENOLCK"], 37, "lock: 'none'"),
+        (&["flock:error=ENOSYS"], 38, "lock: 'none'"),
+        (&["clone3:error=EAGAIN"], 11, "no thread left"),
+    ] {
+        let here = tempfile::tempdir().unwrap();
+        let Some(told) = injected_where(here.path(), faults, &[]) else { return };
+        assert_eq!(told.rounds, 0, "{told:?}");
+        assert!(told.error.starts_with(&format!("ERR_COFFER_IO {errno} ")), "{told:?}");
+        assert!(told.error.contains(advice), "{told:?}");
+        afterwards(here.path(), 0).unwrap();
+        assert!(!here.path().join("box.coffer").exists());
+    }
+}
 
 #[test]
 fn every_system_call_may_fail() {

@@ -11,6 +11,7 @@ use napi::bindgen_prelude::{BigInt, Buffer, BufferSlice, Either, Object, ToNapiV
 use napi_derive::napi;
 
 use crate::bytes;
+use crate::ended::Handle;
 use crate::options::{NativeOptions, NativeSecret};
 use crate::settle::{self, Promise, Settled};
 use crate::stage::NativeStage;
@@ -39,8 +40,10 @@ pub fn open_coffer<'env>(
         options.cancel = watch.cancel_flag();
         options
     });
-    let open = move || {
-        let opened = options.and_then(|options| Coffer::open(Path::new(&path), options));
+    let handle = Handle::new(env, watch.cancel_flag())?;
+    let open = move |started: Result<()>| {
+        let open = |options| Coffer::open(Path::new(&path), options);
+        let opened = handle.opened(started.and(options).and_then(open));
         promise.settle(opened.map(|coffer| NativeCoffer { coffer }));
     };
     pool::thread(open);

@@ -50,8 +50,9 @@ impl From<Identity> for NativeIdentity {
 #[napi(ts_return_type = "Promise<Settled<NativeIdentity>>")]
 pub fn identify(env: &Env, path: String) -> napi::Result<Object<'_>> {
     let (promise, object) = Promise::new(env)?;
-    pool::thread(move || {
-        promise.settle(identify::identify(Path::new(&path)).map(NativeIdentity::from));
+    pool::thread(move |started| {
+        let identity = started.and_then(|()| identify::identify(Path::new(&path)));
+        promise.settle(identity.map(NativeIdentity::from));
     });
     Ok(object)
 }

@@ -9,6 +9,7 @@
 pub mod bytes;
 pub mod coffer;
 pub mod crypt;
+pub mod ended;
 pub mod identify;
 pub mod options;
 pub mod passphrase;

@@ -101,6 +101,8 @@ pub struct NativeOptions {
     pub passphrase: Option<Uint8Array>,
     /// How hard the passphrase of a new coffer is to guess.
     pub kdf: Option<NativeKdf>,
+    /// The most memory that the file may ask for to derive keys, in KiB.
+    pub max_kdf_memory: Option<u32>,
     /// Whether each change is flushed before its promise is settled.
     pub auto_flush: Option<bool>,
     /// The suffix of the copy made before the first change.
@@ -139,6 +141,7 @@ impl NativeOptions {
         options.secure_key = self.secure_key.map(key).transpose()?;
         options.passphrase = self.passphrase.map(passphrase).transpose()?;
         options.kdf = self.kdf.map(NativeKdf::into_core).unwrap_or_default();
+        options.max_kdf_memory = self.max_kdf_memory;
         options.auto_flush = self.auto_flush;
         options.backup = self.backup;
         options.temp_dir = self.temp_dir.map(PathBuf::from);

@@ -3,6 +3,7 @@
 use coffer_core::error::{Code, Error};
 use coffer_core::passphrase::{DerivedKeys, Kdf, SALT_LEN, derive};
 use coffer_core::pool;
+use coffer_core::watch::Cancel;
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Object, Uint8Array};
 use napi_derive::napi;
@@ -59,8 +60,10 @@ pub fn derive_keys(
             .map_err(|_| Error::new(Code::InvalidArg, "a salt has 16 bytes"))?;
         Ok((secret, salt, kdf.into_core().over(Kdf::DEFAULT)?))
     });
-    pool::thread(move || {
-        let keys = asked.and_then(|(secret, salt, kdf)| derive(&secret, salt, kdf));
+    pool::thread(move |started| {
+        let keys = started
+            .and(asked)
+            .and_then(|(secret, salt, kdf)| derive(&secret, salt, kdf, &Cancel::default()));
         promise.settle(keys.map(NativeDerivedKeys::from));
     });
     Ok(object)

@@ -100,8 +100,8 @@ pub fn salvage<'env>(
 ) -> napi::Result<Object<'env>> {
     let (promise, object) = Promise::new(env)?;
     let (options, watch) = (options.into_core(), watch.watch());
-    pool::thread(move || {
-        let salvaged = options.and_then(|options| {
+    pool::thread(move |started| {
+        let salvaged = started.and(options).and_then(|options| {
             salvage::salvage(Path::new(&path), Path::new(&target), &options, &watch)
         });
         promise.settle(salvaged.map(NativeSalvaged::from));

@@ -28,7 +28,7 @@ mod options;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
@@ -73,6 +73,17 @@ pub use crate::verify::Verified;
 /// A member of so many bytes is encoded sooner than another thread wakes up.
 const TINY: u64 = 4 << 10;
 
+/// A handle that does not keep the coffer open.
+pub struct WeakCoffer(Weak<Inner>);
+
+impl WeakCoffer {
+    /// The handle, unless the last one is gone.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Coffer> {
+        self.0.upgrade().map(Coffer)
+    }
+}
+
 /// A handle on an open coffer. Clones are the same handle.
 #[derive(Clone)]
 pub struct Coffer(Arc<Inner>);
@@ -81,12 +92,15 @@ struct Inner {
     path: PathBuf,
     reader: Reader,
     status: Arc<Mutex<Status>>,
-    notices: Vec<Notice>,
+    notices: Notices,
     /// How many reads are under way.
     active: Mutex<usize>,
     idle: Condvar,
     side: Side,
 }
+
+/// What a handle has to say, which its writing thread adds to.
+pub(crate) type Notices = Arc<Mutex<Vec<Notice>>>;
 
 enum Side {
     Writes(Sender<Message>, Arc<Stages>),
@@ -134,10 +148,14 @@ impl Coffer {
         let Side::Writes(sender, _) = &self.0.side else {
             if closing {
                 let inner = self.0.clone();
-                return pool::thread(move || {
-                    let catalog = inner.close_reader();
-                    done(Ok(Outcome::Done));
-                    drop(catalog);
+                return pool::thread(move |started| match started {
+                    Ok(()) => {
+                        let catalog = inner.close_reader();
+                        done(Ok(Outcome::Done));
+                        drop(catalog);
+                    }
+                    // Nothing is closed yet, and may be later.
+                    Err(e) => done(Err(e)),
                 });
             }
             return done(Err(read_only()));
@@ -147,12 +165,19 @@ impl Coffer {
             Err(e) => return done(Err(e)),
         };
         if closing {
-            self.0.lock_status().closed = true;
+            let before = std::mem::replace(&mut self.0.lock_status().closed, true);
             let inner = self.0.clone();
             let sender = sender.clone();
-            return pool::thread(move || {
-                inner.wait_until_idle();
-                send(&sender, Message { task, batch: None, done }, true);
+            return pool::thread(move |started| match started {
+                Ok(()) => {
+                    inner.wait_until_idle();
+                    send(&sender, Message { task, batch: None, done }, true);
+                }
+                Err(e) => {
+                    // Nothing is closed yet, and may be later.
+                    inner.lock_status().closed = before;
+                    done(Err(e));
+                }
             });
         }
         send(sender, Message { task, batch, done }, false);
@@ -395,10 +420,31 @@ impl Coffer {
         *self.0.lock_status()
     }
 
-    /// What was found at opening and set right, or passed over.
+    /// What was found at opening and set right, or passed over; and what is to be said of the work
+    /// since, in the order it came up.
     #[must_use]
-    pub fn notices(&self) -> &[Notice] {
-        &self.0.notices
+    pub fn notices(&self) -> Vec<Notice> {
+        self.0.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A handle that does not keep the coffer open.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCoffer {
+        WeakCoffer(Arc::downgrade(&self.0))
+    }
+
+    /// Lets go of the coffer as if its last handle were dropped, though there are others: for an owner
+    /// that ends without dropping them. What was queued is done, what no commit has is lost, and the
+    /// locks are free. Never waits.
+    pub fn abandon(&self) {
+        self.0.lock_status().closed = true;
+        match &self.0.side {
+            Side::Writes(sender, _) => {
+                let done: Done = Box::new(|_| ());
+                send(sender, Message { task: Task::Abandon, batch: None, done }, true);
+            }
+            Side::Reads(_) => drop(self.0.let_go()),
+        }
     }
 
     /// The coffer's absolute path.
@@ -414,7 +460,7 @@ impl Coffer {
         question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        self.ask_on(pool::spawn, question, answer);
+        self.ask_on(|job| pool::spawn(move || job(Ok(()))), question, answer);
     }
 
     /// As [`Self::ask`], on a thread of its own: for a question that waits for the pool.
@@ -428,7 +474,7 @@ impl Coffer {
 
     fn ask_on<T: 'static>(
         &self,
-        run: impl FnOnce(Box<dyn FnOnce() + Send>),
+        run: impl FnOnce(Box<dyn FnOnce(Result<()>) + Send>),
         question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
@@ -437,7 +483,9 @@ impl Coffer {
         }
         let coffer = self.clone();
         let reading = Reading::begin(self.0.clone());
-        run(Box::new(move || answer(reading.and_then(|_reading| question(&coffer)))));
+        run(Box::new(move |started| {
+            answer(reading.and_then(|_reading| started.and_then(|()| question(&coffer))));
+        }));
     }
 
     /// The file, for tests of what is kept of it.
@@ -506,6 +554,10 @@ impl Inner {
     fn close_reader(&self) -> Option<Catalog> {
         self.lock_status().closed = true;
         self.wait_until_idle();
+        self.let_go()
+    }
+
+    fn let_go(&self) -> Option<Catalog> {
         let Side::Reads(holding) = &self.side else { return None };
         if let Some(mut holding) = holding.lock().unwrap_or_else(PoisonError::into_inner).take() {
             holding.locks.release(&*holding.file);

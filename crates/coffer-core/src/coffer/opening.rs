@@ -13,13 +13,14 @@ use crate::legacy;
 use crate::lock::{self, Share};
 use crate::locks::{Locks, Patience};
 use crate::open::{self, Expected, Found, Opened};
+use crate::pool;
 use crate::read::Reader;
 use crate::recover;
 use crate::secret::{self, Keyring, Secret};
 use crate::source::Source;
 use crate::spool::SpoolDir;
 use crate::stage::Stages;
-use crate::storage::{Directory, NewFile, Storage, sweep_unfinished};
+use crate::storage::{Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished};
 use crate::writer::{self, Spooled, State, Writer};
 
 /// Somebody who wants to open a coffer.
@@ -34,6 +35,7 @@ impl Opening<'_> {
     /// Opens or makes the coffer.
     pub(super) fn open(&self) -> Result<Coffer> {
         let options = self.options;
+        pool::ready()?;
         let secret = options.secret()?;
         if !options.cipher_is_free {
             secret.check(&options.kind)?;
@@ -71,10 +73,6 @@ impl Opening<'_> {
         if !writes {
             return self.to_read(secret, locks).map(Some);
         }
-        let backup = self.backup();
-        for target in [Some(path.to_path_buf()), Some(torn(path)), backup].iter().flatten() {
-            sweep_unfinished(&*self.directory, target);
-        }
         // Only now is it certain, with the lock, whether there is a coffer.
         let exists = self.exists()?;
         match (options.mode, exists) {
@@ -97,8 +95,12 @@ impl Opening<'_> {
         let (header, keys) = options.header(secret)?;
         // Whoever holds the old file is waited for.
         let old = if exists { Some(locks.open(&**directory, true)?) } else { None };
+        if exists {
+            self.sweep(&locks);
+        }
+        let mut notices = Vec::new();
         if let (Some(backup), true) = (self.backup(), exists) {
-            writer::back_up(directory, path, &backup)?;
+            notices.extend(writer::back_up(directory, path, &backup)?);
         }
         let file = NewFile::create(directory, path).map_err(|e| Error::io("open", path, &e))?;
         if let Some(old) = &old {
@@ -113,20 +115,42 @@ impl Opening<'_> {
         if old.as_ref().is_some_and(|old| locks.lost(&**old).is_some()) {
             return Ok(None);
         }
-        file.publish(exists).map_err(|e| match e.kind() {
+        if let Some(old) = &old {
+            notices.extend(Notice::owner(path, &**old, &*file.storage()));
+        }
+        // On Windows some file systems do not replace a file that is open, and there is no lock on it
+        // to be kept.
+        if cfg!(windows) {
+            drop(old);
+        }
+        let names = file.publish(exists).map_err(|e| match e.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 Error::new(Code::Exists, format!("somebody else has just made {}", path.display()))
             }
             _ => Error::io("rename", path, &e),
         })?;
-        directory.sync_names(path).map_err(|e| Error::io("fsync", path, &e))?;
-        drop(old);
-        self.start_writer(container, locks, None, None, Vec::new()).map(Some)
+        names.sync().map_err(|e| Error::io("fsync", path, &e))?;
+        if !exists {
+            self.sweep(&locks);
+        }
+        self.start_writer(container, locks, None, None, notices).map(Some)
+    }
+
+    /// Removes what a killed process left beside the coffer, whose inode is locked now. The lock file
+    /// is not enough: one that came by another path, a link, has another.
+    fn sweep(&self, locks: &Locks) {
+        if !locks.held() || cfg!(not(unix)) && is_link(self.path) {
+            return;
+        }
+        let own = [self.path.to_path_buf(), torn(self.path)];
+        let targets: Vec<PathBuf> = own.into_iter().chain(self.backup()).collect();
+        sweep_unfinished(&*self.directory, &targets);
     }
 
     fn to_write(&self, secret: &Secret, locks: Locks) -> Result<Option<Coffer>> {
         let file = locks.open(&*self.directory, true)?;
-        match self.find(&file, &Keyring::new(secret, &self.options.cancel))? {
+        self.sweep(&locks);
+        match self.find(&file, &self.keyring(secret))? {
             Found::Coffer(opened) => {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
@@ -148,7 +172,7 @@ impl Opening<'_> {
 
     fn to_read(&self, secret: &Secret, locks: Locks) -> Result<Coffer> {
         let file = locks.open(&*self.directory, false)?;
-        let keyring = Keyring::new(secret, &self.options.cancel);
+        let keyring = self.keyring(secret);
         let (reader, status, notices, spool) = match recover::steadily(&*file, || {
             self.find(&file, &keyring)
         })? {
@@ -176,7 +200,7 @@ impl Opening<'_> {
             path: self.path.to_path_buf(),
             reader,
             status: Arc::new(Mutex::new(status)),
-            notices,
+            notices: Arc::new(Mutex::new(notices)),
             active: Mutex::new(0),
             idle: Condvar::new(),
             side: Side::Reads(Mutex::new(Some(Holding { locks, file, _spool: spool }))),
@@ -236,6 +260,7 @@ impl Opening<'_> {
         let commit = CommitId { generation: committed.generation, digest: committed.digest };
         let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));
         let view = container.view.clone();
+        let notices = Arc::new(Mutex::new(notices));
         let (sender, receiver) = unbounded();
         let stages = Stages::new(options.temp_dir.clone());
         let writer = Writer {
@@ -245,6 +270,7 @@ impl Opening<'_> {
             auto_flush: options.auto_flush.unwrap_or(options.kind.auto_flush),
             backup,
             legacy,
+            notices: notices.clone(),
             status: status.clone(),
             receiver,
             stages: stages.clone(),
@@ -253,7 +279,7 @@ impl Opening<'_> {
         std::thread::Builder::new()
             .name("coffer-writer".to_owned())
             .spawn(move || writer.run())
-            .map_err(|e| Error::io("clone", path, &e))?;
+            .map_err(|e| Error::thread(&e))?;
         Ok(Coffer(Arc::new(Inner {
             path: path.to_path_buf(),
             reader: Reader::of_writer(view),
@@ -263,6 +289,10 @@ impl Opening<'_> {
             idle: Condvar::new(),
             side: Side::Writes(sender, stages),
         })))
+    }
+
+    fn keyring<'b>(&'b self, secret: &'b Secret) -> Keyring<'b> {
+        Keyring::new(secret, &self.options.cancel).within(self.options.max_kdf_memory)
     }
 
     /// Tells what the file is.
@@ -295,7 +325,7 @@ impl Opening<'_> {
     }
 
     fn exists(&self) -> Result<bool> {
-        self.directory.exists(self.path).map_err(|e| Error::io("stat", self.path, &e))
+        self.directory.has_file(self.path).map_err(|e| failed_to_open(self.path, &e))
     }
 
     /// Where the coffer is copied before it changes, if it is to be.

@@ -65,6 +65,9 @@ pub struct Options {
     pub passphrase: Option<Passphrase>,
     /// How hard the passphrase of a new coffer is to guess, in place of [`Kdf::DEFAULT`].
     pub kdf: KdfChoice,
+    /// The most memory that deriving keys may take where the file says how much it takes, in KiB: that
+    /// of [`Kdf::MAX`] by default.
+    pub max_kdf_memory: Option<u32>,
     /// Whether each change is flushed before it returns; by default what the kind says.
     pub auto_flush: Option<bool>,
     /// What is appended to the path for a copy made before the first change.
@@ -109,6 +112,7 @@ impl Options {
             secure_key: None,
             passphrase: None,
             kdf: KdfChoice::default(),
+            max_kdf_memory: None,
             auto_flush: None,
             backup: None,
             lock: LockMode::default(),

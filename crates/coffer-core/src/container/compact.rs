@@ -101,8 +101,8 @@ impl Container {
             locks.take(inner)?;
         }
         locks.check(old)?;
-        file.publish(true).map_err(|e| failed(&e))?;
-        let named = directory.sync_names(path);
+        let names = file.publish(true).map_err(|e| failed(&e))?;
+        let named = names.sync();
 
         // Readers in this process change over to the new file and its catalog in one step.
         let source = copy.source.clone();

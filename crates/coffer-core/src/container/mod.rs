@@ -499,9 +499,10 @@ fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
             path = suffixed(&torn, &format!(".{number}"));
         }
         let file = NewFile::create(&source.directory, &path)?;
+        // Whose coffer it is can do something with it.
+        file.permit_as(&*source.storage)?;
         file.storage().copy_from(&*source.storage, from..to, 0)?;
-        file.publish(false)?;
-        source.directory.sync_names(&path)
+        file.publish(false)?.sync()
     };
     save().map_err(|e| Error::io("write", &torn, &e))
 }

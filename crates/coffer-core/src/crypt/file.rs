@@ -156,11 +156,11 @@ impl<'a> Transfer<'a> {
     /// Gives the new file its name.
     fn finish(self) -> Result<()> {
         self.watch.cancel.check()?;
-        self.into.publish(self.replace).map_err(|e| match e.kind() {
+        let names = self.into.publish(self.replace).map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => exists(self.target),
             _ => Error::io("rename", self.target, &e),
         })?;
-        DiskDirectory.sync_names(self.target).map_err(|e| Error::io("fsync", self.target, &e))
+        names.sync().map_err(|e| Error::io("fsync", self.target, &e))
     }
 }
 

@@ -67,8 +67,7 @@ impl Opener {
             Code::Io => Trouble::Io(e),
             _ => Trouble::Wrong(format!("{e:?}")),
         };
-        sweep_unfinished(&*directory, &self.path);
-        sweep_unfinished(&*directory, &torn(&self.path));
+        sweep_unfinished(&*directory, &[self.path.clone(), torn(&self.path)]);
         if disk.image().file(&self.path).is_none() {
             let may = acceptable.iter().any(|state| state.members.is_none());
             return if may { Ok(None) } else { Err("the coffer is gone".to_owned().into()) };

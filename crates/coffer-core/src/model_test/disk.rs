@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::storage::{Directory, Storage};
+use crate::storage::{self, Directory, Storage, Wanted};
 
 /// A file, whatever its name.
 pub(super) type Id = usize;
@@ -272,9 +272,19 @@ impl Storage for Open {
 /// The one directory of the disk.
 struct Names(Arc<Disk>);
 
+impl storage::Names for Names {
+    fn sync(&self) -> io::Result<()> {
+        self.0.act("sync names", Call::SyncNames)
+    }
+}
+
 impl Directory for Names {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.0.look("exists")?.now.names.contains_key(path))
+    }
+
+    fn has_file(&self, path: &Path) -> io::Result<bool> {
+        self.exists(path)
     }
 
     fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
@@ -311,11 +321,13 @@ impl Directory for Names {
         self.0.act("remove", Call::Remove { path: path.to_path_buf() })
     }
 
-    fn beside(&self, _path: &Path) -> io::Result<Vec<PathBuf>> {
-        Ok(self.0.look("list")?.now.names.keys().cloned().collect())
+    fn leftovers(&self, _directory: &Path, wanted: Wanted<'_>) -> io::Result<Vec<PathBuf>> {
+        let state = self.0.look("list")?;
+        Ok(state.now.names.keys().filter(|path| wanted(path).is_some()).cloned().collect())
     }
 
-    fn sync_names(&self, _path: &Path) -> io::Result<()> {
-        self.0.act("sync names", Call::SyncNames)
+    fn names(&self, _path: &Path) -> io::Result<Arc<dyn storage::Names>> {
+        drop(self.0.look("open directory")?);
+        Ok(Arc::new(Self(self.0.clone())))
     }
 }

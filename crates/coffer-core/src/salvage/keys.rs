@@ -41,7 +41,7 @@ impl Opening {
 
 /// Finds the header, or does without.
 pub(super) fn find(search: &Search<'_>, options: &Options, secret: &Secret) -> Result<Opening> {
-    let keyring = Keyring::new(secret, &options.cancel);
+    let keyring = Keyring::new(secret, &options.cancel).within(options.max_kdf_memory);
     let mut tried = Tried { search, options, secret, keyring, refused: Vec::new(), found: None };
     tried.attempt(0)?;
     for sealed in [true, false] {

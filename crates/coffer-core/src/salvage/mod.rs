@@ -37,7 +37,7 @@ use crate::locks::{Locks, Patience};
 use crate::open;
 use crate::secret::{Secret, without_passphrase};
 use crate::source::Source;
-use crate::storage::{Directory, DiskDirectory, NewFile, Storage};
+use crate::storage::{Directory, DiskDirectory, NewFile, Storage, failed_to_open};
 use crate::watch::Watch;
 
 /// Why a member is lost.
@@ -123,6 +123,7 @@ pub fn salvage(path: &Path, target: &Path, options: &Options, watch: &Watch) -> 
 }
 
 fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<Salvaged> {
+    crate::pool::ready()?;
     let secret = options.secret()?;
     if !options.cipher_is_free {
         secret.check(&options.kind)?;
@@ -130,8 +131,8 @@ fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<S
     if std::fs::symlink_metadata(target).is_ok() {
         return Err(exists(target));
     }
-    // A lock file beside a coffer that is not there would be left behind.
-    if !path.try_exists().map_err(|e| Error::io("stat", path, &e))? {
+    // A lock file beside a coffer that is not there, or beside a pipe, would be left behind.
+    if !DiskDirectory.has_file(path).map_err(|e| failed_to_open(path, &e))? {
         let message = format!("there is no coffer at {}", path.display());
         return Err(Error::new(Code::NotFound, message).at(path));
     }
@@ -145,11 +146,11 @@ fn run(path: &Path, target: &Path, options: &Options, watch: &Watch) -> Result<S
     let file = NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
     let salvaged = into(&damaged, file.storage(), target, options, &secret, watch)?;
     watch.cancel.check()?;
-    file.publish(false).map_err(|e| match e.kind() {
+    let names = file.publish(false).map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => exists(target),
         _ => Error::io("rename", target, &e),
     })?;
-    directory.sync_names(target).map_err(|e| Error::io("fsync", target, &e))?;
+    names.sync().map_err(|e| Error::io("fsync", target, &e))?;
     Ok(salvaged)
 }
 

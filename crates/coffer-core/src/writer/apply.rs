@@ -60,7 +60,8 @@ impl Writer {
             | Task::Rekey { .. }
             | Task::Begin
             | Task::End { .. }
-            | Task::Close => {}
+            | Task::Close
+            | Task::Abandon => {}
         }
         Ok(Outcome::Done)
     }

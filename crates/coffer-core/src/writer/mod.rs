@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use crate::coffer::{CommitId, Data, Outcome, Status};
+use crate::coffer::{CommitId, Data, Notice, Notices, Outcome, Status};
 use crate::container::{Ancestry, Container};
 use crate::error::{Code, Error, Result};
 use crate::ingest;
@@ -81,6 +81,8 @@ pub(crate) enum Task {
         commit: bool,
     },
     Close,
+    /// Ends the thread as the last handle does that is dropped.
+    Abandon,
 }
 
 /// What a caller may say of a member.
@@ -114,6 +116,7 @@ pub(crate) struct Writer {
     /// Where the coffer is copied before its first change.
     pub(crate) backup: Option<PathBuf>,
     pub(crate) legacy: Option<Spooled>,
+    pub(crate) notices: Notices,
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) receiver: Receiver<Message>,
     pub(crate) stages: Arc<Stages>,
@@ -135,6 +138,9 @@ impl Writer {
     /// Works until the coffer is closed, or nobody has a handle any more.
     pub(crate) fn run(mut self) {
         while let Some(message) = self.next() {
+            if matches!(message.task, Task::Abandon) {
+                break;
+            }
             if let Some(done) = self.take(message) {
                 let (receiver, status) = (self.receiver.clone(), self.status.clone());
                 let waiting = std::mem::take(&mut self.state.deferred);
@@ -158,7 +164,11 @@ impl Writer {
             self.container.note_settled(&self.locks);
         }
         self.locks.release(&*self.container.source.storage);
+        if let Some(spooled) = &self.legacy {
+            self.locks.release(&*spooled.original);
+        }
         self.stages.close();
+        self.container.view.close(&self.path);
     }
 
     /// The next message; while none is there, what waits is committed.
@@ -342,6 +352,7 @@ impl Writer {
         let ancestry = Ancestry::default();
         self.container.move_to(&self.path, &*original, &self.locks, ancestry, watch)?;
         self.legacy = None;
+        self.replaced(&*original);
         Ok(())
     }
 
@@ -368,7 +379,10 @@ impl Writer {
         if self.legacy.is_some() {
             return self.convert(watch);
         }
-        self.container.compact(&self.path, &self.locks, watch)
+        let old = self.container.source.storage.clone();
+        self.container.compact(&self.path, &self.locks, watch)?;
+        self.replaced(&*old);
+        Ok(())
     }
 
     fn rekey(&mut self, to: &NewSecret, watch: &Watch) -> Result<()> {
@@ -380,11 +394,21 @@ impl Writer {
         }
         self.before_change()?;
         let Some(original) = self.original()? else {
-            return self.container.rekey(&self.path, to, &self.locks, watch);
+            let old = self.container.source.storage.clone();
+            self.container.rekey(&self.path, to, &self.locks, watch)?;
+            self.replaced(&*old);
+            return Ok(());
         };
         self.container.rekey_legacy(&self.path, &*original, to, &self.locks, watch)?;
         self.legacy = None;
+        self.replaced(&*original);
         Ok(())
+    }
+
+    /// Notes whether the coffer changed hands when a new file took the place of `old`.
+    fn replaced(&self, old: &dyn Storage) {
+        let lost = Notice::owner(&self.path, old, &*self.container.source.storage);
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
     }
 
     /// Copies the coffer as it was when opened, before the first change to it.
@@ -392,8 +416,12 @@ impl Writer {
         self.container.ready()?;
         match self.backup.take() {
             None => Ok(()),
-            Some(to) => back_up(&self.container.source.directory, &self.path, &to)
-                .inspect_err(|_| self.backup = Some(to.clone())),
+            Some(to) => {
+                let lost = back_up(&self.container.source.directory, &self.path, &to)
+                    .inspect_err(|_| self.backup = Some(to.clone()))?;
+                self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
+                Ok(())
+            }
         }
     }
 
@@ -442,17 +470,22 @@ impl Writer {
     }
 }
 
-/// Copies a coffer, durably, in place of an older copy.
-pub(crate) fn back_up(directory: &Arc<dyn Directory>, path: &Path, to: &Path) -> Result<()> {
+/// Copies a coffer, durably, in place of an older copy. Tells if the copy has another owner.
+pub(crate) fn back_up(
+    directory: &Arc<dyn Directory>,
+    path: &Path,
+    to: &Path,
+) -> Result<Option<Notice>> {
     let copy = || {
         let coffer = directory.open(path, false)?;
         let copy = NewFile::create(directory, to)?;
         copy.permit_as(&*coffer)?;
         copy.storage().copy_from(&*coffer, 0..coffer.len()?, 0)?;
-        copy.publish(true)?;
-        directory.sync_names(to)
+        let storage = copy.storage();
+        copy.publish(true)?.sync()?;
+        Ok(Notice::owner(to, &*coffer, &*storage))
     };
-    copy().map_err(|e| Error::io("copy", to, &e))
+    copy().map_err(|e: std::io::Error| Error::io("copy", to, &e))
 }
 
 pub(crate) fn closed() -> Error {
