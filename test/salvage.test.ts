@@ -160,6 +160,14 @@ describe('a pack with a bad byte', () => {
   })
 })
 
+/** A zstd frame that holds bytes as they are. */
+function stored(bytes: Uint8Array): Buffer {
+  const head = Buffer.from('28b52ffda000000000000000', 'hex')
+  head.writeUInt32LE(bytes.length, 5)
+  head.writeUIntLE((bytes.length << 3) | 1, 9, 3)
+  return Buffer.concat([head, bytes])
+}
+
 describe('salvage', () => {
   const kind = kindOf('store')
 
@@ -197,11 +205,7 @@ describe('salvage', () => {
     packed.entry({ name: 'bin/deploy.sh', mode: 0o755, mtime: new Date(0) }, script)
     packed.finalize()
     const entry = (await buffer(packed as unknown as Readable)).subarray(0, 512 + script.length)
-    // A zstd frame that holds it as it is.
-    const head = Buffer.from('28b52ffda00000000000000000', 'hex').subarray(0, 12)
-    head.writeUInt32LE(entry.length, 5)
-    head.writeUIntLE((entry.length << 3) | 1, 9, 3)
-    const frame = Buffer.concat([head, entry])
+    const frame = stored(entry)
 
     const honest = noise(2_000, 7)
     const box = await coffer.CofferNull.open(path, 'x')
@@ -225,6 +229,30 @@ describe('salvage', () => {
     expect((await named.read('bin/deploy.sh')).equals(script)).toBe(true)
     await expect(coffer.CofferNull.salvage(path, `${path}.no`, { claimedNames: 1 } as never)).rejects.toMatchObject({
       code: 'ERR_COFFER_INVALID_ARG',
+    })
+  })
+
+  it('keeps apart what it finds behind damage in a coffer that PyCoffer wrote', async () => {
+    const path = join(tempDir(), 'legacy.coffer')
+    const inner = pack()
+    inner.entry({ name: 'bin/deploy.sh' }, 'made up')
+    inner.finalize()
+    const upload = Buffer.concat([noise(700), (await buffer(inner as unknown as Readable)).subarray(0, 1024)])
+    const outer = pack()
+    outer.entry({ name: 'before' }, 'kept')
+    outer.entry({ name: 'upload' }, upload)
+    outer.finalize()
+    const tar = await buffer(outer as unknown as Readable)
+    tar.writeUInt8(tar.readUInt8(tar.indexOf('upload')) ^ 1, tar.indexOf('upload'))
+    writeFileSync(path, stored(tar))
+    const { unverified, apart } = await coffer.CofferNull.salvage(path, `${path}.new`, { legacy: true })
+    expect({ unverified, apart }).toEqual({ unverified: ['.salvaged/bin/deploy.sh', 'before'], apart: '.salvaged' })
+    await using after = await coffer.CofferNull.open(`${path}.new`, 'r')
+    expect(await after.readText('.salvaged/bin/deploy.sh')).toBe('made up')
+    const options = { legacy: true, claimedNames: true }
+    expect(await coffer.CofferNull.salvage(path, `${path}.named`, options)).toMatchObject({
+      unverified: ['before', 'bin/deploy.sh'],
+      apart: null,
     })
   })
 
