@@ -43,7 +43,7 @@ export interface Info {
   fileSize: number
   /** Those of its live blocks. What is neither live nor dead is headers and commits. */
   liveBytes: number
-  /** Those of its dead blocks and superseded commits: what {@link Coffer.compact} gives back. */
+  /** Those of its dead blocks, superseded commits and old footers: what {@link Coffer.compact} gives back. */
   deadBytes: number
   /** `bytes / fileSize`: how many bytes of members a byte of the file holds. */
   ratio: number

@@ -39,7 +39,7 @@ pub struct Info {
     pub file_size: u64,
     /// What its live blocks take. The rest that is not dead is headers and commits.
     pub live_bytes: u64,
-    /// What dead blocks and superseded commits take, which compaction gives back.
+    /// What dead blocks, superseded commits and old footers take, which compaction gives back.
     pub dead_bytes: u64,
 }
 
