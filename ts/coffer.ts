@@ -4,7 +4,7 @@ import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions } from './changes.ts'
 import { CofferError, invalid } from './errors.ts'
-import type { CofferFile } from './file.ts'
+import type { CofferFile, Host } from './file.ts'
 import type { Info } from './info.ts'
 import {
   checkNewKeys,
@@ -27,6 +27,7 @@ import {
   checkAttributes,
   checkBoolean,
   checkChoice,
+  checkEncoding,
   checkName,
   checkOptions,
   checkPath,
@@ -36,6 +37,7 @@ import {
   type OpenOptions,
   openOptions,
   type SourceOptions,
+  shown,
   type WriteOptions,
 } from './options.ts'
 import type { KdfOptions, Passphrase } from './passphrase.ts'
@@ -52,6 +54,7 @@ import {
   type WriteStreamOptions,
   writeStreamOptions,
 } from './streams.ts'
+import { MOST_BYTES, mostBytesOf, textOf } from './text.ts'
 import { Trees } from './trees.ts'
 import { Version } from './version.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
@@ -152,7 +155,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   readonly #kind: Kind
 
   /** @internal */
-  protected constructor({ native, path, mode, kind }: Opened) {
+  protected constructor(opened: Opened) {
+    const { native, path, mode, kind } = checkOpened(opened, new.target.name)
     this.path = path
     this.mode = mode
     this.notices = native.notices()
@@ -320,7 +324,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
-    return this.#outside('write').write(name, data, options)
+    return this.#change('write', (changes) => changes.write(name, data, options))
   }
 
   /**
@@ -346,7 +350,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
-    return this.#outside('append').append(name, data, options)
+    return this.#change('append', (changes) => changes.append(name, data, options))
   }
 
   /**
@@ -367,7 +371,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {
-    return this.#outside('writeLines').writeLines(name, lines)
+    return this.#change('writeLines', (changes) => changes.writeLines(name, lines))
   }
 
   /**
@@ -395,7 +399,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
-    return this.#outside('dump').dump(name, value, options)
+    return this.#change('dump', (changes) => changes.dump(name, value, options))
   }
 
   /**
@@ -425,7 +429,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
-    return this.#outside('add').add(source, name, options)
+    return this.#change('add', (changes) => changes.add(source, name, options))
   }
 
   /**
@@ -450,7 +454,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async delete(name: string, options: DeleteOptions = {}): Promise<void> {
-    return this.#outside('delete').delete(name, options)
+    return this.#change('delete', (changes) => changes.delete(name, options))
   }
 
   /**
@@ -480,7 +484,6 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
-    this.#outside('batch')
     return Batch.run(this, this.#native, work)
   }
 
@@ -504,7 +507,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async read(name: string): Promise<Buffer> {
-    return settled(this.#native.read(checkName(name)))
+    return settled(this.#native.read(checkName(name), MOST_BYTES))
   }
 
   /**
@@ -526,8 +529,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
-    if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
-    return (await this.read(name)).toString(encoding)
+    checkEncoding(encoding)
+    const bytes = await settled(this.#native.read(checkName(name), mostBytesOf(encoding)))
+    return textOf(bytes, encoding, name)
   }
 
   /**
@@ -579,7 +583,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
-    const trees = new Trees(this.#native, (call) => this.#outside(call))
+    const trees = new Trees(this.#native, (call, work) => Batch.waiting(this, call, work))
     const { Cryptor } = await import('./cryptor.ts')
     return openPlugin(name, { coffer: this, crypt: new Cryptor(this.#native), trees })
   }
@@ -644,9 +648,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
-    const check = (call: string): void => void this.#outside(call)
+    const change: Host['change'] = (call, work) => Batch.waiting(this, call, work)
     const { CofferFile } = await import('./file.ts')
-    return CofferFile.open({ path: this.path, native: this.#native, check }, name, mode, options)
+    return CofferFile.open({ path: this.path, native: this.#native, change }, name, mode, options)
   }
 
   /**
@@ -700,7 +704,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
-    this.#outside('createWriteStream')
+    Batch.check(this, 'createWriteStream')
     checkName(name)
     checkStreamOptions(checkOptions(options, 'createWriteStream', writeStreamOptions))
     const { flags, mode, mtime } = options
@@ -752,7 +756,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async stat(name: string): Promise<Member> {
     const member = await settled(this.#native.stat(checkName(name)))
     if (member !== null) return memberFrom(member)
-    throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `${this.path} has no member ${inspect(name)}`, {
+    throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `${this.path} has no member ${shown(name, 'name')}`, {
       path: this.path,
       member: name,
     })
@@ -848,7 +852,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
     const directory = checkPath(target, 'the target of extractAll')
     const { members } = checkOptions(options, 'extractAll', ['members', ...extractOptions])
-    if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
+    if (members !== undefined && !Array.isArray(members)) {
+      throw invalid(`members must be an array of names, not ${shown(members)}`)
+    }
     const names = members?.map((name: string) => checkName(name))
     return this.#extract(names, directory, options)
   }
@@ -874,9 +880,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async flush(options: { force?: boolean } = {}): Promise<void> {
-    this.#outside('flush')
     const { force } = checkOptions(options, 'flush', ['force'])
-    await settled(this.#native.flush(checkBoolean(force, 'force') ?? false))
+    const always = checkBoolean(force, 'force') ?? false
+    await this.#change('flush', () => settled(this.#native.flush(always)))
   }
 
   /**
@@ -925,9 +931,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async compact(options: WatchOptions = {}): Promise<void> {
-    this.#outside('compact')
     checkOptions(options, 'compact', watchOptions)
-    await watched(options, (watch) => this.#native.compact(watch))
+    await this.#change('compact', () => watched(options, (watch) => this.#native.compact(watch)))
   }
 
   /**
@@ -958,9 +963,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
-    this.#outside('rekey')
     checkOptions(options, 'rekey', watchOptions)
-    return this.#rekey(checkNewKeys(this.#kind, keys), options)
+    return this.#rekey('rekey', () => checkNewKeys(this.#kind, keys), options)
   }
 
   /**
@@ -983,9 +987,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
-    this.#outside('changePassphrase')
     const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
-    return this.#rekey(checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+    return this.#rekey('changePassphrase', () => checkPassphraseFor(this.#kind, passphrase, kdf), watching)
   }
 
   /**
@@ -1019,8 +1022,10 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @throws {@link CofferError} what kept the last changes from being committed: as {@link flush}
    */
   async close(): Promise<void> {
-    this.#outside('close').end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
-    await settled(this.#native.close())
+    await this.#change('close', (changes) => {
+      changes.end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
+      return settled(this.#native.close())
+    })
   }
 
   /**
@@ -1049,17 +1054,24 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return watched(options, (watch) => this.#native.extract(extraction, target, watch))
   }
 
-  async #rekey(secret: Secret, options: WatchOptions): Promise<void> {
-    const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
-    // The engine has copies of its own by now, and wipes them when it is done.
-    wipe(secret)
-    await rekeying
+  async #rekey(call: string, check: () => Secret, options: WatchOptions): Promise<void> {
+    await this.#change(call, async () => {
+      const secret = check()
+      const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
+      // The engine has copies of its own by now, and wipes them when it is done.
+      wipe(secret)
+      await rekeying
+    })
   }
 
-  #outside(call: string): Changes {
-    if (Batch.within(this)) {
-      throw invalid(`${call} would wait for the batch that it is called in: call it on the batch, or after it`)
-    }
-    return this.#changes
+  /** Makes a change, which waits while a batch of the coffer is open. */
+  #change<T>(call: string, change: (changes: Changes) => Promise<T>): Promise<T> {
+    return Batch.waiting(this, call, () => change(this.#changes))
   }
+}
+
+/** What the constructor is given by `open`, and by nothing else. */
+function checkOpened(opened: Opened, label: string): Opened {
+  if (typeof opened?.native?.status === 'function') return opened
+  throw invalid(`a ${label} comes from ${label}.open(path, mode, options), not from a constructor`)
 }

@@ -38,6 +38,8 @@ export type ErrorCode =
   | 'ERR_COFFER_IO'
   /** An argument that makes no sense. */
   | 'ERR_COFFER_INVALID_ARG'
+  /** Batches of several coffers that would wait for each other for ever. */
+  | 'ERR_COFFER_DEADLOCK'
   /** There is no binary for this platform, or none that loads: `import` of the package fails with it. */
   | 'ERR_COFFER_NO_BINARY'
 
@@ -111,12 +113,13 @@ export class CofferError extends Error {
 
   /**
    * What `instanceof CofferError` asks: it also holds for the errors of a second copy of this
-   * package.
+   * package. A class that extends this one has only its own instances.
    *
    * @param value anything
    * @returns whether it is one of Coffer's errors
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
+    if (!Object.hasOwn(this, Symbol.hasInstance)) return Function.prototype[Symbol.hasInstance].call(this, value)
     return typeof value === 'object' && value !== null && brand in value
   }
 }

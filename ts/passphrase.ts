@@ -3,7 +3,7 @@ import { invalid } from './errors.ts'
 import { copied, decoded, keyText } from './key.ts'
 import type { Keys } from './kinds.ts'
 import { binding, type NativeDerivation, type NativeKdf, settled } from './native.ts'
-import { checkInteger, checkOptions } from './options.ts'
+import { checkInteger, checkOptions, shown } from './options.ts'
 
 /**
  * A passphrase: text, which is put into Unicode's form NFC and encoded as UTF-8, so that it is the
@@ -80,7 +80,7 @@ export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions)
 /** A passphrase as bytes of our own that may be wiped. Nothing of it may enter a message. */
 export function checkPassphrase(passphrase: Passphrase): Buffer {
   if (typeof passphrase !== 'string' && !types.isUint8Array(passphrase)) {
-    throw invalid(`the passphrase must be a string or a Uint8Array, not ${typeof passphrase}`)
+    throw invalid(`the passphrase must be a string or a Uint8Array, not ${shown(passphrase)}`)
   }
   if (passphrase.length === 0) throw invalid('the passphrase is empty')
   if (typeof passphrase !== 'string') return copied(passphrase)

@@ -1,6 +1,6 @@
 import { Readable, Writable } from 'node:stream'
 import { invalid } from './errors.ts'
-import { checkInteger, checkOptions, checkSignal, type WriteOptions } from './options.ts'
+import { checkEncoding, checkInteger, checkOptions, checkSignal, type WriteOptions } from './options.ts'
 import { Encoder, type Sink } from './source.ts'
 import type { Version } from './version.ts'
 
@@ -53,7 +53,7 @@ export function checkReadStream<T extends ReadStreamOptions>(options: T, known: 
   if (start !== undefined && end !== undefined && start > end) {
     throw invalid(`start must not be behind end, but is ${start}, and end is ${end}`)
   }
-  if (encoding !== undefined && !Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${String(encoding)}`)
+  checkEncoding(encoding)
   return checkStreamOptions(options)
 }
 

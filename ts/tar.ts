@@ -4,7 +4,7 @@ import type { Pack } from 'tar-stream'
 import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
 import type { Member } from './member.ts'
-import { checkName, checkOptions } from './options.ts'
+import { checkName, checkOptions, checkSignal } from './options.ts'
 import { type Progress, paced, type WatchOptions } from './watch.ts'
 
 /** What {@link exportTar} takes. */
@@ -41,6 +41,7 @@ const MS_PER_S = 1000
  */
 export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Readable {
   const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])
+  checkSignal(signal)
   if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
   const names = members?.map((name: string) => checkName(name))
   return Readable.from(archive(coffer, names, signal, onProgress), { objectMode: false })

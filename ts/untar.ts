@@ -9,7 +9,7 @@ import type { Batch } from './batch.ts'
 import type { Skipped } from './changes.ts'
 import type { Coffer } from './coffer.ts'
 import { CofferError, invalid } from './errors.ts'
-import { checkBoolean, checkName, checkOptions } from './options.ts'
+import { checkBoolean, checkName, checkOptions, checkSignal } from './options.ts'
 import { type Paced, paced, type WatchOptions } from './watch.ts'
 
 /** What {@link importTar} takes. */
@@ -77,7 +77,8 @@ interface Header extends Omit<TarHeader, 'pax'> {
  */
 export async function importTar(coffer: Coffer, source: Readable, options: ImportTarOptions = {}): Promise<Imported> {
   const known = ['prefix', 'replace', 'signal', 'onProgress'] as const
-  const { prefix } = checkOptions(options, 'importTar', known)
+  const { prefix, signal } = checkOptions(options, 'importTar', known)
+  checkSignal(signal)
   if (prefix !== undefined) checkName(prefix, 'the prefix')
   const replace = checkBoolean(options.replace, 'replace') ?? true
   if (typeof source?.pipe !== 'function') throw invalid('the archive must be a readable stream')

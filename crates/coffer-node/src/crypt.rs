@@ -103,7 +103,7 @@ impl NativeEncryptor {
     /// Takes the next plaintext; resolves with the next bytes of the file.
     #[napi(ts_return_type = "Promise<Settled<Buffer>>")]
     pub fn push<'env>(&self, env: &'env Env, plain: Uint8Array) -> napi::Result<Object<'env>> {
-        let plain = bytes::take(env, plain)?;
+        let plain = bytes::take(&plain);
         self.slot.work(env, move |encryptor| encryptor.push(&plain.copied()?).map(Buffer::from))
     }
 
@@ -131,7 +131,7 @@ impl NativeDecryptor {
     /// Takes the next bytes of the file.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn push<'env>(&self, env: &'env Env, sealed: Uint8Array) -> napi::Result<Object<'env>> {
-        let sealed = bytes::take(env, sealed)?;
+        let sealed = bytes::take(&sealed);
         self.slot.work(env, move |decryptor| decryptor.push(&sealed.copied()?))
     }
 
