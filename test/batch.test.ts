@@ -314,12 +314,13 @@ describe('batches of several coffers', () => {
     'that wait for each other crosswise are an error of one of them (%s)',
     async (call) => {
       const [a, b] = await both()
+      for (const box of [a, b]) await box.write('kept', 'x')
       const meet = meeting()
       const change = async (box: CofferNull): Promise<unknown> => {
         if (call === 'batch') return box.batch((batch) => batch.write('inner', 'x'))
         if (call === 'write') return box.write('inner', 'x')
-        if (call === 'delete') return box.delete('outer')
-        if (call === 'add') return box.add(box.path, 'self').catch((error) => Promise.reject(error))
+        if (call === 'delete') return box.delete('kept')
+        if (call === 'add') return box.add(box.path, 'self')
         if (call === 'file') {
           await using file = await box.file('inner', 'w')
           await file.write('x')

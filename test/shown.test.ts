@@ -241,12 +241,13 @@ async function plugins(box: api.Coffer): Promise<{ of: Record<string, object>; c
       'password.get': call(password, 'get', [{ name: 'missing' }], [{ name: 'name', owner: 'name' }]),
       'password.add': call(password, 'add', [{ name: 'a' }, {}], [entry, { replace: 'value' }]),
       'password.delete': call(password, 'delete', [{ name: 'missing' }], [{ name: 'name', owner: 'name' }]),
-      'password.importChrome': call(
-        password,
-        'importChrome',
-        [{ csv: `${SECRET}\n"` }, {}],
-        [{ csv: 'value' }, { replace: 'value', owner: 'name' }],
-      ),
+      'password.importChrome': {
+        // A string is a path, unless it has lines.
+        call: (source: never, options: object) =>
+          password.importChrome(source === SECRET ? { csv: source } : source, options),
+        args: [{ csv: `${SECRET}\n"` }, {}],
+        parameters: [{ csv: 'value' }, { replace: 'value', owner: 'name' }],
+      },
       'password.importPyCoffer': call(password, 'importPyCoffer', [{}], [{ replace: 'value', delete: 'value' }]),
       'password.close': none,
       'rsync.push': call(rsync, 'push', ['/nonexistent', 'a', {}], ['name', 'name', { ...syncing, symlinks: 'value' }]),

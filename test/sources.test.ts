@@ -2,7 +2,6 @@ import { getEventListeners } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
-import { ReadableStream } from 'node:stream/web'
 import { describe, expect, it } from 'vitest'
 import { type Body, inChild } from './support/child.ts'
 import { type Coffer, CofferNull, exportTar, importTar, type Source } from './support/coffer.ts'
@@ -197,6 +196,7 @@ const misbehaving: Body<{ path: string; calls: typeof calls }, [string, string, 
         else {
           const file = await box.file('a', 'w')
           await file[call === 'file.writeFile' ? 'writeFile' : 'appendFile'](data, options)
+          await file.close()
         }
       }
       const outcome = await work().then(

@@ -25,9 +25,9 @@ import { type WatchOptions, watched, watchOptions } from './watch.ts'
 /** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
   /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
-  replace?: boolean
+  replace?: boolean | undefined
   /** What to do with symbolic links: `follow` by default. */
-  symlinks?: Symlinks
+  symlinks?: Symlinks | undefined
 }
 
 /** Something that was left out, and why. */
@@ -53,7 +53,7 @@ export interface Added {
 /** What {@link Coffer.delete} takes. */
 export interface DeleteOptions {
   /** Whether a directory goes with all that is below it: false by default. */
-  recursive?: boolean
+  recursive?: boolean | undefined
 }
 
 /**

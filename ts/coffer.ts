@@ -65,25 +65,25 @@ export interface CofferOptions extends OpenOptions, Layers {}
 /** What {@link Coffer.extract} takes. */
 export interface ExtractOptions extends WatchOptions {
   /** Whether files that are there are replaced: true by default. If not, one is `ERR_COFFER_EXISTS`, and nothing is written. */
-  replace?: boolean
+  replace?: boolean | undefined
   /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
-  from?: string
+  from?: string | undefined
   /** The most bytes that a file may have: one with more is `ERR_COFFER_TOO_LARGE`, and nothing is written. Any number by default. */
-  maxMemberSize?: number
+  maxMemberSize?: number | undefined
   /** The most bytes that all files together may have, likewise. Any number by default. */
-  maxTotalSize?: number
+  maxTotalSize?: number | undefined
 }
 
 /** What {@link Coffer.extractAll} takes. */
 export interface ExtractAllOptions extends ExtractOptions {
   /** The names of the members to extract, directories with all that is below them; everything by default. */
-  members?: readonly string[]
+  members?: readonly string[] | undefined
 }
 
 /** What {@link Coffer.changePassphrase} takes. */
 export interface ChangePassphraseOptions extends WatchOptions {
   /** How hard the passphrase is to guess: what it does not say is as for the old one, if there was one. */
-  kdf?: KdfOptions
+  kdf?: KdfOptions | undefined
 }
 
 /** What {@link Coffer.extract} and {@link Coffer.extractAll} did. */
@@ -879,7 +879,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * await store.close()
    * ```
    */
-  async flush(options: { force?: boolean } = {}): Promise<void> {
+  async flush(options: { force?: boolean | undefined } = {}): Promise<void> {
     const { force } = checkOptions(options, 'flush', ['force'])
     const always = checkBoolean(force, 'force') ?? false
     await this.#change('flush', () => settled(this.#native.flush(always)))

@@ -46,15 +46,15 @@ export type ErrorCode =
 /** What an error is about, as far as that is known. */
 export interface ErrorDetails {
   /** The file that it is about. */
-  path?: string
+  path?: string | undefined
   /** The member that it is about. */
-  member?: string
+  member?: string | undefined
   /** The operating system's error number, such as 28, ENOSPC. */
-  errno?: number
+  errno?: number | undefined
   /** The system call that failed, such as `open`. */
-  syscall?: string
+  syscall?: string | undefined
   /** Another error behind it. */
-  cause?: unknown
+  cause?: unknown | undefined
 }
 
 const brand = Symbol.for('coffer.error')

@@ -35,8 +35,8 @@ export async function feed(
 
 /** A part of an array whose memory may go away. */
 export function partOf(bytes: Uint8Array, at: number, length: number): Uint8Array {
-  const part = bytes.subarray(at, at + length)
-  if (part.length === length) return ownBytes(part)
+  // It has no length any more, and may not even be asked for a part.
+  if (bytes.length >= at + length) return ownBytes(bytes.subarray(at, at + length))
   throw invalid('the array was transferred, or its buffer made smaller, while it was written: nothing is written')
 }
 

@@ -44,23 +44,23 @@ import { Version } from './version.ts'
  */
 export interface FileReadOptions<Into extends NodeJS.ArrayBufferView = Buffer> {
   /** Where the bytes go: 16,384 new ones by default. */
-  buffer?: Into
+  buffer?: Into | undefined
   /** Where in the buffer they begin, in bytes: 0 by default. */
-  offset?: number
+  offset?: number | undefined
   /** How many bytes to read at most: as many as fit by default. */
-  length?: number
+  length?: number | undefined
   /** The byte of the member to begin with; by default, or with null or -1, where the last read ended. */
-  position?: number | bigint | null
+  position?: number | bigint | null | undefined
 }
 
 /** What {@link CofferFile.write} takes for bytes. */
 export interface FileWriteOptions {
   /** Where in the buffer the bytes begin: 0 by default. */
-  offset?: number
+  offset?: number | undefined
   /** How many they are: to the end of the buffer by default. */
-  length?: number
+  length?: number | undefined
   /** The end of the member, or null: a handle writes one byte after another. */
-  position?: number | null
+  position?: number | null | undefined
 }
 
 /**
@@ -240,7 +240,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns the bytes
    * @throws {@link CofferError} as {@link read}
    */
-  async readFile(options?: { encoding?: null } | null): Promise<Buffer>
+  async readFile(options?: { encoding?: null | undefined } | null): Promise<Buffer>
   /**
    * The same, as text.
    *
@@ -397,7 +397,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns the stream, which fails as {@link read}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    */
-  createReadStream(options: ReadStreamOptions & { autoClose?: boolean } = {}): Readable {
+  createReadStream(options: ReadStreamOptions & { autoClose?: boolean | undefined } = {}): Readable {
     const version = this.#reading('createReadStream')
     checkReadStream(options, [...readStreamOptions, 'autoClose'])
     const autoClose = checkBoolean(options.autoClose, 'autoClose') ?? true

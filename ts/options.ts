@@ -28,43 +28,43 @@ export interface Commit {
 /** What `open` takes. Which keys a kind needs is said at its class. A name that is not here is an error. */
 export interface OpenOptions {
   /** The key of the container. */
-  cofferKey?: Key
+  cofferKey?: Key | undefined
   /** The key of the members. */
-  secureKey?: Key
+  secureKey?: Key | undefined
   /** A passphrase that the keys come from, in place of keys. */
-  passphrase?: Passphrase
+  passphrase?: Passphrase | undefined
   /** How hard the passphrase of a new coffer is to guess: 256 MiB and 3 passes by default. A coffer that exists says itself. */
-  kdf?: KdfOptions
+  kdf?: KdfOptions | undefined
   /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
-  cipher?: 'fernet' | 'aes-ocb'
+  cipher?: 'fernet' | 'aes-ocb' | undefined
   /** Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`, false for the others. */
-  autoFlush?: boolean
+  autoFlush?: boolean | undefined
   /** Keep a copy of the coffer as it was when opened, made before the first change, under its name and this suffix; `true` is `.bak`. None by default. */
-  backup?: string | true
+  backup?: string | true | undefined
   /** Who takes a lock: readers and writers (`rw`, the default), writers only (`w`), nobody (`none`). */
-  lock?: 'rw' | 'w' | 'none'
+  lock?: 'rw' | 'w' | 'none' | undefined
   /** How long to wait for a lock, in milliseconds: 1,000 by default. */
-  lockTimeout?: number
+  lockTimeout?: number | undefined
   /** Where temporary files go, which are sealed: the system's directory by default. */
-  tempDir?: string | URL
+  tempDir?: string | URL | undefined
   /** The zstd level for members that are written from now on, from 1 to 22: that of the kind by default. */
-  level?: number
+  level?: number | undefined
   /** Bytes in a chunk of a new coffer, the unit of sealing: from 288 to 4 MiB, 65,536 by default. */
-  chunkSize?: number
+  chunkSize?: number | undefined
   /** Bytes in a block of a new coffer, the unit of compression and random access: from 4 KiB to 16 MiB, 1,048,576 by default, and 4,194,304 from level 9 up. */
-  blockSize?: number
+  blockSize?: number | undefined
   /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`): then a power failure may lose or damage the last flushes. */
-  durability?: 'full' | 'none'
+  durability?: 'full' | 'none' | undefined
   /** Whether a coffer in PyCoffer's format is opened, too: false by default. The first flush converts it. */
-  legacy?: boolean
+  legacy?: boolean | undefined
   /** The most bytes that a member of such a coffer may have, which is unpacked when it is opened; any number by default. More is `ERR_COFFER_TOO_LARGE`. */
-  maxMemberSize?: number
+  maxMemberSize?: number | undefined
   /** The most bytes that all members of such a coffer together may have; any number by default. */
-  maxTotalSize?: number
+  maxTotalSize?: number | undefined
   /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects that an older copy was put back. */
-  expect?: Commit
+  expect?: Commit | undefined
   /** Stops the opening, for example while it waits for a lock. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** The names of {@link OpenOptions}, but for `cipher`, which only a bank has. */
@@ -306,15 +306,15 @@ const BYTE_LENGTH = Object.getOwnPropertyDescriptor(DataView.prototype, 'byteLen
 /** What {@link Coffer.write} takes besides contents. */
 export interface WriteOptions {
   /** Permission bits, up to 0o7777: as they were by default, or 0o644. */
-  mode?: number
+  mode?: number | undefined
   /** When it was changed last: a date, or nanoseconds since 1970. Now by default. */
-  mtime?: Date | bigint
+  mtime?: Date | bigint | undefined
 }
 
 /** What {@link Coffer.write} and {@link Coffer.append} take for contents that come little by little. */
 export interface SourceOptions {
   /** Stops reading the source, and rejects with the signal's reason. Nothing is written then. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** What a member has beside its contents, in the engine's form. */
@@ -366,8 +366,8 @@ export function checkOpenOptions(options: OpenOptions) {
 
 /** How many bytes a caller allows. */
 export interface SizeLimits {
-  maxMemberSize?: number
-  maxTotalSize?: number
+  maxMemberSize?: number | undefined
+  maxTotalSize?: number | undefined
 }
 
 /** Limits of sizes, each of which may be absent. */

@@ -17,9 +17,9 @@ export type Passphrase = string | Uint8Array
  */
 export interface KdfOptions {
   /** Memory in bytes, a multiple of 1,024 from 19 MiB to 1 GiB: 256 MiB by default. */
-  memory?: number
+  memory?: number | undefined
   /** Passes over that memory, from 2 to 16: 3 by default. */
-  passes?: number
+  passes?: number | undefined
 }
 
 /** How the keys of a coffer come from its passphrase. Nothing of it is secret. */

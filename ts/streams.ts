@@ -7,25 +7,25 @@ import type { Version } from './version.ts'
 /** What {@link Coffer.createReadStream} takes. */
 export interface ReadStreamOptions {
   /** The first byte to be read: 0 by default. */
-  start?: number
+  start?: number | undefined
   /** The last byte to be read, inclusive: the last of the member by default. */
-  end?: number
+  end?: number | undefined
   /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
-  highWaterMark?: number
+  highWaterMark?: number | undefined
   /** If given, the stream gives strings; bytes by default. */
-  encoding?: BufferEncoding
+  encoding?: BufferEncoding | undefined
   /** Destroys the stream, with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** What {@link Coffer.createWriteStream} takes. */
 export interface WriteStreamOptions extends WriteOptions {
   /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
-  flags?: 'w' | 'a' | 'x'
+  flags?: 'w' | 'a' | 'x' | undefined
   /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
-  highWaterMark?: number
+  highWaterMark?: number | undefined
   /** Destroys the stream, with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** The names of {@link ReadStreamOptions}. */

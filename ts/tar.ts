@@ -10,7 +10,7 @@ import { type Progress, paced, type WatchOptions } from './watch.ts'
 /** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
   /** The names of the members to export, directories with all that is below them; everything by default. */
-  members?: readonly string[]
+  members?: readonly string[] | undefined
 }
 
 /** The last second that a header of the original format can hold; pax holds the others. */

@@ -15,9 +15,9 @@ import { type Paced, paced, type WatchOptions } from './watch.ts'
 /** What {@link importTar} takes. */
 export interface ImportTarOptions extends WatchOptions {
   /** A directory of the coffer that everything goes below: the top by default. */
-  prefix?: string
+  prefix?: string | undefined
   /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
-  replace?: boolean
+  replace?: boolean | undefined
 }
 
 /** What {@link importTar} did. */

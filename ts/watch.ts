@@ -19,14 +19,14 @@ export interface Progress {
 /** What the long calls take: who stops and watches them. */
 export interface WatchOptions {
   /** Stops the call at its next safe point; it then rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * Hears how far the call has come: at most 20 times a second, and once more at the end. If it
    * throws, the call stops and rejects with what was thrown.
    *
    * @param progress how far that is
    */
-  onProgress?: (progress: Progress) => void
+  onProgress?: ((progress: Progress) => void) | undefined
 }
 
 /** The names of {@link WatchOptions}. */
