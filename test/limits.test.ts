@@ -2,9 +2,9 @@ import { constants } from 'node:buffer'
 import { ftruncateSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { mostBytesOf, textOf } from '../ts/text.ts'
 import { CofferNull } from './support/coffer.ts'
 import { tempDir } from './support/temp.ts'
-import { mostBytesOf, textOf } from '../ts/text.ts'
 
 const limit = { code: 'ERR_COFFER_LIMIT', member: 'zeros' }
 

@@ -83,8 +83,12 @@ const foreign: Body<{ directory: string }, unknown> = async ({ coffer, fs }, { d
   fs.writeFileSync(`${directory}/file`, 'x')
   await step('write', () => box.write('a', 'x', { signal }))
   await step('bytes of another realm', () => box.write('b', from<Uint8Array>('new Uint8Array([1, 2])')))
-  await step('a source of another realm', () => box.write('c', from<string[]>('["x", new Uint8Array([1])]'), { signal }))
-  await step('a generator of another realm', () => box.write('d', from<Iterable<string>>('(function* () { yield "x" })()'), { signal }))
+  await step('a source of another realm', () =>
+    box.write('c', from<string[]>('["x", new Uint8Array([1])]'), { signal }),
+  )
+  await step('a generator of another realm', () =>
+    box.write('d', from<Iterable<string>>('(function* () { yield "x" })()'), { signal }),
+  )
   await step('a time of another realm', () => box.write('e', 'x', { mtime: from<Date>('new Date(0)') }))
   await step('options of another realm', () => box.write('f', 'x', from<object>('({ mode: 0o600 })')))
   await step('a value of another realm', async () => {
@@ -98,7 +102,15 @@ const foreign: Body<{ directory: string }, unknown> = async ({ coffer, fs }, { d
   })
   await step('an error of another realm', async () => {
     const own = from<Error>('new Error("own")')
-    const failed = await box.write('h', { [Symbol.iterator]: () => ({ next: () => { throw own } }) }).catch((error) => error)
+    const failed = await box
+      .write('h', {
+        [Symbol.iterator]: () => ({
+          next: () => {
+            throw own
+          },
+        }),
+      })
+      .catch((error) => error)
     if (failed !== own) throw failed
   })
   await step('lines', async () => {
@@ -144,11 +156,18 @@ const foreign: Body<{ directory: string }, unknown> = async ({ coffer, fs }, { d
   await step('an abort', async () => {
     const stop = new ForeignController()
     const own = new Error('own')
-    const given = box.write('n', { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) }, {
-      signal: stop.signal as unknown as AbortSignal,
-    })
+    const given = box.write(
+      'n',
+      { [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) },
+      {
+        signal: stop.signal as unknown as AbortSignal,
+      },
+    )
     stop.abort(own)
-    const reason = await given.then(() => undefined, (error) => error)
+    const reason = await given.then(
+      () => undefined,
+      (error) => error,
+    )
     if (reason !== own) throw reason
   })
   await step('close', () => box.close())

@@ -21,7 +21,12 @@ function printed(value: unknown, seen = new Set<unknown>()): string {
 }
 
 const forms = [SECRET, Buffer.from(SECRET).toString('base64'), Buffer.from(SECRET).toString('hex'), String(NUMBER)]
-forms.push([...Buffer.from(SECRET)].join(', '), Buffer.from(SECRET).toString('hex').replace(/..(?=.)/g, '$& '))
+forms.push(
+  [...Buffer.from(SECRET)].join(', '),
+  Buffer.from(SECRET)
+    .toString('hex')
+    .replace(/..(?=.)/g, '$& '),
+)
 
 class Login {
   password = SECRET
@@ -109,8 +114,18 @@ const statics = (label: string, type: typeof api.Coffer): Record<string, Case> =
   const path = '/nonexistent/nowhere.coffer'
   return {
     [`${label}.open`]: call(type, 'open', [path, 'r', keys], ['name', 'value', { ...opening, ...own }]),
-    [`${label}.salvage`]: call(type, 'salvage', [path, `${path}.new`, keys], ['name', 'name', { ...salvaging, ...own }]),
-    [`${label}.generateKeys`]: call(type, 'generateKeys', [label === 'Coffer' ? right : {}], [{ cipher: 'value', ...own }]),
+    [`${label}.salvage`]: call(
+      type,
+      'salvage',
+      [path, `${path}.new`, keys],
+      ['name', 'name', { ...salvaging, ...own }],
+    ),
+    [`${label}.generateKeys`]: call(
+      type,
+      'generateKeys',
+      [label === 'Coffer' ? right : {}],
+      [{ cipher: 'value', ...own }],
+    ),
     [`new ${label}`]: {
       call: (...args: never[]) => Reflect.construct(type, args),
       args: [undefined],
@@ -119,12 +134,22 @@ const statics = (label: string, type: typeof api.Coffer): Record<string, Case> =
   }
 }
 
-const coffer = (label: string, box: api.Coffer, file: api.CofferFile, reading: api.CofferFile): Record<string, Case> => ({
+const coffer = (
+  label: string,
+  box: api.Coffer,
+  file: api.CofferFile,
+  reading: api.CofferFile,
+): Record<string, Case> => ({
   [`${label}.write`]: call(box, 'write', ['a', 'x', {}], ['name', 'value', { ...attributes, signal: 'value' }]),
   [`${label}.append`]: call(box, 'append', ['a', 'x', {}], ['name', 'value', { signal: 'value' }]),
   [`${label}.writeLines`]: call(box, 'writeLines', ['a', ['x']], ['name', 'value']),
   [`${label}.dump`]: call(box, 'dump', ['a', 'x', {}], ['name', 'value', attributes]),
-  [`${label}.add`]: call(box, 'add', ['/nonexistent', 'a', {}], ['name', 'name', { replace: 'value', symlinks: 'value', ...watch }]),
+  [`${label}.add`]: call(
+    box,
+    'add',
+    ['/nonexistent', 'a', {}],
+    ['name', 'name', { replace: 'value', symlinks: 'value', ...watch }],
+  ),
   [`${label}.delete`]: call(box, 'delete', ['missing', {}], ['name', { recursive: 'value' }]),
   [`${label}.batch`]: call(box, 'batch', [async () => {}], ['value']),
   [`${label}.read`]: call(box, 'read', ['a'], ['name']),
@@ -210,7 +235,12 @@ const inBatch = (batch: api.Batch): Record<string, Case> => ({
   'batch.append': call(batch, 'append', ['a', 'x', {}], ['name', 'value', { signal: 'value' }]),
   'batch.writeLines': call(batch, 'writeLines', ['a', ['x']], ['name', 'value']),
   'batch.dump': call(batch, 'dump', ['a', 'x', {}], ['name', 'value', attributes]),
-  'batch.add': call(batch, 'add', ['/nonexistent', 'a', {}], ['name', 'name', { replace: 'value', symlinks: 'value', ...watch }]),
+  'batch.add': call(
+    batch,
+    'add',
+    ['/nonexistent', 'a', {}],
+    ['name', 'name', { replace: 'value', symlinks: 'value', ...watch }],
+  ),
   'batch.delete': call(batch, 'delete', ['missing', {}], ['name', { recursive: 'value' }]),
   'batch.read': call(batch, 'read', ['a'], ['name']),
   'batch.readText': call(batch, 'readText', ['a', 'utf8'], ['name', 'value']),
@@ -226,7 +256,14 @@ async function plugins(box: api.Coffer): Promise<{ of: Record<string, object>; c
   const rsync = await box.plugin('rsync')
   const field = 'value'
   const entry = { name: 'name', owner: field, username: field, password: field, url: field, note: field } as const
-  const syncing = { checksum: 'value', delete: 'value', dryRun: 'value', include: 'value', exclude: 'value', ...watch } as const
+  const syncing = {
+    checksum: 'value',
+    delete: 'value',
+    dryRun: 'value',
+    include: 'value',
+    exclude: 'value',
+    ...watch,
+  } as const
   const none: Case = { call: () => {}, args: [], parameters: [] }
   return {
     of: { crypt, password, rsync },
@@ -265,7 +302,12 @@ const free = (box: api.Coffer): Record<string, Case> => ({
     ['value', { salt: 'value', ...numbers(['memory', 'passes']) }],
   ),
   exportTar: call(api, 'exportTar', [box, {}], ['value', { members: 'value', ...watch }]),
-  importTar: call(api, 'importTar', [box, Readable.from([]), {}], ['value', 'value', { prefix: 'name', replace: 'value', ...watch }]),
+  importTar: call(
+    api,
+    'importTar',
+    [box, Readable.from([]), {}],
+    ['value', 'value', { prefix: 'name', replace: 'value', ...watch }],
+  ),
   identify: call(api, 'identify', ['/nonexistent'], ['name']),
   registerPlugin: call(api, 'registerPlugin', ['crypt', api.CofferPlugin], ['name', 'value']),
 })
@@ -281,7 +323,8 @@ function* replaced(parameter: Parameter, given: unknown, secret: unknown): Gener
   if (typeof parameter === 'string') return
   for (const [name, inner] of Object.entries(parameter)) {
     const old = (given as Record<string, unknown> | undefined)?.[name]
-    for (const [where, value] of replaced(inner, old, secret)) yield [`.${name}${where}`, { ...(given as object), [name]: value }]
+    for (const [where, value] of replaced(inner, old, secret))
+      yield [`.${name}${where}`, { ...(given as object), [name]: value }]
   }
 }
 

@@ -42,7 +42,10 @@ const misbehaving: Body<{ path: string; calls: typeof calls }, [string, string, 
   const later = (work: () => void): void => void setTimeout(work, 5)
   const sources: Record<string, Make> = {
     'return() gives no promise': (stop) => ({
-      [Symbol.asyncIterator]: () => ({ next: () => (later(() => stop.abort(reason)), forever()), return: () => undefined }),
+      [Symbol.asyncIterator]: () => ({
+        next: () => (later(() => stop.abort(reason)), forever()),
+        return: () => undefined,
+      }),
     }),
     'return() throws': (stop) => ({
       [Symbol.asyncIterator]: () => ({
@@ -65,6 +68,7 @@ const misbehaving: Body<{ path: string; calls: typeof calls }, [string, string, 
       [Symbol.asyncIterator]: () => ({
         next: () => (later(() => stop.abort(reason)), forever()),
         return: () => ({
+          // biome-ignore lint/suspicious/noThenProperty: this is what is tried
           get then() {
             throw own
           },

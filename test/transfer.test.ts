@@ -101,7 +101,12 @@ describe('an array whose memory goes away while it is written', () => {
   it('is written in the order of the calls, as any other', async () => {
     const box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
     const large = (fill: number): Uint8Array => new Uint8Array(5 << 20).fill(fill)
-    const writes = [box.write('a', large(1)), box.append('a', large(2)), box.write('b', large(3)), box.write('b', 'small')]
+    const writes = [
+      box.write('a', large(1)),
+      box.append('a', large(2)),
+      box.write('b', large(3)),
+      box.write('b', 'small'),
+    ]
     writes.push(box.flush())
     await Promise.all(writes)
     const a = await box.read('a')
@@ -135,7 +140,10 @@ describe('an array whose memory goes away while it is written', () => {
 
 /** A thread that ends in the middle of a large write. */
 const ending: Body<{ path: string }, string> = async ({ coffer, worker }, { path }) => {
-  const body = async ({ coffer: inside, say }: { coffer: typeof coffer; say: (message: unknown) => Promise<void> }, to: string) => {
+  const body = async (
+    { coffer: inside, say }: { coffer: typeof coffer; say: (message: unknown) => Promise<void> },
+    to: string,
+  ) => {
     const box = await inside.CofferNull.open(to, 'w')
     await box.write('a', 'before')
     await box.flush()

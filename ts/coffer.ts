@@ -297,13 +297,14 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * Creates or replaces a member. Reading through the same coffer gives the new bytes at once.
+   * Creates or replaces a member. Once it has returned, reading through the same coffer gives the new
+   * bytes; a read that does not wait for it gives the old ones or the new ones.
    *
    * @param name the name of the member
    * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
-   *   be neither changed nor transferred to another thread until the promise settles. Or a stream,
-   *   or another iterable of text and bytes: then the change takes effect when it has ended. If it
-   *   fails, nothing changes, and its own error is thrown.
+   *   not be changed until the promise settles, and if it is transferred to another thread before,
+   *   nothing is written. Or a stream, or another iterable of text and bytes: then the change takes
+   *   effect when it has ended. If it fails, nothing changes, and its own error is thrown.
    * @param options permissions and time, and what stops a source
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is a directory's, or needs a
@@ -465,8 +466,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @typeParam T what the function returns
    * @param work makes the changes
    * @returns what the function returned, with `autoFlush` when the changes are on the disk
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer, and as
-   *   {@link write}; and whatever the function throws
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer,
+   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, and as {@link write};
+   *   and whatever the function throws
    *
    * @example
    * ```js
@@ -493,7 +495,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @param name the name of the member
    * @returns its bytes
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE` (it is gone
-   *   from the file, because a writer has changed it), `…_LIMIT` (it does not fit into memory),
+   *   from the file, because a writer has changed it), `…_LIMIT` (no `Buffer` can hold it),
    *   `…_INVALID_ARG` also for a directory, `…_CLOSED`, `…_IO`
    *
    * @example

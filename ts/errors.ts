@@ -63,7 +63,7 @@ const brand = Symbol.for('coffer.error')
  * Every failure of Coffer's own. `code` is stable; messages may change. An aborted call is no
  * failure of Coffer's: it rejects with the signal's reason.
  *
- * Neither keys nor passphrases are in an error.
+ * No error shows a value that was given to a call: it might be a key or contents in the wrong place.
  *
  * @example
  * ```js
@@ -119,7 +119,10 @@ export class CofferError extends Error {
    * @returns whether it is one of Coffer's errors
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
-    if (!Object.hasOwn(this, Symbol.hasInstance)) return Function.prototype[Symbol.hasInstance].call(this, value)
+    // A class that extends this one inherits this method, and is `this` then.
+    // biome-ignore lint/complexity/noThisInStatic: see above
+    const type: unknown = this
+    if (type !== CofferError) return Function.prototype[Symbol.hasInstance].call(type, value)
     return typeof value === 'object' && value !== null && brand in value
   }
 }

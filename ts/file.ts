@@ -385,7 +385,8 @@ export class CofferFile implements AsyncDisposable {
     const member = await settled(this.#host.native.stat(this.name))
     // Whatever that was, it is of this version if this version is still there.
     await this.#during(this.#source.range(0, 0))
-    if (member === null) throw new CofferError('ERR_COFFER_STALE', `${shown(this.name, 'name')} was deleted`, { member: this.name })
+    if (member === null)
+      throw new CofferError('ERR_COFFER_STALE', `${shown(this.name, 'name')} was deleted`, { member: this.name })
     return memberFrom(member)
   }
 

@@ -119,10 +119,8 @@ export function shown(value: unknown, as?: Showable): string {
   return 'an object'
 }
 
-const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(
-  Object.getPrototypeOf(Uint8Array.prototype),
-  Symbol.toStringTag,
-)?.get as (this: unknown) => string
+const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)
+  ?.get as (this: unknown) => string
 
 /** Every option's name that there is beside those of `open`: a message may show these where they do not belong. */
 const otherOptions = [

@@ -2,6 +2,7 @@ import { Readable, Writable } from 'node:stream'
 import { invalid } from './errors.ts'
 import { checkEncoding, checkInteger, checkOptions, checkSignal, type WriteOptions } from './options.ts'
 import { Encoder, type Sink } from './source.ts'
+import { MOST_BYTES } from './text.ts'
 import type { Version } from './version.ts'
 
 /** What {@link Coffer.createReadStream} takes. */
@@ -127,7 +128,7 @@ export class MemberReadable extends Readable {
   async #range(): Promise<Buffer> {
     const left = this.#end - this.#at
     if (this.#version === undefined || left <= 0) return Buffer.alloc(0)
-    const length = Math.min(this.#step, left)
+    const length = Math.min(this.#step, left, MOST_BYTES)
     this.#step = Math.min(this.#step * 4, Math.max(this.#highWaterMark, MOST_AHEAD))
     const { bytes } = await this.#version.range(this.#at, length, left)
     this.#at += bytes.length

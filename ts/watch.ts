@@ -87,7 +87,8 @@ export interface Paced {
 
 /** A report of progress for calls that are made of many others. */
 export function paced(onProgress: ((progress: Progress) => void) | undefined): Paced {
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid(`onProgress must be a function, not ${shown(onProgress)}`)
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalid(`onProgress must be a function, not ${shown(onProgress)}`)
   let last = Number.NEGATIVE_INFINITY
   const report = (progress: Progress): void => {
     if (performance.now() - last < INTERVAL_MS) return

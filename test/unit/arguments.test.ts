@@ -210,7 +210,9 @@ describe('an open coffer', () => {
   it('refuses lines that are text, and arguments of the other calls', async () => {
     await expect(box.writeLines('a', 'text')).rejects.toMatchObject(refused(/an array or another iterable/))
     await expect(box.writeLines('a', wrong(undefined))).rejects.toMatchObject(refused(/an array or another iterable/))
-    await expect(box.readText('a', wrong('rot13'))).rejects.toMatchObject(refused(/encoding must be one that Node.js has, such as 'utf8' or 'latin1', not another string/))
+    await expect(box.readText('a', wrong('rot13'))).rejects.toMatchObject(
+      refused(/encoding must be one that Node.js has, such as 'utf8' or 'latin1', not another string/),
+    )
     await expect(box.add(wrong(5))).rejects.toMatchObject(refused(/source of add/))
     await expect(box.add('/')).rejects.toMatchObject(refused(/no name of its own/))
     await expect(box.add('.', 'a', wrong({ symlinks: 'maybe' }))).rejects.toMatchObject(

@@ -45,7 +45,11 @@ class Encoder {
       if (error instanceof CofferError) throw error
       // A getter or a Proxy that throws, an array whose memory was transferred.
       // What it says is not repeated: it may have the value in it.
-      throw this.#refusal('cannot be read: that throws the error which is the cause of this one', 'ERR_COFFER_INVALID_ARG', error)
+      throw this.#refusal(
+        'cannot be read: that throws the error which is the cause of this one',
+        'ERR_COFFER_INVALID_ARG',
+        error,
+      )
     }
   }
 
