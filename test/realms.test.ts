@@ -63,7 +63,7 @@ const foreign: Body<{ directory: string }, unknown> = async ({ coffer, fs }, { d
       return number
     },
   })
-  for (const name of ['TextDecoder', 'TextEncoder', 'structuredClone', 'performance', 'ReadableStream']) {
+  for (const name of ['structuredClone', 'performance', 'ReadableStream']) {
     Object.defineProperty(globalThis, name, { value: undefined })
   }
   const done: string[] = []
@@ -184,7 +184,7 @@ describe('where the globals are not those of Node.js, as under jsdom', () => {
 
 /** The package's own globals are taken when it is loaded: here it is loaded afterwards. */
 const loadedLate: Body<{ directory: string; at: string }, string> = async (_, { directory, at }) => {
-  for (const name of ['AbortController', 'AbortSignal', 'TextDecoder', 'TextEncoder', 'URL', 'performance']) {
+  for (const name of ['AbortController', 'AbortSignal', 'URL', 'performance']) {
     Object.defineProperty(globalThis, name, { value: class {} })
   }
   const load = new Function('at', 'return import(at)') as (at: string) => Promise<typeof import('./support/coffer.ts')>

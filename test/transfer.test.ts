@@ -34,7 +34,8 @@ const rounds: Body<{ path: string; count: number; ways: typeof ways; calls: type
       else structuredClone(buffer, { transfer: [buffer] })
       globalThis.gc?.()
     }
-    return { bytes: new Uint8Array(buffer).fill(fill), take }
+    // Of a fixed length: one that follows its buffer would merely be empty.
+    return { bytes: new Uint8Array(buffer, 0, SIZE).fill(fill), take }
   }
   for (const way of ways) {
     for (const call of calls) {
