@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, startChild } from './support/child.ts'
+import { CofferNull } from './support/coffer.ts'
 import { contents, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -272,5 +273,112 @@ describe('inside a batch', () => {
     await (await openKind(kind, path, 'x', keys)).close()
     await using box = await openKind(kind, path, 'r', keys)
     await expect(box.batch(async () => {})).rejects.toMatchObject({ code: 'ERR_COFFER_READ_ONLY' })
+  })
+})
+
+describe('batches of several coffers', () => {
+  const both = async (): Promise<[CofferNull, CofferNull]> => {
+    const directory = tempDir()
+    const open = (name: string) => CofferNull.open(join(directory, name), 'x')
+    return [await open('a.coffer'), await open('b.coffer')]
+  }
+  const deadlock = { code: 'ERR_COFFER_DEADLOCK' }
+  /** Two meet when both have come. */
+  const meeting = (): (() => Promise<void>) => {
+    let come = 0
+    let all: () => void
+    const met = new Promise<void>((resolve) => {
+      all = resolve
+    })
+    return () => {
+      come += 1
+      if (come === 2) all()
+      return met
+    }
+  }
+
+  it('may be nested', async () => {
+    const [a, b] = await both()
+    await a.batch(async (inA) => {
+      await b.batch(async (inB) => {
+        await inA.write('x', '1')
+        await inB.write('x', '2')
+      })
+      await b.write('y', '3')
+    })
+    expect([await a.readText('x'), await b.readText('x'), await b.readText('y')]).toEqual(['1', '2', '3'])
+    await Promise.all([a.close(), b.close()])
+  })
+
+  it.each(['batch', 'write', 'delete', 'flush', 'compact', 'file', 'add'] as const)(
+    'that wait for each other crosswise are an error of one of them (%s)',
+    async (call) => {
+      const [a, b] = await both()
+      for (const box of [a, b]) await box.write('kept', 'x')
+      const meet = meeting()
+      const change = async (box: CofferNull): Promise<unknown> => {
+        if (call === 'batch') return box.batch((batch) => batch.write('inner', 'x'))
+        if (call === 'write') return box.write('inner', 'x')
+        if (call === 'delete') return box.delete('kept')
+        if (call === 'add') return box.add(box.path, 'self')
+        if (call === 'file') {
+          await using file = await box.file('inner', 'w')
+          await file.write('x')
+          return file.close()
+        }
+        return box[call]()
+      }
+      const crosswise = (outer: CofferNull, other: CofferNull) =>
+        outer.batch(async (batch) => {
+          await batch.write('outer', 'x')
+          await meet()
+          await change(other)
+        })
+      const outcomes = await Promise.allSettled([crosswise(a, b), crosswise(b, a)])
+      const failed = outcomes.filter(({ status }) => status === 'rejected')
+      expect(failed).toHaveLength(1)
+      expect(failed[0]).toMatchObject({ reason: deadlock })
+      await Promise.all([a.close(), b.close()])
+    },
+  )
+
+  it('that wait for each other in a ring of three are an error of one of them', async () => {
+    const [a, b] = await both()
+    const c = await CofferNull.open(join(tempDir(), 'c.coffer'), 'x')
+    const come: (() => void)[] = []
+    const meet = (): Promise<void> =>
+      new Promise((resolve) => {
+        come.push(resolve)
+        if (come.length === 3) for (const each of come) each()
+      })
+    const ring = [
+      [a, b],
+      [b, c],
+      [c, a],
+    ] as const
+    const outcomes = await Promise.allSettled(
+      ring.map(([one, next]) =>
+        one.batch(async () => {
+          await meet()
+          await next.batch(async (batch) => batch.write('x', 'x'))
+        }),
+      ),
+    )
+    const failed = outcomes.filter(({ status }) => status === 'rejected')
+    expect(failed).toHaveLength(1)
+    expect(failed[0]).toMatchObject({ reason: deadlock })
+    await Promise.all([a.close(), b.close(), c.close()])
+  })
+
+  it('that are side by side wait, and are no error', async () => {
+    const [a, b] = await both()
+    const both_ = async (name: string) =>
+      a.batch(async (inA) => {
+        await inA.write(name, 'x')
+        await b.batch(async (inB) => inB.write(name, 'x'))
+      })
+    await Promise.all(['1', '2', '3', '4'].map(both_))
+    expect((await b.members()).length).toBe(4)
+    await Promise.all([a.close(), b.close()])
   })
 })

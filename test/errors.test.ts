@@ -313,3 +313,25 @@ describe('an error of Coffer’s', () => {
     expect(await box.readText('a')).toBe('x')
   })
 })
+
+describe('a class that extends CofferError', () => {
+  class MyError extends CofferError {}
+
+  it('has its own instances, and no others', () => {
+    const [theirs, mine] = [new CofferError('ERR_COFFER_CORRUPT', 'x'), new MyError('ERR_COFFER_CORRUPT', 'x')]
+    expect(theirs instanceof MyError).toBe(false)
+    expect(mine instanceof MyError).toBe(true)
+    expect(mine instanceof CofferError && theirs instanceof CofferError).toBe(true)
+    expect({ code: 'ERR_COFFER_CORRUPT' } instanceof MyError).toBe(false)
+    for (const value of [null, undefined, 5, 'x', new Error('x')])
+      expect((value as object) instanceof MyError).toBe(false)
+  })
+})
+
+it('a coffer that is made with new says where coffers come from', () => {
+  for (const Type of [CofferBank, CofferStore, CofferMarket, CofferNull]) {
+    const make = () => Reflect.construct(Type, ['x.coffer'])
+    expect(make).toThrow(`a ${Type.name} comes from ${Type.name}.open(path, mode, options), not from a constructor`)
+    expect(make).toThrow(CofferError)
+  }
+})

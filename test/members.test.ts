@@ -379,3 +379,56 @@ describe('a coffer opened for reading', () => {
     expect(box.modified).toBe(false)
   })
 })
+
+describe('a member as JSON', () => {
+  it('has its nanoseconds as a string, and is otherwise what it was', async () => {
+    const box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
+    await box.write('a', 'x', { mtime: 1_700_000_000_123_456_789n })
+    const json = JSON.parse(JSON.stringify(await box.members()))
+    expect(json).toEqual([
+      {
+        ...(await box.stat('a')),
+        mtime: '2023-11-14T22:13:20.123Z',
+        mtimeNs: '1700000000123456789',
+      },
+    ])
+    // It stays a plain object for whatever copies, compares or stores it.
+    const [member] = await box.members()
+    expect(Object.keys(member ?? {})).toEqual(['name', 'type', 'size', 'storedSize', 'mtime', 'mtimeNs', 'mode'])
+    await box.dump('members', await box.members())
+    expect(await box.load('members')).toMatchObject([{ name: 'a', mtimeNs: 1_700_000_000_123_456_789n }])
+    expect(structuredClone(member)).toEqual(member)
+    const file = await box.file('b', 'w')
+    expect(JSON.parse(JSON.stringify(await file.stat()))).toMatchObject({ name: 'b' })
+    file.abort()
+    await box.close()
+  })
+
+  it.each([
+    ['before any Date', -(2n ** 60n) * 1_000_000_000n + 1n],
+    ['behind every Date', 2n ** 62n * 1_000_000_000n + 7n],
+    ['at the end of what there is', (2n ** 63n - 1n) * 1_000_000_000n + 999_999_999n],
+    ['beyond exact numbers', (2n ** 53n + 1n) * 1_000_000_000n],
+  ])('keeps a time %s exactly, and breaks no listing', async (_, mtime) => {
+    const path = join(tempDir(), 'box.coffer')
+    const box = await CofferNull.open(path, 'x')
+    await box.write('a', 'x', { mtime })
+    await box.write('b', ['x'], { mtime })
+    await box.close()
+    const again = await CofferNull.open(path, 'r')
+    for (const member of await again.members()) {
+      expect(member.mtimeNs).toBe(mtime)
+      expect(member.mtime.toISOString()).toMatch(/^[+-]27[15]/)
+      expect(() => JSON.stringify(member)).not.toThrow()
+    }
+    await again.close()
+  })
+
+  it('refuses a time that the format has no room for', async () => {
+    const box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
+    for (const mtime of [2n ** 63n * 1_000_000_000n, -(2n ** 64n) * 1_000_000_000n]) {
+      await expect(box.write('a', 'x', { mtime })).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    }
+    await box.close()
+  })
+})

@@ -180,7 +180,7 @@ describe('a passphrase', () => {
   it.each([
     [{ passphrase: '' }, /the passphrase is empty/],
     [{ passphrase: new Uint8Array() }, /the passphrase is empty/],
-    [{ passphrase: 5 }, /must be a string or a Uint8Array, not number/],
+    [{ passphrase: 5 }, /must be a string or a Uint8Array, not a number/],
     [{ passphrase: 'half \ud800' }, /half of a surrogate pair/],
     [{ passphrase, cofferKey: Buffer.alloc(32) }, /either keys or a passphrase/],
     [{ passphrase, secureKey: Buffer.alloc(32) }, /either keys or a passphrase/],

@@ -60,7 +60,7 @@ export class CofferBank extends Coffer {
    * @returns both keys, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other option
    */
-  static override generateKeys(options: { cipher?: 'fernet' | 'aes-ocb' } = {}): Required<Keys> {
+  static override generateKeys(options: { cipher?: 'fernet' | 'aes-ocb' | undefined } = {}): Required<Keys> {
     const { cipher } = checkOptions(options, 'CofferBank.generateKeys', ['cipher'])
     return { cofferKey: generateKey(cipher ?? 'fernet'), secureKey: generateKey('secretbox') }
   }

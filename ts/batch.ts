@@ -2,10 +2,10 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Added, AddOptions, DeleteOptions } from './changes.ts'
 import { Changes } from './changes.ts'
 import type { Coffer } from './coffer.ts'
-import { invalid } from './errors.ts'
+import { CofferError, invalid } from './errors.ts'
 import type { Member } from './member.ts'
 import { type NativeCoffer, settled } from './native.ts'
-import type { SourceOptions, WriteOptions } from './options.ts'
+import { type SourceOptions, shown, type WriteOptions } from './options.ts'
 import type { Source } from './source.ts'
 
 /** The batches that the running code is inside of, innermost first. */
@@ -14,9 +14,29 @@ const running = new AsyncLocalStorage<Scope>()
 /** What {@link importTar} makes empty directories with. */
 export const MAKE_DIRECTORY = Symbol('makeDirectory')
 
+/** The batch that is open on a coffer: all other changes to it wait for its end. */
+const open = new WeakMap<Coffer, Scope>()
+
+/** A batch whose function runs. */
 interface Scope {
-  readonly batch: Batch
+  readonly coffer: Coffer
   readonly outer: Scope | undefined
+  /** The coffers that its function, or a batch inside of it, waits for. One is there once for each call. */
+  readonly waits: Coffer[]
+}
+
+/** A scope, and those around it. */
+function* around(scope: Scope | undefined): Generator<Scope, void, undefined> {
+  for (let at = scope; at; at = at.outer) yield at
+}
+
+/** Whether a coffer's open batch waits, itself or through others, for the end of one of some batches. */
+function waitsFor(coffer: Coffer, scopes: ReadonlySet<Scope>, seen = new Set<Coffer>()): boolean {
+  const holder = open.get(coffer)
+  if (holder === undefined || seen.has(coffer)) return false
+  if (scopes.has(holder)) return true
+  seen.add(coffer)
+  return holder.waits.some((other) => waitsFor(other, scopes, seen))
 }
 
 /**
@@ -52,29 +72,59 @@ export class Batch {
 
   /** Runs a function in a batch of its own, and commits if it succeeds. */
   static async run<T>(coffer: Coffer, native: NativeCoffer, work: (batch: Batch) => Promise<T>): Promise<T> {
-    if (typeof work !== 'function') throw invalid('a batch takes a function: batch(async (b) => { … })')
-    const token = await settled(native.begin())
+    if (typeof work !== 'function') {
+      throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
+    }
+    const token = await Batch.waiting(coffer, 'batch', () => settled(native.begin()))
     const batch = new Batch(coffer, new Changes(native, token))
+    const scope: Scope = { coffer, outer: running.getStore(), waits: [] }
+    open.set(coffer, scope)
+    const end = async (commit: boolean): Promise<void> => {
+      batch.#ended = true
+      open.delete(coffer)
+      await settled(native.end(token, commit))
+    }
     let result: T
     try {
-      result = await running.run({ batch, outer: running.getStore() }, () => work(batch))
+      result = await running.run(scope, () => work(batch))
     } catch (error) {
-      batch.#ended = true
       // What went wrong first is what counts; a coffer that cannot roll back says so at its next call.
-      await settled(native.end(token, false)).catch(() => {})
+      await end(false).catch(() => {})
       throw error
     }
-    batch.#ended = true
-    await settled(native.end(token, true))
+    await end(true)
     return result
   }
 
-  /** Whether the running code is inside a batch of a coffer, whose end the coffer's own changes would wait for. */
-  static within(coffer: Coffer): boolean {
-    for (let scope = running.getStore(); scope; scope = scope.outer) {
-      if (scope.batch.#coffer === coffer && !scope.batch.#ended) return true
+  /**
+   * Fails where a change to a coffer would wait for ever: for the batch that it is made in, or for
+   * one that waits for that batch.
+   */
+  static check(coffer: Coffer, call: string): void {
+    const scopes = new Set(around(running.getStore()))
+    const holder = open.get(coffer)
+    if (holder && scopes.has(holder)) {
+      throw invalid(`${call} would wait for the batch that it is called in: call it on the batch, or after it`)
     }
-    return false
+    if (scopes.size === 0 || !waitsFor(coffer, scopes)) return
+    throw new CofferError(
+      'ERR_COFFER_DEADLOCK',
+      `${call} would wait for ever: the open batch of ${coffer.path} waits for the batch that it is called in. Make batches of several coffers in the same order everywhere`,
+      { path: coffer.path },
+    )
+  }
+
+  /** Does what waits for the open batch of a coffer, if there is one. */
+  static async waiting<T>(coffer: Coffer, call: string, work: () => Promise<T>): Promise<T> {
+    const scope = running.getStore()
+    if (scope === undefined) return work()
+    Batch.check(coffer, call)
+    for (const { waits } of around(scope)) waits.push(coffer)
+    try {
+      return await work()
+    } finally {
+      for (const { waits } of around(scope)) waits.splice(waits.indexOf(coffer), 1)
+    }
   }
 
   /**

@@ -1,6 +1,7 @@
-import { setMaxListeners } from 'node:events'
 import { encode } from './cbor/encode.ts'
+import { Ending, stopOf } from './ending.ts'
 import { invalid } from './errors.ts'
+import { COPIED_BYTES, feed, ownBytes } from './feed.ts'
 import { joinLines } from './lines.ts'
 import { type NativeCoffer, settled } from './native.ts'
 import {
@@ -13,6 +14,7 @@ import {
   checkSignal,
   defaultName,
   type SourceOptions,
+  shown,
   type WriteOptions,
 } from './options.ts'
 import { isWhole, pour, type Source } from './source.ts'
@@ -23,9 +25,9 @@ import { type WatchOptions, watched, watchOptions } from './watch.ts'
 /** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
   /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
-  replace?: boolean
+  replace?: boolean | undefined
   /** What to do with symbolic links: `follow` by default. */
-  symlinks?: Symlinks
+  symlinks?: Symlinks | undefined
 }
 
 /** Something that was left out, and why. */
@@ -55,7 +57,7 @@ export interface Added {
 /** What {@link Coffer.delete} takes. */
 export interface DeleteOptions {
   /** Whether a directory goes with all that is below it: false by default. */
-  recursive?: boolean
+  recursive?: boolean | undefined
 }
 
 /**
@@ -66,18 +68,17 @@ export class Changes {
   readonly #native: NativeCoffer
   readonly #batch: bigint | undefined
   /** Stops what waits for a source when nothing can come of it any more. */
-  readonly #ending = new AbortController()
+  readonly #ending = new Ending()
 
   /** @param batch the token of the batch that the changes belong to, if any */
   constructor(native: NativeCoffer, batch?: bigint) {
     this.#native = native
     this.#batch = batch
-    setMaxListeners(0, this.#ending.signal)
   }
 
   /** Ends every change that still waits for its source, with a reason. */
   end(reason: Error): void {
-    this.#ending.abort(reason)
+    this.#ending.end(reason)
   }
 
   async write(name: string, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
@@ -86,7 +87,11 @@ export class Changes {
     if (!isWhole(data)) return this.#pour(name, 'w', data, options)
     const { mode, mtime } = checkAttributes(options)
     checkSignal(signal)?.throwIfAborted()
-    await settled(this.#native.write(this.#batch, name, checkData(data), mode, mtime))
+    const bytes = checkData(data)
+    if (bytes.length > COPIED_BYTES) {
+      return feed(bytes, (native) => this.#native.writeFed(this.#batch, name, native, mode, mtime))
+    }
+    await settled(this.#native.write(this.#batch, name, ownBytes(bytes), mode, mtime))
   }
 
   async append(name: string, data: Source, options: SourceOptions): Promise<void> {
@@ -94,18 +99,20 @@ export class Changes {
     const { signal } = checkOptions(options, 'append', ['signal'])
     if (!isWhole(data)) return this.#pour(name, 'a', data, options)
     checkSignal(signal)?.throwIfAborted()
-    await settled(this.#native.append(this.#batch, name, checkData(data)))
+    const bytes = checkData(data)
+    if (bytes.length > COPIED_BYTES) {
+      return feed(bytes, (native) => this.#native.appendFed(this.#batch, name, native))
+    }
+    await settled(this.#native.append(this.#batch, name, ownBytes(bytes)))
   }
 
   /** Writes or appends what comes little by little. It takes effect when all of it is there. */
   async #pour(name: string, flag: Flag, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
     const { mode, mtime } = checkAttributes(options)
-    const given = checkSignal(options.signal)
-    const ending = this.#ending.signal
-    const signal = given ? AbortSignal.any([given, ending]) : ending
+    const signal = stopOf(checkSignal(options.signal))
     const stage = new Stage(this.#native, name, this.#batch)
     try {
-      await pour(data, stage, signal)
+      await pour(data, stage, signal, this.#ending)
     } catch (error) {
       stage.abort()
       throw error
@@ -115,7 +122,7 @@ export class Changes {
 
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {
     if (typeof lines === 'string' || typeof lines?.[Symbol.iterator] !== 'function') {
-      throw invalid('the lines must be an array or another iterable of strings')
+      throw invalid(`the lines must be an array or another iterable of strings, not ${shown(lines)}`)
     }
     await this.write(name, joinLines(lines), {})
   }

@@ -4,7 +4,7 @@ import { type InspectOptions, inspect } from 'node:util'
 import { Batch } from './batch.ts'
 import { type Added, type AddOptions, Changes, type DeleteOptions, type Skipped } from './changes.ts'
 import { CofferError, invalid } from './errors.ts'
-import type { CofferFile } from './file.ts'
+import type { CofferFile, Host } from './file.ts'
 import type { Info } from './info.ts'
 import {
   checkNewKeys,
@@ -27,6 +27,7 @@ import {
   checkAttributes,
   checkBoolean,
   checkChoice,
+  checkEncoding,
   checkName,
   checkOptions,
   checkPath,
@@ -36,6 +37,7 @@ import {
   type OpenOptions,
   openOptions,
   type SourceOptions,
+  shown,
   type WriteOptions,
 } from './options.ts'
 import type { KdfOptions, Passphrase } from './passphrase.ts'
@@ -52,6 +54,7 @@ import {
   type WriteStreamOptions,
   writeStreamOptions,
 } from './streams.ts'
+import { MOST_BYTES, mostBytesOf, textOf } from './text.ts'
 import { Trees } from './trees.ts'
 import { VERSIONS, Version } from './version.ts'
 import { type WatchOptions, watched, watchOptions } from './watch.ts'
@@ -62,30 +65,30 @@ export interface CofferOptions extends OpenOptions, Layers {}
 /** What {@link Coffer.extract} takes. */
 export interface ExtractOptions extends WatchOptions {
   /** Whether files that are there are replaced: true by default. If not, one is `ERR_COFFER_EXISTS`, and nothing is written. */
-  replace?: boolean
+  replace?: boolean | undefined
   /**
    * Whether files and directories get the modes of their members as they are. By default what the
    * process masks (`umask`) is taken from them, and a directory that is there keeps its own mode.
    */
-  preserve?: boolean
+  preserve?: boolean | undefined
   /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
-  from?: string
+  from?: string | undefined
   /** The most bytes that a file may have: one with more is `ERR_COFFER_TOO_LARGE`, and nothing is written. Any number by default. */
-  maxMemberSize?: number
+  maxMemberSize?: number | undefined
   /** The most bytes that all files together may have, likewise. Any number by default. */
-  maxTotalSize?: number
+  maxTotalSize?: number | undefined
 }
 
 /** What {@link Coffer.extractAll} takes. */
 export interface ExtractAllOptions extends ExtractOptions {
   /** The names of the members to extract, directories with all that is below them; everything by default. */
-  members?: readonly string[]
+  members?: readonly string[] | undefined
 }
 
 /** What {@link Coffer.changePassphrase} takes. */
 export interface ChangePassphraseOptions extends WatchOptions {
   /** How hard the passphrase is to guess: what it does not say is as for the old one, if there was one. */
-  kdf?: KdfOptions
+  kdf?: KdfOptions | undefined
 }
 
 /** What {@link Coffer.extract} and {@link Coffer.extractAll} did. */
@@ -157,7 +160,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   readonly #kind: Kind
 
   /** @internal */
-  protected constructor({ native, path, mode, kind }: Opened) {
+  protected constructor(opened: Opened) {
+    const { native, path, mode, kind } = checkOpened(opened, new.target.name)
     this.path = path
     this.mode = mode
     this.#native = native
@@ -305,13 +309,14 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * Creates or replaces a member. Reading through the same coffer gives the new bytes at once.
+   * Creates or replaces a member. Once it has returned, reading through the same coffer gives the new
+   * bytes; a read that does not wait for it gives the old ones or the new ones.
    *
    * @param name the name of the member
    * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
-   *   be neither changed nor transferred to another thread until the promise settles. Or a stream,
-   *   or another iterable of text and bytes: then the change takes effect when it has ended. If it
-   *   fails, nothing changes, and its own error is thrown.
+   *   not be changed until the promise settles, and if it is transferred to another thread before,
+   *   nothing is written. Or a stream, or another iterable of text and bytes: then the change takes
+   *   effect when it has ended. If it fails, nothing changes, and its own error is thrown.
    * @param options permissions and time, and what stops a source
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is a directory's, or needs a
@@ -332,7 +337,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
-    return this.#outside('write').write(name, data, options)
+    return this.#change('write', (changes) => changes.write(name, data, options))
   }
 
   /**
@@ -358,7 +363,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
-    return this.#outside('append').append(name, data, options)
+    return this.#change('append', (changes) => changes.append(name, data, options))
   }
 
   /**
@@ -379,7 +384,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {
-    return this.#outside('writeLines').writeLines(name, lines)
+    return this.#change('writeLines', (changes) => changes.writeLines(name, lines))
   }
 
   /**
@@ -407,7 +412,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
-    return this.#outside('dump').dump(name, value, options)
+    return this.#change('dump', (changes) => changes.dump(name, value, options))
   }
 
   /**
@@ -437,7 +442,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
-    return this.#outside('add').add(source, name, options)
+    return this.#change('add', (changes) => changes.add(source, name, options))
   }
 
   /**
@@ -462,7 +467,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async delete(name: string, options: DeleteOptions = {}): Promise<void> {
-    return this.#outside('delete').delete(name, options)
+    return this.#change('delete', (changes) => changes.delete(name, options))
   }
 
   /**
@@ -473,8 +478,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @typeParam T what the function returns
    * @param work makes the changes
    * @returns what the function returned, with `autoFlush` when the changes are on the disk
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer, and as
-   *   {@link write}; and whatever the function throws
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer,
+   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, and as {@link write};
+   *   and whatever the function throws
    *
    * @example
    * ```js
@@ -492,7 +498,6 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
-    this.#outside('batch')
     return Batch.run(this, this.#native, work)
   }
 
@@ -502,7 +507,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @param name the name of the member
    * @returns its bytes
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE` (it is gone
-   *   from the file, because a writer has changed it), `…_LIMIT` (it does not fit into memory),
+   *   from the file, because a writer has changed it), `…_LIMIT` (no `Buffer` can hold it),
    *   `…_INVALID_ARG` also for a directory, `…_CLOSED`, `…_IO`
    *
    * @example
@@ -516,7 +521,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async read(name: string): Promise<Buffer> {
-    return settled(this.#native.read(checkName(name)))
+    return settled(this.#native.read(checkName(name), MOST_BYTES))
   }
 
   /**
@@ -538,8 +543,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
-    if (!Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${inspect(encoding)}`)
-    return (await this.read(name)).toString(encoding)
+    checkEncoding(encoding)
+    const bytes = await settled(this.#native.read(checkName(name), mostBytesOf(encoding)))
+    return textOf(bytes, encoding, name)
   }
 
   /**
@@ -591,7 +597,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
-    const trees = new Trees(this.#native, (call) => this.#outside(call))
+    const trees = new Trees(this.#native, (call, work) => Batch.waiting(this, call, work))
     const { Cryptor } = await import('./cryptor.ts')
     return openPlugin(name, { coffer: this, crypt: new Cryptor(this.#native), trees })
   }
@@ -656,9 +662,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
-    const check = (call: string): void => void this.#outside(call)
+    const change: Host['change'] = (call, work) => Batch.waiting(this, call, work)
     const { CofferFile } = await import('./file.ts')
-    return CofferFile.open({ path: this.path, native: this.#native, check }, name, mode, options)
+    return CofferFile.open({ path: this.path, native: this.#native, change }, name, mode, options)
   }
 
   /**
@@ -712,7 +718,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
-    this.#outside('createWriteStream')
+    Batch.check(this, 'createWriteStream')
     checkName(name)
     checkStreamOptions(checkOptions(options, 'createWriteStream', writeStreamOptions))
     const { flags, mode, mtime } = options
@@ -764,7 +770,7 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async stat(name: string): Promise<Member> {
     const member = await settled(this.#native.stat(checkName(name)))
     if (member !== null) return memberFrom(member)
-    throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `${this.path} has no member ${inspect(name)}`, {
+    throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `${this.path} has no member ${shown(name, 'name')}`, {
       path: this.path,
       member: name,
     })
@@ -861,7 +867,9 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
     const directory = checkPath(target, 'the target of extractAll')
     const { members } = checkOptions(options, 'extractAll', ['members', ...extractOptions])
-    if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
+    if (members !== undefined && !Array.isArray(members)) {
+      throw invalid(`members must be an array of names, not ${shown(members)}`)
+    }
     const names = members?.map((name: string) => checkName(name))
     return this.#extract(names, directory, options)
   }
@@ -886,10 +894,10 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * await store.close()
    * ```
    */
-  async flush(options: { force?: boolean } = {}): Promise<void> {
-    this.#outside('flush')
+  async flush(options: { force?: boolean | undefined } = {}): Promise<void> {
     const { force } = checkOptions(options, 'flush', ['force'])
-    await settled(this.#native.flush(checkBoolean(force, 'force') ?? false))
+    const always = checkBoolean(force, 'force') ?? false
+    await this.#change('flush', () => settled(this.#native.flush(always)))
   }
 
   /**
@@ -938,9 +946,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async compact(options: WatchOptions = {}): Promise<void> {
-    this.#outside('compact')
     checkOptions(options, 'compact', watchOptions)
-    await watched(options, (watch) => this.#native.compact(watch))
+    await this.#change('compact', () => watched(options, (watch) => this.#native.compact(watch)))
   }
 
   /**
@@ -971,9 +978,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
-    this.#outside('rekey')
     checkOptions(options, 'rekey', watchOptions)
-    return this.#rekey(checkNewKeys(this.#kind, keys), options)
+    return this.#rekey('rekey', () => checkNewKeys(this.#kind, keys), options)
   }
 
   /**
@@ -996,9 +1002,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * ```
    */
   async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
-    this.#outside('changePassphrase')
     const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
-    return this.#rekey(checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+    return this.#rekey('changePassphrase', () => checkPassphraseFor(this.#kind, passphrase, kdf), watching)
   }
 
   /**
@@ -1032,8 +1037,10 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    * @throws {@link CofferError} what kept the last changes from being committed: as {@link flush}
    */
   async close(): Promise<void> {
-    this.#outside('close').end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
-    await settled(this.#native.close())
+    await this.#change('close', (changes) => {
+      changes.end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
+      return settled(this.#native.close())
+    })
   }
 
   /**
@@ -1077,17 +1084,24 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return watched(options, (watch) => this.#native.extract(extraction, target, watch))
   }
 
-  async #rekey(secret: Secret, options: WatchOptions): Promise<void> {
-    const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
-    // The engine has copies of its own by now, and wipes them when it is done.
-    wipe(secret)
-    await rekeying
+  async #rekey(call: string, check: () => Secret, options: WatchOptions): Promise<void> {
+    await this.#change(call, async () => {
+      const secret = check()
+      const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
+      // The engine has copies of its own by now, and wipes them when it is done.
+      wipe(secret)
+      await rekeying
+    })
   }
 
-  #outside(call: string): Changes {
-    if (Batch.within(this)) {
-      throw invalid(`${call} would wait for the batch that it is called in: call it on the batch, or after it`)
-    }
-    return this.#changes
+  /** Makes a change, which waits while a batch of the coffer is open. */
+  #change<T>(call: string, change: (changes: Changes) => Promise<T>): Promise<T> {
+    return Batch.waiting(this, call, () => change(this.#changes))
   }
+}
+
+/** What the constructor is given by `open`, and by nothing else. */
+function checkOpened(opened: Opened, label: string): Opened {
+  if (typeof opened?.native?.status === 'function') return opened
+  throw invalid(`a ${label} comes from ${label}.open(path, mode, options), not from a constructor`)
 }

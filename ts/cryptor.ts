@@ -8,13 +8,13 @@ import { type WatchOptions, watched, watchOptions } from './watch.ts'
 /** What {@link Cryptor.createEncryptStream} takes. */
 export interface EncryptStreamOptions {
   /** The zstd level, from 1 to 22: that of the coffer's members by default. */
-  level?: number
+  level?: number | undefined
 }
 
 /** What {@link Cryptor.createDecryptStream} takes. */
 export interface DecryptStreamOptions {
   /** Whether a file of PyCoffer's is decrypted, too: false by default, because nothing pins the order and number of its chunks. */
-  legacy?: boolean
+  legacy?: boolean | undefined
 }
 
 /** What {@link Cryptor.createTargetStream} takes. */
@@ -26,7 +26,7 @@ export interface TargetStreamOptions {
 /** What both directions from file to file take. `bytes` of their progress are those of the source. */
 export interface ConvertOptions extends WatchOptions {
   /** Whether a file that is there is replaced: false by default. */
-  replace?: boolean
+  replace?: boolean | undefined
 }
 
 /** What {@link Cryptor.encrypt} takes. */

@@ -38,21 +38,23 @@ export type ErrorCode =
   | 'ERR_COFFER_IO'
   /** An argument that makes no sense. */
   | 'ERR_COFFER_INVALID_ARG'
+  /** Batches of several coffers that would wait for each other for ever. */
+  | 'ERR_COFFER_DEADLOCK'
   /** There is no binary for this platform, or none that loads: `import` of the package fails with it. */
   | 'ERR_COFFER_NO_BINARY'
 
 /** What an error is about, as far as that is known. */
 export interface ErrorDetails {
   /** The file that it is about. */
-  path?: string
+  path?: string | undefined
   /** The member that it is about. */
-  member?: string
+  member?: string | undefined
   /** The operating system's error number, such as 28, ENOSPC. */
-  errno?: number
+  errno?: number | undefined
   /** The system call that failed, such as `open`. */
-  syscall?: string
+  syscall?: string | undefined
   /** Another error behind it. */
-  cause?: unknown
+  cause?: unknown | undefined
 }
 
 const brand = Symbol.for('coffer.error')
@@ -61,7 +63,7 @@ const brand = Symbol.for('coffer.error')
  * Every failure of Coffer's own. `code` is stable; messages may change. An aborted call is no
  * failure of Coffer's: it rejects with the signal's reason.
  *
- * Neither keys nor passphrases are in an error.
+ * No error shows a value that was given to a call: it might be a key or contents in the wrong place.
  *
  * @example
  * ```js
@@ -111,12 +113,16 @@ export class CofferError extends Error {
 
   /**
    * What `instanceof CofferError` asks: it also holds for the errors of a second copy of this
-   * package.
+   * package. A class that extends this one has only its own instances.
    *
    * @param value anything
    * @returns whether it is one of Coffer's errors
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
+    // A class that extends this one inherits this method, and is `this` then.
+    // biome-ignore lint/complexity/noThisInStatic: see above
+    const type: unknown = this
+    if (type !== CofferError) return Function.prototype[Symbol.hasInstance].call(type, value)
     return typeof value === 'object' && value !== null && brand in value
   }
 }

@@ -1,19 +1,22 @@
-import { setMaxListeners } from 'node:events'
 import { Readable, Writable } from 'node:stream'
 import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { inspect } from 'node:util'
+import { Ending, stopOf } from './ending.ts'
 import { CofferError, invalid } from './errors.ts'
+import { COPIED_BYTES } from './feed.ts'
 import { streamLines } from './lines.ts'
 import { type Member, memberFrom } from './member.ts'
 import { type NativeCoffer, type NativeTime, settled } from './native.ts'
 import {
   checkAttributes,
   checkBoolean,
+  checkEncoding,
   checkInteger,
   checkMode,
   checkName,
   checkOptions,
   checkSignal,
+  checkThere,
   type Mode,
   type ModeText,
   type SourceOptions,
@@ -31,6 +34,7 @@ import {
   readStreamOptions,
   type WriteStreamOptions,
 } from './streams.ts'
+import { MOST_BYTES, mostBytesOf, textOf } from './text.ts'
 import { Version } from './version.ts'
 
 /**
@@ -40,23 +44,23 @@ import { Version } from './version.ts'
  */
 export interface FileReadOptions<Into extends NodeJS.ArrayBufferView = Buffer> {
   /** Where the bytes go: 16,384 new ones by default. */
-  buffer?: Into
+  buffer?: Into | undefined
   /** Where in the buffer they begin, in bytes: 0 by default. */
-  offset?: number
+  offset?: number | undefined
   /** How many bytes to read at most: as many as fit by default. */
-  length?: number
+  length?: number | undefined
   /** The byte of the member to begin with; by default, or with null or -1, where the last read ended. */
-  position?: number | bigint | null
+  position?: number | bigint | null | undefined
 }
 
 /** What {@link CofferFile.write} takes for bytes. */
 export interface FileWriteOptions {
   /** Where in the buffer the bytes begin: 0 by default. */
-  offset?: number
+  offset?: number | undefined
   /** How many they are: to the end of the buffer by default. */
-  length?: number
+  length?: number | undefined
   /** The end of the member, or null: a handle writes one byte after another. */
-  position?: number | null
+  position?: number | null | undefined
 }
 
 /**
@@ -84,11 +88,11 @@ export interface FileWritten<Data extends string | Uint8Array> {
 }
 
 /** What a handle is opened on. */
-interface Host {
+export interface Host {
   readonly path: string
   readonly native: NativeCoffer
-  /** Fails where a change would wait for the batch that it is made in. */
-  readonly check: (call: string) => void
+  /** Makes a change, and fails where it would wait for the batch that it is made in. */
+  readonly change: <T>(call: string, change: () => Promise<T>) => Promise<T>
 }
 
 /** What `read` allocates, as Node.js does. */
@@ -145,8 +149,8 @@ export class CofferFile implements AsyncDisposable {
     const mode = checkMode(modeText)
     const attributes = checkAttributes(checkOptions(options, 'file', ['mode', 'mtime']))
     if (mode === 'r') return new CofferFile(host, name, mode, await Version.open(host.native, name))
-    host.check('file')
-    return new CofferFile(host, name, mode, await Writing.open(host, name, mode, attributes))
+    const writing = await host.change('file', () => Writing.open(host, name, mode, attributes))
+    return new CofferFile(host, name, mode, writing)
   }
 
   /** Whether {@link close} or {@link abort} has been called. */
@@ -214,6 +218,7 @@ export class CofferFile implements AsyncDisposable {
       'position',
     ])
     if (!ArrayBuffer.isView(buffer)) throw invalid(`buffer must be a Buffer or another view, not ${shown(buffer)}`)
+    checkThere(buffer, 'buffer')
     const offset = checkInteger(given.offset, 'offset', 0, buffer.byteLength) ?? 0
     const length = checkInteger(given.length, 'length', 0, buffer.byteLength - offset) ?? buffer.byteLength - offset
     const at = checkPosition(given.position)
@@ -235,7 +240,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns the bytes
    * @throws {@link CofferError} as {@link read}
    */
-  async readFile(options?: { encoding?: null } | null): Promise<Buffer>
+  async readFile(options?: { encoding?: null | undefined } | null): Promise<Buffer>
   /**
    * The same, as text.
    *
@@ -248,11 +253,16 @@ export class CofferFile implements AsyncDisposable {
     const version = this.#reading('readFile')
     const { encoding } =
       typeof options === 'string' ? { encoding: options } : checkOptions(options ?? {}, 'readFile', ['encoding'])
-    if (encoding && !Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${shown(encoding)}`)
+    checkEncoding(encoding ?? undefined)
     const start = this.#position
+    const length = version.size - start
+    if (length > (encoding ? mostBytesOf(encoding) : MOST_BYTES)) {
+      const message = `there are ${length} bytes, more than can be returned at once: read them part by part`
+      throw new CofferError('ERR_COFFER_LIMIT', message, { path: this.#host.path, member: this.name })
+    }
     this.#position = version.size
-    const { bytes } = await this.#during(version.range(start, version.size - start))
-    return encoding ? bytes.toString(encoding) : bytes
+    const { bytes } = await this.#during(version.range(start, length))
+    return encoding ? textOf(bytes, encoding, this.name) : bytes
   }
 
   /**
@@ -320,21 +330,20 @@ export class CofferFile implements AsyncDisposable {
     const writing = this.#writing('write')
     if (typeof data === 'string') {
       const encoding = third ?? 'utf8'
-      if (typeof encoding !== 'string' || !Buffer.isEncoding(encoding)) {
-        throw invalid(`there is no encoding ${shown(encoding)}`)
-      }
+      checkEncoding(encoding as BufferEncoding)
       if (typeof second === 'object' && second !== null) throw invalid('options are for bytes, not for text')
-      const bytesWritten = await writing.write(Buffer.from(data, encoding), checkPosition(second))
+      const bytesWritten = await writing.write(Buffer.from(data, encoding as BufferEncoding), checkPosition(second))
       return { bytesWritten, buffer: data }
     }
     if (!isWhole(data))
       throw invalid(`write takes a string or a Uint8Array, not ${shown(data)}: writeFile takes streams`)
     const given = typeof second === 'object' && second !== null ? second : positional(second, third, position)
     checkOptions(given, 'write', ['offset', 'length', 'position'])
+    writing.checkThere(data)
     const offset = checkInteger(given.offset, 'offset', 0, data.length) ?? 0
     const length = checkInteger(given.length, 'length', 0, data.length - offset) ?? data.length - offset
     const bytes = data.subarray(offset, offset + length)
-    return { bytesWritten: await writing.write(bytes, checkPosition(given.position)), buffer: data }
+    return { bytesWritten: await writing.write(keep(bytes), checkPosition(given.position)), buffer: data }
   }
 
   /**
@@ -376,7 +385,8 @@ export class CofferFile implements AsyncDisposable {
     const member = await settled(this.#host.native.stat(this.name))
     // Whatever that was, it is of this version if this version is still there.
     await this.#during(this.#source.range(0, 0))
-    if (member === null) throw new CofferError('ERR_COFFER_STALE', `${this.name} was deleted`, { member: this.name })
+    if (member === null)
+      throw new CofferError('ERR_COFFER_STALE', `${shown(this.name, 'name')} was deleted`, { member: this.name })
     return memberFrom(member)
   }
 
@@ -388,7 +398,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns the stream, which fails as {@link read}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    */
-  createReadStream(options: ReadStreamOptions & { autoClose?: boolean } = {}): Readable {
+  createReadStream(options: ReadStreamOptions & { autoClose?: boolean | undefined } = {}): Readable {
     const version = this.#reading('createReadStream')
     checkReadStream(options, [...readStreamOptions, 'autoClose'])
     const autoClose = checkBoolean(options.autoClose, 'autoClose') ?? true
@@ -455,7 +465,7 @@ export class CofferFile implements AsyncDisposable {
    *   fail before
    */
   async close(): Promise<void> {
-    if (this.#source instanceof Writing && !this.closed) this.#host.check('close')
+    if (this.#source instanceof Writing && !this.closed) return this.#host.change('close', () => this.#close())
     return this.#close()
   }
 
@@ -515,7 +525,7 @@ export class CofferFile implements AsyncDisposable {
 
   #open(call: string): void {
     if (!this.closed) return
-    const message = `${call}: the handle on ${shown(this.name)} is closed: open it again`
+    const message = `${call}: the handle on ${shown(this.name, 'name')} is closed: open it again`
     throw new CofferError('ERR_COFFER_CLOSED', message, { path: this.#host.path, member: this.name })
   }
 
@@ -552,7 +562,7 @@ class Writing {
   /** The last of what is to be done. It never rejects. */
   #last: Promise<unknown> = Promise.resolve()
   #failure: { reason: unknown } | undefined
-  readonly #stop = new AbortController()
+  readonly #stop = new Ending()
 
   private constructor(stage: Stage, flag: Flag, size: number, mode: number | undefined, mtime: NativeTime | undefined) {
     this.#stage = stage
@@ -560,8 +570,6 @@ class Writing {
     this.#size = size
     this.#mode = mode
     this.#mtime = mtime
-    // Any number of sources may wait for their turn.
-    setMaxListeners(0, this.#stop.signal)
   }
 
   static async open(
@@ -576,7 +584,7 @@ class Writing {
     if (member?.directory || (member && flag === 'x')) {
       stage.abort()
       const what = member.directory ? 'a directory' : 'a member'
-      throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is ${what} ${shown(name)} already`, {
+      throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is ${what} ${shown(name, 'name')} already`, {
         path,
         member: name,
       })
@@ -590,6 +598,7 @@ class Writing {
   }
 
   async write(bytes: Uint8Array, position: number | null): Promise<number> {
+    const { length } = bytes
     return this.#next(async () => {
       if (position !== null && position !== this.#size) {
         throw invalid(
@@ -597,8 +606,8 @@ class Writing {
         )
       }
       await this.#guard(this.#stage.write(bytes))
-      this.#size += bytes.length
-      return bytes.length
+      this.#size += length
+      return length
     })
   }
 
@@ -610,13 +619,15 @@ class Writing {
         this.#check()
       },
       write: async (bytes) => {
+        const { length } = bytes
         await this.#stage.write(bytes)
-        this.#size += bytes.length
+        this.#size += length
       },
     }
-    const stop = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
+    if (isWhole(data) && typeof data !== 'string') this.checkThere(data)
+    const source = isWhole(data) ? [typeof data === 'string' ? data : keep(data)] : data
     // Not after what is before it: the source is listened to at once.
-    const pouring = this.#guard(pour(isWhole(data) ? [data] : data, sink, stop))
+    const pouring = this.#guard(pour(source, sink, stopOf(signal), this.#stop))
     this.#last = pouring.catch(() => {})
     return pouring
   }
@@ -625,12 +636,22 @@ class Writing {
     return this.#next(async () => this.#guard(this.#stage.finish(this.#flag, this.#mode, this.#mtime)))
   }
 
+  /** Gives everything up if the bytes that are to be written are gone. */
+  checkThere(data: Uint8Array): void {
+    try {
+      checkThere(data, 'the data')
+    } catch (error) {
+      this.fail(error)
+      throw error
+    }
+  }
+
   /** Gives everything up. The first reason stays. */
   fail(reason: unknown): void {
     if (this.#failure) return
     this.#failure = { reason }
     this.#stage.abort()
-    this.#stop.abort(reason)
+    this.#stop.end(reason)
   }
 
   stat(name: string): Member {
@@ -668,6 +689,11 @@ class Writing {
       throw this.#failure?.reason
     }
   }
+}
+
+/** Bytes that are the caller's again at once, as those of {@link Coffer.write} are: it is a copy, if they are not too many. */
+function keep(bytes: Uint8Array): Uint8Array {
+  return bytes.length > COPIED_BYTES ? bytes : new Uint8Array(bytes)
 }
 
 /** The three arguments behind a buffer. */

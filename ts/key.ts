@@ -1,11 +1,11 @@
 import { types } from 'node:util'
 import { invalid } from './errors.ts'
-import type { Key } from './options.ts'
+import { checkThere, type Key, shown } from './options.ts'
 
 /** A copy of a key's bytes, which is ours to {@link Buffer.fill | wipe}. Nothing of the key may enter a message. */
 export function parseKey(key: Key, what: string): Buffer {
-  if (types.isUint8Array(key)) return copied(key)
-  if (typeof key !== 'string') throw invalid(`${what} must be a Uint8Array or base64 text, not ${typeof key}`)
+  if (types.isUint8Array(key)) return copied(checkThere(key, what))
+  if (typeof key !== 'string') throw invalid(`${what} must be a Uint8Array or base64 text, not ${shown(key)}`)
   const text = key.trim()
   if (!/^[\w+/-]+={0,2}$/.test(text)) throw invalid(`${what} is not base64 or base64url text`)
   return decoded(text, 'base64')

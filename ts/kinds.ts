@@ -17,7 +17,7 @@ export interface Layer {
    * The zstd level, from 1 to 22, or `null` for members that are not compressed. By default 3 for
    * members, and for the container 1, or 3 if members are neither compressed nor sealed.
    */
-  level?: number | null
+  level?: number | null | undefined
   /** What to seal with. */
   cipher: Cipher
 }
@@ -41,11 +41,11 @@ export interface Keys {
 /** What {@link Coffer.rekey} takes: all keys that the kind needs, also one that stays. */
 export interface NewKeys {
   /** The key of the container. */
-  cofferKey?: Key
+  cofferKey?: Key | undefined
   /** The key of the members. */
-  secureKey?: Key
+  secureKey?: Key | undefined
   /** The container's cipher from now on, for a `CofferBank`: as it was by default, or `aes-ocb` for a key of 16 or 24 bytes. */
-  cipher?: 'fernet' | 'aes-ocb'
+  cipher?: 'fernet' | 'aes-ocb' | undefined
 }
 
 /** What opens a coffer, in the engine's form: bytes of our own, which {@link wipe} overwrites. */

@@ -1,3 +1,9 @@
+import { constants } from 'node:buffer'
+import { TextDecoder } from 'node:util'
+import { CofferError, invalid } from './errors.ts'
+import { shown } from './options.ts'
+import { checkResult, chunksOfIterator } from './source.ts'
+
 /** How much of a member is read at a time, in bytes. */
 const RANGE_BYTES = 1 << 20
 
@@ -11,8 +17,28 @@ export interface Range<Bytes extends Uint8Array = Uint8Array> {
 /** The text of some lines: each ends with a newline. */
 export function joinLines(lines: Iterable<string>): string {
   let text = ''
-  for (const line of lines) text += `${line}\n`
-  return text
+  let length = 0
+  const iterator = chunksOfIterator(lines[Symbol.iterator]())
+  try {
+    for (;;) {
+      const { done, value: line } = checkResult(iterator.next()) as IteratorResult<unknown>
+      if (done) return text
+      if (typeof line !== 'string') throw invalid(`a line must be a string, not ${shown(line)}`)
+      length += line.length + 1
+      checkLength(length, 'the lines are together')
+      text += `${line}\n`
+    }
+  } catch (error) {
+    iterator.stop(error)
+    throw error
+  }
+}
+
+/** Refuses a text that is longer than a string can be. */
+function checkLength(length: number, what: string): void {
+  const most = constants.MAX_STRING_LENGTH
+  if (length <= most) return
+  throw new CofferError('ERR_COFFER_LIMIT', `${what} longer than the ${most} characters that a string can have`)
 }
 
 /**
@@ -36,6 +62,7 @@ export async function* streamLines(
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
   // The pieces of a line that no newline has ended yet.
   let begun: string[] = []
+  let length = 0
   let start = 0
   let version: bigint | undefined
   for (let more = true; more; ) {
@@ -45,10 +72,13 @@ export async function* streamLines(
     more = range.bytes.length > 0 && start < range.size
     const [end = '', ...rest] = decoder.decode(range.bytes, { stream: more }).split('\n')
     begun.push(end)
+    length += end.length
+    checkLength(length, 'a line is')
     for (const piece of rest) {
       const line = begun.join('')
       yield line.endsWith('\r') ? line.slice(0, -1) : line
       begun = [piece]
+      length = piece.length
     }
   }
   const last = begun.join('')

@@ -10,9 +10,9 @@ export interface Member {
   size: number
   /** The number of bytes that they take in the coffer, compressed and sealed. */
   storedSize: number
-  /** When it was changed last, to the millisecond. */
+  /** When it was changed last, to the millisecond; the nearest there is for a time that no `Date` can have. */
   mtime: Date
-  /** When it was changed last, in nanoseconds since 1970. */
+  /** When it was changed last, in nanoseconds since 1970. `JSON.stringify` makes a string of it. */
   mtimeNs: bigint
   /** Its permission bits, such as 0o644. */
   mode: number
@@ -20,18 +20,33 @@ export interface Member {
 
 /** A member from its native form. */
 export function memberFrom({ name, directory, size, storedSize, mtime, mode }: NativeMember): Member {
-  return {
+  const member = {
     name,
-    type: directory ? 'directory' : 'file',
+    type: directory ? ('directory' as const) : ('file' as const),
     size,
     storedSize,
-    mtime: new Date(mtime.seconds * 1_000 + Math.floor(mtime.nanoseconds / 1_000_000)),
+    mtime: dateOf(mtime),
     mtimeNs: timeNs(mtime),
     mode,
   }
+  // Not enumerable, so that it is no part of the member for what copies or stores it.
+  return Object.defineProperty(member, 'toJSON', { value: toJSON })
+}
+
+/** A member for JSON, which has no bigints. */
+function toJSON(this: Member): object {
+  return { ...this, mtimeNs: String(this.mtimeNs) }
+}
+
+/** Milliseconds that a `Date` can have on either side of 1970 (ECMA-262, section 21.4.1.1). */
+const MAX_DATE_MS = 8.64e15
+
+function dateOf({ seconds, nanoseconds }: NativeTime): Date {
+  const time = seconds * 1_000 + Math.floor(nanoseconds / 1_000_000)
+  return new Date(Math.min(Math.max(time, -MAX_DATE_MS), MAX_DATE_MS))
 }
 
 /** A time in nanoseconds since 1970. */
-export function timeNs({ seconds, nanoseconds }: NativeTime): bigint {
-  return BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds)
+export function timeNs({ seconds, nanoseconds, exact }: NativeTime): bigint {
+  return (exact ?? BigInt(seconds)) * 1_000_000_000n + BigInt(nanoseconds)
 }

@@ -2,6 +2,7 @@ import { basename, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { inspect, types } from 'node:util'
 import { invalid } from './errors.ts'
+import type { NativeTime } from './native.ts'
 import type { KdfOptions, Passphrase } from './passphrase.ts'
 
 /**
@@ -27,50 +28,50 @@ export interface Commit {
 /** What `open` takes. Which keys a kind needs is said at its class. A name that is not here is an error. */
 export interface OpenOptions {
   /** The key of the container. */
-  cofferKey?: Key
+  cofferKey?: Key | undefined
   /** The key of the members. */
-  secureKey?: Key
+  secureKey?: Key | undefined
   /** A passphrase that the keys come from, in place of keys. */
-  passphrase?: Passphrase
+  passphrase?: Passphrase | undefined
   /** How hard the passphrase of a new coffer is to guess: 256 MiB and 3 passes by default. A coffer that exists says itself. */
-  kdf?: KdfOptions
+  kdf?: KdfOptions | undefined
   /** The most memory in bytes that a coffer may ask for to derive its keys from a passphrase: from 19 MiB to 1 GiB, the default. More is `ERR_COFFER_LIMIT`. */
-  maxKdfMemory?: number
+  maxKdfMemory?: number | undefined
   /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
-  cipher?: 'fernet' | 'aes-ocb'
+  cipher?: 'fernet' | 'aes-ocb' | undefined
   /** Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`, false for the others. */
-  autoFlush?: boolean
+  autoFlush?: boolean | undefined
   /** Keep a copy of the coffer as it was when opened, made before the first change, under its name and this suffix; `true` is `.bak`. None by default. */
-  backup?: string | true
+  backup?: string | true | undefined
   /** Who takes a lock: readers and writers (`rw`, the default), writers only (`w`), nobody (`none`). */
-  lock?: 'rw' | 'w' | 'none'
+  lock?: 'rw' | 'w' | 'none' | undefined
   /** How long to wait for a lock, in milliseconds: 1,000 by default. */
-  lockTimeout?: number
+  lockTimeout?: number | undefined
   /** Where temporary files go, which are sealed: the system's directory by default. */
-  tempDir?: string | URL
+  tempDir?: string | URL | undefined
   /** The zstd level for members that are written from now on, from 1 to 22: that of the kind by default. */
-  level?: number
+  level?: number | undefined
   /** Bytes in a chunk of a new coffer, the unit of sealing: from 288 to 4 MiB, 65,536 by default. */
-  chunkSize?: number
+  chunkSize?: number | undefined
   /** Bytes in a block of a new coffer, the unit of compression and random access: from 4 KiB to 16 MiB, 1,048,576 by default, and 4,194,304 from level 9 up. */
-  blockSize?: number
+  blockSize?: number | undefined
   /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`): then a power failure may lose or damage the last flushes. */
-  durability?: 'full' | 'none'
+  durability?: 'full' | 'none' | undefined
   /** Whether a coffer in PyCoffer's format is opened, too: false by default. The first flush converts it. */
-  legacy?: boolean
+  legacy?: boolean | undefined
   /** The most bytes that a member of such a coffer may have, which is unpacked when it is opened; any number by default. More is `ERR_COFFER_TOO_LARGE`. */
-  maxMemberSize?: number
+  maxMemberSize?: number | undefined
   /** The most bytes that all members of such a coffer together may have; any number by default. */
-  maxTotalSize?: number
+  maxTotalSize?: number | undefined
   /**
    * The most bytes that the coffer's list of members and blocks may have, uncompressed, all commits that it is read from
    * together: about 40 and the name for each member, and 45 for each block. Any number by default. More is `ERR_COFFER_TOO_LARGE`.
    */
-  maxCatalogSize?: number
+  maxCatalogSize?: number | undefined
   /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects that an older copy was put back. */
-  expect?: Commit
+  expect?: Commit | undefined
   /** Stops the opening, for example while it waits for a lock. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** The names of {@link OpenOptions}, but for `cipher`, which only a bank has. */
@@ -109,25 +110,86 @@ export const KDF_MEMORY = { min: 19 * 2 ** 20, max: 2 ** 30 } as const
 /** The lowest and the highest zstd level. */
 export const LEVELS = { min: 1, max: 22 } as const
 
-/** A value, as a message shows it. */
-export const shown = (value: unknown): string =>
-  inspect(value, { depth: 0, maxStringLength: 60, breakLength: Infinity })
+/** What a value was to be, where a message may show the value itself if it is of that type. */
+type Showable = 'name' | 'number' | 'choice'
+
+/**
+ * What a message says of a value that a caller gave: the one place that decides this. A value may be
+ * a key, a passphrase or contents that got into the wrong place, so its type is said, and not the
+ * value. Only what was to be a name and is a string, or was to be a number and is one, is shown.
+ */
+export function shown(value: unknown, as?: Showable): string {
+  if (as === 'name' && typeof value === 'string') return inspect(value)
+  if (as === 'number' && (typeof value === 'number' || typeof value === 'bigint')) return String(value)
+  if (as === 'choice' && typeof value === 'string') return 'another string'
+  if (value === undefined || value === null) return String(value)
+  if (typeof value !== 'object') return `a ${typeof value}`
+  if (Array.isArray(value)) return 'an array'
+  if (types.isDate(value)) return Number.isNaN(Date.prototype.getTime.call(value)) ? 'an invalid Date' : 'a Date'
+  // The tag is the engine's own for these, while a class's name, or a tag of its own, is the caller's.
+  if (types.isTypedArray(value)) return `a ${TYPED_ARRAY_TAG.call(value)}`
+  return 'an object'
+}
+
+const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)
+  ?.get as (this: unknown) => string
+
+/** Every option's name that there is beside those of `open`: a message may show these where they do not belong. */
+const otherOptions = [
+  'autoClose',
+  'buffer',
+  'checksum',
+  'cipher',
+  'container',
+  'csv',
+  'delete',
+  'digest',
+  'dryRun',
+  'encoding',
+  'end',
+  'exclude',
+  'flags',
+  'force',
+  'from',
+  'generation',
+  'highWaterMark',
+  'include',
+  'length',
+  'member',
+  'members',
+  'memory',
+  'mode',
+  'mtime',
+  'offset',
+  'onProgress',
+  'owner',
+  'passes',
+  'position',
+  'prefix',
+  'recursive',
+  'replace',
+  'salt',
+  'start',
+  'symlinks',
+]
 
 /**
  * Options as an object. A name that is not among the known ones is refused rather than ignored: a
- * misspelt key or lock would leave the coffer less protected than was meant.
+ * misspelt key or lock would leave the coffer less protected than was meant. It is only shown if it
+ * is the name of some option: a dictionary of secrets in the place of options has others.
  */
 export function checkOptions<T extends object>(options: T, what: string, known: readonly (keyof T)[]): T {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalid(`the options of ${what} must be an object`)
+  if (typeof options !== 'object' || options === null || Array.isArray(options) || ArrayBuffer.isView(options)) {
+    throw invalid(`the options of ${what} must be an object, not ${shown(options)}`)
   }
-  const names: readonly PropertyKey[] = known
-  for (const [name, value] of Object.entries(options)) {
-    if (value === undefined || names.includes(name)) continue
-    const meant = names.find((other) => String(other).toLowerCase() === name.toLowerCase())
-    throw invalid(
-      `${what} has no option ${name}: ${meant ? `did you mean ${String(meant)}?` : `it has ${names.join(', ') || 'none'}`}`,
-    )
+  const names = known.map(String)
+  for (const name of Object.keys(options)) {
+    if (names.includes(name) || (options as Record<string, unknown>)[name] === undefined) continue
+    const meant = names.find((other) => other.toLowerCase() === name.toLowerCase())
+    const there = `it has ${names.join(', ') || 'none'}`
+    if (meant !== undefined) throw invalid(`${what} has no option ${name}: did you mean ${meant}?`)
+    const elsewhere = [...openOptions, ...otherOptions].includes(name)
+    throw invalid(`${what} has no option ${elsewhere ? name : 'of a name that was given'}: ${there}`)
   }
   return options
 }
@@ -139,7 +201,8 @@ export function checkChoice<T extends string>(
   choices: readonly T[],
 ): T | undefined {
   if (value === undefined || choices.includes(value)) return value
-  throw invalid(`${what} must be one of ${choices.map((choice) => `'${choice}'`).join(', ')}, not ${shown(value)}`)
+  const named = choices.map((choice) => `'${choice}'`).join(', ')
+  throw invalid(`${what} must be one of ${named}, not ${shown(value, 'choice')}`)
 }
 
 /** True, false, or nothing. */
@@ -150,37 +213,58 @@ export function checkBoolean(value: boolean | undefined, what: string): boolean 
 
 /** A signal, or nothing. */
 export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
-  if (signal === undefined || typeof signal?.throwIfAborted === 'function') return signal
-  throw invalid('signal must be an AbortSignal')
+  // That of jsdom, and of other realms, has its own class.
+  if (
+    signal === undefined ||
+    (typeof signal?.throwIfAborted === 'function' && typeof signal.addEventListener === 'function')
+  ) {
+    return signal
+  }
+  throw invalid(`signal must be an AbortSignal, not ${shown(signal)}`)
 }
 
 /** An integer within limits, or nothing. */
 export function checkInteger(value: number | undefined, what: string, min: number, max: number): number | undefined {
   if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return value
-  throw invalid(`${what} must be an integer from ${min} to ${max}, not ${shown(value)}`)
+  throw invalid(`${what} must be an integer from ${min} to ${max}, not ${shown(value, 'number')}`)
 }
 
 /** The mode of `open`. */
 export function checkMode(mode: ModeText): Mode {
   const match = typeof mode === 'string' && /^([rwax])b?$/.exec(mode)
   if (match) return match[1] as Mode
-  throw invalid(`the mode must be 'r', 'w', 'a' or 'x' (a 'b' may follow), not ${shown(mode)}`)
+  throw invalid(`the mode must be 'r', 'w', 'a' or 'x' (a 'b' may follow), not ${shown(mode, 'choice')}`)
 }
 
 /** An absolute path of the file system, from a path or a `file:` URL. */
 export function checkPath(value: string | URL, what: string): string {
-  if (value instanceof URL) {
-    try {
-      return fileURLToPath(value)
-    } catch {
-      throw invalid(`${what} must be a path or a file: URL, not ${value.protocol}`)
-    }
+  const path = isURL(value) ? pathOf(value, what) : value
+  if (typeof path !== 'string' || path === '') {
+    throw invalid(`${what} must be a path or a file: URL, not ${path === '' ? 'an empty string' : shown(path)}`)
   }
-  if (typeof value !== 'string' || value === '') {
-    throw invalid(`${what} must be a path or a file: URL, not ${shown(value)}`)
+  if (path.includes('\0')) throw invalid(`${what} must not contain NUL`)
+  return resolve(path)
+}
+
+/** Whether something is a URL, also one of another realm's class, as jsdom has it. */
+export function isURL(value: unknown): value is URL {
+  if (typeof value !== 'object' || value === null) return false
+  const { href, protocol } = value as Partial<URL>
+  return typeof href === 'string' && typeof protocol === 'string'
+}
+
+function pathOf({ href }: URL, what: string): string {
+  try {
+    return fileURLToPath(href)
+  } catch {
+    throw invalid(`${what} must be a path or a file: URL, not another URL`)
   }
-  if (value.includes('\0')) throw invalid(`${what} must not contain NUL`)
-  return resolve(value)
+}
+
+/** The name of an encoding of Node.js's, or nothing. */
+export function checkEncoding(encoding: BufferEncoding | undefined): BufferEncoding | undefined {
+  if (encoding === undefined || (typeof encoding === 'string' && Buffer.isEncoding(encoding))) return encoding
+  throw invalid(`encoding must be one that Node.js has, such as 'utf8' or 'latin1', not ${shown(encoding, 'choice')}`)
 }
 
 /** The name of a member. The engine has rules of its own for it. */
@@ -201,30 +285,52 @@ export function defaultName(source: string): string {
 export function checkData(data: string | Uint8Array): Uint8Array {
   if (typeof data === 'string') return Buffer.from(data, 'utf8')
   if (!types.isUint8Array(data)) {
-    throw invalid(`the data must be a string or a Uint8Array, not ${data === null ? 'null' : typeof data}`)
+    throw invalid(`the data must be a string or a Uint8Array, not ${shown(data)}`)
   }
-  // Memory that can shrink while the engine reads it has to be copied at once.
-  return types.isArrayBuffer(data.buffer) && data.buffer.resizable ? Uint8Array.from(data) : data
+  return checkThere(data, 'the data')
 }
+
+/**
+ * A view whose memory is there. That of one which was transferred to another thread, or lies behind
+ * the end of a buffer that was made smaller, is not: it has no bytes, and an empty member in place of
+ * them would look like success.
+ */
+export function checkThere<View extends NodeJS.ArrayBufferView>(view: View, what: string): View {
+  if (view.byteLength > 0 || isThere(view)) return view
+  throw invalid(`${what}: the memory of the array is gone: it was transferred, or its buffer was made smaller`)
+}
+
+function isThere(view: NodeJS.ArrayBufferView): boolean {
+  try {
+    // Every method of a typed array or DataView begins with this check, and this one does nothing else.
+    if (types.isTypedArray(view)) Uint8Array.prototype.keys.call(view as Uint8Array)
+    else BYTE_LENGTH.call(view)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const BYTE_LENGTH = Object.getOwnPropertyDescriptor(DataView.prototype, 'byteLength')?.get as (this: unknown) => number
 
 /** What {@link Coffer.write} takes besides contents. */
 export interface WriteOptions {
   /** Permission bits, up to 0o7777: as they were by default, or 0o644. */
-  mode?: number
+  mode?: number | undefined
   /** When it was changed last: a date, or nanoseconds since 1970. Now by default. */
-  mtime?: Date | bigint
+  mtime?: Date | bigint | undefined
 }
 
 /** What {@link Coffer.write} and {@link Coffer.append} take for contents that come little by little. */
 export interface SourceOptions {
   /** Stops reading the source, and rejects with the signal's reason. Nothing is written then. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** What a member has beside its contents, in the engine's form. */
 export function checkAttributes({ mode, mtime }: WriteOptions): {
-  mode?: number
-  mtime?: { seconds: number; nanoseconds: number }
+  mode: number | undefined
+  mtime: NativeTime | undefined
 } {
   return {
     mode: checkInteger(mode, 'mode', 0, MAX_FILE_MODE),
@@ -234,13 +340,20 @@ export function checkAttributes({ mode, mtime }: WriteOptions): {
 
 const NS_PER_S = 1_000_000_000n
 const NS_PER_MS = 1_000_000n
+/** The seconds that the format has room for. */
+const MAX_SECONDS = 2n ** 63n - 1n
 
-function checkTime(time: Date | bigint): { seconds: number; nanoseconds: number } {
+function checkTime(time: Date | bigint): NativeTime {
   const ns = types.isDate(time) && !Number.isNaN(time.valueOf()) ? BigInt(Math.trunc(time.valueOf())) * NS_PER_MS : time
   if (typeof ns !== 'bigint') throw invalid(`mtime must be a valid Date or nanoseconds as a bigint, not ${shown(time)}`)
   // BigInt division truncates; the engine wants the nanoseconds after the second.
   const nanoseconds = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S
-  return { seconds: Number((ns - nanoseconds) / NS_PER_S), nanoseconds: Number(nanoseconds) }
+  const whole = (ns - nanoseconds) / NS_PER_S
+  if (whole > MAX_SECONDS || whole < -MAX_SECONDS) {
+    throw invalid(`mtime must be less than 2^63 seconds from 1970, and is ${shown(ns, 'number')} nanoseconds`)
+  }
+  const seconds = Number(whole)
+  return { seconds, nanoseconds: Number(nanoseconds), ...(Number.isSafeInteger(seconds) ? {} : { exact: whole }) }
 }
 
 /** The common options of `open`, in the engine's form. Keys and ciphers depend on the kind. */
@@ -265,8 +378,8 @@ export function checkOpenOptions(options: OpenOptions) {
 
 /** How many bytes a caller allows. */
 export interface SizeLimits {
-  maxMemberSize?: number
-  maxTotalSize?: number
+  maxMemberSize?: number | undefined
+  maxTotalSize?: number | undefined
 }
 
 /** Limits of sizes, each of which may be absent. */
@@ -287,7 +400,7 @@ function checkBackup(backup: string | true | undefined): string | undefined {
   if (backup === undefined) return undefined
   if (backup === true) return '.bak'
   if (typeof backup === 'string' && /^[^/\\\0]+$/.test(backup)) return backup
-  throw invalid(`backup must be a suffix such as '.bak', without a directory, or true, not ${shown(backup)}`)
+  throw invalid(`backup must be a suffix such as '.bak', without a directory, or true, not ${shown(backup, 'choice')}`)
 }
 
 function checkCommit(commit: Commit): Commit {

@@ -3,7 +3,7 @@ import { invalid } from './errors.ts'
 import { copied, decoded, keyText } from './key.ts'
 import type { Keys } from './kinds.ts'
 import { binding, type NativeDerivation, type NativeKdf, settled } from './native.ts'
-import { checkInteger, checkOptions, KDF_MEMORY } from './options.ts'
+import { checkInteger, checkOptions, KDF_MEMORY, shown } from './options.ts'
 
 /**
  * A passphrase: text, which is put into Unicode's form NFC and encoded as UTF-8, so that it is the
@@ -17,9 +17,9 @@ export type Passphrase = string | Uint8Array
  */
 export interface KdfOptions {
   /** Memory in bytes, a multiple of 1,024 from 19 MiB to 1 GiB: 256 MiB by default. */
-  memory?: number
+  memory?: number | undefined
   /** Passes over that memory, from 2 to 16: 3 by default. */
-  passes?: number
+  passes?: number | undefined
 }
 
 /** How the keys of a coffer come from its passphrase. Nothing of it is secret. */
@@ -79,7 +79,7 @@ export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions)
 /** A passphrase as bytes of our own that may be wiped. Nothing of it may enter a message. */
 export function checkPassphrase(passphrase: Passphrase): Buffer {
   if (typeof passphrase !== 'string' && !types.isUint8Array(passphrase)) {
-    throw invalid(`the passphrase must be a string or a Uint8Array, not ${typeof passphrase}`)
+    throw invalid(`the passphrase must be a string or a Uint8Array, not ${shown(passphrase)}`)
   }
   if (passphrase.length === 0) throw invalid('the passphrase is empty')
   if (typeof passphrase !== 'string') return copied(passphrase)

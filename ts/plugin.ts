@@ -1,7 +1,7 @@
-import { inspect } from 'node:util'
 import type { Coffer } from './coffer.ts'
 import type { Cryptor } from './cryptor.ts'
 import { CofferError, invalid } from './errors.ts'
+import { shown } from './options.ts'
 import type { CryptPlugin } from './plugins/crypt.ts'
 import type { PasswordPlugin } from './plugins/password.ts'
 import type { RsyncPlugin } from './plugins/rsync.ts'
@@ -171,8 +171,8 @@ export abstract class CofferPlugin extends Plugin {
  * ```
  */
 export abstract class RecordPlugin<T> extends Plugin {
-  /** The name of the record: a member below `.plugins/`. */
-  protected abstract readonly record: `.plugins/${string}`
+  /** The name of the record: a member below `.plugins/`, or else every call is `ERR_COFFER_INVALID_ARG`. */
+  protected abstract readonly record: string
   readonly #coffer: Coffer
 
   /**
@@ -236,6 +236,10 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 
   async #load(): Promise<T> {
+    // Its type cannot say so: `record = '.plugins/tags'` in a class is a string of any value to the compiler.
+    if (typeof this.record !== 'string' || !this.record.startsWith('.plugins/')) {
+      throw invalid(`the record of a plugin must be a member below .plugins/, not ${shown(this.record, 'name')}`)
+    }
     try {
       return this.restore(await this.#coffer.load(this.record))
     } catch (error) {
@@ -315,7 +319,7 @@ const names = (): string[] => [...Object.keys(own), ...registered.keys()]
 export function registerPlugin<N extends PluginName>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
   const text: string = name
   if (typeof text !== 'string' || text === '') {
-    throw invalid(`the name of a plugin must be a string, not ${inspect(name)}`)
+    throw invalid(`the name of a plugin must be a string, not ${text === '' ? 'an empty string' : shown(name)}`)
   }
   if (typeof plugin !== 'function' || !(plugin.prototype instanceof Plugin)) {
     throw invalid(`the plugin ${name} must be a class that extends CofferPlugin, RecordPlugin or KeyPlugin`)
@@ -328,7 +332,7 @@ export function registerPlugin<N extends PluginName>(name: N, plugin: PluginClas
 export async function openPlugin<N extends PluginName>(name: N, host: PluginHost): Promise<Plugins[N]> {
   const found = Object.hasOwn(own, name) ? await own[name as keyof typeof own]() : registered.get(name)
   if (found === undefined) {
-    throw invalid(`there is no plugin ${inspect(name)}: there are ${names().join(', ')}`)
+    throw invalid(`there is no plugin ${shown(name, 'name')}: there are ${names().join(', ')}`)
   }
   const { path, closed } = host.coffer
   if (closed) throw new CofferError('ERR_COFFER_CLOSED', `${path} is closed`, { path })

@@ -23,7 +23,7 @@ export interface SalvageOptions
    * Whether members that no commit vouches for get the names that they claim: false by default, and
    * then they are kept apart, below a directory. Anyone who chose contents may have made them up.
    */
-  claimedNames?: boolean
+  claimedNames?: boolean | undefined
 }
 
 /** The names of {@link SalvageOptions}, but for `cipher`, which only a bank has. */

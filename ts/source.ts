@@ -1,8 +1,9 @@
-import type { Readable } from 'node:stream'
+import { isErrored, isReadable, Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { types } from 'node:util'
+import type { Stop } from './ending.ts'
 import { invalid } from './errors.ts'
-import { shown } from './options.ts'
+import { checkThere, shown } from './options.ts'
 
 /**
  * What a member is written from: text, which is stored as UTF-8, or bytes; a stream of Node.js or
@@ -48,6 +49,7 @@ export class Encoder {
     if (!types.isUint8Array(chunk)) {
       throw invalid(`a chunk of the data must be a string or a Uint8Array, not ${shown(chunk)}`)
     }
+    checkThere(chunk, 'a chunk of the data')
     return this.#half === '' ? chunk : Buffer.concat([this.end(), chunk])
   }
 
@@ -61,22 +63,28 @@ export class Encoder {
 
 /**
  * Pours a source into a sink, chunk by chunk. The source is asked for its first chunk before this
- * returns, so that no error of it goes unheard; when anything fails, it is stopped.
+ * returns, so that no error of it goes unheard; when anything fails, it is stopped. How it takes
+ * that changes nothing: what it throws then is dropped.
  */
-export async function pour(data: Source, sink: Sink, signal?: AbortSignal): Promise<void> {
+export async function pour(data: Source, sink: Sink, ...given: (Stop | undefined)[]): Promise<void> {
+  const stops = given.filter((stop) => stop !== undefined)
   const chunks = chunksOf(data)
   const encoder = new Encoder()
+  const check = (): void => {
+    const stopped = stops.find((stop) => stop.stopped)?.stopped
+    if (stopped) throw stopped.reason
+  }
   const pouring = (async () => {
     try {
-      signal?.throwIfAborted()
+      check()
       let next = heard(chunks.next())
       await sink.ready?.()
       for (;;) {
-        const { done, value } = await next
-        signal?.throwIfAborted()
-        if (done) break
-        await sink.write(encoder.encode(value))
-        signal?.throwIfAborted()
+        const result = checkResult(await next)
+        check()
+        if (result.done) break
+        await sink.write(encoder.encode(result.value))
+        check()
         next = heard(chunks.next())
       }
       await sink.write(encoder.end())
@@ -85,21 +93,26 @@ export async function pour(data: Source, sink: Sink, signal?: AbortSignal): Prom
       throw error
     }
   })()
-  if (signal === undefined) return pouring
+  if (stops.length === 0) return pouring
   // A source that has stalled would never notice.
-  return new Promise((resolve, reject) => {
-    const abort = (): void => {
-      chunks.stop(signal.reason)
-      reject(signal.reason)
+  const undo: (() => void)[] = []
+  const stopped = new Promise<never>((_, reject) => {
+    const stop = (reason: unknown): void => {
+      reject(reason)
+      chunks.stop(reason)
     }
-    signal.addEventListener('abort', abort, { once: true })
-    pouring.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+    for (const one of stops) undo.push(one.onStop(stop))
   })
+  try {
+    await Promise.race([pouring, stopped])
+  } finally {
+    for (const one of undo) one()
+  }
 }
 
 interface Chunks {
   next(): IteratorResult<unknown> | Promise<IteratorResult<unknown>>
-  /** Tells the source that nobody wants more of it. */
+  /** Tells the source that nothing more of it is wanted. It never throws. */
   stop(reason: unknown): void
 }
 
@@ -109,23 +122,52 @@ function chunksOf(data: Source): Chunks {
     if ('getReader' in given) return chunksOfWeb(given as ReadableStream)
     if (Symbol.asyncIterator in given) {
       if ('destroy' in given) return chunksOfNode(given as Readable)
-      const iterator = (given as AsyncIterable<unknown>)[Symbol.asyncIterator]()
-      // A generator that waits for something ends when it has got it, and nobody waits for that.
-      return { next: () => iterator.next(), stop: () => void iterator.return?.().then(ignore, ignore) }
+      // A generator that waits for something ends when it has got it, and nothing waits for that.
+      return chunksOfIterator((given as AsyncIterable<unknown>)[Symbol.asyncIterator]())
     }
-    if (Symbol.iterator in given) {
-      const iterator = (given as Iterable<unknown>)[Symbol.iterator]()
-      return { next: () => iterator.next(), stop: () => void iterator.return?.() }
-    }
+    if (Symbol.iterator in given) return chunksOfIterator((given as Iterable<unknown>)[Symbol.iterator]())
   }
   throw invalid(
     `the data must be a string or a Uint8Array, or a stream or another iterable of them, not ${shown(given)}`,
   )
 }
 
+/** What an iterator gives. The language's own loop shows a result that is no object in its error. */
+export function checkResult<T>(result: T): T {
+  if (isObject(result)) return result
+  throw invalid(`an iterator must give result objects, not ${shown(result)}`)
+}
+
+export function chunksOfIterator(iterator: Iterator<unknown> | AsyncIterator<unknown>): Chunks {
+  let stopped = false
+  const stop = (): void => {
+    if (stopped) return
+    quietly(() => {
+      // A generator that is running, because it is what stops the call, cannot return, and throws.
+      const returned: unknown = iterator.return?.()
+      stopped = true
+      return returned
+    })
+  }
+  return { next: () => iterator.next(), stop }
+}
+
 function chunksOfWeb(stream: ReadableStream): Chunks {
+  if (stream.locked) throw invalid('the stream is locked: something else is reading it')
+  // These functions take web streams as well, which their types do not say.
+  const given = stream as unknown as Readable
+  // A stream that failed says so when it is read.
+  if (Readable.isDisturbed(given) && !isReadable(given) && !isErrored(given)) {
+    throw invalid('the stream has been read to its end, or cancelled, before: nothing is left in it')
+  }
   const reader = stream.getReader()
-  return { next: () => reader.read(), stop: (reason) => void reader.cancel(reason).catch(ignore) }
+  const next = async (): Promise<IteratorResult<unknown>> => {
+    const result = await reader.read()
+    if (result.done) reader.releaseLock()
+    return { done: result.done, value: result.value }
+  }
+  const stop = (reason: unknown): void => quietly(() => reader.cancel(reason).finally(() => reader.releaseLock()))
+  return { next, stop }
 }
 
 function chunksOfNode(stream: Readable): Chunks {
@@ -135,10 +177,24 @@ function chunksOfNode(stream: Readable): Chunks {
     throw invalid('the stream has been read to its end, or destroyed, before: nothing is left in it')
   }
   const iterator = stream[Symbol.asyncIterator]()
-  return { next: () => iterator.next(), stop: () => void stream.destroy() }
+  const stop = (): void => {
+    // It may fail at being destroyed, and that is an event which ends the process where it is not heard.
+    stream.on('error', ignore)
+    quietly(() => stream.destroy())
+  }
+  return { next: () => iterator.next(), stop }
 }
 
-/** A promise that may fail before somebody waits for it. */
+/** Does something whose failure, now or later, changes nothing. */
+function quietly(work: () => unknown): void {
+  try {
+    heard(work())
+  } catch {
+    // What the call fails with is known already.
+  }
+}
+
+/** A promise that may fail before something waits for it. */
 function heard<T>(value: T | Promise<T>): Promise<T> {
   const promise = Promise.resolve(value)
   promise.catch(ignore)

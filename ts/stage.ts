@@ -1,3 +1,4 @@
+import { partOf } from './feed.ts'
 import { type NativeCoffer, type NativeStage, type NativeTime, settled } from './native.ts'
 import type { Sink } from './source.ts'
 
@@ -27,14 +28,15 @@ export class Stage implements Sink {
   }
 
   async write(bytes: Uint8Array): Promise<void> {
-    for (let at = 0; at < bytes.length; ) {
-      if (this.#length === 0 && bytes.length - at >= GATHER_BYTES) {
-        const part = bytes.subarray(at, at + MOST_BYTES)
+    const size = bytes.length
+    for (let at = 0; at < size; ) {
+      if (this.#length === 0 && size - at >= GATHER_BYTES) {
+        const part = partOf(bytes, at, Math.min(MOST_BYTES, size - at))
         at += part.length
         await this.#send(part)
       } else {
         this.#gathered ??= Buffer.allocUnsafeSlow(GATHER_BYTES)
-        const part = bytes.subarray(at, at + GATHER_BYTES - this.#length)
+        const part = partOf(bytes, at, Math.min(GATHER_BYTES - this.#length, size - at))
         this.#gathered.set(part, this.#length)
         this.#length += part.length
         at += part.length

@@ -1,31 +1,32 @@
 import { Readable, Writable } from 'node:stream'
 import { invalid } from './errors.ts'
-import { checkInteger, checkOptions, checkSignal, type WriteOptions } from './options.ts'
+import { checkEncoding, checkInteger, checkOptions, checkSignal, type WriteOptions } from './options.ts'
 import { Encoder, type Sink } from './source.ts'
+import { MOST_BYTES } from './text.ts'
 import type { Version } from './version.ts'
 
 /** What {@link Coffer.createReadStream} takes. */
 export interface ReadStreamOptions {
   /** The first byte to be read: 0 by default. */
-  start?: number
+  start?: number | undefined
   /** The last byte to be read, inclusive: the last of the member by default. */
-  end?: number
+  end?: number | undefined
   /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
-  highWaterMark?: number
+  highWaterMark?: number | undefined
   /** If given, the stream gives strings; bytes by default. */
-  encoding?: BufferEncoding
+  encoding?: BufferEncoding | undefined
   /** Destroys the stream, with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** What {@link Coffer.createWriteStream} takes. */
 export interface WriteStreamOptions extends WriteOptions {
   /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
-  flags?: 'w' | 'a' | 'x'
+  flags?: 'w' | 'a' | 'x' | undefined
   /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
-  highWaterMark?: number
+  highWaterMark?: number | undefined
   /** Destroys the stream, with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
 }
 
 /** The names of {@link ReadStreamOptions}. */
@@ -53,7 +54,7 @@ export function checkReadStream<T extends ReadStreamOptions>(options: T, known: 
   if (start !== undefined && end !== undefined && start > end) {
     throw invalid(`start must not be behind end, but is ${start}, and end is ${end}`)
   }
-  if (encoding !== undefined && !Buffer.isEncoding(encoding)) throw invalid(`there is no encoding ${String(encoding)}`)
+  checkEncoding(encoding)
   return checkStreamOptions(options)
 }
 
@@ -127,7 +128,7 @@ export class MemberReadable extends Readable {
   async #range(): Promise<Buffer> {
     const left = this.#end - this.#at
     if (this.#version === undefined || left <= 0) return Buffer.alloc(0)
-    const length = Math.min(this.#step, left)
+    const length = Math.min(this.#step, left, MOST_BYTES)
     this.#step = Math.min(this.#step * 4, Math.max(this.#highWaterMark, MOST_AHEAD))
     const { bytes } = await this.#version.range(this.#at, length, left)
     this.#at += bytes.length

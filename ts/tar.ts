@@ -12,7 +12,7 @@ import { type Progress, paced, type WatchOptions } from './watch.ts'
 /** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
   /** The names of the members to export, directories with all that is below them; everything by default. */
-  members?: readonly string[]
+  members?: readonly string[] | undefined
 }
 
 /** The last second that a header of the original format can hold; pax holds the others. */
@@ -50,9 +50,9 @@ const MS_PER_S = 1000
  */
 export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Readable {
   const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])
+  checkSignal(signal)
   if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
   const names = members?.map((name: string) => checkName(name))
-  checkSignal(signal)
   return Readable.from(archive(coffer, names, signal, onProgress), { objectMode: false })
 }
 

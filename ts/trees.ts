@@ -24,12 +24,12 @@ export type Entry = NativeEntry
 /** What the engine does with directory trees outside the coffer. */
 export class Trees {
   readonly #native: NativeCoffer
-  readonly #outside: (call: string) => void
+  readonly #change: <T>(call: string, work: () => Promise<T>) => Promise<T>
 
-  /** @param outside throws where a change would wait for the batch that it is made in */
-  constructor(native: NativeCoffer, outside: (call: string) => void) {
+  /** @param change makes a change, and fails where it would wait for the batch that it is made in */
+  constructor(native: NativeCoffer, change: <T>(call: string, work: () => Promise<T>) => Promise<T>) {
     this.#native = native
-    this.#outside = outside
+    this.#change = change
   }
 
   /** What is at a path, if anything is; `follow` says whether a link there is followed. */
@@ -56,9 +56,8 @@ export class Trees {
    * @throws {CofferError} `ERR_COFFER_STALE` if a file is not as its entry says any more
    */
   async update(call: string, remove: string[], add: ReadonlyMap<string, Entry>, watch: WatchOptions): Promise<void> {
-    this.#outside(call)
     const items = [...add].map(([name, entry]) => ({ name, entry }))
-    await watched(watch, (native) => this.#native.update(remove, items, native))
+    await this.#change(call, () => watched(watch, (native) => this.#native.update(remove, items, native)))
   }
 
   /**

@@ -11,9 +11,9 @@ import { type Paced, paced, type WatchOptions } from './watch.ts'
 /** What {@link importTar} takes. */
 export interface ImportTarOptions extends WatchOptions {
   /** A directory of the coffer that everything goes below: the top by default. */
-  prefix?: string
+  prefix?: string | undefined
   /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
-  replace?: boolean
+  replace?: boolean | undefined
 }
 
 /** What {@link importTar} did. */
@@ -62,7 +62,8 @@ const WHOLE_BYTES = 128 * 1024
  */
 export async function importTar(coffer: Coffer, source: Readable, options: ImportTarOptions = {}): Promise<Imported> {
   const known = ['prefix', 'replace', 'signal', 'onProgress'] as const
-  const { prefix } = checkOptions(options, 'importTar', known)
+  const { prefix, signal } = checkOptions(options, 'importTar', known)
+  checkSignal(signal)
   if (prefix !== undefined) checkName(prefix, 'the prefix')
   const replace = checkBoolean(options.replace, 'replace') ?? true
   checkSource(source)

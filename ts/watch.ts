@@ -1,6 +1,8 @@
+import { performance } from 'node:perf_hooks'
+import { clearInterval, setInterval } from 'node:timers'
 import { invalid } from './errors.ts'
 import { Aborted, binding, type NativeWatch, type Settled, settled } from './native.ts'
-import { checkSignal } from './options.ts'
+import { checkSignal, shown } from './options.ts'
 
 /** How far a long call has come. */
 export interface Progress {
@@ -17,14 +19,14 @@ export interface Progress {
 /** What the long calls take: who stops and watches them. */
 export interface WatchOptions {
   /** Stops the call at its next safe point; it then rejects with the signal's reason. */
-  signal?: AbortSignal
+  signal?: AbortSignal | undefined
   /**
    * Hears how far the call has come: at most 20 times a second, and once more at the end. If it
    * throws, the call stops and rejects with what was thrown.
    *
    * @param progress how far that is
    */
-  onProgress?: (progress: Progress) => void
+  onProgress?: ((progress: Progress) => void) | undefined
 }
 
 /** The names of {@link WatchOptions}. */
@@ -36,7 +38,7 @@ const INTERVAL_MS = 50
 export function checkWatch({ signal, onProgress }: WatchOptions): void {
   checkSignal(signal)
   if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw invalid('onProgress must be a function')
+    throw invalid(`onProgress must be a function, not ${shown(onProgress)}`)
   }
   signal?.throwIfAborted()
 }
@@ -85,7 +87,8 @@ export interface Paced {
 
 /** A report of progress for calls that are made of many others. */
 export function paced(onProgress: ((progress: Progress) => void) | undefined): Paced {
-  if (onProgress !== undefined && typeof onProgress !== 'function') throw invalid('onProgress must be a function')
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw invalid(`onProgress must be a function, not ${shown(onProgress)}`)
   let last = Number.NEGATIVE_INFINITY
   const report = (progress: Progress): void => {
     if (performance.now() - last < INTERVAL_MS) return

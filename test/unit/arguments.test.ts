@@ -47,15 +47,15 @@ describe('open refuses, before anything is touched,', () => {
   })
 
   it.each([
-    [{ lock: 'x' }, /lock must be one of 'rw', 'w', 'none', not 'x'/],
+    [{ lock: 'x' }, /lock must be one of 'rw', 'w', 'none', not another string/],
     [{ lockTimeout: -1 }, /lockTimeout must be an integer from 0/],
     [{ lockTimeout: 1.5 }, /lockTimeout must be an integer/],
     [{ level: 23 }, /level must be an integer from 1 to 22, not 23/],
-    [{ level: '3' }, /level must be an integer from 1 to 22, not '3'/],
+    [{ level: '3' }, /level must be an integer from 1 to 22, not a string/],
     [{ chunkSize: 0 }, /chunkSize/],
     [{ blockSize: Number.NaN }, /blockSize/],
     [{ durability: 'some' }, /durability must be one of 'full', 'none'/],
-    [{ legacy: 1 }, /legacy must be true or false, not 1/],
+    [{ legacy: 1 }, /legacy must be true or false, not a number/],
     [{ autoFlush: 'yes' }, /autoFlush must be true or false/],
     [{ backup: '/x' }, /backup must be a suffix/],
     [{ backup: false }, /backup must be a suffix/],
@@ -98,7 +98,7 @@ describe('keys', () => {
     [{ ...bankKeys, cofferKey: new Uint8Array(16), cipher: 'fernet' }, /cofferKey has 16 bytes, but fernet/],
     [{ ...bankKeys, cofferKey: new Uint8Array(17), cipher: 'aes-ocb' }, /aes-ocb takes a key of 32, 24, 16 bytes/],
     [{ ...bankKeys, cofferKey: 'not base64!' }, /cofferKey is not base64/],
-    [{ ...bankKeys, cofferKey: 5 }, /cofferKey must be a Uint8Array or base64 text, not number/],
+    [{ ...bankKeys, cofferKey: 5 }, /cofferKey must be a Uint8Array or base64 text, not a number/],
     [{ ...bankKeys, cipher: 'secretbox' }, /cipher must be one of 'fernet', 'aes-ocb'/],
   ])('are refused where they do not fit: %#', async (options, message) => {
     await expect(CofferBank.open(fresh(), 'x', wrong(options))).rejects.toMatchObject(refused(message))
@@ -210,7 +210,9 @@ describe('an open coffer', () => {
   it('refuses lines that are text, and arguments of the other calls', async () => {
     await expect(box.writeLines('a', 'text')).rejects.toMatchObject(refused(/an array or another iterable/))
     await expect(box.writeLines('a', wrong(undefined))).rejects.toMatchObject(refused(/an array or another iterable/))
-    await expect(box.readText('a', wrong('rot13'))).rejects.toMatchObject(refused(/no encoding 'rot13'/))
+    await expect(box.readText('a', wrong('rot13'))).rejects.toMatchObject(
+      refused(/encoding must be one that Node.js has, such as 'utf8' or 'latin1', not another string/),
+    )
     await expect(box.add(wrong(5))).rejects.toMatchObject(refused(/source of add/))
     await expect(box.add('/')).rejects.toMatchObject(refused(/no name of its own/))
     await expect(box.add('.', 'a', wrong({ symlinks: 'maybe' }))).rejects.toMatchObject(

@@ -1,7 +1,8 @@
-import { inspect } from 'node:util'
 import { SequenceEvents } from 'cbor2/decoder'
 import { CofferError } from '../errors.ts'
 import { HeapRoom, NoRoom } from '../heap.ts'
+import { shown } from '../options.ts'
+import { tooLong } from '../text.ts'
 import { arrayTypes, MAJOR, MAX_LEVELS, TAG, toNativeOrder } from './tags.ts'
 
 /** A container whose parts are being read. */
@@ -33,24 +34,30 @@ export function decode(bytes: Uint8Array, origin: Origin, room = new HeapRoom())
   try {
     return new Decoder(room).decode(bytes)
   } catch (cause) {
-    const where = `${inspect(origin.member)} of ${origin.path}`
+    const where = `${shown(origin.member, 'name')} of ${origin.path}`
     if (cause instanceof TooDeep) {
       throw new CofferError('ERR_COFFER_LIMIT', `${where} has more than ${MAX_LEVELS} levels`, { ...origin })
     }
     if (cause instanceof NoRoom) {
       throw new CofferError('ERR_COFFER_LIMIT', `${where} cannot be loaded: ${cause.message}`, { ...origin })
     }
-    // A read beyond the end is a RangeError of DataView's.
+    if ((cause as NodeJS.ErrnoException).code === 'ERR_STRING_TOO_LONG') throw tooLong(origin.member)
+    // A read beyond the end is a RangeError of DataView's. What cbor2 says has pieces of the bytes in
+    // it, and those of a member that is no CBOR may be a key: its errors are not passed on.
     const reason =
-      cause instanceof RangeError ? 'it ends too early' : cause instanceof Error ? cause.message : `${cause}`
-    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is no CBOR that load can read: ${reason}`, {
-      ...origin,
-      cause,
-    })
+      cause instanceof Wrong
+        ? cause.message
+        : cause instanceof RangeError
+          ? 'it ends too early'
+          : 'it is not well-formed'
+    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is no CBOR that load can read: ${reason}`, { ...origin })
   }
 }
 
 class TooDeep extends Error {}
+
+/** What is wrong with some CBOR, in words that have nothing of it in them. */
+class Wrong extends Error {}
 
 /** About what values take on the heap, in bytes: one in a container, a Map or object for each part, any container, a Buffer. */
 const COST = { part: 24, pair: 64, container: 160, buffer: 160 } as const
@@ -70,10 +77,10 @@ class Decoder {
     // cbor2 counts an array as two levels, so the limit that is met first is that in #begin.
     const items = new SequenceEvents(bytes, { maxDepth: 2 * MAX_LEVELS + 2, encoding: null, requirePreferred: false })
     for (const [type, , value] of items) {
-      if (this.#complete) throw new Error('something follows it')
+      if (this.#complete) throw new Wrong('something follows it')
       this.#read(type, value)
     }
-    if (!this.#complete) throw new Error('it is empty')
+    if (!this.#complete) throw new Wrong('it is empty')
     return this.#value
   }
 
@@ -87,7 +94,7 @@ class Decoder {
       this.#room.take(COST.buffer)
       this.#add(Buffer.from(value as Uint8Array))
     } else if (typeof value !== 'object' || value === null) this.#add(value)
-    else throw new Error(`it has the unknown ${value}`)
+    else throw new Wrong('it has an unknown simple value')
   }
 
   #begin(type: number, left: number, tag?: number | bigint): void {
@@ -100,7 +107,7 @@ class Decoder {
 
   #break(): void {
     const container = this.#open.pop()
-    if (container?.left !== Infinity) throw new Error('it has an end mark in a wrong place')
+    if (container?.left !== Infinity) throw new Wrong('it has an end mark in a wrong place')
     this.#add(this.#finish(container))
   }
 
@@ -143,10 +150,10 @@ class Decoder {
 
 /** A plain object, or a Map if it is said to be one or has keys that are no strings. */
 function mapFrom(parts: readonly unknown[], explicit: boolean): unknown {
-  if (parts.length % 2 !== 0) throw new Error('it has a key without a value')
+  if (parts.length % 2 !== 0) throw new Wrong('it has a key without a value')
   const map = new Map<unknown, unknown>()
   for (let at = 0; at < parts.length; at += 2) map.set(parts[at], parts[at + 1])
-  if (map.size * 2 < parts.length) throw new Error('it has a key twice')
+  if (map.size * 2 < parts.length) throw new Wrong('it has a key twice')
   if (explicit || ![...map.keys()].every((key) => typeof key === 'string')) return map
   // Defines properties and calls no setter, so that `__proto__` is a name as any other.
   return Object.fromEntries(map as Map<string, unknown>)
@@ -177,16 +184,19 @@ function tagged(tag: number | bigint | undefined, value: unknown): unknown {
         if (Buffer.isBuffer(value)) return typedArray(tag, value)
         break
       }
-      throw new Error(`it has the unknown tag ${tag}`)
+      throw new Wrong(`it has the unknown tag${number(tag)}`)
   }
-  throw new Error(`the tag ${tag} is before a value that is none of it`)
+  throw new Wrong(`the tag ${tag} is before a value that is none of it`)
 }
+
+/** The number of a tag. A large one is left out: it may be bytes of something that is no CBOR. */
+const number = (tag: number | bigint | undefined): string => (typeof tag === 'number' && tag < 2 ** 16 ? ` ${tag}` : '')
 
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i
 
 function validDate(time: number): Date {
   const date = new Date(time)
-  if (Number.isNaN(date.getTime())) throw new Error('it has a date that is none')
+  if (Number.isNaN(date.getTime())) throw new Wrong('it has a date that is none')
   return date
 }
 
@@ -202,13 +212,13 @@ function magnitude(bytes: Buffer): bigint {
 
 function setFrom(items: readonly unknown[]): Set<unknown> {
   const set = new Set(items)
-  if (set.size < items.length) throw new Error('it has an item of a set twice')
+  if (set.size < items.length) throw new Wrong('it has an item of a set twice')
   return set
 }
 
 function typedArray(tag: number, value: Buffer): ArrayBufferView {
   const Type = arrayTypes.get(tag) ?? Uint8Array
-  if (value.length % Type.BYTES_PER_ELEMENT !== 0) throw new Error(`it has a ${Type.name} that is cut off`)
+  if (value.length % Type.BYTES_PER_ELEMENT !== 0) throw new Wrong(`it has a ${Type.name} that is cut off`)
   const bytes = Buffer.from(new ArrayBuffer(value.length))
   value.copy(bytes)
   toNativeOrder(tag, bytes)

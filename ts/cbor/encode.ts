@@ -1,4 +1,4 @@
-import { inspect, types } from 'node:util'
+import { types } from 'node:util'
 import { CofferError, type ErrorCode } from '../errors.ts'
 import { arrayTags, MAJOR, MAX_DEPTH, TAG, toNativeOrder } from './tags.ts'
 import { Writer } from './writer.ts'
@@ -10,7 +10,8 @@ const item: Part = (at) => `[${at}]`
 const property: Part = (at) =>
   /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(`${at}`) ? `.${at}` : `[${JSON.stringify(at)}]`
 const mapKey: Part = (at) => `.keys()[${at}]`
-const mapValue: Part = (at) => `.get(${inspect(at, { depth: 0, maxStringLength: 60, breakLength: Infinity })})`
+// A key of a Map is a value, which may be secret; the name of a property is not taken for one.
+const mapValue: Part = (at) => `.values()[${at}]`
 const setItem: Part = (at) => `.values()[${at}]`
 
 /** A container that the walk is inside of, and the part of it that is being written. */
@@ -43,8 +44,12 @@ class Encoder {
     } catch (error) {
       if (error instanceof CofferError) throw error
       // A getter or a Proxy that throws, an array whose memory was transferred.
-      const reason = error instanceof Error ? error.message : inspect(error)
-      throw this.#refusal(`cannot be read: ${reason}`, 'ERR_COFFER_INVALID_ARG', error)
+      // What it says is not repeated: it may have the value in it.
+      throw this.#refusal(
+        'cannot be read: that throws the error which is the cause of this one',
+        'ERR_COFFER_INVALID_ARG',
+        error,
+      )
     }
   }
 
@@ -113,7 +118,6 @@ class Encoder {
         step.at = index
         this.#write(key)
         step.part = mapValue
-        step.at = key
         this.#write(value)
       }
     })
@@ -183,11 +187,15 @@ function prototypes(value: object): number {
   return count
 }
 
+/** Objects of the language whose class is `Object`. */
+const builtIns = ['Arguments', 'Atomics', 'Intl', 'JSON', 'Math', 'Reflect', 'WebAssembly']
+
 function whatItIs(value: object): string {
   if (types.isProxy(value)) return 'a Proxy'
   const type: unknown = Object.getPrototypeOf(value)?.constructor?.name
-  // Such as Math, or the arguments of a call.
-  const builtIn = Object.prototype.toString.call(value).slice('[object '.length, -1)
+  const tag = Object.prototype.toString.call(value).slice('[object '.length, -1)
+  // Another tag may be one that the caller gave.
+  const builtIn = builtIns.includes(tag) ? tag : 'an unusual object'
   const name = typeof type === 'string' && type !== 'Object' ? type : builtIn
   return `an instance of ${name}: dump takes plain objects, arrays, Map, Set, Date, Buffer, typed arrays and primitive values`
 }

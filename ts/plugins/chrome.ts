@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { CsvError, parse } from 'csv-parse/sync'
 import { CofferError, invalid } from '../errors.ts'
-import { checkOptions, checkPath } from '../options.ts'
+import { checkOptions, checkPath, isURL, shown } from '../options.ts'
 
 /** Where an export of Chrome's is: a path or a `file:` URL, or the text itself as `csv`. */
 export type ChromeSource =
@@ -60,10 +60,14 @@ export async function chromeRows(source: ChromeSource): Promise<ChromeRow[]> {
 }
 
 async function textOf(source: ChromeSource): Promise<string> {
-  if (typeof source === 'object' && source !== null && !(source instanceof URL)) {
+  if (typeof source === 'object' && source !== null && !isURL(source)) {
     const { csv } = checkOptions(source, 'the source of importChrome', ['csv'])
-    if (typeof csv !== 'string') throw invalid('the csv of importChrome must be a string')
+    if (typeof csv !== 'string') throw invalid(`the csv of importChrome must be a string, not ${shown(csv)}`)
     return csv
+  }
+  // The text of an export in place of its path would be part of the error.
+  if (typeof source === 'string' && /[\r\n]/.test(source)) {
+    throw invalid('the source of importChrome must be a path: the text of an export is given as { csv }')
   }
   const path = checkPath(source, 'the source of importChrome')
   const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {

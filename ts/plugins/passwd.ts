@@ -1,4 +1,3 @@
-import { inspect } from 'node:util'
 import { CofferError } from '../errors.ts'
 import { NoRoom } from '../heap.ts'
 import type { PasswordEntry } from './password.ts'
@@ -40,7 +39,7 @@ export function passwordsFromPyCoffer(pickle: Uint8Array, path: string): Passwor
     return entriesFrom(unpickle(pickle, globals))
   } catch (error) {
     // Its causes hold pieces of what was read, so they are not passed on.
-    const reason = error instanceof Error ? error.message : inspect(error)
+    const reason = error instanceof Error ? error.message : 'it cannot be read'
     throw new CofferError(
       error instanceof NoRoom ? 'ERR_COFFER_LIMIT' : 'ERR_COFFER_CORRUPT',
       `'${PASSWD}' of ${path} is no record of PyCoffer's password plugin: ${reason}`,

@@ -11,7 +11,7 @@ export interface PasswordKey {
   /** What it is called, such as the site's name. */
   name: string
   /** Whose it is, or where it comes from: `null` by default. */
-  owner?: string | null
+  owner?: string | null | undefined
 }
 
 /** What may be shown of a password. */
@@ -38,25 +38,28 @@ export interface PasswordEntry extends PasswordInfo {
   password: string | null
 }
 
+/** The same, of which anything may be absent or undefined. */
+type Optional<T> = { [Name in keyof T]?: T[Name] | undefined }
+
 /** What {@link PasswordPlugin.add} takes: what is absent is `null`. The times are set by it; given ones are not used. */
-export interface NewPassword extends PasswordKey, Partial<Omit<PasswordEntry, keyof PasswordKey>> {}
+export interface NewPassword extends PasswordKey, Optional<Omit<PasswordEntry, keyof PasswordKey>> {}
 
 /** What {@link PasswordPlugin.add} takes besides a password. */
 export interface AddPasswordOptions {
   /** Whether a password that exists is replaced: true by default. If not, it is `ERR_COFFER_MEMBER_EXISTS`, and nothing is added. */
-  replace?: boolean
+  replace?: boolean | undefined
 }
 
 /** What {@link PasswordPlugin.importChrome} takes. */
 export interface ImportChromeOptions extends AddPasswordOptions {
   /** The owner of the passwords: `chrome` by default. */
-  owner?: string | null
+  owner?: string | null | undefined
 }
 
 /** What {@link PasswordPlugin.importPyCoffer} takes. */
 export interface ImportPyCofferOptions extends AddPasswordOptions {
   /** Whether PyCoffer's record is deleted afterwards: false by default. */
-  delete?: boolean
+  delete?: boolean | undefined
 }
 
 /** What an import did. */

@@ -139,7 +139,8 @@ class Machine {
     // A list that holds itself many times over has no end as text.
     if (typeof module !== 'string' || typeof name !== 'string') throw new Error('it asks for what has no name')
     const found = this.#globals.get(`${module}.${name}`)
-    if (found === undefined) throw new Error(`it asks for ${module}.${name}, which is not called here`)
+    // What it is called is not said: of a file that is no pickle it would be the first lines.
+    if (found === undefined) throw new Error('it asks for something that is not called here')
     this.push(found)
   }
 }

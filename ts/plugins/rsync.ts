@@ -21,21 +21,21 @@ export interface RsyncOptions extends WatchOptions {
    * Whether contents are compared, not sizes, times and permissions: false by default. A file with
    * the same contents is then left as it is.
    */
-  checksum?: boolean
+  checksum?: boolean | undefined
   /** Whether what the source does not have is deleted: false by default. What the patterns leave out never is. */
-  delete?: boolean
+  delete?: boolean | undefined
   /** Whether to say only what would be done: false by default. */
-  dryRun?: boolean
+  dryRun?: boolean | undefined
   /** Patterns of what takes part, with all that is below it: everything by default. */
-  include?: readonly string[]
+  include?: readonly string[] | undefined
   /** Patterns of what does not take part, with all that is below it: none by default. They outweigh `include`. */
-  exclude?: readonly string[]
+  exclude?: readonly string[] | undefined
 }
 
 /** What {@link RsyncPlugin.push} takes. */
 export interface PushOptions extends RsyncOptions {
   /** What to do with symbolic links: `follow` by default. */
-  symlinks?: Symlinks
+  symlinks?: Symlinks | undefined
 }
 
 /** What {@link RsyncPlugin.pull} takes. */
@@ -44,7 +44,7 @@ export interface PullOptions extends RsyncOptions {
    * Whether modes are compared, and set as {@link ExtractOptions.preserve} does: false by default, so
    * that new files get theirs less what the process masks (`umask`).
    */
-  preserve?: boolean
+  preserve?: boolean | undefined
 }
 
 /** Something that is done, or would be. */

@@ -166,6 +166,24 @@ impl Reader {
         self.read_on(member, start, len, len, version)
     }
 
+    /// Reads a member whole, unless it has more than `most` bytes.
+    pub(crate) fn read_whole(&self, member: &str, most: u64) -> Result<Range> {
+        let member = name::check(member)?;
+        self.with(member, None, |found, source| {
+            let size = found.entry.size;
+            let count = usize::try_from(size).ok().filter(|_| size <= most).ok_or_else(|| {
+                Error::new(
+                    Code::Limit,
+                    format!(
+                        "{member:?} has {size} bytes, more than can be returned at once: read it in ranges, or as a stream"
+                    ),
+                )
+            })?;
+            Ok(Range { bytes: found.read(source, 0, count)?, version: found.entry.version, size })
+        })
+        .map_err(|e| e.of_member(member))
+    }
+
     /// Reads from `start` at least `len` bytes, and up to `most` where they have to be decoded
     /// anyway. Fewer where the member ends.
     pub(crate) fn read_on(

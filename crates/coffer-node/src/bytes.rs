@@ -1,75 +1,227 @@
 //! Bytes that JavaScript gives to the engine.
+//!
+//! JavaScript may take the memory of an array back at any time: it can be transferred to another
+//! thread, which frees it, or be made smaller. Nothing can prevent that, so it is only read by
+//! JavaScript's own thread, inside of a call: what is small is copied at the call, and the rest is
+//! handed over part by part.
 
 use std::cell::RefCell;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use coffer_core::coffer::{Bytes, Data};
 use coffer_core::error::{Code, Error, Result};
 use napi::Env;
-use napi::bindgen_prelude::Uint8Array;
+use napi::bindgen_prelude::{Object, Uint8Array};
+use napi_derive::napi;
 
-/// Up to this size bytes are copied at the call, so that the caller may reuse its buffer at once.
-/// Larger ones stay where they are and are copied piece by piece by the engine's threads.
-const COPY_LIMIT: usize = 1024 * 1024;
+use crate::settle::Promise;
 
-/// Takes over bytes for the engine.
-pub(crate) fn take(env: &Env, bytes: Uint8Array) -> napi::Result<Data> {
-    if bytes.len() <= COPY_LIMIT {
-        return Ok(Arc::new(bytes.to_vec()));
-    }
-    let held = Arc::new(Held { size: bytes.len(), bytes: RwLock::new(Some(bytes)) });
-    revoke_at_exit(env, &held)?;
-    Ok(held)
+/// How many bytes may wait for the engine before JavaScript is to wait: enough for the largest
+/// piece while the next parts come.
+const WAITING: usize = 8 << 20;
+
+/// A copy of bytes for the engine.
+pub(crate) fn take(bytes: &Uint8Array) -> Data {
+    Arc::new(bytes.to_vec())
 }
 
-/// JavaScript's memory, which goes away with its environment: at the end of a worker thread, or
-/// of the process, the engine may still be reading.
-struct Held {
+/// The bytes of a large array on their way to the engine, in order. Its first change is the only
+/// one that can use it.
+#[napi]
+pub struct NativeFeed {
+    pipe: Arc<Pipe>,
+}
+
+#[napi]
+impl NativeFeed {
+    /// A feed of so many bytes.
+    #[napi(constructor)]
+    #[allow(clippy::new_without_default)]
+    pub fn new(env: &Env, size: f64) -> napi::Result<Self> {
+        let pipe = Arc::new(Pipe {
+            size: size as usize,
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+        });
+        fail_at_exit(env, &pipe)?;
+        Ok(Self { pipe })
+    }
+
+    /// Takes the next bytes, which are copied at the call, and resolves when more may come: with
+    /// false if nothing more is needed.
+    #[napi(ts_return_type = "Promise<Settled<boolean>>")]
+    pub fn push<'env>(&self, env: &'env Env, bytes: Uint8Array) -> napi::Result<Object<'env>> {
+        let (promise, object) = Promise::new(env)?;
+        self.pipe.push(bytes.to_vec(), promise);
+        Ok(object)
+    }
+
+    /// Says that the rest will never come: the change fails then.
+    #[napi]
+    pub fn fail(&self) {
+        self.pipe.fail();
+    }
+}
+
+impl NativeFeed {
+    /// The engine's end.
+    pub(crate) fn data(&self) -> Data {
+        Arc::new(Fed(self.pipe.clone()))
+    }
+}
+
+impl Drop for NativeFeed {
+    fn drop(&mut self) {
+        self.pipe.fail();
+    }
+}
+
+struct Pipe {
     size: usize,
-    bytes: RwLock<Option<Uint8Array>>,
+    state: Mutex<State>,
+    /// Told when bytes come, and when none will.
+    changed: Condvar,
 }
 
-impl Held {
-    /// Waits for the piece being copied, and lets nobody read after it.
-    fn revoke(&self) {
-        self.bytes.write().unwrap_or_else(PoisonError::into_inner).take();
+#[derive(Default)]
+struct State {
+    parts: VecDeque<Vec<u8>>,
+    /// Bytes of the first part that are taken already.
+    taken: usize,
+    /// Bytes in all parts that are not taken.
+    waiting: usize,
+    /// Bytes that have come, and that were taken.
+    come: usize,
+    gone: usize,
+    /// The rest will never come.
+    failed: bool,
+    /// The engine wants no more.
+    over: bool,
+    /// Told when there is room again.
+    room: Option<Promise<bool>>,
+}
+
+impl Pipe {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, part: Vec<u8>, promise: Promise<bool>) {
+        let mut state = self.lock();
+        if state.over || state.failed {
+            drop(state);
+            return promise.settle(Ok(false));
+        }
+        state.waiting += part.len();
+        state.come += part.len();
+        state.parts.push_back(part);
+        let full = state.waiting >= WAITING && state.come < self.size;
+        let answer = if full { state.room.replace(promise) } else { Some(promise) };
+        drop(state);
+        self.changed.notify_all();
+        if let Some(promise) = answer {
+            promise.settle(Ok(true));
+        }
+    }
+
+    /// Nothing more comes. What came before is of no use without it.
+    fn fail(&self) {
+        let room = {
+            let mut state = self.lock();
+            if state.come >= self.size {
+                return;
+            }
+            state.failed = true;
+            state.room.take()
+        };
+        self.changed.notify_all();
+        if let Some(promise) = room {
+            promise.settle(Ok(false));
+        }
     }
 }
 
-impl Bytes for Held {
+/// What the engine reads from a feed: in order, and each byte once.
+struct Fed(Arc<Pipe>);
+
+impl Bytes for Fed {
     fn size(&self) -> usize {
-        self.size
+        self.0.size
     }
 
     fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()> {
-        let bytes = self.bytes.read().unwrap_or_else(PoisonError::into_inner);
-        let piece = bytes
-            .as_ref()
-            .and_then(|bytes| bytes.get(offset..offset.checked_add(into.len())?))
-            .ok_or_else(|| {
-                Error::new(Code::Aborted, "the thread that gave these bytes has ended")
-            })?;
-        into.copy_from_slice(piece);
+        let mut state = self.0.lock();
+        if state.gone != offset {
+            return Err(Error::new(Code::Aborted, "the bytes of an array are read in order"));
+        }
+        let mut at = 0;
+        while let Some(rest) = into.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            let taken = state.taken;
+            let Some(part) = state.parts.front().and_then(|part| part.get(taken..)) else {
+                if state.failed {
+                    return Err(Error::new(
+                        Code::Aborted,
+                        "the thread that gave these bytes has ended, or taken them back",
+                    ));
+                }
+                state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let count = part.len().min(rest.len());
+            if let (Some(to), Some(from)) = (rest.get_mut(..count), part.get(..count)) {
+                to.copy_from_slice(from);
+            }
+            at += count;
+            if count == part.len() {
+                state.parts.pop_front();
+                state.taken = 0;
+            } else {
+                state.taken += count;
+            }
+            state.waiting -= count;
+            state.gone += count;
+        }
+        let room = if state.waiting < WAITING { state.room.take() } else { None };
+        drop(state);
+        if let Some(promise) = room {
+            promise.settle(Ok(true));
+        }
         Ok(())
     }
 }
 
-thread_local! {
-    /// What this thread's environment has lent out. Node.js runs one environment per thread.
-    static LENT: RefCell<Option<Vec<Weak<Held>>>> = const { RefCell::new(None) };
+impl Drop for Fed {
+    fn drop(&mut self) {
+        let room = {
+            let mut state = self.0.lock();
+            state.over = true;
+            state.parts.clear();
+            state.room.take()
+        };
+        if let Some(promise) = room {
+            promise.settle(Ok(false));
+        }
+    }
 }
 
-fn revoke_at_exit(env: &Env, held: &Arc<Held>) -> napi::Result<()> {
-    LENT.with_borrow_mut(|lent| {
-        if lent.is_none() {
+thread_local! {
+    /// The feeds of this thread's environment. Node.js runs one environment per thread.
+    static FEEDS: RefCell<Option<Vec<Weak<Pipe>>>> = const { RefCell::new(None) };
+}
+
+/// At the end of a worker thread, or of the process, the engine may still wait for bytes.
+fn fail_at_exit(env: &Env, pipe: &Arc<Pipe>) -> napi::Result<()> {
+    FEEDS.with_borrow_mut(|feeds| {
+        if feeds.is_none() {
             env.add_env_cleanup_hook((), |()| {
-                let lent = LENT.take().unwrap_or_default();
-                lent.iter().filter_map(Weak::upgrade).for_each(|held| held.revoke());
+                let feeds = FEEDS.take().unwrap_or_default();
+                feeds.iter().filter_map(Weak::upgrade).for_each(|pipe| pipe.fail());
             })?;
         }
-        let lent = lent.get_or_insert_default();
-        lent.retain(|held| held.strong_count() > 0);
-        lent.push(Arc::downgrade(held));
+        let feeds = feeds.get_or_insert_default();
+        feeds.retain(|pipe| pipe.strong_count() > 0);
+        feeds.push(Arc::downgrade(pipe));
         Ok(())
     })
 }

@@ -10,7 +10,7 @@ use napi::Env;
 use napi::bindgen_prelude::{BigInt, Buffer, BufferSlice, Either, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;
 
-use crate::bytes;
+use crate::bytes::{self, NativeFeed};
 use crate::ended::Handle;
 use crate::options::{NativeOptions, NativeSecret};
 use crate::settle::{self, Promise, Settled};
@@ -73,7 +73,23 @@ impl NativeCoffer {
         mtime: Option<NativeTime>,
     ) -> napi::Result<Object<'env>> {
         let mtime = mtime.map(NativeTime::into_core);
-        let change = Change::Write { name, data: bytes::take(env, data)?, mode, mtime };
+        let change = Change::Write { name, data: bytes::take(&data), mode, mtime };
+        self.submit(env, batch, change, done)
+    }
+
+    /// Creates or replaces a member whose bytes a feed brings.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn write_fed<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        name: String,
+        feed: &NativeFeed,
+        mode: Option<u32>,
+        mtime: Option<NativeTime>,
+    ) -> napi::Result<Object<'env>> {
+        let mtime = mtime.map(NativeTime::into_core);
+        let change = Change::Write { name, data: feed.data(), mode, mtime };
         self.submit(env, batch, change, done)
     }
 
@@ -86,8 +102,20 @@ impl NativeCoffer {
         name: String,
         data: Uint8Array,
     ) -> napi::Result<Object<'env>> {
-        let change = Change::Append { name, data: bytes::take(env, data)? };
+        let change = Change::Append { name, data: bytes::take(&data) };
         self.submit(env, batch, change, done)
+    }
+
+    /// Adds bytes that a feed brings to the end of a member.
+    #[napi(ts_return_type = "Promise<Settled<undefined>>")]
+    pub fn append_fed<'env>(
+        &self,
+        env: &'env Env,
+        batch: Option<BigInt>,
+        name: String,
+        feed: &NativeFeed,
+    ) -> napi::Result<Object<'env>> {
+        self.submit(env, batch, Change::Append { name, data: feed.data() }, done)
     }
 
     /// A place for a member that comes little by little.
@@ -214,12 +242,13 @@ impl NativeCoffer {
 /// Questions.
 #[napi]
 impl NativeCoffer {
-    /// The bytes of a member.
+    /// The bytes of a member that has at most so many.
     #[napi(ts_return_type = "Settled<Buffer> | Promise<Settled<Buffer>>")]
     pub fn read<'env>(
         &self,
         env: &'env Env,
         name: String,
+        most: f64,
     ) -> napi::Result<Either<Settled<BufferSlice<'env>>, Object<'env>>> {
         let at_once = || {
             let bytes = self.coffer.read_at_once(&name)?;
@@ -228,7 +257,9 @@ impl NativeCoffer {
         match settle::at_once(at_once) {
             Some(settled) => Ok(Either::A(settled)),
             None => {
-                self.ask(env, move |coffer| coffer.read(&name).map(Buffer::from)).map(Either::B)
+                let most = most as u64;
+                self.ask(env, move |coffer| coffer.read_whole(&name, most).map(Buffer::from))
+                    .map(Either::B)
             }
         }
     }

@@ -117,7 +117,7 @@ impl NativeEncryptor {
     /// Takes the next plaintext; resolves with the next bytes of the file.
     #[napi(ts_return_type = "Promise<Settled<Buffer>>")]
     pub fn push<'env>(&self, env: &'env Env, plain: Uint8Array) -> napi::Result<Object<'env>> {
-        let plain = bytes::take(env, plain)?;
+        let plain = bytes::take(&plain);
         self.slot.work(env, move |encryptor| encryptor.push(&plain.copied()?).map(Buffer::from))
     }
 
@@ -145,7 +145,7 @@ impl NativeDecryptor {
     /// Takes the next bytes of the file.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn push<'env>(&self, env: &'env Env, sealed: Uint8Array) -> napi::Result<Object<'env>> {
-        let sealed = bytes::take(env, sealed)?;
+        let sealed = bytes::take(&sealed);
         self.slot.work(env, move |decryptor| decryptor.push(&sealed.copied()?))
     }
 
@@ -179,7 +179,7 @@ impl NativeOutput {
     /// Adds bytes.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn write<'env>(&self, env: &'env Env, bytes: Uint8Array) -> napi::Result<Object<'env>> {
-        let bytes = bytes::take(env, bytes)?;
+        let bytes = bytes::take(&bytes);
         self.slot.work(env, move |output| output.write(&bytes.copied()?))
     }
 

@@ -23,11 +23,22 @@ pub struct NativeTime {
     pub seconds: f64,
     /// Nanoseconds, below 1,000,000,000.
     pub nanoseconds: u32,
+    /// The seconds where `seconds` cannot hold them exactly.
+    pub exact: Option<BigInt>,
 }
+
+/// The seconds from which on a JavaScript number may be rounded.
+const ROUNDED: u64 = 1 << 53;
 
 impl NativeTime {
     pub(crate) fn into_core(self) -> (i64, u32) {
-        (self.seconds as i64, self.nanoseconds)
+        let seconds = self.exact.map_or(self.seconds as i64, |exact| exact.get_i64().0);
+        (seconds, self.nanoseconds)
+    }
+
+    pub(crate) fn from_core(seconds: i64, nanoseconds: u32) -> Self {
+        let exact = (seconds.unsigned_abs() >= ROUNDED).then(|| BigInt::from(seconds));
+        Self { seconds: seconds as f64, nanoseconds, exact }
     }
 }
 
@@ -55,7 +66,7 @@ impl From<Member> for NativeMember {
             directory: member.directory,
             size: member.size as f64,
             stored_size: member.stored_size as f64,
-            mtime: NativeTime { seconds: member.mtime_s as f64, nanoseconds: member.mtime_ns },
+            mtime: NativeTime::from_core(member.mtime_s, member.mtime_ns),
             mode: member.mode,
         }
     }
@@ -224,7 +235,7 @@ impl From<Entry> for NativeEntry {
             kind: kind.to_owned(),
             reason: entry.reason.map(Cow::into_owned),
             size: entry.size as f64,
-            mtime: NativeTime { seconds: entry.mtime_s as f64, nanoseconds: entry.mtime_ns },
+            mtime: NativeTime::from_core(entry.mtime_s, entry.mtime_ns),
             mode: entry.mode,
         }
     }

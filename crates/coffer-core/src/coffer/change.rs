@@ -13,8 +13,8 @@ use crate::stage::Stage;
 use crate::tree::Symlinks;
 use crate::watch::Watch;
 
-/// Bytes that a caller hands over. They are copied piece by piece, on the threads that need them,
-/// and only while they are copied: memory that is not ours may be taken back between two pieces.
+/// Bytes that a caller hands over. Those of a large member are copied piece by piece, in order and
+/// each once, on the thread that writes: they may still be coming.
 pub trait Bytes: Send + Sync {
     /// How many there are.
     fn size(&self) -> usize;
@@ -22,7 +22,7 @@ pub trait Bytes: Send + Sync {
     /// Copies the bytes from `offset` on into all of `into`.
     ///
     /// # Errors
-    /// [`Code::Aborted`] if the bytes have been taken back.
+    /// [`Code::Aborted`] if they will never come.
     fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
 
     /// A copy of all of them, wiped when it is dropped.

@@ -283,7 +283,15 @@ impl Coffer {
     /// [`Code::MemberNotFound`], [`Code::Corrupt`], [`Code::Stale`], [`Code::Limit`],
     /// [`Code::Closed`], [`Code::Io`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        self.reading(|reader| Ok(reader.read_range(name, 0, u64::MAX, None)?.bytes))
+        self.read_whole(name, u64::MAX)
+    }
+
+    /// Reads a member whole that has at most `most` bytes. Of one that has more nothing is decoded.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`Code::Limit`] also for a member that has more.
+    pub fn read_whole(&self, name: &str, most: u64) -> Result<Vec<u8>> {
+        self.reading(|reader| Ok(reader.read_whole(name, most)?.bytes))
     }
 
     /// Reads a small member whole, if its bytes are in memory already: for a thread that must not

@@ -141,7 +141,6 @@ impl Writer {
             let stored = layers.encode_member(&raw)?.into_vec();
             return self.container.put_small(name, false, total, attributes, stored);
         }
-        let head = Arc::new(head);
         let mut at = 0usize;
         let total = usize::try_from(total)
             .map_err(|_| Error::new(Code::Limit, "too many bytes at once"))?;
@@ -151,17 +150,15 @@ impl Writer {
             }
             let range = at..(at + layers.piece).min(total);
             at = range.end;
-            let (head, data) = (head.clone(), data.clone());
-            let job = Box::new(move || {
-                // Copied here, on a worker: the caller may change its buffer while it is read.
-                let split = head.len().clamp(range.start, range.end);
-                let head_part = head.get(range.start..split).unwrap_or_default();
-                let mut bytes = Buffer::of_len(range.len());
-                let (before, rest) = bytes.split_at_mut(head_part.len());
-                before.copy_from_slice(head_part);
-                data.copy_to(split.saturating_sub(head.len()), rest)?;
-                Ok(bytes)
-            });
+            // Copied by this thread and not by one of the pool: the bytes may have to be waited for,
+            // and no job of the pool waits.
+            let split = head.len().clamp(range.start, range.end);
+            let head_part = head.get(range.start..split).unwrap_or_default();
+            let mut bytes = Buffer::of_len(range.len());
+            let (before, rest) = bytes.split_at_mut(head_part.len());
+            before.copy_from_slice(head_part);
+            data.copy_to(split.saturating_sub(head.len()), rest)?;
+            let job = Box::new(move || Ok(bytes));
             Ok(Some(Raw { job, last: at >= total }))
         })
     }
