@@ -326,13 +326,17 @@ fn first_commit(source: &Source, size: u64) -> Result<Option<Newest>> {
     Ok(None)
 }
 
+/// A commit that is whole: the commit, its digest, its offset and length, and the index of the part
+/// behind it.
+type Whole = (Commit, [u8; 32], u64, u64, usize);
+
 /// The commit whose first part is the first at or after `parts[at]`, if it is whole: the commit,
 /// its digest, its offset and length, and the index of the part behind it.
 fn whole_commit(
     source: &Source,
     parts: &[(u64, u64, Part)],
     mut at: usize,
-) -> Result<Option<(Commit, [u8; 32], u64, u64, usize)>> {
+) -> Result<Option<Whole>> {
     while let Some((offset, _, first)) = parts.get(at) {
         let count = first.count as usize;
         let Some(group) = at.checked_add(count).and_then(|end| parts.get(at..end)) else {
