@@ -82,7 +82,7 @@ describe('options that made a coffer', () => {
       }
       const expected = new Map([
         ['text', Buffer.from(lines(500).join('\n'))],
-        ['large', random.bytes(150_000)],
+        ['large', noise(150_000)],
         ['empty', Buffer.alloc(0)],
       ])
       const made = await Coffer.open(path, 'x', options)
@@ -93,7 +93,7 @@ describe('options that made a coffer', () => {
         const { level: _, ...rest } = options
         const again = await Coffer.open(path, 'a', { ...rest, ...(other === undefined ? {} : { level: other }) })
         const name = `level ${other}`
-        const data = random.bytes(140_000)
+        const data = noise(140_000)
         await again.write(name, data)
         await again.append('text', 'more')
         expected.set(name, data)
