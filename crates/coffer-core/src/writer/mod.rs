@@ -409,7 +409,9 @@ impl Writer {
         self.before_change()?;
         let Some(original) = self.original()? else {
             let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);
-            return rekeyed.map_err(|e| if e.is_damage() { self.not_rekeyed(e, watch) } else { e });
+            // An error of the disk stays what it is: it may pass.
+            let corrupt = |e: &Error| e.code() == Code::Corrupt;
+            return rekeyed.map_err(|e| if corrupt(&e) { self.not_rekeyed(e, watch) } else { e });
         };
         self.container.rekey_legacy(&self.path, &*original, to, &self.locks, watch)?;
         self.legacy = None;
