@@ -425,7 +425,9 @@ impl Writer {
         let Some(original) = self.original()? else {
             let old = self.container.source.storage.clone();
             let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);
-            rekeyed.map_err(|e| if e.is_damage() { self.not_rekeyed(e, watch) } else { e })?;
+            // An error of the disk stays what it is: it may pass.
+            let corrupt = |e: &Error| e.code() == Code::Corrupt;
+            rekeyed.map_err(|e| if corrupt(&e) { self.not_rekeyed(e, watch) } else { e })?;
             self.replaced(&*old);
             return Ok(());
         };
