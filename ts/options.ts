@@ -248,7 +248,9 @@ function pathOf({ href, protocol }: URL, what: string): string {
   try {
     return fileURLToPath(href)
   } catch {
-    throw invalid(`${what} must be a path or a file: URL, not ${protocols.includes(protocol) ? protocol : 'another URL'}`)
+    throw invalid(
+      `${what} must be a path or a file: URL, not ${protocols.includes(protocol) ? protocol : 'another URL'}`,
+    )
   }
 }
 
