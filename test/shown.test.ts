@@ -381,7 +381,8 @@ const namesOf = (of: object, until: object | null): string[] => {
   return names
 }
 
-describe('no error shows a value that a caller gave', () => {
+// Thousands of calls: on a busy machine they take longer than a test may by default.
+describe('no error shows a value that a caller gave', { timeout: 300_000 }, () => {
   it('of the functions and the statics of the package', async () => {
     const box = await api.CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
     const cases: Record<string, Case> = { ...free(box) }

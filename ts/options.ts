@@ -253,11 +253,16 @@ export function isURL(value: unknown): value is URL {
   return typeof href === 'string' && typeof protocol === 'string'
 }
 
-function pathOf({ href }: URL, what: string): string {
+/** Protocols that a message may show: another may be a secret with a colon in it. */
+const protocols = ['http:', 'https:', 'data:', 'blob:', 'ftp:', 'file:']
+
+function pathOf({ href, protocol }: URL, what: string): string {
   try {
     return fileURLToPath(href)
   } catch {
-    throw invalid(`${what} must be a path or a file: URL, not another URL`)
+    throw invalid(
+      `${what} must be a path or a file: URL, not ${protocols.includes(protocol) ? protocol : 'another URL'}`,
+    )
   }
 }
 
@@ -287,7 +292,9 @@ export function checkData(data: string | Uint8Array): Uint8Array {
   if (!types.isUint8Array(data)) {
     throw invalid(`the data must be a string or a Uint8Array, not ${shown(data)}`)
   }
-  return checkThere(data, 'the data')
+  checkThere(data, 'the data')
+  // Memory that its owner can make smaller at any time is copied at once.
+  return types.isArrayBuffer(data.buffer) && data.buffer.resizable ? Uint8Array.from(data) : data
 }
 
 /**
