@@ -35,3 +35,8 @@ export function memberFrom({ name, directory, size, storedSize, mtime, mode }: N
 export function timeNs({ seconds, nanoseconds }: NativeTime): bigint {
   return BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds)
 }
+
+/** Whether a name is that of the directory in which plugins keep their records, or is below it. */
+export function isOfPlugins(name: string): boolean {
+  return name === '.plugins' || name.startsWith('.plugins/')
+}

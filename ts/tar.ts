@@ -3,18 +3,22 @@ import { pipeline } from 'node:stream/promises'
 import type { Pack } from 'tar-stream'
 import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
-import type { Member } from './member.ts'
-import { checkName, checkOptions } from './options.ts'
+import { isOfPlugins, type Member } from './member.ts'
+import { checkBoolean, checkName, checkOptions } from './options.ts'
 import { type Progress, paced, type WatchOptions } from './watch.ts'
 
 /** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
   /** The names of the members to export, directories with all that is below them; everything by default. */
   members?: readonly string[]
+  /** Whether everything includes the records of plugins, such as passwords, below `.plugins/`: false by default. */
+  plugins?: boolean
 }
 
 /** The last second that a header of the original format can hold; pax holds the others. */
 const MAX_SECONDS = 2 ** 31 - 1
+/** The permissions of a file's owner. */
+const OWNER = 0o700
 const NS_PER_S = 1_000_000_000n
 const MS_PER_S = 1000
 
@@ -40,19 +44,27 @@ const MS_PER_S = 1000
  * ```
  */
 export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Readable {
-  const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])
+  const { members, plugins, signal, onProgress } = checkOptions(options, 'exportTar', [
+    'members',
+    'plugins',
+    'signal',
+    'onProgress',
+  ])
   if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
   const names = members?.map((name: string) => checkName(name))
-  return Readable.from(archive(coffer, names, signal, onProgress), { objectMode: false })
+  return Readable.from(archive(coffer, names, checkBoolean(plugins, 'plugins') ?? false, signal, onProgress), {
+    objectMode: false,
+  })
 }
 
 async function* archive(
   coffer: Coffer,
   names: readonly string[] | undefined,
+  plugins: boolean,
   signal: AbortSignal | undefined,
   onProgress: ((progress: Progress) => void) | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
-  const members = await chosen(coffer, names)
+  const members = await chosen(coffer, names, plugins)
   const { pack } = await import('tar-stream')
   const packed = pack()
   const report = paced(onProgress)
@@ -88,9 +100,9 @@ async function* archive(
   if (failure) throw failure.reason
 }
 
-async function chosen(coffer: Coffer, names: readonly string[] | undefined): Promise<Member[]> {
+async function chosen(coffer: Coffer, names: readonly string[] | undefined, plugins: boolean): Promise<Member[]> {
   const all = await coffer.members()
-  if (names === undefined) return all
+  if (names === undefined) return plugins ? all : all.filter(({ name }) => !isOfPlugins(name))
   for (const name of names) await coffer.stat(name)
   return all.filter((member) => names.some((name) => member.name === name || member.name.startsWith(`${name}/`)))
 }
@@ -120,7 +132,8 @@ function headerOf({ name, type, size, mode, mtimeNs }: Member) {
     name: type === 'directory' ? `${name}/` : name,
     type,
     size,
-    mode,
+    // What plugins keep is for its owner alone.
+    mode: isOfPlugins(name) ? mode & OWNER : mode,
     mtime: new Date(Math.min(Math.max(seconds, 0), MAX_SECONDS) * MS_PER_S),
     pax: { mtime: paxTime(mtimeNs) },
   }

@@ -59,7 +59,7 @@ export class Trees {
 
   /** Extracts these members and nothing else, their names taken relative to a directory, in place of what is there. */
   async extract(names: string[], from: string | undefined, target: string, watch: WatchOptions): Promise<void> {
-    const extraction = { names, recursive: false, from, replace: true }
+    const extraction = { names, recursive: false, from, plugins: true, replace: true }
     await watched(watch, (native) => this.#native.extract(extraction, target, native))
   }
 

@@ -270,6 +270,11 @@ async function* notEmpty(source: Readable): AsyncGenerator<Buffer, void, undefin
 
 function notAnArchive(cause: unknown): unknown {
   if (cause instanceof CofferError || !(cause instanceof Error)) return cause
+  // The system refused something: that says nothing about the archive.
+  if ('syscall' in cause) {
+    const { syscall, errno, path } = cause as NodeJS.ErrnoException
+    return new CofferError('ERR_COFFER_IO', cause.message, { syscall, errno: errno && Math.abs(errno), path, cause })
+  }
   return new CofferError('ERR_COFFER_CORRUPT', `this is not a tar archive, or it is damaged: ${cause.message}`, {
     cause,
   })

@@ -31,6 +31,9 @@ pub struct Extraction {
     pub what: Selection,
     /// The directory that names are taken relative to: nothing outside it is extracted.
     pub from: Option<String>,
+    /// Whether [`Selection::All`] includes the records of plugins. They come out when they are named,
+    /// and belong to their owner alone then.
+    pub plugins: bool,
     /// Whether files that are there are replaced. If not, one of them is an error, and none is
     /// touched.
     pub replace: bool,
@@ -40,7 +43,7 @@ pub struct Extraction {
 
 impl From<Selection> for Extraction {
     fn from(what: Selection) -> Self {
-        Self { what, from: None, replace: true, limits: Limits::default() }
+        Self { what, from: None, plugins: true, replace: true, limits: Limits::default() }
     }
 }
 
@@ -74,6 +77,9 @@ pub(crate) fn extract(
             return Err(not_a_directory(from));
         }
         sweep.members.retain(|(name, _)| **name != *from);
+    }
+    if from.is_none() && !extraction.plugins && matches!(extraction.what, Selection::All) {
+        sweep.members.retain(|(name, _)| !name::is_of_plugins(name));
     }
     let files = sweep.members.iter().filter(|(_, entry)| !entry.directory);
     extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
@@ -280,7 +286,7 @@ impl Out<'_> {
     ) -> Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        let mode = entry.mode & PERMISSIONS;
+        let mode = permissions(name, entry);
         permit(&mut options, mode);
         let path = self.place(name);
         let mut beside = None;
@@ -354,7 +360,7 @@ impl Out<'_> {
             .open_with(self.place(name), &of_directory())
             .map_err(|e| self.io("open", name, &e))?
             .into_std();
-        set_mode(&file, entry.mode & PERMISSIONS)
+        set_mode(&file, permissions(name, entry))
             .and_then(|()| file.set_modified(time(entry)))
             .map_err(|e| self.io("utimensat", name, &e))
     }
@@ -393,6 +399,12 @@ impl Out<'_> {
     }
 }
 
+/// The permissions of a member's file or directory outside. What plugins keep is for its owner.
+fn permissions(name: &str, entry: &Entry) -> u32 {
+    let mode = entry.mode & PERMISSIONS;
+    if name::is_of_plugins(name) { mode & OWNER } else { mode }
+}
+
 /// A path beside another, for what is to come in its place.
 fn unfinished(path: &str) -> String {
     let directory = path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or_default();
@@ -427,6 +439,8 @@ fn identity(_file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
 
 /// Set-user-id and its like do not survive: what comes out of an archive asks for no rights.
 const PERMISSIONS: u32 = 0o777;
+/// Those of the owner.
+const OWNER: u32 = 0o700;
 
 /// Makes a file with its own mode at once, less what the process masks.
 #[cfg(unix)]

@@ -7,6 +7,8 @@ use crate::error::{Code, Error, Result};
 pub(crate) const MAX_NAME: usize = 3_800;
 /// The longest component in bytes, which is what file systems allow.
 pub(crate) const MAX_COMPONENT: usize = 255;
+/// The directory in which plugins keep their records.
+const PLUGINS: &str = ".plugins";
 
 /// Checks a name and drops one leading `/`, as PyCoffer does.
 ///
@@ -41,6 +43,12 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
         c if c.contains('\0') => Some("it contains NUL"),
         _ => None,
     })
+}
+
+/// Whether a name is that of the directory in which plugins keep their records, or is below it.
+#[must_use]
+pub(crate) fn is_of_plugins(name: &str) -> bool {
+    name.strip_prefix(PLUGINS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// What keeps a name from being that of a file on Windows, if anything does: there `a:b` is a
