@@ -134,14 +134,10 @@ describe('a name with characters that a terminal would obey', () => {
       ['ls', fake],
       ['ls', fake, '--json'],
       ['delete', fake, '--force'],
-      ['extract', fake],
       ['add', fake],
-      ['add', 'a', '--as', `a/${fake}`],
-      ['rsync', 'pull', fake, 'out'],
       ['password', 'show', fake],
       ['-f', fake, 'ls'],
       [fake],
-      ['ls', `--${fake}`],
     ]
     user.file('a', 'x')
     for (const args of runs) {
