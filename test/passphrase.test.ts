@@ -202,7 +202,7 @@ describe('a passphrase', () => {
   })
 
   it('is refused where nothing would be sealed', async () => {
-    const refused = { code: 'ERR_COFFER_INVALID_ARG', message: expect.stringMatching(/protect nothing/) as string }
+    const refused = { code: 'ERR_COFFER_KEYLESS', message: expect.stringMatching(/protect nothing/) as string }
     await expect(CofferNull.open(newPath(), 'x', { passphrase })).rejects.toMatchObject(refused)
     const layers = { member: { cipher: 'none' }, container: { cipher: 'none' } } as const
     await expect(Coffer.open(newPath(), 'x', { ...layers, passphrase })).rejects.toMatchObject(refused)

@@ -1,10 +1,11 @@
+import { createDecipheriv } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { marker } from './support/bytes.ts'
 import { CofferBank, CofferNull, type NewPassword, type PasswordPlugin } from './support/coffer.ts'
-import { keysFor, kindOf, openKind } from './support/kinds.ts'
+import { keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
 import { PyCoffer, python } from './support/python.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -173,12 +174,63 @@ describe('passwords', () => {
     expect((await (await again.plugin('password')).get({ name: 'mail' })).password).toBe('hunter2')
   })
 
-  it('are a list of maps in CBOR', async () => {
+  it('are a list of maps in CBOR, under a mask', async () => {
     const { box, passwords } = await newPasswords()
     await passwords.add(mail)
-    expect(await box.load('.plugins/password')).toEqual([
+    const { mask, masked } = await box.load<{ mask: Buffer; masked: Buffer }>('.plugins/password')
+    const plain = createDecipheriv('aes-256-ctr', mask, Buffer.alloc(16)).update(masked)
+    await box.write('plain', plain.subarray(4, 4 + plain.readUInt32BE()))
+    expect(await box.load('plain')).toEqual([
       { ...mail, owner: null, ctime: expect.any(Date), mtime: expect.any(Date) },
     ])
+    expect(plain.subarray(4 + plain.readUInt32BE()).every((byte) => byte === 0)).toBe(true)
+    expect((await box.stat('.plugins/password')).mode).toBe(0o600)
+  })
+
+  it('are read from a record of the first versions, which had no mask', async () => {
+    const { box, passwords } = await newPasswords()
+    const [ctime, mtime] = [new Date(1), new Date(2)]
+    await box.dump('.plugins/password', [{ ...mail, owner: null, ctime, mtime }])
+    expect((await passwords.get({ name: 'mail' })).password).toBe(mail.password)
+    await passwords.add({ name: 'other' })
+    expect(await passwords.list()).toHaveLength(2)
+  })
+
+  it.each(kinds)('cannot be guessed by the length of the record in a $label', async (kind) => {
+    const keys = keysFor(kind)
+    const sizes = new Set<string>()
+    // What somebody else may choose repeats the password, or does not: only then does it compress better.
+    for (const guess of [
+      'hunter2-horse-battery-staple',
+      'wubgre9-ubefr-onggrel-fgncyr',
+      'x9k2!fq-0z8vw-m3lnt5p-rj71dq',
+    ]) {
+      const path = join(tempDir(), 'box.coffer')
+      const box = await openKind(kind, path, 'x', keys)
+      const passwords = await box.plugin('password')
+      await passwords.add({ name: 'mail', password: 'hunter2-horse-battery-staple' })
+      await passwords.add({ name: 'guess', note: `password: ${guess}`.repeat(3) })
+      await box.flush()
+      const { size, storedSize } = await box.stat('.plugins/password')
+      expect(storedSize).toBeGreaterThanOrEqual(size)
+      sizes.add(`${size} ${storedSize}`)
+      await box.close()
+    }
+    expect([...sizes]).toHaveLength(1)
+  })
+
+  it('do not tell their length, but for a step', async () => {
+    const { box, passwords } = await newPasswords()
+    const sizes = new Set<number>()
+    for (let length = 1; length <= 100; length += 1) {
+      await passwords.add({ name: 'mail', password: 'x'.repeat(length) })
+      sizes.add((await box.stat('.plugins/password')).size)
+    }
+    expect(sizes.size).toBe(1)
+    await passwords.add({ name: 'large', note: 'x'.repeat(100_000) })
+    const { size } = await box.stat('.plugins/password')
+    await passwords.add({ name: 'large', note: 'x'.repeat(104_000) })
+    expect((await box.stat('.plugins/password')).size).toBe(size)
   })
 
   it.each<[string, unknown]>([
@@ -201,6 +253,9 @@ describe('passwords', () => {
     ['has an entry that is no map', [5]],
     ['has an entry without a name', [{ ...mail, name: 5 }]],
     ['has an entry without a time', [{ ...mail, owner: null }]],
+    ['has a mask of another length', { mask: Buffer.alloc(16), masked: Buffer.alloc(8) }],
+    ['is too short for a length', { mask: Buffer.alloc(32), masked: Buffer.alloc(3) }],
+    ['ends before the length under its mask', { mask: Buffer.alloc(32), masked: Buffer.alloc(100) }],
   ])('are damage when the record %s', async (_, record) => {
     const { box, passwords } = await newPasswords()
     await box.dump('.plugins/password', record)

@@ -22,6 +22,7 @@ import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Coffer, CofferNull, type OpenOptions, type Rsynced, type RsyncPlugin } from './support/coffer.ts'
 import { type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 import { inventory } from './support/tree.ts'
 
@@ -306,7 +307,7 @@ describe('push', () => {
     await box.close()
   })
 
-  it('never touches what the plugins keep', async () => {
+  it('never touches what the plugins keep, unless it is told or what it pulls is named', async () => {
     const { tree, out, box, rsync } = await setting({ a: '1', '.plugins/mine': 'x', 'b/.plugins/other': 'y' })
     await box.write('.plugins/password', 'secret')
     await box.write('gone', 'x')
@@ -317,7 +318,15 @@ describe('push', () => {
     expect(lines(await rsync.pull('', out, { delete: true }))).toEqual(['add a', 'add b/.plugins/other', 'delete old'])
     expect(readdirSync(join(out, '.plugins'))).toEqual(['theirs'])
     await expect(rsync.push(tree, '.plugins')).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
-    await expect(rsync.pull('/.plugins/password', out)).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    await expect(rsync.push(tree, '.plugins/x')).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    expect(lines(await rsync.pull('/.plugins/password', out))).toEqual(['add .plugins/password'])
+    expect(lines(await rsync.pull('', out, { plugins: true }))).toEqual(['add .plugins/password'])
+    for (const path of [join(out, 'password'), join(out, '.plugins', 'password')])
+      if (posix) expect(statSync(path).mode & 0o777).toBe(0o600)
+    expect(lines(await rsync.pull('', out, { plugins: true }))).toEqual([])
+    expect(lines(await rsync.push(join(out, '.plugins'), '.plugins', { plugins: true }))).toEqual([
+      'add .plugins/theirs',
+    ])
     await box.close()
   })
 

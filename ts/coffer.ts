@@ -83,6 +83,8 @@ export interface ExtractOptions extends WatchOptions {
 export interface ExtractAllOptions extends ExtractOptions {
   /** The names of the members to extract, directories with all that is below them; everything by default. */
   members?: readonly string[] | undefined
+  /** Whether everything includes the records of plugins, such as passwords, below `.plugins/`: false by default. */
+  plugins?: boolean | undefined
 }
 
 /** What {@link Coffer.changePassphrase} takes. */
@@ -846,7 +848,8 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
   }
 
   /**
-   * Extracts everything, or the given members, below the target: see {@link extract}.
+   * Extracts everything, or the given members, below the target: see {@link extract}. What plugins
+   * keep comes out only if it is named or `plugins` says so, with no permissions for others.
    *
    * @param target a directory, which is made if there is none: the current one by default
    * @param options which members, and as for {@link extract}
@@ -866,12 +869,12 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
    */
   async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
     const directory = checkPath(target, 'the target of extractAll')
-    const { members } = checkOptions(options, 'extractAll', ['members', ...extractOptions])
+    const { members, plugins } = checkOptions(options, 'extractAll', ['members', 'plugins', ...extractOptions])
     if (members !== undefined && !Array.isArray(members)) {
       throw invalid(`members must be an array of names, not ${shown(members)}`)
     }
     const names = members?.map((name: string) => checkName(name))
-    return this.#extract(names, directory, options)
+    return this.#extract(names, directory, options, checkBoolean(plugins, 'plugins'))
   }
 
   /**
@@ -1076,11 +1079,16 @@ export class Coffer implements AsyncDisposable, AsyncIterable<Member> {
     return `${this.constructor.name} ${inspect({ path, mode, closed, modified }, options)}`
   }
 
-  async #extract(names: string[] | undefined, target: string, options: ExtractOptions): Promise<Extracted> {
+  async #extract(
+    names: string[] | undefined,
+    target: string,
+    options: ExtractOptions,
+    plugins = false,
+  ): Promise<Extracted> {
     const from = options.from === undefined ? undefined : checkName(options.from, 'from')
     const replace = checkBoolean(options.replace, 'replace') ?? true
     const preserve = checkBoolean(options.preserve, 'preserve') ?? false
-    const extraction = { names, recursive: true, from, replace, preserve, ...checkSizeLimits(options) }
+    const extraction = { names, recursive: true, from, plugins, replace, preserve, ...checkSizeLimits(options) }
     return watched(options, (watch) => this.#native.extract(extraction, target, watch))
   }
 

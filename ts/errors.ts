@@ -12,6 +12,8 @@ export type ErrorCode =
   | 'ERR_COFFER_MEMBER_NOT_FOUND'
   /** The key is not the one that the coffer was made with. */
   | 'ERR_COFFER_WRONG_KEY'
+  /** Keys or a passphrase were given for a coffer that is sealed with none: whoever can write the file can forge it. */
+  | 'ERR_COFFER_KEYLESS'
   /** The coffer is of another kind, or has another cipher. */
   | 'ERR_COFFER_WRONG_KIND'
   /** Damage or tampering. */
@@ -119,10 +121,7 @@ export class CofferError extends Error {
    * @returns whether it is one of Coffer's errors
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
-    // A class that extends this one inherits this method, and is `this` then.
-    // biome-ignore lint/complexity/noThisInStatic: see above
-    const type: unknown = this
-    if (type !== CofferError) return Function.prototype[Symbol.hasInstance].call(type, value)
+    if (this !== CofferError) return Function.prototype[Symbol.hasInstance].call(this, value)
     return typeof value === 'object' && value !== null && brand in value
   }
 }

@@ -23,6 +23,8 @@ export interface Info {
   passphrase: boolean
   /** How they come from it: what {@link deriveKeys} takes, absent if they do not. */
   kdf?: Kdf
+  /** 16 random bytes in hexadecimal that stay for the life of the coffer; absent in PyCoffer's format. */
+  archiveId?: string
   /** Whether the file is in PyCoffer's format still, until the first flush. */
   legacy: boolean
   /** The number of the newest commit; 0 in a legacy coffer. */
@@ -50,7 +52,7 @@ export interface Info {
 }
 
 /** What the engine knows, for the caller. */
-export function infoFrom(path: string, { kind, member, container, kdf, ...rest }: NativeInfo): Info {
+export function infoFrom(path: string, { kind, member, container, kdf, archiveId, ...rest }: NativeInfo): Info {
   return {
     path,
     kind: kind as KindName,
@@ -59,6 +61,7 @@ export function infoFrom(path: string, { kind, member, container, kdf, ...rest }
     container: layerFrom(container),
     passphrase: kdf !== undefined,
     ...(kdf === undefined ? {} : { kdf: kdfFrom(kdf) }),
+    ...(archiveId === undefined ? {} : { archiveId }),
     members: rest.files + rest.directories,
     ...rest,
     ratio: rest.bytes / rest.fileSize,

@@ -1,4 +1,4 @@
-import { invalid } from './errors.ts'
+import { CofferError, invalid } from './errors.ts'
 import { keyText, parseKey } from './key.ts'
 import { binding, type NativeKdf, type NativeKind, type NativeLayer } from './native.ts'
 import { checkChoice, checkInteger, checkOptions, type Key, LEVELS, type OpenOptions } from './options.ts'
@@ -126,6 +126,7 @@ export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
 /** What opens a coffer of a kind: the keys that it needs, or a passphrase. */
 export function checkSecret(kind: Kind, options: OpenOptions): Secret {
   const { passphrase, kdf, cofferKey, secureKey } = options
+  if (!isSealed(kind) && (passphrase ?? cofferKey ?? secureKey) !== undefined) throw keyless(`a ${kind.label}`)
   if (passphrase === undefined) {
     if (kdf !== undefined) throw invalid('kdf says how keys come from a passphrase, and there is none')
     return checkKeys(kind, options)
@@ -170,8 +171,19 @@ function checkKeys(kind: Kind, { cofferKey, secureKey }: NewKeys): Secret {
   return secret
 }
 
-function checkSealed({ label, member, container }: Kind, therefore: string): void {
-  if (member === 'none' && container === 'none') throw invalid(`no layer of a ${label} is sealed here, so ${therefore}`)
+/** The error about keys for what has none: a forged file in place of a sealed one would be taken for it. */
+export function keyless(what: string): CofferError {
+  return new CofferError(
+    'ERR_COFFER_KEYLESS',
+    `keys or a passphrase were given, but no layer of ${what} is sealed here, so they would protect nothing: if the coffer was sealed, the file was replaced; if it never was, open it without keys`,
+  )
+}
+
+const isSealed = ({ member, container }: Kind): boolean => member !== 'none' || container !== 'none'
+
+function checkSealed(kind: Kind, therefore: string): void {
+  const { label } = kind
+  if (!isSealed(kind)) throw invalid(`no layer of a ${label} is sealed here, so ${therefore}`)
 }
 
 /** zstd's own default. */

@@ -50,3 +50,11 @@ function dateOf({ seconds, nanoseconds }: NativeTime): Date {
 export function timeNs({ seconds, nanoseconds, exact }: NativeTime): bigint {
   return (exact ?? BigInt(seconds)) * 1_000_000_000n + BigInt(nanoseconds)
 }
+
+/** The directory in which plugins keep their records, also where salvage keeps it apart, and all below it. */
+const OF_PLUGINS = /^(\.salvaged(-\d+)?\/)?\.plugins(\/|$)/
+
+/** Whether a name is that of the directory in which plugins keep their records, or is below it. */
+export function isOfPlugins(name: string): boolean {
+  return OF_PLUGINS.test(name)
+}

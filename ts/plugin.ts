@@ -139,6 +139,9 @@ export abstract class CofferPlugin extends Plugin {
   }
 }
 
+/** Records are for their owner alone, should they be extracted. */
+const RECORD_MODE = 0o600
+
 /**
  * A plugin that has a record of its own: a value, stored as {@link Coffer.dump} does.
  *
@@ -204,6 +207,19 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 
   /**
+   * What is stored for a record: the record itself, unless this is overridden, and {@link restore}
+   * with it. The record is compressed before it is sealed, so its size tells something of what is in
+   * it: of a record in which secrets are beside what others choose, store something that does not
+   * compress, and whose size comes in steps.
+   *
+   * @param record the record
+   * @returns the value that {@link Coffer.dump} gets
+   */
+  protected stored(record: T): unknown {
+    return record
+  }
+
+  /**
    * The record as it is now. Changing what is returned changes nothing in the coffer.
    *
    * @returns the record
@@ -230,7 +246,7 @@ export abstract class RecordPlugin<T> extends Plugin {
     return this.#coffer.batch(async (batch) => {
       const record = await this.#load()
       const result = await change(record)
-      await batch.dump(this.record, record)
+      await batch.dump(this.record, this.stored(record), { mode: RECORD_MODE })
       return result
     })
   }

@@ -3,8 +3,8 @@ import { pipeline } from 'node:stream/promises'
 import type { Pack } from 'tar-stream'
 import type { Coffer } from './coffer.ts'
 import { invalid } from './errors.ts'
-import type { Member } from './member.ts'
-import { checkName, checkOptions, checkSignal } from './options.ts'
+import { isOfPlugins, type Member } from './member.ts'
+import { checkBoolean, checkName, checkOptions, checkSignal } from './options.ts'
 import { MemberReadable } from './streams.ts'
 import { VERSIONS, type Version } from './version.ts'
 import { type Progress, paced, type WatchOptions } from './watch.ts'
@@ -13,6 +13,8 @@ import { type Progress, paced, type WatchOptions } from './watch.ts'
 export interface ExportTarOptions extends WatchOptions {
   /** The names of the members to export, directories with all that is below them; everything by default. */
   members?: readonly string[] | undefined
+  /** Whether everything includes the records of plugins, such as passwords, below `.plugins/`: false by default. */
+  plugins?: boolean | undefined
 }
 
 /** The last second that a header of the original format can hold; pax holds the others. */
@@ -21,6 +23,8 @@ const MAX_SECONDS = 2 ** 31 - 1
 const WHOLE_BYTES = 128 * 1024
 /** tar-stream takes a mode of 0 for none. Of this bit it writes nothing. */
 const GIVEN = 0o10000
+/** The permissions of a file's owner. */
+const OWNER = 0o700
 const NS_PER_S = 1_000_000_000n
 const MS_PER_S = 1000
 
@@ -49,21 +53,29 @@ const MS_PER_S = 1000
  * ```
  */
 export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Readable {
-  const { members, signal, onProgress } = checkOptions(options, 'exportTar', ['members', 'signal', 'onProgress'])
+  const { members, plugins, signal, onProgress } = checkOptions(options, 'exportTar', [
+    'members',
+    'plugins',
+    'signal',
+    'onProgress',
+  ])
   checkSignal(signal)
   if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
   const names = members?.map((name: string) => checkName(name))
-  return Readable.from(archive(coffer, names, signal, onProgress), { objectMode: false })
+  return Readable.from(archive(coffer, names, checkBoolean(plugins, 'plugins') ?? false, signal, onProgress), {
+    objectMode: false,
+  })
 }
 
 async function* archive(
   coffer: Coffer,
   names: readonly string[] | undefined,
+  plugins: boolean,
   signal: AbortSignal | undefined,
   onProgress: ((progress: Progress) => void) | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
   const report = paced(onProgress)
-  const versions = await coffer[VERSIONS](names)
+  const versions = await chosen(coffer, names, plugins)
   const { pack } = await import('tar-stream')
   const packed = pack()
   const totalBytes = versions.reduce((sum, { member }) => sum + member.size, 0)
@@ -96,6 +108,21 @@ async function* archive(
     await filled
   }
   if (failure) throw failure.reason
+}
+
+/** The members that are named, or all but what plugins keep, in one state of the coffer. */
+async function chosen(
+  coffer: Coffer,
+  names: readonly string[] | undefined,
+  plugins: boolean,
+): Promise<{ member: Member; version: Version }[]> {
+  const versions = await coffer[VERSIONS](names)
+  if (names !== undefined || plugins) return versions
+  return versions.filter(({ member, version }) => {
+    const taken = !isOfPlugins(member.name)
+    if (!taken) version.forget()
+    return taken
+  })
 }
 
 async function put(
@@ -133,7 +160,8 @@ function headerOf({ name, type, size, mode, mtimeNs }: Member) {
     name: type === 'directory' ? `${name}/` : name,
     type,
     size,
-    mode: mode | GIVEN,
+    // What plugins keep is for its owner alone.
+    mode: (isOfPlugins(name) ? mode & OWNER : mode) | GIVEN,
     mtime: new Date(Math.min(Math.max(seconds, 0), MAX_SECONDS) * MS_PER_S),
     pax: { mtime: paxTime(mtimeNs) },
   }

@@ -70,7 +70,7 @@ export class Trees {
     target: string,
     { preserve, ...watch }: WatchOptions & { preserve: boolean },
   ): Promise<Skipped[]> {
-    const extraction = { names, recursive: false, from, replace: true, preserve }
+    const extraction = { names, recursive: false, from, plugins: true, replace: true, preserve }
     return (await watched(watch, (native) => this.#native.extract(extraction, target, native))).skipped
   }
 

@@ -1,7 +1,11 @@
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { describe, expect, it, vi } from 'vitest'
 import { noise } from '../support/bytes.ts'
 import { terminalPython, User } from '../support/cli.ts'
+
+const root = join(import.meta.dirname, '..', '..')
 
 /** A user with a bank in the configuration. */
 async function withBank(): Promise<User> {
@@ -16,6 +20,33 @@ async function withPassword(): Promise<User> {
   const more = ['--username', 'ada', '--url', 'https://mail.example', '--note', 'a note']
   await user.ok(['password', 'add', 'mail', '--stdin', ...more], { input: 's3cret\n' })
   return user
+}
+
+/** Puts a clipboard in place that is a file, and tells what its program was called with. */
+function withClipboard(user: User): Record<string, string> {
+  const script = `#!/bin/sh
+echo "$@" >> ${user.path('args')}
+env >> ${user.path('env')}
+case "$*" in *-o*) cat ${user.path('clip')} ;; *) cat > ${user.path('clip.new')} && mv ${user.path('clip.new')} ${user.path('clip')} ;; esac
+`
+  user.file('bin/xclip', script)
+  chmodSync(user.path('bin/xclip'), 0o700)
+  return { PATH: `${user.path('bin')}:/usr/bin:/bin` }
+}
+
+/** The processes that are going to empty a clipboard, with their arguments and environment. */
+function clearing(): { pid: number; args: string }[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+        if (!args.includes(join('cli', 'clipboard-clear.js')) || !args.includes(root)) return []
+        return [{ pid: Number(pid), args: args + readFileSync(`/proc/${pid}/environ`, 'utf8') }]
+      } catch {
+        return []
+      }
+    })
 }
 
 describe('password', () => {
@@ -56,11 +87,56 @@ describe('password', () => {
     const user = await withPassword()
     const none = await user.run(['password', 'clip', 'mail'], { env: { PATH: user.path('bin') } })
     expect(none).toMatchObject({ code: 2, stderr: expect.stringContaining('xclip') })
-    user.file('bin/xclip', `#!/bin/sh\necho "$@" > ${user.path('args')}\ncat > ${user.path('clip')}\n`)
-    chmodSync(user.path('bin/xclip'), 0o700)
-    await user.ok(['password', 'clip', 'mail'], { env: { PATH: `${user.path('bin')}:/usr/bin:/bin` } })
+    const env = withClipboard(user)
+    const { stderr } = await user.run(['password', 'clip', 'mail', '--clear-after', '0'], { env })
+    expect(stderr).toContain('in the clipboard and stays there')
     expect(user.read('clip')).toBe('s3cret')
     expect(user.read('args')).not.toContain('s3cret')
+    expect((await user.run(['password', 'clip', 'mail', '--clear-after', 'soon'], { env })).code).toBe(2)
+  })
+
+  it('takes the password out of the clipboard again, unless something else is in it by then', async () => {
+    const user = await withPassword()
+    const env = withClipboard(user)
+    // Whatever the clipboard's programs are told, and by whom, has no secret in it.
+    await user.ok(['password', 'clip', 'mail', '--clear-after', '1'], { env })
+    expect(user.read('clip')).toBe('s3cret')
+    await vi.waitUntil(() => user.read('clip') === '', 20_000)
+    await user.ok(['password', 'clip', 'mail', '--clear-after', '1'], { env })
+    user.file('clip', 'something else')
+    const before = user.read('args').split('\n').length
+    await vi.waitUntil(() => user.read('args').split('\n').length > before, 20_000)
+    await setTimeout(500)
+    expect(user.read('clip')).toBe('something else')
+    expect(user.read('args')).not.toContain('s3cret')
+    expect(user.read('env')).not.toContain('s3cret')
+  })
+
+  it('says for how long a password is in the clipboard: 45 seconds if nothing else is said', async () => {
+    const user = await withPassword()
+    const env = withClipboard(user)
+    const { stderr } = await user.run(['password', 'clip', 'mail'], { env })
+    expect(stderr).toContain('in the clipboard for 45 seconds')
+    const helpers = clearing()
+    expect(helpers).toHaveLength(1)
+    for (const { pid, args } of helpers) {
+      expect(args).not.toContain('s3cret')
+      process.kill(pid)
+    }
+  })
+
+  it('looks for the programs of the clipboard, and of a password command, on the PATH alone', async () => {
+    const user = await withPassword()
+    withClipboard(user)
+    user.shell('cp bin/xclip xclip; cp bin/xclip pass; mkdir directory; mkdir directory/xclip')
+    for (const PATH of ['', '.', 'bin', `:${user.path('directory')}:.`]) {
+      const { code } = await user.run(['password', 'clip', 'mail'], { env: { PATH } })
+      expect([PATH, code]).toEqual([PATH, 2])
+      user.file('conf', 's:\n  type: store\n  location: s\n  password_command: [pass, show]\n')
+      const asked = await user.run(['add', 'conf', '--conf', 'conf'], { env: { PATH } })
+      expect([PATH, asked.code, asked.stderr]).toEqual([PATH, 2, expect.stringContaining('pass is not on the PATH')])
+    }
+    expect(existsSync(user.path('args'))).toBe(false)
   })
 
   it.skipIf(terminalPython === null)('asks for a password twice, and does not show it', async () => {

@@ -42,6 +42,49 @@ describe.skipIf(terminalPython === null)('at a terminal', () => {
     expect(await user.ok(['ls'])).toBe('todo.md\n')
   })
 
+  it('Ctrl-C takes the bar away before it says anything', async () => {
+    const user = await withMember()
+    largeFile(user)
+    const { output } = await user.terminal(['add', 'large'], [{ expect: ' % ', send: '\u0003' }])
+    expect(output).toContain('\r\u001b[2Kcoffer: stopping; once more to end at once\r\n')
+    expect(output).not.toMatch(/left *coffer/)
+  })
+
+  it('in 40 columns the bar keeps percentage and time left', async () => {
+    const user = await withMember()
+    largeFile(user)
+    const { output } = await user.terminal(['add', 'large'], [], { columns: 40 })
+    const lines = output.split('\r\u001b[2K').filter((line) => line.includes(' % '))
+    expect(lines.length).toBeGreaterThan(0)
+    for (const line of lines) {
+      expect(line.length).toBeLessThan(40)
+      expect(line).toMatch(/\d+ % .*\d\d:\d\d left/)
+    }
+  })
+
+  it.each([30, 40, 60])('in %i columns help breaks its lines between words', async (columns) => {
+    const user = new User()
+    for (const command of [[], ['extract'], ['password'], ['generate']]) {
+      const { output } = await user.terminal([...command, '--help'], [], { columns })
+      const lines = output.split('\r\n')
+      for (const line of lines) {
+        // Only a word that is longer than a line makes it longer.
+        if (line.length > columns) expect(line.trim()).not.toMatch(/\s(?!\\$)(?![<[])/)
+      }
+      expect(output.replace(/\s+/g, ' ')).toContain('a command that prints the passphrase or the keys')
+    }
+  })
+
+  it('delete of a directory that is not empty is refused before it asks', async () => {
+    const user = await withMember()
+    await user.ok(['add', 'todo.md', '--as', 'reports/may'])
+    const { code, output } = await user.terminal(['delete', 'reports'])
+    expect([code, output]).toEqual([2, expect.stringContaining('-r deletes it')])
+    expect(output).not.toContain('?')
+    const asked = await user.terminal(['delete', '-r', 'reports'], [{ expect: '(9 B)', send: 'n\r' }])
+    expect(asked.code).toBe(1)
+  })
+
   it('delete asks, and takes anything but yes for no', async () => {
     const user = await withMember()
     const no = await user.terminal(['delete', 'todo.md'], [{ expect: 'Delete', send: 'n\r' }])

@@ -17,6 +17,9 @@ import os
 import sys
 
 import cbor2
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 from pycoffer import Coffer
 from pycoffer.coffers.bank import CofferBank
 from pycoffer.coffers.market import CofferMarket
@@ -126,8 +129,12 @@ def do_writelines(handle, name, lines):
 
 
 def do_load_cbor(handle, name):
-    """A member of CBOR, as Python shows it."""
-    return repr(cbor2.loads(HANDLES[handle].read(name)))
+    """A member of CBOR, as Python shows it; of a record of passwords, what is under its mask."""
+    value = cbor2.loads(HANDLES[handle].read(name))
+    if isinstance(value, dict) and set(value) == {"mask", "masked"}:
+        plain = Cipher(AES(value["mask"]), CTR(bytes(16))).decryptor().update(value["masked"])
+        value = cbor2.loads(plain[4 : 4 + int.from_bytes(plain[:4], "big")])
+    return repr(value)
 
 
 def do_dump_cbor(handle, name, literal):

@@ -29,6 +29,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly input?: string | Uint8Array
   readonly cwd?: string
+  /** The width of the terminal, if there is one: 80 by default. */
+  readonly columns?: number
 }
 
 /** One thing that somebody at a terminal waits for, and what they do then. */
@@ -117,7 +119,7 @@ export class User {
     onTestFinished(() => {
       child.kill('SIGKILL')
     })
-    child.stdin.end(JSON.stringify({ argv: [process.execPath, main, ...args], steps }))
+    child.stdin.end(JSON.stringify({ argv: [process.execPath, main, ...args], steps, columns: options.columns ?? 80 }))
     const [stdout, stderr] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
     if (stderr !== '') throw new Error(stderr)
     return JSON.parse(stdout) as TerminalResult

@@ -1,10 +1,13 @@
 """Runs a command in a pseudo-terminal, and sends it keys when it has written what was waited for."""
 
+import fcntl
 import json
 import os
 import pty
 import select
+import struct
 import sys
+import termios
 import time
 
 LIMIT_S = 50
@@ -15,6 +18,8 @@ def main():
     steps = list(work["steps"])
     child, terminal = pty.fork()
     if child == 0:
+        size = struct.pack("HHHH", 24, work["columns"], 0, 0)
+        fcntl.ioctl(0, termios.TIOCSWINSZ, size)
         os.execv(work["argv"][0], work["argv"])
     output = b""
     seen = 0

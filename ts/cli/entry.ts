@@ -31,8 +31,26 @@ export class Entry extends Command {
   }
 }
 
-/** The examples of a command as its help shows them. */
-export function examplesText({ examples }: Entry): string {
+/** The examples of a command as its help shows them, in so many columns. A line that is cut can be typed as it stands. */
+export function examplesText({ examples }: Entry, columns: number): string {
   if (examples.length === 0) return ''
-  return `\nExamples:\n${examples.map(({ what, line }) => `  ${line}\n      ${what}`).join('\n')}`
+  const lines = examples.flatMap(({ what, line }) => [
+    `  ${wrapped(line, columns - 6).join(' \\\n    ')}`,
+    ...wrapped(what, columns - 6).map((part) => `      ${part}`),
+  ])
+  return `\nExamples:\n${lines.join('\n')}`
+}
+
+/** Lines of whole words. A word that is longer than a line has one of its own. */
+export function wrapped(text: string, width: number): string[] {
+  return text.split('\n').flatMap((paragraph) => {
+    const lines = ['']
+    for (const word of paragraph.split(' ')) {
+      const last = lines.length - 1
+      const longer = lines[last] === '' ? word : `${lines[last]} ${word}`
+      if (longer.length <= width || lines[last] === '') lines[last] = longer
+      else lines.push(word)
+    }
+    return lines
+  })
 }

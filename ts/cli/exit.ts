@@ -30,6 +30,7 @@ export class Interrupted extends Error {
 const exitCodes: Readonly<Record<string, number>> = {
   ERR_COFFER_INVALID_ARG: EXIT.usage,
   ERR_COFFER_WRONG_KEY: EXIT.wrongKey,
+  ERR_COFFER_KEYLESS: EXIT.wrongKey,
   ERR_COFFER_CORRUPT: EXIT.damaged,
   ERR_COFFER_LOCKED: EXIT.locked,
 }

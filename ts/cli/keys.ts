@@ -1,12 +1,15 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import type { Key } from '../options.ts'
+import type { Changes } from './edit.ts'
 import { UsageError } from './exit.ts'
 import { takeInput } from './input.ts'
-import { interrupted } from './interrupt.ts'
+import { interrupted, untilInterrupted } from './interrupt.ts'
 import { systemKeyring } from './keyring.ts'
 import { readPrivate } from './private.ts'
+import { findProgram } from './programs.ts'
 import { askNewSecret, askSecret, canAsk } from './prompt.ts'
 import type { Section } from './section.ts'
 
@@ -76,8 +79,54 @@ export function environmentHasKeys(): boolean {
 
 /** Whether a section gives keys, or says where they come from. */
 export function sectionHasKeys(section: Section): boolean {
-  const { cofferKey, secureKey, passwordCommand, keyring, passphrase } = section
-  return (cofferKey ?? secureKey ?? passwordCommand ?? keyring) !== undefined || passphrase === true
+  const { cofferKey, secureKey, passwordCommand, keyring, passphrase, auth } = section
+  const said = cofferKey ?? secureKey ?? passwordCommand ?? keyring
+  return said !== undefined || passphrase === true || (auth !== undefined && auth !== 'file')
+}
+
+/** Whether keys are those that stand in a section. */
+export function areOf(section: Section, { cofferKey, secureKey }: Keys): boolean {
+  if (cofferKey === undefined && secureKey === undefined) return false
+  return cofferKey === section.cofferKey && secureKey === section.secureKey
+}
+
+/** The keys that a section's coffer was about to get when a command was interrupted. */
+export function nextKeys({ nextCofferKey, nextSecureKey }: Section): Keys | undefined {
+  if (nextCofferKey === undefined && nextSecureKey === undefined) return undefined
+  return { cofferKey: nextCofferKey, secureKey: nextSecureKey }
+}
+
+/** What a section says before its coffer gets new keys, so that they are not lost whenever the machine stops. */
+export function announced({ cofferKey, secureKey }: Keys): Changes {
+  return {
+    ...(cofferKey === undefined ? {} : { next_coffer_key: standard(cofferKey) }),
+    ...(secureKey === undefined ? {} : { next_secure_key: standard(secureKey) }),
+  }
+}
+
+/** What a section says when its coffer has the new keys: those, and the former ones, which copies still have. */
+export function renewed(section: Section, { cofferKey, secureKey }: Keys): Changes {
+  const { cofferKey: formerCofferKey, secureKey: formerSecureKey } = section
+  return {
+    ...(cofferKey === undefined ? {} : { coffer_key: standard(cofferKey) }),
+    ...(secureKey === undefined ? {} : { secure_key: standard(secureKey) }),
+    ...(formerCofferKey === undefined ? {} : { former_coffer_key: standard(formerCofferKey) }),
+    ...(formerSecureKey === undefined ? {} : { former_secure_key: standard(formerSecureKey) }),
+    next_coffer_key: null,
+    next_secure_key: null,
+  }
+}
+
+/** New random keys, as long as some that there are. */
+export function freshKeys({ cofferKey, secureKey }: Keys): Keys {
+  const fresh = (key: Key | undefined) =>
+    key === undefined ? undefined : randomBytes(Buffer.from(base64(key), 'base64').length).toString('base64')
+  return { cofferKey: fresh(cofferKey), secureKey: fresh(secureKey) }
+}
+
+/** A key in the alphabet that PyCoffer and YAML read. */
+export function standard(key: Key): string {
+  return Buffer.from(base64(key), 'base64').toString('base64')
 }
 
 /** Keys as text that {@link parseSecret} reads. */
@@ -112,11 +161,15 @@ function passphraseFrom(line: string, source: string): Keys {
 }
 
 async function fromCommand(command: string | readonly string[]): Promise<Keys> {
-  const [program = '', ...args] = typeof command === 'string' ? [command] : command
+  const [name = '', ...args] = typeof command === 'string' ? [command] : command
+  // The current directory may be anybody's: no program is looked up in it, nor by Windows' shell.
+  const program = typeof command === 'string' || /[/\\]/.test(name) ? name : findProgram(name)
+  if (program === undefined) throw new UsageError(`the password command cannot be run: ${name} is not on the PATH`)
   // It may ask for something itself, so it has our terminal.
   const child = spawn(program, args, {
     shell: typeof command === 'string',
     stdio: ['inherit', 'pipe', 'inherit'],
+    env: { ...process.env, NoDefaultCurrentDirectoryInExePath: '1' },
     signal: interrupted,
   })
   const ended = once(child, 'close')
@@ -173,7 +226,7 @@ async function fromEnvironment(): Promise<Keys | null> {
 async function given(name: string, value: string | undefined, file: string | undefined): Promise<string | undefined> {
   if (file === undefined) return value
   if (value !== undefined) throw new UsageError(`${name} and ${name}_FILE exclude each other`)
-  const content = file === '-' ? await text(takeInput(name)) : await readPrivate(file)
+  const content = file === '-' ? await untilInterrupted(text(takeInput(name))) : await readPrivate(file)
   if (content === null) throw new UsageError(`${name}_FILE names a file that is not there: ${file}`)
   const [line = ''] = content.split(/\r?\n/)
   if (line === '') throw new UsageError(`the first line of what ${name}_FILE names is empty`)

@@ -5,7 +5,7 @@ const chapters: readonly (readonly [string, readonly string[]])[] = [
   [
     'CONFIGURATION',
     [
-      "The file ~/.cofferrc, or the one that --conf names, has a section for each coffer. It is YAML in the shape of PyCoffer's; the INI files of PyCoffer are read as well. It is refused unless only its owner has permissions on it.",
+      "The file ~/.cofferrc, or the one that --conf names, has a section for each coffer. It is YAML in the shape of PyCoffer's; the INI files of PyCoffer are read as well. It is refused unless only its owner has permissions on it. The command that makes a coffer writes type and archive_id into its section, and another coffer in its place is refused.",
     ],
   ],
   [
@@ -31,8 +31,8 @@ const exitStatus: readonly (readonly [string, string])[] = [
   ['0', 'Done.'],
   ['1', 'It failed.'],
   ['2', 'The command was not called as it wants to be.'],
-  ['3', 'The key is wrong.'],
-  ['4', 'The coffer is damaged.'],
+  ['3', 'The key is wrong, or keys were given for a coffer that is sealed with none.'],
+  ['4', 'The coffer is damaged, or it is not the one that was expected.'],
   ['5', 'The coffer is locked by somebody else.'],
   ['130, 143', 'It was interrupted, or told to end: the coffer is as it was at its last flush.'],
 ]

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { styleText } from 'node:util'
 import { errorCode } from './exit.ts'
+import { interrupted } from './interrupted.ts'
 
 /** A style of `util.styleText`. */
 type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'blue' | 'cyan'
@@ -21,15 +22,33 @@ export function styled(style: Style, text: string, stream: { isTTY?: boolean } =
   return hasColors(stream) ? styleText(style, text, { validateStream: false }) : text
 }
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it is about
-const unsafe = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+/**
+ * What a terminal would obey, and what is not seen: control characters, changes of direction, other
+ * format characters, ends of lines and paragraphs, halves of surrogate pairs. The joiners are left
+ * out: scripts and emoji need them.
+ */
+const unsafe = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
 
-/** Text without anything that a terminal would obey: control characters and changes of direction are spelt out. */
+/** Text without anything that a terminal would obey: each such character is spelt out. */
 export function escaped(text: string): string {
   return text.replace(unsafe, (character) => {
-    const code = character.charCodeAt(0)
+    const code = character.codePointAt(0) ?? 0
     return code < 0x100 ? `\\x${code.toString(16).padStart(2, '0')}` : `\\u{${code.toString(16)}}`
   })
+}
+
+/** A value as JSON in which such characters are escaped, too, so that it is the same value to a program. */
+function jsonText(value: unknown, indent?: number): string {
+  const text = JSON.stringify(value, null, indent)
+  // Between its tokens there are line feeds; in its strings there are none.
+  return text.replace(unsafe, (character) =>
+    character === '\n'
+      ? character
+      : Array.from(
+          { length: character.length },
+          (_, at) => `\\u${character.charCodeAt(at).toString(16).padStart(4, '0')}`,
+        ).join(''),
+  )
 }
 
 /** A name as standard output gets it: as it is, but escaped for a terminal. */
@@ -37,9 +56,12 @@ export function shown(name: string): string {
   return process.stdout.isTTY ? escaped(name) : name
 }
 
-/** Writes to standard output, and waits while its reader is slower. */
+/** Writes to standard output, and waits while its reader is slower, but not after Ctrl-C. */
 export async function write(data: string | Uint8Array): Promise<void> {
-  if (!process.stdout.write(data)) await once(process.stdout, 'drain')
+  if (process.stdout.write(data)) return
+  await once(process.stdout, 'drain', { signal: interrupted }).catch((error: unknown) => {
+    throw interrupted.aborted ? interrupted.reason : error
+  })
 }
 
 /** Writes a line to standard output. */
@@ -49,7 +71,7 @@ export async function line(text = ''): Promise<void> {
 
 /** Writes the result of a command as one JSON document. */
 export async function json(value: unknown): Promise<void> {
-  await line(JSON.stringify(value, null, 2))
+  await line(jsonText(value, 2))
 }
 
 /** Writes lines with aligned columns: numbers to the right, the last column as long as it is. */
@@ -83,27 +105,40 @@ export function say(message: string): void {
   if (!manner.quiet && !manner.json) note(message)
 }
 
-/** Tells something on standard error. */
+/** Something on standard error that a message would be written over, such as a progress bar. */
+let clearLine = (): void => {}
+
+/** Has something cleared away before each message. */
+export function clearBefore(clear: () => void): void {
+  clearLine = clear
+}
+
+/** Tells something on standard error. Messages are for people, so they are escaped everywhere: scripts have `--json`. */
 export function note(message: string): void {
-  process.stderr.write(`coffer: ${process.stderr.isTTY ? escaped(message) : message}\n`)
+  clearLine()
+  process.stderr.write(`coffer: ${escaped(message)}\n`)
 }
 
 /** Warns on standard error. */
 export function warn(message: string): void {
-  const text = process.stderr.isTTY ? escaped(message) : message
-  process.stderr.write(`${styled('yellow', 'coffer: warning:', process.stderr)} ${text}\n`)
+  clearLine()
+  process.stderr.write(`${styled('yellow', 'coffer: warning:', process.stderr)} ${escaped(message)}\n`)
 }
 
-/** Tells on standard error what went wrong. */
-export function fail(error: unknown, message: string): void {
+/** Tells on standard error what went wrong. Only `lines` may make lines of their own. */
+export function fail(error: unknown, ...lines: readonly string[]): void {
+  clearLine()
   if (manner.json) {
-    process.stderr.write(`${JSON.stringify({ error: { code: errorCode(error), message } })}\n`)
+    process.stderr.write(`${jsonText({ error: { code: errorCode(error), message: lines.join('\n') } })}\n`)
     return
   }
-  const text = process.stderr.isTTY ? message.split('\n').map(escaped).join('\n') : message
-  process.stderr.write(`${styled('red', 'coffer:', process.stderr)} ${text}\n`)
+  process.stderr.write(`${styled('red', 'coffer:', process.stderr)} ${lines.map(escaped).join('\n')}\n`)
   const { COFFER_DEBUG } = process.env
-  if (COFFER_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+  if (COFFER_DEBUG && error instanceof Error) {
+    // The message, which the stack begins with, is there already, and a name in it could look like a frame.
+    const frames = (error.stack ?? '').replace(`${error.name}: ${error.message}`, '').split('\n').filter(Boolean)
+    process.stderr.write(`${frames.map(escaped).join('\n')}\n`)
+  }
 }
 
 const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const

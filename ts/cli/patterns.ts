@@ -1,62 +1,142 @@
-import picomatch from 'picomatch'
 import { CofferError } from '../errors.ts'
-import type { Member } from '../member.ts'
-
-interface Pattern {
-  readonly text: string
-  found: boolean
-}
+import { isOfPlugins, type Member } from '../member.ts'
+import { asksForPlugins, memberName } from './names.ts'
+import { escaped } from './output.ts'
 
 /**
  * The members that any of the patterns means: a name, a directory with all below it, or a glob. A
- * glob without a slash is compared with the last component. What is a name or a directory is no glob
- * as well. No pattern means everything.
- *
- * Names are looked up, member by member: only globs are compared with each.
+ * name that is there is that name alone, whatever characters are in it. A glob without a slash is
+ * compared with the last component. No pattern means everything. What plugins keep takes part if a
+ * pattern names it, or `plugins` says so.
  *
  * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if a pattern means nothing
  */
-export function matching(members: readonly Member[], patterns: readonly string[]): Member[] {
-  if (patterns.length === 0) return [...members]
-  const wanted = patterns.map((text): Pattern => ({ text, found: false }))
-  const names = new Map<string, Pattern[]>()
-  for (const pattern of wanted) {
-    const name = pattern.text.endsWith('/') ? pattern.text.slice(0, -1) : pattern.text
-    const same = names.get(name)
-    if (same) same.push(pattern)
-    else names.set(name, [pattern])
-  }
-  const named = new Set<Member>()
+export function matching(members: readonly Member[], patterns: readonly string[], plugins = false): Member[] {
+  const takesPart = ({ name }: Member): boolean => plugins || !isOfPlugins(name)
+  if (patterns.length === 0) return members.filter(takesPart)
+  const found = new Set<Member>()
+  const chosen = patterns.map((text) => ({ text, name: memberName(text), all: asksForPlugins(text), hit: false }))
+  const byName = new Map<string, Member[]>()
   for (const member of members) {
-    for (const path of withParents(member.name)) {
-      const patterns = names.get(path)
-      if (patterns === undefined) continue
-      for (const pattern of patterns) pattern.found = true
-      named.add(member)
+    for (let end = member.name.length; end > 0; end = member.name.lastIndexOf('/', end - 1)) {
+      const above = member.name.slice(0, end)
+      const list = byName.get(above)
+      if (list === undefined) byName.set(above, [member])
+      else list.push(member)
     }
   }
-  const globs = wanted
-    .filter(({ text, found }) => !found && (picomatch.scan(text).isGlob || text.includes('\\')))
-    .map((pattern) => ({
-      pattern,
-      test: picomatch(pattern.text, { dot: true, basename: !pattern.text.includes('/') }),
-    }))
-  const found = members.filter((member) => {
-    let hit = named.has(member)
-    for (const { pattern, test } of globs) {
-      if (!test(member.name)) continue
-      pattern.found = true
-      hit = true
+  for (const one of chosen) {
+    const literal = one.name === '.' ? members.filter(takesPart) : byName.get(one.name)
+    const glob = literal === undefined ? compiled(one.name) : undefined
+    const candidates = literal ?? members.filter((member) => glob?.(member.name) && (one.all || takesPart(member)))
+    if (candidates.length === 0 && one.name !== '.') {
+      throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `no member matches ${escaped(one.text)}`)
     }
-    return hit
-  })
-  const missed = wanted.find((pattern) => !pattern.found)
-  if (missed) throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `no member matches ${missed.text}`)
+    for (const member of candidates) found.add(member)
+  }
+  return members.filter((member) => found.has(member))
+}
+
+/**
+ * What tells whether a name matches a glob: `*` is any characters of a component, `?` is one, `[a-z]`
+ * one of some, `[!a-z]` one of the others, and a component `**` any number of components. A backslash
+ * takes the meaning from the character behind it. Nothing else means anything but itself.
+ */
+export function compiled(glob: string): (name: string) => boolean {
+  const whole = glob.includes('/')
+  const components = glob.split('/').map((component) => (component === '**' ? component : parts(component)))
+  return (name) => {
+    const path = whole ? name.split('/') : [name.slice(name.lastIndexOf('/') + 1)]
+    return matchComponents(components, path)
+  }
+}
+
+/** One character of a component; `*` is any number of any. */
+type Part = '*' | ((character: string) => boolean)
+
+function matchComponents(globs: readonly ('**' | Part[])[], path: readonly string[]): boolean {
+  return matches(
+    globs,
+    path,
+    (glob) => glob === '**',
+    (glob, component) =>
+      glob !== '**' &&
+      matches(
+        glob,
+        [...component],
+        (part) => part === '*',
+        (part, character) => part !== '*' && part(character),
+      ),
+  )
+}
+
+/** Compares a sequence with a pattern in which some parts stand for any number of items; never more than their product of steps. */
+function matches<P, I>(
+  pattern: readonly P[],
+  items: readonly I[],
+  isAny: (part: P) => boolean,
+  fits: (part: P, item: I) => boolean,
+): boolean {
+  let [at, item] = [0, 0]
+  // Where the last part that stands for any number is, and from where it is tried with one item more.
+  let [any, from] = [-1, 0]
+  while (item < items.length) {
+    const part = pattern[at]
+    if (at < pattern.length && isAny(part as P)) {
+      any = at
+      from = item
+      at += 1
+    } else if (at < pattern.length && fits(part as P, items[item] as I)) {
+      at += 1
+      item += 1
+    } else if (any >= 0) {
+      from += 1
+      at = any + 1
+      item = from
+    } else return false
+  }
+  while (at < pattern.length && isAny(pattern[at] as P)) at += 1
+  return at === pattern.length
+}
+
+function parts(component: string): Part[] {
+  const found: Part[] = []
+  const characters = [...component]
+  for (let at = 0; at < characters.length; at += 1) {
+    const character = characters[at] ?? ''
+    const end = character === '[' ? classEnd(characters, at) : -1
+    if (character === '*') found.push('*')
+    else if (character === '?') found.push(() => true)
+    else if (end > 0) {
+      found.push(oneOf(characters.slice(at + 1, end)))
+      at = end
+    } else if (character === '\\' && at + 1 < characters.length) {
+      at += 1
+      const meant = characters[at]
+      found.push((other) => other === meant)
+    } else found.push((other) => other === character)
+  }
   return found
 }
 
-/** A name, and the directories above it. */
-function* withParents(name: string): Generator<string, void, undefined> {
-  yield name
-  for (let at = name.lastIndexOf('/'); at > 0; at = name.lastIndexOf('/', at - 1)) yield name.slice(0, at)
+/** Where a class ends that begins at a bracket: a bracket that stands first in it belongs to it. -1 if it does not end. */
+function classEnd(characters: readonly string[], at: number): number {
+  const first = at + (characters[at + 1] === '!' || characters[at + 1] === '^' ? 2 : 1)
+  return characters.indexOf(']', first + 1)
+}
+
+function oneOf(inside: readonly string[]): (character: string) => boolean {
+  const negated = inside[0] === '!' || inside[0] === '^'
+  const members = negated ? inside.slice(1) : inside
+  return (character) => {
+    let hit = false
+    for (let at = 0; at < members.length; at += 1) {
+      const [low = '', dash, high] = members.slice(at, at + 3)
+      if (dash === '-' && high !== undefined) {
+        hit ||= low <= character && character <= high
+        at += 2
+      } else hit ||= low === character
+    }
+    return hit !== negated
+  }
 }

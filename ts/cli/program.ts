@@ -1,4 +1,5 @@
-import { InvalidArgumentError, Option } from 'commander'
+import { Help, InvalidArgumentError, Option } from 'commander'
+import type { Commit } from '../options.ts'
 import { add } from './commands/add.ts'
 import { cat } from './commands/cat.ts'
 import { check } from './commands/check.ts'
@@ -18,13 +19,16 @@ import { rsync } from './commands/rsync.ts'
 import { salvage } from './commands/salvage.ts'
 import { upgrade } from './commands/upgrade.ts'
 import { verify } from './commands/verify.ts'
-import { Entry, examplesText } from './entry.ts'
+import { Entry, examplesText, wrapped } from './entry.ts'
 import { manner } from './output.ts'
 import { cipherNames, kindNames } from './section.ts'
 import { version } from './version.ts'
 
 /** Commands whose result is not for `--json`: it is bytes, or a script. */
 const withoutJson = ['cat', 'export', 'completion']
+
+/** Commands that open no coffer. */
+const withoutCoffer = ['generate', 'system', 'completion']
 
 /** The whole command line. Parsing it, its help, its completion and its man page all come from here. */
 export function program(): Entry {
@@ -40,15 +44,19 @@ export function program(): Entry {
     .option('--ask-passphrase', 'ask for the passphrase')
     .option('--password-command <command>', 'a command that prints the passphrase or the keys')
     .option('--keyring <service>', "a service of the system's keyring that has the passphrase or the keys")
-    .option('--lock-timeout <ms>', 'how long to wait for others, in milliseconds (1000)', milliseconds)
+    .option('--lock-timeout <seconds>', 'how long to wait while others use the coffer (1)', lockTimeout)
+    .option('--expect <commit>', 'a commit that the coffer must hold, as info prints it: generation:digest', commit)
     .option('-q, --quiet', 'no progress, and no word about what was done')
     .option('--json', 'results, and errors, for machines')
     .example('A new coffer, and the first file in it', 'coffer generate vault --write && coffer add report.pdf')
     .hook('preAction', (_, action) => {
-      const { quiet, json } = action.optsWithGlobals<{ quiet?: boolean; json?: boolean }>()
+      const { quiet, json, expect } = action.optsWithGlobals<{ quiet?: boolean; json?: boolean; expect?: Commit }>()
       Object.assign(manner, { quiet: quiet === true, json: json === true })
       if (json && withoutJson.includes(action.name())) {
         action.error(`error: ${action.name()} has no --json: what it writes is no list of things`)
+      }
+      if (expect !== undefined && withoutCoffer.includes(action.name())) {
+        action.error(`error: ${action.name()} has no --expect: it opens no coffer`)
       }
     })
   for (const command of [
@@ -67,14 +75,44 @@ export function program(): Entry {
 function finish(command: Entry): void {
   command.exitOverride()
   command.configureOutput({ outputError: () => {} })
-  command.configureHelp({ showGlobalOptions: true, sortOptions: false })
+  command.configureHelp({ showGlobalOptions: true, sortOptions: false, ...narrowHelp })
   command.helpOption('-h, --help', 'show this help')
   if (command.entries.length > 0) command.helpCommand(false)
-  command.addHelpText('after', examplesText(command))
+  command.addHelpText('after', ({ error }) =>
+    examplesText(command, (error ? process.stderr : process.stdout).columns ?? WIDTH),
+  )
   command.entries.forEach(finish)
 }
 
-function milliseconds(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It must be a number of milliseconds.')
-  return Number(text)
+/** The columns of what is no terminal. */
+const WIDTH = 80
+
+/** On a narrow terminal, where the descriptions have no column of their own, each stands below what it describes. */
+const narrowHelp = {
+  formatItem(term: string, termWidth: number, description: string, helper: Help): string {
+    const width = helper.helpWidth ?? WIDTH
+    const indent = 2
+    if (description !== '' && width - termWidth - 2 * indent < helper.minWidthToWrap) {
+      const text = wrapped(description, width - 3 * indent)
+      return [' '.repeat(indent) + term, ...text.map((line) => ' '.repeat(3 * indent) + line)].join('\n')
+    }
+    return Help.prototype.formatItem.call(helper, term, termWidth, description, helper)
+  },
+  boxWrap: (text: string, width: number): string => wrapped(text, width).join('\n'),
+  styleUsage: (usage: string): string =>
+    wrapped(usage, (process.stdout.columns ?? WIDTH) - 'Usage: '.length).join('\n       '),
+}
+
+/** Milliseconds, as the library has them. */
+function lockTimeout(text: string): number {
+  if (!/^\d{1,6}(\.\d{1,3})?$/.test(text)) throw new InvalidArgumentError('It must be a number of seconds.')
+  return Math.round(Number(text) * 1000)
+}
+
+function commit(text: string): Commit {
+  const [, generation = '', digest = ''] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? []
+  if (digest === '') {
+    throw new InvalidArgumentError('It must be a commit as info prints it: its generation, a colon, its digest.')
+  }
+  return { generation: Number(generation), digest: digest.toLowerCase() }
 }

@@ -1,8 +1,8 @@
 import type { Progress } from '../watch.ts'
-import { bytes, escaped, manner } from './output.ts'
+import { bytes, clearBefore, escaped, manner } from './output.ts'
 
-/** Bar, percentage, bytes, rate and time left need this many columns; a name gets the rest. */
 const BAR_COLUMNS = 20
+const GAP = '  '
 const CLEAR_LINE = '\r\x1b[2K'
 const MS_PER_S = 1000
 
@@ -26,8 +26,9 @@ export class ProgressBar {
     this.#last = progress
     if (!this.#visible) return
     this.#drawn = true
+    clearBefore(() => this.clear())
     const columns = process.stderr.columns || 80
-    process.stderr.write(CLEAR_LINE + this.#line(progress).slice(0, columns - 1))
+    process.stderr.write(CLEAR_LINE + fitted(this.#parts(progress), columns - 1))
   }
 
   /** Begins the next part of the same work. */
@@ -45,19 +46,60 @@ export class ProgressBar {
     this.#drawn = false
   }
 
-  #line({ bytes: part, totalBytes, name }: Progress): string {
+  /** What the line is made of, from left to right; the lower the rank, the longer it stays on a narrow terminal. */
+  #parts({ bytes: part, totalBytes, name }: Progress): Part[] {
     const done = this.#before.bytes + part
     const seconds = (performance.now() - this.#started) / MS_PER_S
     const rate = seconds > 0 ? done / seconds : 0
-    const figures = [`${bytes(done)}`, `${bytes(rate)}/s`]
-    if (totalBytes === undefined) return [this.#label, ...figures, escaped(name ?? '')].join('  ')
+    const label = { text: this.#label, rank: 4 }
+    const figures = [
+      { text: bytes(done), rank: 2 },
+      { text: `${bytes(rate)}/s`, rank: 3 },
+    ]
+    const last = { text: escaped(name ?? ''), rank: 6 }
+    if (totalBytes === undefined) return [label, ...figures, last]
     const ratio = totalBytes === 0 ? 1 : Math.min(1, part / totalBytes)
     const left = rate > 0 ? (totalBytes - part) / rate : 0
     const filled = Math.round(ratio * BAR_COLUMNS)
     const bar = `[${'#'.repeat(filled)}${'-'.repeat(BAR_COLUMNS - filled)}]`
     const percent = `${String(Math.floor(ratio * 100)).padStart(3)} %`
-    return [this.#label, bar, percent, ...figures, `${duration(left)} left`, escaped(name ?? '')].join('  ')
+    return [
+      label,
+      { text: bar, rank: 5 },
+      { text: percent, rank: 0 },
+      ...figures,
+      { text: `${duration(left)} left`, rank: 1 },
+      last,
+    ]
   }
+}
+
+interface Part {
+  text: string
+  rank: number
+}
+
+/** Parts on one line, without those for which there is no room; a name is cut instead. */
+function fitted(parts: readonly Part[], columns: number): string {
+  const shown = parts.filter(({ text }) => text !== '')
+  const length = (some: readonly Part[]) => some.map(({ text }) => text).join(GAP).length
+  const name = shown.find(({ rank }) => rank === 6)
+  if (name !== undefined) {
+    const others = length(shown.filter((part) => part !== name))
+    name.text = name.text.slice(0, Math.max(0, columns - others - GAP.length))
+  }
+  const kept = shown.filter(({ text }) => text !== '')
+  while (length(kept) > columns && kept.length > 1) {
+    const worst = Math.max(...kept.map(({ rank }) => rank))
+    kept.splice(
+      kept.findIndex(({ rank }) => rank === worst),
+      1,
+    )
+  }
+  return kept
+    .map(({ text }) => text)
+    .join(GAP)
+    .slice(0, columns)
 }
 
 /** A number of seconds as minutes and seconds, or hours, minutes and seconds. */

@@ -2,6 +2,7 @@ import confirm from '@inquirer/confirm'
 import password from '@inquirer/password'
 import { UsageError } from './exit.ts'
 import { interrupt, interrupted } from './interrupt.ts'
+import { escaped } from './output.ts'
 
 /** Whether somebody is there to answer. */
 export function canAsk(): boolean {
@@ -10,7 +11,7 @@ export function canAsk(): boolean {
 
 /** Asks for a secret, which is not shown. */
 export async function askSecret(message: string): Promise<string> {
-  return asked(message, () => password({ message }, context()))
+  return asked(message, () => password({ message: escaped(message) }, context()))
 }
 
 /** Asks for a new secret twice, until both answers are the same. */
@@ -25,7 +26,7 @@ export async function askNewSecret(what: string): Promise<string> {
 
 /** Asks whether to go on; no by default. */
 export async function askWhether(message: string): Promise<boolean> {
-  return asked(message, () => confirm({ message, default: false }, context()))
+  return asked(message, () => confirm({ message: escaped(message), default: false }, context()))
 }
 
 // Standard output is for results: it may be a file.

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Key } from '../options.ts'
 import { UsageError } from './exit.ts'
+import { home } from './home.ts'
 
 /** The kinds of coffers, as configurations name them. */
 export const kindNames = ['bank', 'store', 'market', 'null'] as const
@@ -24,6 +24,11 @@ export interface Section {
   location?: string
   cofferKey?: Key
   secureKey?: Key
+  /** Keys that the coffer is getting, or has got: written down before it gets them. */
+  nextCofferKey?: Key
+  nextSecureKey?: Key
+  /** The archive id of the coffer, in hexadecimal. */
+  archiveId?: string
   cipher?: CipherName
   backup?: string
   autoFlush?: boolean
@@ -58,7 +63,7 @@ export async function location({ name, location }: Section): Promise<string> {
 
 /** A path in which `~` is the home directory. */
 export function expandHome(path: string): string {
-  return path === '~' || path.startsWith('~/') ? join(homedir(), path.slice(1)) : path
+  return path === '~' || path.startsWith('~/') ? join(home(`write ${path} as an absolute path`), path.slice(1)) : path
 }
 
 async function isDirectory(path: string): Promise<boolean> {
@@ -88,6 +93,9 @@ export function sectionFrom(name: string, entries: Readonly<Record<string, unkno
     location: values.text('location'),
     cofferKey: values.key('coffer_key'),
     secureKey: values.key('secure_key'),
+    nextCofferKey: values.key('next_coffer_key'),
+    nextSecureKey: values.key('next_secure_key'),
+    archiveId: values.hexadecimal('archive_id'),
     cipher: values.choice('cipher', cipherNames),
     backup: values.text('backup'),
     autoFlush: values.flag('auto_flush'),
@@ -127,6 +135,12 @@ class Entries {
     const value = this.#get(name)
     if (value === undefined || typeof value === 'string' || value instanceof Uint8Array) return value
     throw this.#wrong(name, 'a key: base64 text, or !!binary')
+  }
+
+  hexadecimal(name: string): string | undefined {
+    const value = this.text(name)
+    if (value === undefined || /^[0-9a-f]{32}$/i.test(value)) return value?.toLowerCase()
+    throw this.#wrong(name, '32 hexadecimal digits')
   }
 
   flag(name: string): boolean | undefined {

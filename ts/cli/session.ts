@@ -4,20 +4,26 @@ import { CofferBank } from '../bank.ts'
 import type { Coffer } from '../coffer.ts'
 import { CofferError } from '../errors.ts'
 import { identify } from '../identify.ts'
+import { keyless } from '../kinds.ts'
 import { CofferMarket } from '../market.ts'
 import { CofferNull } from '../null.ts'
-import type { OpenOptions } from '../options.ts'
+import type { Commit, OpenOptions } from '../options.ts'
 import type { Salvaged, SalvageOptions } from '../salvage.ts'
 import { CofferStore } from '../store.ts'
+import { changeSection } from './config.ts'
+import type { Changes } from './edit.ts'
 import { UsageError } from './exit.ts'
-import { changes, interrupted } from './interrupt.ts'
+import { changes, interrupted, untilInterrupted } from './interrupt.ts'
 import {
+  areOf,
   askPassphrase,
   canAskPassphrase,
   environmentHasKeys,
   findKeys,
   type KeyOptions,
   type Keys,
+  nextKeys,
+  renewed,
   sectionHasKeys,
 } from './keys.ts'
 import { warn } from './output.ts'
@@ -29,6 +35,7 @@ export interface CommonOptions extends TargetOptions, KeyOptions {
   type?: KindName
   cipher?: CipherName
   lockTimeout?: number
+  expect?: Commit
   json?: boolean
   quiet?: boolean
 }
@@ -58,9 +65,17 @@ export const neededKeys: Readonly<Record<KindName, readonly ('cofferKey' | 'secu
   null: [],
 }
 
+/** A coffer that is open, and how it was found. */
+export interface Session {
+  coffer: Coffer
+  target: Target
+  /** The keys that opened it. */
+  keys: Keys
+}
+
 /** Reads with a coffer, and closes it. */
 export async function reading<T>(command: Command, use: Use, work: (coffer: Coffer) => Promise<T>): Promise<T> {
-  const coffer = await openTarget(command.optsWithGlobals(), 'r', use)
+  const { coffer } = await openTarget(command.optsWithGlobals(), 'r', use)
   try {
     return await work(coffer)
   } finally {
@@ -69,12 +84,17 @@ export async function reading<T>(command: Command, use: Use, work: (coffer: Coff
 }
 
 /** Changes a coffer, flushes, and closes it. If the work fails, nothing of it is flushed. */
-export async function changing<T>(command: Command, use: Use, work: (coffer: Coffer) => Promise<T>): Promise<T> {
-  const coffer = await openTarget(command.optsWithGlobals(), 'a', use)
+export async function changing<T>(
+  command: Command,
+  use: Use,
+  work: (coffer: Coffer, session: Session) => Promise<T>,
+): Promise<T> {
+  const session = await openTarget(command.optsWithGlobals(), 'a', use)
+  const { coffer } = session
   changes(coffer.path)
   let result: T
   try {
-    result = await work(coffer)
+    result = await work(coffer, session)
     await coffer.flush()
   } catch (error) {
     // What went wrong first is what counts.
@@ -89,7 +109,8 @@ export async function changing<T>(command: Command, use: Use, work: (coffer: Cof
 export async function salvaging(command: Command, to: string, options: SalvageOptions): Promise<Salvaged> {
   const common = command.optsWithGlobals<CommonOptions>()
   const target = await findTarget(common)
-  if (!existsSync(target.path)) throw missing(target.path)
+  if (common.expect !== undefined) throw new UsageError('salvage has no --expect: what it reads may be any commit')
+  if (!existsSync(target.path)) throw missing(target)
   const kind = await kindOf(target, common, true)
   const { cipher } = common
   const given = {
@@ -101,10 +122,8 @@ export async function salvaging(command: Command, to: string, options: SalvageOp
   return classes[kind].salvage(target.path, expandHome(to), { ...given, signal, onProgress, legacy, claimedNames })
 }
 
-/** Whether keys for a coffer are at hand without asking; for a kind without keys they are. */
-export function hasKeys(target: Target, options: CommonOptions, kind: string | undefined): boolean {
-  if (kind === 'null') return true
-  const { section } = target
+/** Whether anything gives keys for a coffer, or says where they come from. */
+export function givesKeys({ section }: Target, options: CommonOptions): boolean {
   return (
     options.askPassphrase === true ||
     options.passwordCommand !== undefined ||
@@ -117,15 +136,14 @@ export function hasKeys(target: Target, options: CommonOptions, kind: string | u
 /** The signal of Ctrl-C, in the form that the long calls take. */
 export const stoppable = { signal: interrupted } as const
 
-async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Promise<Coffer> {
+async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Promise<Session> {
   const target = await findTarget(options)
   const exists = existsSync(target.path)
-  if (!exists && !use.create) throw missing(target.path)
+  if (!exists && (!use.create || options.expect !== undefined)) throw missing(target)
   const kind = await kindOf(target, options, exists)
   const keys = await keysOf(target, kind, options, exists)
   const { section } = target
   const open: OpenOptions = {
-    ...keys,
     ...(kind === 'bank' ? { cipher: options.cipher ?? section?.cipher } : {}),
     autoFlush: section?.autoFlush,
     level: section?.level,
@@ -135,32 +153,102 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
     maxTotalSize: use.maxTotalSize,
     maxCatalogSize: use.maxCatalogSize,
     backup: mode === 'r' ? undefined : (use.backup ?? section?.backup),
+    expect: options.expect,
     signal: interrupted,
   }
-  const coffer = await classes[kind].open(target.path, mode, open)
+  const session = await openWith(target, keys, (keys) => classes[kind].open(target.path, mode, { ...open, ...keys }))
+  const { coffer } = session
+  try {
+    if (exists) await checkArchive(session)
+    else await noteArchive(coffer, target)
+  } catch (error) {
+    await coffer.close().catch(() => {})
+    throw error
+  }
   for (const { code, message } of coffer.notices) if (code !== 'legacy') warn(message)
-  return coffer
+  return session
 }
 
-function missing(path: string): CofferError {
-  return new CofferError('ERR_COFFER_NOT_FOUND', `there is no coffer ${path}`, { path })
+/** Opens a coffer, if need be with the keys that its section was about to get when a command was interrupted. */
+async function openWith(target: Target, keys: Keys, open: (keys: Keys) => Promise<Coffer>): Promise<Session> {
+  const { section } = target
+  const next = section && nextKeys(section)
+  if (section === undefined || next === undefined || !areOf(section, keys))
+    return { coffer: await open(keys), target, keys }
+  try {
+    return { coffer: await open(keys), target, keys }
+  } catch (error) {
+    if (!(error instanceof CofferError) || error.code !== 'ERR_COFFER_WRONG_KEY') throw error
+    const coffer = await open(next).catch(() => {
+      throw error
+    })
+    await noteInSection(target, renewed(section, next))
+    return { coffer, target, keys: next }
+  }
 }
 
-async function kindOf({ name, path, section }: Target, options: CommonOptions, exists: boolean): Promise<KindName> {
+/** Refuses a coffer that is not the one that the section is about. PyCoffer's format has no archive id. */
+async function checkArchive({ coffer, target: { path, name, section } }: Session): Promise<void> {
+  const expected = section?.archiveId
+  if (expected === undefined) return
+  const { archiveId } = await coffer.info()
+  if (archiveId === undefined || archiveId === expected) return
+  throw new CofferError(
+    'ERR_COFFER_CORRUPT',
+    `${path} is another coffer than the one that ${name} is about: its archive id is ${archiveId}, not ${expected}. If you put it there yourself, change archive_id in the section`,
+    { path },
+  )
+}
+
+/** Writes what tells a coffer from all others into its section: its kind, and its archive id. */
+export async function noteArchive(coffer: Coffer, target: Pick<Target, 'section' | 'conf'>): Promise<void> {
+  const { archiveId, kind } = await coffer.info()
+  const { section } = target
+  if (section === undefined || archiveId === undefined || section.archiveId === archiveId) return
+  await noteInSection(target, { ...(section.type === undefined ? { type: kind } : {}), archive_id: archiveId })
+}
+
+/** Changes a section. If that fails, the command goes on, and says what is missing there. */
+async function noteInSection({ section, conf }: Pick<Target, 'section' | 'conf'>, entries: Changes): Promise<void> {
+  if (section === undefined || conf === undefined) return
+  await changeSection(conf, section.name, entries).catch((error: Error) => {
+    const open = Object.entries(entries).filter(([option]) => !option.endsWith('_key'))
+    const lines = open.map(([option, value]) => `${option}: ${value}`).join(', ')
+    warn(`${conf} could not be changed (${error.message}). What belongs into its section ${section.name}: ${lines}`)
+  })
+}
+
+/** What to do about a coffer that is not there: one of the configuration is made by what adds to it. */
+export function missing({ path, section }: Pick<Target, 'path' | 'section'>): CofferError {
+  const message = section
+    ? `there is no coffer ${path} yet: coffer add makes it`
+    : `there is no coffer ${path}: coffer add makes one`
+  return new CofferError('ERR_COFFER_NOT_FOUND', message, { path })
+}
+
+async function kindOf(target: Target, options: CommonOptions, exists: boolean): Promise<KindName> {
+  const { name, path, section } = target
   const said = options.type ?? section?.type
+  if (section?.type !== undefined && said !== section.type) {
+    throw new UsageError(`--type says ${said}, but the section ${name} says ${section.type}`)
+  }
+  const found = exists ? (await untilInterrupted(identify(path))).kind : undefined
+  if (found === 'null' && givesKeys(target, options)) throw keyless(path)
   if (said !== undefined) return said
-  const found = exists ? (await identify(path)).kind : undefined
   const kind = kindNames.find((kind) => kind === found)
   if (kind !== undefined) return kind
   throw new UsageError(`what kind of coffer is ${name}? --type says one of ${kindNames.join(', ')}`)
 }
 
 async function keysOf(target: Target, kind: KindName, options: CommonOptions, exists: boolean): Promise<Keys> {
-  const needed = neededKeys[kind]
-  if (needed.length === 0) return {}
+  if (neededKeys[kind].length === 0) {
+    if (givesKeys(target, options)) throw keyless(target.path)
+    return {}
+  }
   const keys = await findKeys(target.name, options, target.section, !exists)
   if (keys.passphrase !== undefined || keys.cofferKey !== undefined || keys.secureKey !== undefined) return keys
-  if (exists && canAskPassphrase() && (await identify(target.path)).passphrase) return askPassphrase(target.name, false)
+  if (exists && canAskPassphrase() && (await untilInterrupted(identify(target.path))).passphrase)
+    return askPassphrase(target.name, false)
   throw new UsageError(
     `there are no keys for ${target.name}: they come from the configuration, the environment (COFFER_KEY, COFFER_SECURE_KEY, COFFER_PASSPHRASE), --password-command, --keyring, or --ask-passphrase`,
   )

@@ -1,9 +1,12 @@
 import { inspect, types } from 'node:util'
+import { decode } from '../cbor/decode.ts'
+import { encode } from '../cbor/encode.ts'
 import type { Coffer } from '../coffer.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { checkBoolean, checkOptions } from '../options.ts'
 import { type PluginHost, RecordPlugin } from '../plugin.ts'
 import { type ChromeSource, chromeRows } from './chrome.ts'
+import { type Masked, mask, unmask } from './mask.ts'
 import { PASSWD, passwordsFromPyCoffer } from './passwd.ts'
 
 /** What a password is found by. */
@@ -230,13 +233,25 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
     return []
   }
 
+  /** Neither how well the passwords compress nor, but for a step, how long they are can be seen from outside. */
+  protected override stored(entries: PasswordEntry[]): Masked {
+    return mask(encode(entries))
+  }
+
   protected override restore(stored: unknown): PasswordEntry[] {
-    if (Array.isArray(stored) && stored.every(isEntry)) return stored
+    // The first versions stored the list itself.
+    const entries = Array.isArray(stored) ? stored : this.#unmasked(stored)
+    if (Array.isArray(entries) && entries.every(isEntry)) return entries
     const { path } = this.#coffer
     throw new CofferError('ERR_COFFER_CORRUPT', `'${this.record}' of ${path} is no record of passwords`, {
       path,
       member: this.record,
     })
+  }
+
+  #unmasked(stored: unknown): unknown {
+    const bytes = unmask(stored)
+    return bytes && decode(bytes, { path: this.#coffer.path, member: this.record })
   }
 
   async #store(added: readonly PasswordEntry[], replace: boolean | undefined): Promise<ImportedPasswords> {

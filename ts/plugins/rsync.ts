@@ -2,7 +2,7 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { Skipped } from '../changes.ts'
 import { CofferError, invalid } from '../errors.ts'
-import type { Member } from '../member.ts'
+import { isOfPlugins, type Member } from '../member.ts'
 import { checkBoolean, checkName, checkOptions, checkPath, defaultName } from '../options.ts'
 import { CofferPlugin, type PluginHost } from '../plugin.ts'
 import { Filter, parentOf } from '../rsync/filter.ts'
@@ -30,6 +30,11 @@ export interface RsyncOptions extends WatchOptions {
   include?: readonly string[] | undefined
   /** Patterns of what does not take part, with all that is below it: none by default. They outweigh `include`. */
   exclude?: readonly string[] | undefined
+  /**
+   * Whether the records of plugins, such as passwords, below `.plugins/` take part in a run on the
+   * whole coffer: false by default. `pull` also takes them if they are named, `push` only with this.
+   */
+  plugins?: boolean | undefined
 }
 
 /** What {@link RsyncPlugin.push} takes. */
@@ -79,7 +84,7 @@ export interface Rsynced {
   skipped: Skipped[]
 }
 
-const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', ...watchOptions] as const
+const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', 'plugins', ...watchOptions] as const
 
 /** What the plugins keep in a coffer; nobody else's tree. */
 const RESERVED = '.plugins'
@@ -136,6 +141,7 @@ export class RsyncPlugin extends CofferPlugin {
     const { symlinks, ...rest } = checkOptions(options, 'push', ['symlinks', ...rsyncOptions])
     const links = checkSymlinks(symlinks)
     const run = checkRun(rest)
+    if (isOfPlugins(to) && !run.plugins) throw reserved()
     await this.#checkAbove(to, from)
 
     const root = await this.#trees.look(from, true)
@@ -270,6 +276,7 @@ interface Places {
 }
 
 interface Run extends WatchOptions {
+  readonly plugins: boolean
   readonly checksum: boolean
   readonly delete: boolean
   readonly dryRun: boolean
@@ -279,6 +286,7 @@ function checkRun(options: RsyncOptions): Run {
   checkWatch(options)
   const { signal, onProgress } = options
   return {
+    plugins: checkBoolean(options.plugins, 'plugins') ?? false,
     checksum: checkBoolean(options.checksum, 'checksum') ?? false,
     delete: checkBoolean(options.delete, 'delete') ?? false,
     dryRun: checkBoolean(options.dryRun, 'dryRun') ?? false,
@@ -288,8 +296,8 @@ function checkRun(options: RsyncOptions): Run {
 }
 
 /** A single file takes part whatever the patterns say: they are about what is in a directory, also in one in its way. */
-function filterFor({ include, exclude }: RsyncOptions, root: string, single: boolean): Filter {
-  return new Filter(include, exclude, single, root === '' ? RESERVED : undefined)
+function filterFor({ include, exclude, plugins }: RsyncOptions, root: string, single: boolean): Filter {
+  return new Filter(include, exclude, single, root === '' && !plugins ? RESERVED : undefined)
 }
 
 /** The name of a tree in the coffer, or the empty one for the whole coffer. */
@@ -297,10 +305,11 @@ function checkRoot(name: string): string {
   const root = checkName(name, 'the name of a tree')
     .replace(/^\//, '')
     .replace(/(?<=.)\/$/, '')
-  if (root === RESERVED || root.startsWith(`${RESERVED}/`)) {
-    throw invalid(`what is below ${RESERVED} belongs to the plugins: choose another name`)
-  }
   return root === '.' ? '' : root
+}
+
+function reserved(): CofferError {
+  return invalid(`what is below ${RESERVED} belongs to the plugins: choose another name, or pass plugins`)
 }
 
 function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<Rsynced, 'skipped'> {

@@ -2,10 +2,13 @@ import { constants } from 'node:os'
 import { basename } from 'node:path'
 import type { Skipped } from '../changes.ts'
 import { CofferError } from '../errors.ts'
-import { type Member, timeNs } from '../member.ts'
+import { isOfPlugins, type Member, timeNs } from '../member.ts'
 import type { Entry, Symlinks, Trees } from '../trees.ts'
 import type { Filter } from './filter.ts'
 import { type Node, withParents } from './plan.ts'
+
+/** The permissions of a file's owner. */
+const OWNER = 0o700
 
 /** What is in a directory tree. */
 export interface Walked {
@@ -90,7 +93,9 @@ export function nodesOf(members: readonly Member[], root: string, filter: Filter
   for (const { name, type, size, mode, mtimeNs } of members) {
     const path = root === '' ? name : name.slice(root.length + 1)
     const takes = filter.takes(path, type === 'directory')
-    nodes.set(path, { type, protected: !takes, hidden: false, full: false, size, mode, mtimeNs })
+    // What plugins keep comes out for its owner alone.
+    const permissions = isOfPlugins(name) ? mode & OWNER : mode
+    nodes.set(path, { type, protected: !takes, hidden: false, full: false, size, mode: permissions, mtimeNs })
   }
   for (const path of withParents([...nodes.keys()])) {
     if (nodes.has(path)) continue

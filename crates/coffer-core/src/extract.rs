@@ -34,6 +34,9 @@ pub struct Extraction {
     pub what: Selection,
     /// The directory that names are taken relative to: nothing outside it is extracted.
     pub from: Option<String>,
+    /// Whether [`Selection::All`] includes the records of plugins. They come out when they are named,
+    /// and belong to their owner alone then.
+    pub plugins: bool,
     /// Whether files that are there are replaced. If not, one of them is an error, and none is
     /// touched.
     pub replace: bool,
@@ -46,7 +49,14 @@ pub struct Extraction {
 
 impl From<Selection> for Extraction {
     fn from(what: Selection) -> Self {
-        Self { what, from: None, replace: true, preserve: false, limits: Limits::default() }
+        Self {
+            what,
+            from: None,
+            plugins: true,
+            replace: true,
+            preserve: false,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -95,6 +105,9 @@ pub(crate) fn extract(
             return Err(not_a_directory(from));
         }
         sweep.members.retain(|(name, _)| **name != *from);
+    }
+    if from.is_none() && !extraction.plugins && matches!(extraction.what, Selection::All) {
+        sweep.members.retain(|(name, _)| !name::is_of_plugins(name));
     }
     let files = sweep.members.iter().filter(|(_, entry)| !entry.directory);
     extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
@@ -458,7 +471,7 @@ impl Out<'_> {
     ) -> Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        let mode = entry.mode & PERMISSIONS;
+        let mode = permissions(name, entry);
         permit(&mut options, mode);
         let path = self.place(name);
         let at_once = match whole.then(|| self.make(path, &options)) {
@@ -589,7 +602,7 @@ impl Out<'_> {
             Ok(file) => file.into_std(),
             Err(e) => return self.refused(name, "its time", &e),
         };
-        let mode = entry.mode & PERMISSIONS;
+        let mode = permissions(name, entry);
         let moded = if self.preserve {
             set_mode(&file, mode)
         } else if new && mode & OWNER != OWNER {
@@ -638,6 +651,12 @@ impl Out<'_> {
     fn io(&self, syscall: &'static str, name: &str, error: &std::io::Error) -> Error {
         tree::refused(syscall, &self.target.join(self.place(name)), error).of_member(name)
     }
+}
+
+/// The permissions of a member's file or directory outside. What plugins keep is for its owner.
+fn permissions(name: &str, entry: &Entry) -> u32 {
+    let mode = entry.mode & PERMISSIONS;
+    if name::is_of_plugins(name) { mode & OWNER } else { mode }
 }
 
 fn time(entry: &Entry) -> SystemTime {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::chunk;
+use crate::commit::ARCHIVE_ID;
 use crate::error::{Error, Result};
 use crate::header::Header;
 use crate::kind::Kind;
@@ -21,6 +22,8 @@ pub struct Info {
     pub block_size: u32,
     /// How its keys come from a passphrase, if they do.
     pub passphrase: Option<([u8; SALT_LEN], Kdf)>,
+    /// The archive id of its header, which stays for the life of the coffer; none in a legacy one.
+    pub archive: Option<[u8; ARCHIVE_ID]>,
     /// The file is in PyCoffer's format still.
     pub legacy: bool,
     /// The number of the last commit; 0 in a legacy coffer.
@@ -47,7 +50,7 @@ pub struct Info {
 /// that writes, as it is now.
 pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info> {
     let view = reader.view.read();
-    let Some(Header { kind, marks, chunk_plain, piece, .. }) = &view.header else {
+    let Some(Header { kind, marks, archive, chunk_plain, piece, .. }) = &view.header else {
         return Err(crate::writer::closed());
     };
     let Origin { salt, kdf } = Origin::in_marks(marks)?;
@@ -64,6 +67,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
         chunk_size: chunk_plain + chunk::HEADER as u32,
         block_size: *piece,
         passphrase: kdf.map(|kdf| (salt, kdf)),
+        archive: (!legacy).then_some(*archive),
         legacy,
         generation,
         files: 0,

@@ -7,6 +7,8 @@ use crate::error::{Code, Error, Result};
 pub(crate) const MAX_NAME: usize = 3_800;
 /// The longest component in bytes, which is what file systems allow.
 pub(crate) const MAX_COMPONENT: usize = 255;
+/// The directory in which plugins keep their records.
+const PLUGINS: &str = ".plugins";
 
 /// Checks a name and drops one leading `/`, as PyCoffer does.
 ///
@@ -41,6 +43,26 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
         c if c.contains('\0') => Some("it contains NUL"),
         _ => None,
     })
+}
+
+/// The directory that salvage keeps members apart in. Where commits name members in it, it is
+/// `.salvaged-2`, and so on.
+pub const APART: &str = ".salvaged";
+
+/// Whether a name is that of the directory in which plugins keep their records, also where salvage
+/// keeps it apart, or is below it.
+#[must_use]
+pub(crate) fn is_of_plugins(name: &str) -> bool {
+    let kept = match name.split_once('/') {
+        Some((first, rest)) if is_apart(first) => rest,
+        _ => name,
+    };
+    kept.strip_prefix(PLUGINS).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_apart(directory: &str) -> bool {
+    let number = |rest: &str| rest.strip_prefix('-').is_some_and(|n| n.parse::<u64>().is_ok());
+    directory.strip_prefix(APART).is_some_and(|rest| rest.is_empty() || number(rest))
 }
 
 /// What keeps a name from being that of a file on Windows, if anything does: there `a:b` is a
@@ -89,6 +111,20 @@ mod tests {
     fn a_leading_slash_is_dropped_and_nothing_else_is_changed() {
         assert_eq!(check("/a/ b").unwrap(), "a/ b");
         assert_eq!(check("ключ/鍵").unwrap(), "ключ/鍵");
+    }
+
+    #[test]
+    fn what_plugins_keep_is_known_also_where_salvage_keeps_it_apart() {
+        for name in
+            [".plugins", ".plugins/password", ".salvaged/.plugins/x", ".salvaged-2/.plugins"]
+        {
+            assert!(is_of_plugins(name), "{name}");
+        }
+        for name in
+            [".pluginsx", "a/.plugins", ".salvaged", ".salvagedx/.plugins", ".salvaged-/.plugins"]
+        {
+            assert!(!is_of_plugins(name), "{name}");
+        }
     }
 
     #[test]

@@ -163,6 +163,8 @@ pub struct NativeExtraction {
     pub recursive: bool,
     /// The directory that names are taken relative to.
     pub from: Option<String>,
+    /// Whether everything includes what plugins keep, below `.plugins/`.
+    pub plugins: bool,
     /// Whether files that are there are replaced.
     pub replace: bool,
     /// Whether modes are those of the members, whatever the process masks.
@@ -181,8 +183,8 @@ impl From<NativeExtraction> for Extraction {
             Some(names) => Selection::Exactly(names),
         };
         let limits = limits(extraction.max_member_size, extraction.max_total_size);
-        let NativeExtraction { from, replace, preserve, .. } = extraction;
-        Self { what, from, replace, preserve, limits }
+        let NativeExtraction { from, plugins, replace, preserve, .. } = extraction;
+        Self { what, from, plugins, replace, preserve, limits }
     }
 }
 
@@ -344,6 +346,8 @@ pub struct NativeInfo {
     pub block_size: u32,
     /// How its keys come from a passphrase, if they do.
     pub kdf: Option<NativeDerivation>,
+    /// Its archive id in hexadecimal; absent in PyCoffer's format.
+    pub archive_id: Option<String>,
     /// Whether the file is in PyCoffer's format still.
     pub legacy: bool,
     /// The number of the last commit.
@@ -379,6 +383,9 @@ impl From<Info> for NativeInfo {
             chunk_size: info.chunk_size,
             block_size: info.block_size,
             kdf: info.passphrase.map(NativeDerivation::from),
+            archive_id: info
+                .archive
+                .map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
             legacy: info.legacy,
             generation: info.generation as f64,
             files: info.files as f64,

@@ -6,6 +6,7 @@ import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
 import { interrupted } from '../interrupt.ts'
+import { memberName } from '../names.ts'
 import { json, manner, say, stored } from '../output.ts'
 import { type ProgressBar, withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
@@ -42,7 +43,8 @@ export function add(): Entry {
     )
     .example('What a command prints', 'pg_dump shop | coffer add - --as shop.sql')
     .action(async (files: string[], given: Options, command: Entry) => {
-      const options = { ...given, as: given.as ?? given.target }
+      const as = given.as ?? given.target
+      const options = { ...given, as: as === undefined ? undefined : memberName(as) }
       const sources = options.source === undefined ? files : [options.source, ...files]
       if (sources.length === 0) throw new UsageError('what is to be added? Name files or directories')
       if (options.as !== undefined && sources.length > 1) throw new UsageError('--as is for one file or directory')

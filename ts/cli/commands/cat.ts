@@ -1,6 +1,8 @@
+import { CofferError } from '../../errors.ts'
 import { Entry } from '../entry.ts'
 import { interrupted } from '../interrupt.ts'
-import { write } from '../output.ts'
+import { memberName } from '../names.ts'
+import { bytes, write } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
 
@@ -18,14 +20,18 @@ export function cat(): Entry {
         withProgress(
           'reading',
           async (bar) => {
-            for (const name of members) {
+            for (const name of members.map(memberName)) {
               const { size } = await coffer.stat(name)
               let done = 0
-              for await (const chunk of coffer.createReadStream(name, stoppable)) {
-                interrupted.throwIfAborted()
-                await write(chunk)
-                done += chunk.length
-                bar.update({ bytes: done, totalBytes: size, members: 0, name })
+              try {
+                for await (const chunk of coffer.createReadStream(name, stoppable)) {
+                  interrupted.throwIfAborted()
+                  await write(chunk)
+                  done += chunk.length
+                  bar.update({ bytes: done, totalBytes: size, members: 0, name })
+                }
+              } catch (error) {
+                throw named(error, name, done)
               }
               bar.next()
             }
@@ -34,4 +40,16 @@ export function cat(): Entry {
         ),
       )
     })
+}
+
+/** Damage says where in the file it is; here it also says which member has it, and how much of it was written. */
+function named(error: unknown, name: string, done: number): unknown {
+  if (!(error instanceof CofferError) || error.code !== 'ERR_COFFER_CORRUPT') return error
+  const { code, message, path } = error
+  const written = done === 0 ? 'nothing of it was written' : `only its beginning was written, ${bytes(done)}`
+  return new CofferError(code, `the member ${name} is damaged, and ${written}: ${message}`, {
+    ...(path === undefined ? {} : { path }),
+    member: name,
+    cause: error,
+  })
 }

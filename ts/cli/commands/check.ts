@@ -48,9 +48,10 @@ const WORKS = 'work'
 
 /** Makes, changes, locks and reads a coffer in the system's temporary directory. */
 async function trial(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'coffer-check-'))
-  const path = join(directory, 'check.coffer')
+  let directory: string | undefined
   try {
+    directory = await mkdtemp(join(tmpdir(), 'coffer-check-'))
+    const path = join(directory, 'check.coffer')
     const coffer = await CofferNull.open(path, 'x')
     await coffer.write('a', 'works')
     await coffer.flush()
@@ -64,12 +65,15 @@ async function trial(): Promise<string> {
   } catch (error) {
     return error instanceof Error ? error.message : String(error)
   } finally {
-    await rm(directory, { recursive: true, force: true })
+    if (directory !== undefined) await rm(directory, { recursive: true, force: true })
   }
 }
 
 async function configuration(): Promise<string> {
-  const path = defaultConfigPath()
+  const path = await Promise.resolve()
+    .then(defaultConfigPath)
+    .catch((error: Error) => error)
+  if (path instanceof Error) return path.message
   return readPrivate(path).then(
     (text) => (text === null ? `none (${path})` : path),
     (error: Error) => error.message,

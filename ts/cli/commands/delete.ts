@@ -1,6 +1,7 @@
 import type { Member } from '../../member.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
+import { memberName } from '../names.ts'
 import { bytes, count, json, manner, say } from '../output.ts'
 import { askWhether, canAsk } from '../prompt.ts'
 import { changing } from '../session.ts'
@@ -24,20 +25,26 @@ export function remove(): Entry {
     .example('One member', 'coffer delete notes/todo.txt')
     .example('A directory, from a script', 'coffer delete -r reports/2019 --force')
     .action(async (names: string[], { recursive, force }: Options, command: Entry) => {
+      const chosen = new Set(names.map(memberName))
       if (!force && !canAsk()) {
         throw new UsageError('delete asks first, and standard input is not a terminal: --force deletes without asking')
       }
       const deleted = await changing(command, {}, async (coffer) => {
-        const members: Member[] = []
-        for (const name of new Set(names)) {
+        const found = new Map<string, Member>()
+        for (const name of chosen) {
           const member = await coffer.stat(name)
-          if (member.type === 'directory' && recursive)
-            members.push(...(await below(coffer.members.bind(coffer), name)))
-          else members.push(member)
+          const inside = member.type === 'directory' ? await below(coffer.members.bind(coffer), name) : []
+          if (!recursive && inside.some((other) => other.name !== name)) {
+            throw new UsageError(
+              `${name} is a directory with ${count(inside.length, 'member')}: -r deletes it with all that is in it`,
+            )
+          }
+          for (const one of inside.length > 0 ? inside : [member]) found.set(one.name, one)
         }
+        const members = [...found.values()]
         if (!force && !(await askWhether(question(members, coffer.path)))) throw new Error('nothing was deleted')
         await coffer.batch(async (batch) => {
-          for (const name of new Set(names)) {
+          for (const name of chosen) {
             // A directory that was given before may have taken it along.
             if (await batch.has(name)) await batch.delete(name, { recursive: recursive ?? false })
           }

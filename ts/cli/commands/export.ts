@@ -1,6 +1,7 @@
 import { exportTar } from '../../tar.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
+import { memberNames } from '../names.ts'
 import { write } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
@@ -12,14 +13,16 @@ export function exporting(): Entry {
     .description('Writes all members, or those that are named, as a plain tar archive to standard output.')
     .argument('[members...]', 'members and directories')
     .requiredOption('--tar', 'as a tar archive')
+    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('To a compressed archive', 'coffer export --tar | zstd > all.tar.zst')
     .example('From one coffer into another', 'coffer export --tar -f old | coffer import --tar -f new')
-    .action(async (members: string[], options: { legacy?: boolean }, command: Entry) => {
+    .action(async (members: string[], options: { legacy?: boolean; plugins?: boolean }, command: Entry) => {
       if (process.stdout.isTTY) throw new UsageError('an archive is not for a terminal: coffer export --tar > all.tar')
       await reading(command, options, (coffer) =>
         withProgress('exporting', async (bar) => {
-          const chosen = members.length > 0 ? { members } : {}
+          const names = memberNames(members)
+          const chosen = names === undefined ? { plugins: options.plugins ?? false } : { members: names }
           for await (const chunk of exportTar(coffer, { ...chosen, onProgress: bar.update, ...stoppable }))
             await write(chunk)
         }),

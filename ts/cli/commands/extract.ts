@@ -1,5 +1,6 @@
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
+import { memberName, memberNames } from '../names.ts'
 import { bytes, count, json, manner, say } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
@@ -15,6 +16,7 @@ interface Options {
   member?: string
   from?: string
   legacy?: boolean
+  plugins?: boolean
   maxMemberSize?: number
   maxTotalSize?: number
   maxCatalogSize?: number
@@ -38,12 +40,14 @@ export function extract(): Entry {
     .option('--max-member-size <size>', 'write nothing if a file has more: bytes, or 5MB, 2GiB', size)
     .option('--max-total-size <size>', 'write nothing if all files together have more', size)
     .option('--max-catalog-size <size>', 'write nothing if the list of members has more, uncompressed', size)
+    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Everything, into a directory', 'coffer extract --to restored')
     .example('One directory, in place of what is there', 'coffer extract reports/2024 --overwrite')
     .action(async (args: string[], options: Options, command: Entry) => {
       const members = options.member === undefined ? args : [options.member, ...args]
       if (options.all && members.length > 0) throw new UsageError('--all and names of members exclude each other')
+      const names = memberNames(members)
       const to = options.to ?? options.path ?? '.'
       const { maxMemberSize, maxTotalSize } = options
       const limits = {
@@ -53,10 +57,12 @@ export function extract(): Entry {
       const extracted = await reading(command, { ...options, ...limits }, (coffer) =>
         withProgress('extracting', (bar) =>
           coffer.extractAll(to, {
-            ...(members.length > 0 ? { members } : {}),
+            ...(names === undefined ? { plugins: options.plugins ?? false } : { members: names }),
             ...(options.overwrite ? {} : { replace: false }),
             preserve: options.preserve ?? false,
-            ...(options.from === undefined ? {} : { from: options.from }),
+            ...(options.from === undefined || memberName(options.from) === '.'
+              ? {}
+              : { from: memberName(options.from) }),
             ...limits,
             onProgress: bar.update,
             ...stoppable,

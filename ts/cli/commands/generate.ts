@@ -5,11 +5,12 @@ import { CofferBank } from '../../bank.ts'
 import { CofferMarket } from '../../market.ts'
 import { CofferStore } from '../../store.ts'
 import { addSection, defaultConfigPath, readConfig } from '../config.ts'
+import { yamlEntry } from '../edit.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { iniSection } from '../ini.ts'
 import { systemKeyring } from '../keyring.ts'
-import { base64, type Keys, secretText } from '../keys.ts'
+import { type Keys, secretText, standard } from '../keys.ts'
 import { json, manner, say, write } from '../output.ts'
 import { type CipherName, type KindName, kindNames } from '../section.ts'
 import { type CommonOptions, neededKeys } from '../session.ts'
@@ -67,8 +68,18 @@ export function generate(): Entry {
       const text = ini ? iniSection(name, textsOf(section)) : yamlSection(name, section)
       if (!options.write) return write(text)
       await addSection(conf, name, text)
-      say(`${name} is in ${conf} now. Without what is in there nobody can open the coffer: keep a copy in a safe place`)
+      say(`${name} is in ${conf} now. ${advice(section)}. coffer add -f ${name} makes the coffer`)
     })
+}
+
+/** What has to be kept, so that the coffer can be opened. */
+function advice(section: Section): string {
+  const { type, passphrase } = section
+  if (passphrase) return 'It is opened by its passphrase, which nobody can restore: do not forget it'
+  if ('password_command' in section) return 'It is opened by what the password command prints: keep a copy of that'
+  if ('keyring' in section) return "Its keys are in the system's keyring alone: keep a copy of them"
+  if (type === 'null') return 'It has no keys: whoever can read or write its file can do so with what is in it'
+  return 'Without what is in there nobody can open the coffer: keep a copy in a safe place'
 }
 
 /** Keys, or what says where they come from. */
@@ -115,11 +126,6 @@ function newKeys(type: KindName, cipher: CipherName | undefined): Keys {
   }
 }
 
-/** A key in the alphabet that PyCoffer reads. */
-function standard(key: NonNullable<Keys['cofferKey']>): string {
-  return Buffer.from(base64(key), 'base64').toString('base64')
-}
-
 function locationOf(location: string | undefined, name: string): string {
   if (location === undefined) return resolve(`${name}.coffer`)
   return location.startsWith('~') ? location : resolve(location)
@@ -133,15 +139,8 @@ function textsOf(section: Section): Record<string, string> {
   return Object.fromEntries(Object.entries(section).map(([option, value]) => [option, String(value)]))
 }
 
-/** Keys are binary, as PyCoffer writes them in YAML. */
 function yamlSection(name: string, section: Section): string {
-  const lines = Object.entries(section).map(([option, value]) => {
-    const scalar = stringify(value, {
-      lineWidth: 0,
-      defaultStringType: option.endsWith('_key') ? 'QUOTE_DOUBLE' : 'PLAIN',
-    })
-    return `  ${option}: ${option.endsWith('_key') ? '!!binary ' : ''}${scalar}`
-  })
+  const lines = Object.entries(section).map(([option, value]) => `  ${yamlEntry(option, value)}`)
   return `${stringify(name, { lineWidth: 0 }).trim()}:\n${lines.join('')}`
 }
 

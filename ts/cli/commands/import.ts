@@ -3,6 +3,7 @@ import { importTar } from '../../untar.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
+import { memberName } from '../names.ts'
 import { json, manner, say, stored, warn } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
@@ -33,7 +34,7 @@ export function importing(): Entry {
       const imported = await changing(command, { create: true }, (coffer) =>
         withProgress('importing', (bar) =>
           importTar(coffer, source, {
-            ...(prefix === undefined ? {} : { prefix }),
+            ...(prefix === undefined || memberName(prefix) === '.' ? {} : { prefix: memberName(prefix) }),
             replace: replace ?? false,
             onProgress: bar.update,
             ...stoppable,

@@ -5,8 +5,9 @@ import { type Identity, identify } from '../../identify.ts'
 import type { Info } from '../../info.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
+import { untilInterrupted } from '../interrupt.ts'
 import { bytes, json, manner, properties } from '../output.ts'
-import { type CommonOptions, hasKeys, reading } from '../session.ts'
+import { type CommonOptions, givesKeys, missing, reading } from '../session.ts'
 import { findTarget } from '../target.ts'
 
 interface Options extends CommonOptions {
@@ -18,27 +19,31 @@ export function info(): Entry {
   return new Entry('info')
     .summary('show what kind of file it is, and what is in it')
     .description(
-      'Shows what kind of file it is, which takes no keys. Where there are keys, also the number of members, the generation, dead space, and how much smaller than its contents the coffer is.',
+      'Shows what kind of file it is, which takes no keys. Where there are keys, also the number of members, the generation, dead space, how much smaller than its contents the coffer is, and the commit that --expect takes.',
     )
-    .argument('[file]', 'a file; the same as --file')
+    .argument('[file]', 'a file, whatever the configuration says of it')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('A file of unknown origin', 'coffer info found.bin')
     .example('The coffer of the configuration', 'coffer info')
+    .example('To be sure later that nobody has put an older copy back', 'coffer info --json | jq -r .commit')
     .action(async (file: string | undefined, options: Options, command: Entry) => {
       if (file !== undefined) {
         if (options.coffer !== undefined || command.optsWithGlobals<Options>().file !== undefined) {
           throw new UsageError('which file is meant? It is given twice')
         }
         command.setOptionValue('file', file)
+        command.setOptionValue('bare', true)
       }
       const all = command.optsWithGlobals<Options>()
       const target = await findTarget(all)
       if (!existsSync(target.path)) {
+        if (target.section) throw missing(target)
         throw new CofferError('ERR_COFFER_NOT_FOUND', `there is no file ${target.path}`, { path: target.path })
       }
-      const identity = await identify(target.path)
+      const identity = await untilInterrupted(identify(target.path))
       const known = identity.format === 'coffer' || (identity.format === 'legacy' && options.legacy)
-      const inside = known && hasKeys(target, all, identity.kind) ? await reading(command, options, insideOf) : null
+      const opens = known && (all.expect !== undefined || identity.kind === 'null' || givesKeys(target, all))
+      const inside = opens ? await reading(command, options, insideOf) : null
       if (manner.json) return json({ path: target.path, ...identity, ...inside })
       await properties([['file', target.path], ...outside(identity), ...(inside ? within(inside) : [])])
     })
@@ -47,7 +52,8 @@ export function info(): Entry {
 type Property = readonly [string, string | number]
 
 async function insideOf(coffer: Coffer): Promise<Info & { commit: string }> {
-  return { ...(await coffer.info()), commit: coffer.commit.digest }
+  const { generation, digest } = coffer.commit
+  return { ...(await coffer.info()), commit: `${generation}:${digest}` }
 }
 
 function outside({ format, version, kind, cipher, passphrase, kdf }: Identity): Property[] {
@@ -70,5 +76,6 @@ function within(info: Info & { commit: string }): Property[] {
     ['ratio', info.ratio.toFixed(2)],
     ['generation', info.generation],
     ['commit', info.commit],
+    ...(info.archiveId === undefined ? [] : [['archive id', info.archiveId] as const]),
   ]
 }

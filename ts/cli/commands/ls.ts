@@ -8,6 +8,7 @@ interface Options {
   long?: boolean
   null?: boolean
   legacy?: boolean
+  plugins?: boolean
 }
 
 /** `coffer ls` */
@@ -15,15 +16,21 @@ export function ls(): Entry {
   return new Entry('ls')
     .summary('list members')
     .description('Lists the members of a coffer: all, or those that a name, a directory or a glob means.')
-    .argument('[patterns...]', 'names, directories, or globs such as "*.txt"')
+    .argument(
+      '[patterns...]',
+      'names, directories, or globs such as "*.txt": * ? [a-z] [!a-z] ** have a meaning, all else is itself',
+    )
     .option('-l, --long', 'also permissions, size, size in the coffer, and time')
     .option('-0, --null', 'end names with NUL instead of a newline, and never escape them')
+    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Everything, with sizes and times', 'coffer ls -l')
     .example('Text files anywhere, and all below reports', 'coffer ls "*.txt" reports')
     .example('The largest member, by a program', "coffer ls --json | jq 'max_by(.size)'")
     .action(async (patterns: string[], options: Options, command: Entry) => {
-      const members = await reading(command, options, async (coffer) => matching(await coffer.members(), patterns))
+      const members = await reading(command, options, async (coffer) =>
+        matching(await coffer.members(), patterns, options.plugins),
+      )
       if (manner.json) await json(members.map(plain))
       else if (options.long) await table(members.map(row))
       else if (options.null) for (const { name } of members) await write(`${name}\0`)

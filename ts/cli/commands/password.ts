@@ -1,9 +1,11 @@
 import { text } from 'node:stream/consumers'
+import { InvalidArgumentError } from 'commander'
 import type { PasswordEntry, PasswordInfo, PasswordPlugin } from '../../plugins/password.ts'
 import { copy } from '../clipboard.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { takeInput } from '../input.ts'
+import { untilInterrupted } from '../interrupt.ts'
 import { count, json, line, manner, properties, say, shown, styled, table } from '../output.ts'
 import { askNewSecret, askWhether, canAsk } from '../prompt.ts'
 import { changing, reading } from '../session.ts'
@@ -134,15 +136,29 @@ function importChrome(group: Entry): void {
 
 function clip(group: Entry): void {
   named(group.command('clip'))
-    .description('Puts a password into the clipboard, through pbcopy, wl-copy, xclip, xsel or clip.exe.')
+    .description(
+      'Puts a password into the clipboard, through pbcopy, wl-copy, xclip, xsel or clip.exe, and takes it out again after 45 seconds if it is still there.',
+    )
+    .option('--clear-after <seconds>', 'after how long it is taken out again; 0 is never (45)', seconds)
     .example('To paste it', 'coffer password clip mail')
-    .action(async (argument: string | undefined, options: Which, command: Entry) => {
+    .example('Quickly', 'coffer password clip mail --clear-after 10')
+    .action(async (argument: string | undefined, options: Which & { clearAfter?: number }, command: Entry) => {
+      const { clearAfter = CLEAR_AFTER_S } = options
       const entry = await one(command, chosen(argument, options))
       if (entry.password === null) throw new UsageError(`${entry.name} has no password`)
-      await copy(entry.password)
-      if (manner.json) return json({ name: entry.name })
-      say(`the password ${entry.name} is in the clipboard`)
+      await copy(entry.password, clearAfter * 1000)
+      if (manner.json) return json({ name: entry.name, clearAfter })
+      const how = clearAfter === 0 ? 'and stays there' : `for ${count(clearAfter, 'second')}`
+      say(`the password ${entry.name} is in the clipboard ${how}`)
     })
+}
+
+/** How long a password stays in the clipboard, in seconds. */
+const CLEAR_AFTER_S = 45
+
+function seconds(text: string): number {
+  if (!/^\d{1,5}$/.test(text)) throw new InvalidArgumentError('It must be a whole number of seconds.')
+  return Number(text)
 }
 
 function named(command: Entry): Entry {
@@ -160,7 +176,7 @@ function chosen(argument: string | undefined, { name, owner }: Which): { name: s
 
 async function newPassword(name: string, stdin: boolean | undefined): Promise<string> {
   if (!stdin) return askNewSecret(`password ${name}`)
-  const [first = ''] = (await text(takeInput('the password'))).split(/\r?\n/)
+  const [first = ''] = (await untilInterrupted(text(takeInput('the password')))).split(/\r?\n/)
   if (first === '') throw new UsageError('the first line of standard input is empty, so there is no password')
   return first
 }

@@ -1,11 +1,13 @@
+import type { Coffer } from '../../coffer.ts'
+import type { WatchOptions } from '../../watch.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { fromSection } from '../keys.ts'
+import { fromSection, type Keys } from '../keys.ts'
 import { json, manner, say } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { askNewSecret } from '../prompt.ts'
-import { location } from '../section.ts'
-import { type CommonOptions, changing, stoppable } from '../session.ts'
+import { location, type Section } from '../section.ts'
+import { type CommonOptions, changing, noteArchive, stoppable } from '../session.ts'
 import { findConfig, findSection } from '../target.ts'
 
 interface Options {
@@ -27,24 +29,46 @@ export function rekey(): Entry {
     .example('Another passphrase', 'coffer rekey -f photos --new-passphrase')
     .action(async ({ to, newPassphrase }: Options, command: Entry) => {
       if ((to === undefined) === !newPassphrase) throw new UsageError('either --to or --new-passphrase says which keys')
-      const options = command.optsWithGlobals<CommonOptions>()
-      const section = to === undefined ? undefined : findSection(await findConfig(options.conf), to)
-      const keys = section && (await fromSection(section, true))
-      if (keys && Object.values(keys).every((key) => key === undefined)) throw new UsageError(`${to} has no keys`)
+      const { conf } = command.optsWithGlobals<CommonOptions>()
+      const other = to === undefined ? undefined : await keysOfSection(conf, to)
       const path = await changing(command, {}, async (coffer) => {
-        const passphrase = keys === undefined ? await askNewSecret('passphrase') : keys.passphrase
-        await withProgress('sealing anew', async (bar) => {
-          const watch = { onProgress: bar.update, ...stoppable }
-          if (passphrase !== undefined) return coffer.changePassphrase(passphrase, watch)
-          const cipher = section?.cipher === undefined ? {} : { cipher: section.cipher }
-          return coffer.rekey({ cofferKey: keys?.cofferKey, secureKey: keys?.secureKey, ...cipher }, watch)
-        })
+        const keys = other ?? { keys: { passphrase: await askNewSecret('passphrase') } }
+        await withProgress('sealing anew', (bar) => sealAnew(coffer, keys, { onProgress: bar.update, ...stoppable }))
+        if (other) await noteArchive(coffer, other)
         return coffer.path
       })
+      const section = other?.section
       if (manner.json) return json({ path })
       say(`${path} has new keys. Copies made before still open with the old ones`)
       if (section && (await location(section)) !== path) {
         say(`to open it with -f ${section.name}, let the location of ${section.name} be ${path}`)
       }
     })
+}
+
+/** A section of the configuration, with the keys that it gives. */
+export interface SectionKeys {
+  keys: Keys
+  section?: Section
+  conf?: string
+}
+
+/** The keys that a section gives; it must give some. */
+export async function keysOfSection(
+  conf: string | undefined,
+  name: string,
+): Promise<SectionKeys & { section: Section }> {
+  const config = await findConfig(conf)
+  const section = findSection(config, name)
+  const keys = await fromSection(section, true)
+  if (Object.values(keys).every((key) => key === undefined)) throw new UsageError(`${name} has no keys`)
+  return { keys, section, conf: config?.path }
+}
+
+/** Seals a coffer with other keys, or with those of a passphrase. */
+export async function sealAnew(coffer: Coffer, { keys, section }: SectionKeys, watch: WatchOptions): Promise<void> {
+  const { passphrase, cofferKey, secureKey } = keys
+  if (passphrase !== undefined) return coffer.changePassphrase(passphrase, watch)
+  const cipher = section?.cipher === undefined ? {} : { cipher: section.cipher }
+  return coffer.rekey({ cofferKey, secureKey, ...cipher }, watch)
 }

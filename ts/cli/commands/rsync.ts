@@ -2,6 +2,7 @@ import { Option } from 'commander'
 import type { PullOptions, PushOptions, Rsynced, RsyncOptions } from '../../plugins/rsync.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
+import { memberName } from '../names.ts'
 import { count, json, line, manner, say, shown } from '../output.ts'
 import { withProgress } from '../progress.ts'
 import { changing, reading, stoppable } from '../session.ts'
@@ -47,6 +48,7 @@ export function rsync(): Entry {
 
 function rules(command: Entry): Entry {
   return command
+    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
     .option('--checksum', 'compare contents, not sizes and times')
     .option('--delete', 'delete what is not in the source')
     .option('-n, --dry-run', 'only say what would be done')
@@ -91,11 +93,12 @@ async function pull(name: string, directory: string, _: object, command: Entry):
 
 /** The whole coffer, which a shell has no empty word for. */
 function top(name: string): string {
-  return name === '.' ? '' : name
+  const plain = memberName(name)
+  return plain === '.' ? '' : plain
 }
 
-function chosen({ checksum, delete: deleting, dryRun, dry, include, exclude }: Options): RsyncOptions {
-  return { checksum, delete: deleting, dryRun: dryRun ?? dry, include, exclude }
+function chosen({ checksum, delete: deleting, dryRun, dry, include, exclude, plugins }: Options): RsyncOptions {
+  return { plugins, checksum, delete: deleting, dryRun: dryRun ?? dry, include, exclude }
 }
 
 async function report(result: Rsynced, { dryRun, dry }: Options): Promise<void> {

@@ -1,23 +1,87 @@
+import type { Coffer } from '../../coffer.ts'
+import { changeSection } from '../config.ts'
 import { Entry } from '../entry.ts'
+import { UsageError } from '../exit.ts'
+import { announced, areOf, freshKeys, type Keys, nextKeys, renewed } from '../keys.ts'
 import { json, manner, say } from '../output.ts'
-import { changing } from '../session.ts'
+import { withProgress } from '../progress.ts'
+import { type CommonOptions, changing, neededKeys, noteArchive, type Session, stoppable } from '../session.ts'
+import { keysOfSection, sealAnew } from './rekey.ts'
+
+interface Options {
+  backup?: string | true
+  keepKeys?: boolean
+  to?: string
+}
 
 /** `coffer upgrade` */
 export function upgrade(): Entry {
   return new Entry('upgrade')
     .summary("bring PyCoffer's coffer to the format of this package")
     .description(
-      'Rewrites a coffer that PyCoffer wrote in version 1 of the format, which notices changes that PyCoffer cannot. PyCoffer can still open it.',
+      'Rewrites a coffer that PyCoffer wrote in version 1 of the format, which notices changes that PyCoffer cannot, and gives it new keys: pieces of the old file could be put together anew under the old ones. The new keys are written into its section of the configuration before the coffer gets them; the former ones, which open copies of the old file, stay there as former_coffer_key and former_secure_key. PyCoffer can still open the coffer, with the new keys.',
     )
     .option('--backup [suffix]', 'keep the old file under its name and this suffix (.bak)')
-    .example('With a copy of the old file', 'coffer upgrade --backup --file old.coffer --type bank')
-    .action(async ({ backup }: { backup?: string | true }, command: Entry) => {
-      const upgraded = await changing(command, { legacy: true, backup }, async (coffer) => {
+    .option('--to <name>', 'the section that has the new keys, where those of the coffer are not in its own')
+    .option('--keep-keys', 'leave the coffer the keys that it has')
+    .example('With a copy of the old file', 'coffer upgrade -f vault --backup')
+    .example('Keys that are in no section: first make new ones', 'coffer generate vault --location old.coffer --write')
+    .example('Then let the coffer have them', 'coffer upgrade --file /mnt/old.coffer --type bank --to vault')
+    .action(async ({ backup, keepKeys, to }: Options, command: Entry) => {
+      if (keepKeys && to !== undefined) throw new UsageError('--keep-keys and --to exclude each other')
+      const common = command.optsWithGlobals<CommonOptions>()
+      let rekeyed = false
+      const upgraded = await changing(command, { legacy: true, backup }, async (coffer, session) => {
         const legacy = coffer.notices.some(({ code }) => code === 'legacy')
+        // One that was interrupted before the coffer got its new keys goes on.
+        if (!legacy && nextOf(session) === undefined) return false
+        const give = keepKeys ? undefined : await newKeys(session, to, common)
         if (legacy) await coffer.flush({ force: true })
-        return legacy
+        if (give !== undefined) {
+          await withProgress('sealing anew', async (bar) => give(coffer, { onProgress: bar.update, ...stoppable }))
+          rekeyed = true
+        } else await noteArchive(coffer, session.target)
+        return true
       })
-      if (manner.json) return json({ upgraded })
-      say(upgraded ? 'upgraded to version 1' : 'it is of version 1 already')
+      if (manner.json) return json({ upgraded, rekeyed })
+      const keys = rekeyed ? ', with new keys. Copies made before still open with the former ones' : ''
+      say(upgraded ? `upgraded to version 1${keys}` : 'it is of version 1 already')
     })
+}
+
+function nextOf({ target: { section }, keys }: Session): Keys | undefined {
+  return section && areOf(section, keys) ? nextKeys(section) : undefined
+}
+
+type Give = (coffer: Coffer, watch: object) => Promise<void>
+
+/** What gives a coffer new keys, which are on the disk by then; nothing if it has none to change. */
+async function newKeys(session: Session, to: string | undefined, options: CommonOptions): Promise<Give | undefined> {
+  const { coffer, keys, target } = session
+  const { kind } = await coffer.info()
+  if (kind === 'custom' || neededKeys[kind].length === 0) return undefined
+  if (to !== undefined) {
+    const other = await keysOfSection(options.conf, to)
+    return async (coffer, watch) => {
+      await sealAnew(coffer, other, watch)
+      await noteArchive(coffer, other)
+    }
+  }
+  const { section, conf } = target
+  if (section === undefined || conf === undefined || !areOf(section, keys)) {
+    throw new UsageError(
+      `upgrade gives a coffer new keys, but the section of ${target.name} has none that could be replaced: make a section with keys (coffer generate NAME --location ${target.path} --write) and call upgrade --to NAME, or leave the coffer its keys with --keep-keys`,
+    )
+  }
+  const fresh = nextKeys(section) ?? freshKeys(keys)
+  await changeSection(conf, section.name, announced(fresh))
+  return async (coffer, watch) => {
+    await coffer.rekey({ cofferKey: fresh.cofferKey, secureKey: fresh.secureKey }, watch)
+    const { archiveId } = await coffer.info()
+    await changeSection(conf, section.name, {
+      ...renewed(section, fresh),
+      ...(section.type === undefined ? { type: kind } : {}),
+      ...(archiveId === undefined ? {} : { archive_id: archiveId }),
+    })
+  }
 }

@@ -75,6 +75,7 @@ pub fn names(data: &[u8]) {
     let extraction = Extraction {
         what,
         from: plan.from.clone(),
+        plugins: true,
         replace: how & 16 != 0,
         preserve: how & 32 != 0,
         limits: Limits::default(),

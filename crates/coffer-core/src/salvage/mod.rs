@@ -45,9 +45,8 @@ use crate::source::Source;
 use crate::storage::{Directory, DiskDirectory, NewFile, Storage, failed_to_open};
 use crate::watch::Watch;
 
-/// The directory of the new coffer that unverified members go below. Where commits name members in
-/// it, it is `.salvaged-2`, and so on.
-pub const APART: &str = ".salvaged";
+/// The directory of the new coffer that unverified members go below.
+pub use crate::name::APART;
 
 /// Why a member is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

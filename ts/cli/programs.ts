@@ -1,0 +1,29 @@
+import { accessSync, constants, statSync } from 'node:fs'
+import { delimiter, isAbsolute, join } from 'node:path'
+
+/**
+ * The absolute path of a program of the system, by its name: from the directories of PATH alone, and
+ * of those from the absolute ones. Windows looks into the current directory first by itself, and an
+ * empty or relative entry of PATH means it, too; what lies there may be anybody's.
+ */
+export function findProgram(name: string): string | undefined {
+  const { PATH = '', PATHEXT = '' } = process.env
+  const endings = process.platform === 'win32' && !/\.\w+$/.test(name) ? PATHEXT.split(';') : ['']
+  for (const directory of PATH.split(delimiter)) {
+    if (!isAbsolute(directory)) continue
+    for (const ending of endings) {
+      const path = join(directory, name + ending)
+      if (isProgram(path)) return path
+    }
+  }
+  return undefined
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return statSync(path).isFile()
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,30 @@
+/**
+ * What a program passes, and what people at a shell type instead. Whole phrases are looked for, so
+ * that no name of a member or file is taken for one.
+ */
+const phrases: readonly (readonly [RegExp, string])[] = [
+  [/\b(with|pass|longer than) lockTimeout\b/g, '$1 --lock-timeout'],
+  [/\bpass legacy: true\b/gi, 'pass --legacy'],
+  [/\bpass recursive to delete them\b/g, '-r deletes them'],
+  [/\band symlinks is 'error'/g, 'and --symlinks says error'],
+  [/\bpass delete, or exclude it\b/g, 'pass --delete, or --exclude it'],
+  [/\bor pass plugins$/g, 'or pass --plugins'],
+  [/: open it with 'a', 'w' or 'x' to make one$/g, ': coffer add makes one'],
+  [/(?<=^|\bneeds a |\btakes no )cofferKey\b/g, 'coffer_key'],
+  [/(?<=^|\bneeds a |\btakes no )secureKey\b/g, 'secure_key'],
+  [/: open it with the class of its kind$/g, ': --type says which it is, unless the file was replaced'],
+  [/: Coffer\w*\.generateKeys\(\) makes one\b/g, ': coffer generate makes one'],
+]
+
+/** Commands that write files, which --overwrite replaces; the others replace members, with --replace. */
+const writingFiles = ['extract', 'crypt', 'decrypt']
+
+/** A message of the library, in the words of the command line. */
+export function forShell(message: string, args: readonly string[]): string {
+  const flag = args.some((arg) => writingFiles.includes(arg)) ? '--overwrite' : '--replace'
+  let text = message
+    .replace(/\bor allow replacing it\b/g, `or replace it with ${flag}`)
+    .replace(/\bpass replace: true$/, `pass ${flag}`)
+  for (const [phrase, words] of phrases) text = text.replace(phrase, words)
+  return text
+}
