@@ -15,7 +15,8 @@ use crate::watch::{Report, Watch};
 const STEP: u64 = 8 << 20;
 
 /// The names of those members whose bytes are not those of the file that is given for each. No
-/// file is read further than its first difference, about.
+/// file is read further than its first difference, about. A damaged member differs, so that the file
+/// can take its place.
 pub(crate) fn differing(
     reader: &Reader,
     pairs: &BTreeMap<String, Entry>,
@@ -35,7 +36,12 @@ pub(crate) fn differing(
         |name, entry, bytes| {
             watch.cancel.check()?;
             let file = open(name)?;
-            let same = file.size == entry.size && file.matches(0, bytes?)?;
+            let same = file.size == entry.size
+                && match bytes {
+                    Ok(bytes) => file.matches(0, bytes)?,
+                    Err(e) if e.is_damage() => false,
+                    Err(e) => return Err(e),
+                };
             advance(name, entry.size, true);
             Ok((!same).then(|| name.to_owned()))
         },
@@ -52,7 +58,14 @@ pub(crate) fn differing(
             };
             let mut at = 0;
             while same.load(Ordering::Relaxed) && at < entry.size {
-                at = reader.each_piece(name, entry.version, at, STEP, &compare)?;
+                at = match reader.each_piece(name, entry.version, at, STEP, &compare) {
+                    Ok(at) => at,
+                    Err(e) if e.is_damage() => {
+                        same.store(false, Ordering::Relaxed);
+                        at
+                    }
+                    Err(e) => return Err(e),
+                };
             }
             advance(name, entry.size - at, true);
             Ok((!same.into_inner()).then(|| name.to_owned()))

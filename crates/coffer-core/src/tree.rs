@@ -524,14 +524,15 @@ mod tests {
             ("box.coffer.old", true),
             ("box.coffer.torn", true),
             ("box.coffer.torn.12", true),
-            (".box.coffer.aB3xY9.coffer-new", true),
-            (".box.coffer.torn.2.aB3xY9.coffer-new", true),
+            (".box.coffer.ab3xy9.coffer-new", true),
+            (".box.coffer.torn.2.ab3xy9.coffer-new", true),
             ("box.coffer.torn.", false),
             ("box.coffer.torn.x", false),
             ("box.coffer.older", false),
             ("other.coffer.bak", false),
-            (".box.coffer.aB3xY.coffer-new", false),
-            (".other.aB3xY9.coffer-new", false),
+            (".box.coffer.ab3xy.coffer-new", false),
+            (".box.coffer.aB3xY9.coffer-new", false),
+            (".other.ab3xy9.coffer-new", false),
         ];
         for (name, expected) in yes {
             let path = temp.path().join(name);

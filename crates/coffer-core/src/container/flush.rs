@@ -361,11 +361,9 @@ mod tests {
         put(&mut container, "a").unwrap();
         container.commit(false, &locks).unwrap();
         put(&mut container, "b").unwrap();
-        // Brings the pack into the file.
-        container.begin().unwrap();
+        container.settle().unwrap();
         put(&mut container, "a").unwrap();
         put(&mut container, "b").unwrap();
-        container.keep();
         container.commit(false, &locks).unwrap();
         let commit = recover::read_commit(&container.source, &container.committed()).unwrap();
         assert_eq!(commit.dropped, [1]);

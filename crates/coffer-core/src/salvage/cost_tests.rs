@@ -133,3 +133,25 @@ fn a_search_for_commits_costs_no_more_than_a_few_times_the_bytes() {
         }
     }
 }
+
+#[test]
+fn the_frames_of_a_file_of_pycoffer_cost_no_more_than_a_few_times_the_bytes() {
+    let key = Key::generate(32);
+    let seal = make(Cipher::Secretbox, &key).unwrap();
+    let mut bytes = Vec::new();
+    let chunk: Vec<u8> = std::iter::repeat_n(crate::frame::MAGIC, 65_504 / 4).flatten().collect();
+    while bytes.len() < LEN {
+        chunk::put(&*seal, &[0; chunk::RESERVED], &chunk, &mut bytes);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("box.coffer");
+    std::fs::write(&path, &bytes).unwrap();
+    let mut options = crate::coffer::Options::new(crate::coffer::Mode::Read, Kind::store());
+    (options.coffer_key, options.legacy) = (Some(key), true);
+    let watch = crate::watch::Watch::silent();
+    let target = dir.path().join("salvaged");
+    let (salvaged, worked) = work::of(|| super::salvage(&path, &target, &options, false, &watch));
+    assert_eq!(salvaged.unwrap_err().code(), crate::error::Code::Corrupt);
+    let most = 20 * bytes.len() as u64 + (256 << 20);
+    assert!(worked <= most, "{worked} bytes of work for {}", bytes.len());
+}

@@ -26,6 +26,7 @@ use crate::legacy::{Entries, Unpacked, escaped, member_stream, put, safe};
 use crate::seal::Seal;
 use crate::secret::Secret;
 use crate::tar::RECORD;
+use crate::work;
 
 /// How much of an unsealed file is read at once.
 const WINDOW: u64 = 1 << 20;
@@ -54,6 +55,8 @@ pub(super) fn salvage(
     let mut directories = Vec::new();
     let mut from = Place::default();
     let (mut opened, mut untouched) = (seal.is_none(), true);
+    // Contents may be full of what begins like a frame: see `scan::most_vain`.
+    let (most, mut vain) = (scan::most_vain(search.size), 0u64);
     while let Some(start) = next_frame(search, seal, from, &mut opened)? {
         rescue.watch.cancel.check()?;
         // Something in front of the first frame is damage, too.
@@ -61,10 +64,11 @@ pub(super) fn salvage(
         let before = rescue.count();
         let reached = Arc::new(AtomicU64::new(start.offset));
         let stream = Stream::new(*search, seal, start, reached.clone());
-        let decoder = zstd::stream::read::Decoder::with_buffer(stream);
+        let mut decoded = 0;
         let mut whole = false;
-        if let Ok(decoder) = decoder {
-            whole = entries(rescue, opening, decoder, untouched, &mut directories)?;
+        if let Ok(inner) = zstd::stream::read::Decoder::with_buffer(stream) {
+            let tar = Counted { inner, bytes: &mut decoded };
+            whole = entries(rescue, opening, tar, untouched, &mut directories)?;
         }
         let reached = reached.load(Ordering::Relaxed);
         if whole && reached >= search.size {
@@ -81,8 +85,11 @@ pub(super) fn salvage(
                 ),
             );
             Place { offset: reached.max(start.offset + 1), inside: 0 }
+        } else if vain > most {
+            Place { offset: reached.max(start.offset + 1), inside: 0 }
         } else {
             // It was none, or nothing of it is left.
+            vain = vain.saturating_add(decoded).saturating_add(reached - start.offset.min(reached));
             Place { inside: start.inside + 1, ..start }
         };
     }
@@ -255,6 +262,21 @@ fn archive(
     }
 }
 
+/// A stream that counts what is read of it.
+struct Counted<'a, R> {
+    inner: R,
+    bytes: &'a mut u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(out)?;
+        *self.bytes += n as u64;
+        work::count(n);
+        Ok(n)
+    }
+}
+
 /// A stream of which something was read ahead.
 struct Ahead<R> {
     inner: R,
@@ -343,6 +365,7 @@ impl<'a> Stream<'a> {
                 let whole = chunk::HEADER as u64 + u64::from(len);
                 let most = (chunk::HEADER + chunk::MAX_SEALED) as u64;
                 let bytes = self.search.read(self.next, whole.min(most)).map_err(failed)?;
+                work::count(bytes.len());
                 let opened = chunk::parse(&bytes)
                     .is_some_and(|chunk| seal.open(chunk.sealed, &mut self.plain).is_ok());
                 if !opened {

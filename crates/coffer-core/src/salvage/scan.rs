@@ -241,6 +241,11 @@ fn block(
 /// How many times its length, and how much besides, a stretch may cost in frames that are none.
 const MOST_VAIN: (u64, u64) = (4, 64 << 20);
 
+/// The most bytes that a stretch of `len` bytes may cost in frames that are none.
+pub(super) fn most_vain(len: u64) -> u64 {
+    len.saturating_mul(MOST_VAIN.0).saturating_add(MOST_VAIN.1)
+}
+
 /// The frames of an unsealed stretch.
 ///
 /// Behind a frame that is none the search goes on at the next byte. Where that has cost several
@@ -252,7 +257,7 @@ fn frames(
     within: Span,
     mut found: impl FnMut(Found) -> Result<()>,
 ) -> Result<()> {
-    let most = within.len().saturating_mul(MOST_VAIN.0).saturating_add(MOST_VAIN.1);
+    let most = most_vain(within.len());
     let mut vain = 0u64;
     let mut at = within.from;
     while let Some(offset) = next_magic(search, at, within.to)? {
