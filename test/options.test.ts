@@ -331,10 +331,16 @@ describe('an option that makes no sense', () => {
     [{ signal: {} }],
     [{ autoflush: true }],
     [{ secretKey: 'x' }],
-    [{ secureKey: noise(32) }],
   ])('is refused: %j', async (options) => {
     const path = newPath()
     await expect(CofferNull.open(path, 'x', options as OpenOptions)).rejects.toMatchObject(invalid)
+    expect(existsSync(path)).toBe(false)
+  })
+
+  it('is refused: a key where nothing is sealed', async () => {
+    const path = newPath()
+    const keyless = { name: 'CofferError', code: 'ERR_COFFER_KEYLESS' }
+    await expect(CofferNull.open(path, 'x', { secureKey: noise(32) })).rejects.toMatchObject(keyless)
     expect(existsSync(path)).toBe(false)
   })
 })

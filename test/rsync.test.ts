@@ -462,11 +462,11 @@ describe('push', () => {
 
   it('leaves out the coffer itself, its lock and its temporary files', async () => {
     const { root, tree, box, rsync } = await setting({ a: '1' })
-    writeFileSync(join(root, '.box.coffer.aB3xY9.coffer-new'), 'unfinished')
+    writeFileSync(join(root, '.box.coffer.ab3xy9.coffer-new'), 'unfinished')
     const result = await rsync.push(root, 'all', { symlinks: 'error' })
     expect(lines(result)).toEqual(['add all/tree/a'])
     expect(result.skipped.map(({ path }) => path)).toEqual(
-      ['.box.coffer.aB3xY9.coffer-new', 'box.coffer', 'box.coffer.lock'].map((name) => join(root, name)),
+      ['.box.coffer.ab3xy9.coffer-new', 'box.coffer', 'box.coffer.lock'].map((name) => join(root, name)),
     )
     expect(existsSync(tree)).toBe(true)
     await box.close()

@@ -82,7 +82,16 @@ const opening = {
   passphrase: 'value',
   cipher: 'value',
   kdf: numbers(['memory', 'passes']),
-  ...numbers(['lockTimeout', 'level', 'chunkSize', 'blockSize', 'maxMemberSize', 'maxTotalSize']),
+  ...numbers([
+    'lockTimeout',
+    'level',
+    'chunkSize',
+    'blockSize',
+    'maxMemberSize',
+    'maxTotalSize',
+    'maxCatalogSize',
+    'maxKdfMemory',
+  ]),
   autoFlush: 'value',
   backup: 'value',
   lock: 'value',
@@ -97,7 +106,13 @@ const layers = { member: layer, container: layer }
 const right = { member: { cipher: 'none' }, container: { cipher: 'none' } } as const
 const attributes = { mode: 'number', mtime: 'value' } as const
 const salvaging = { ...opening, ...watch }
-const extracting = { replace: 'value', from: 'name', ...numbers(['maxMemberSize', 'maxTotalSize']), ...watch } as const
+const extracting = {
+  replace: 'value',
+  preserve: 'value',
+  from: 'name',
+  ...numbers(['maxMemberSize', 'maxTotalSize']),
+  ...watch,
+} as const
 const converting = { level: 'number', replace: 'value', legacy: 'value', ...watch } as const
 
 const call = (of: unknown, name: string, args: readonly unknown[], parameters: readonly Parameter[]): Case => ({
@@ -175,7 +190,12 @@ const coffer = (
   [`${label}.stat`]: call(box, 'stat', ['a'], ['name']),
   [`${label}.members`]: call(box, 'members', ['a'], ['name']),
   [`${label}.extract`]: call(box, 'extract', ['a', '/dev/null/x', {}], ['name', 'name', extracting]),
-  [`${label}.extractAll`]: call(box, 'extractAll', ['/dev/null/x', {}], ['name', { members: 'value', ...extracting }]),
+  [`${label}.extractAll`]: call(
+    box,
+    'extractAll',
+    ['/dev/null/x', {}],
+    ['name', { members: 'value', plugins: 'value', ...extracting }],
+  ),
   [`${label}.flush`]: call(box, 'flush', [{}], [{ force: 'value' }]),
   [`${label}.verify`]: call(box, 'verify', [{}], [watch]),
   [`${label}.compact`]: call(box, 'compact', [{}], [watch]),
@@ -262,6 +282,7 @@ async function plugins(box: api.Coffer): Promise<{ of: Record<string, object>; c
     dryRun: 'value',
     include: 'value',
     exclude: 'value',
+    plugins: 'value',
     ...watch,
   } as const
   const none: Case = { call: () => {}, args: [], parameters: [] }
@@ -272,6 +293,12 @@ async function plugins(box: api.Coffer): Promise<{ of: Record<string, object>; c
       'crypt.decrypt': call(crypt, 'decrypt', ['/nonexistent', '/nonexistent/x', {}], ['name', 'name', converting]),
       'crypt.createEncryptStream': call(crypt, 'createEncryptStream', [{}], [converting]),
       'crypt.createDecryptStream': call(crypt, 'createDecryptStream', [{}], [converting]),
+      'crypt.createTargetStream': call(
+        crypt,
+        'createTargetStream',
+        ['/nonexistent/x', {}],
+        ['name', { replace: 'value' }],
+      ),
       'crypt.close': none,
       'password.list': call(password, 'list', [], []),
       'password.search': call(password, 'search', ['a'], ['value']),
@@ -288,7 +315,12 @@ async function plugins(box: api.Coffer): Promise<{ of: Record<string, object>; c
       'password.importPyCoffer': call(password, 'importPyCoffer', [{}], [{ replace: 'value', delete: 'value' }]),
       'password.close': none,
       'rsync.push': call(rsync, 'push', ['/nonexistent', 'a', {}], ['name', 'name', { ...syncing, symlinks: 'value' }]),
-      'rsync.pull': call(rsync, 'pull', ['missing', '/dev/null/x', {}], ['name', 'name', syncing]),
+      'rsync.pull': call(
+        rsync,
+        'pull',
+        ['missing', '/dev/null/x', {}],
+        ['name', 'name', { ...syncing, preserve: 'value' }],
+      ),
       'rsync.close': none,
     },
   }
@@ -301,7 +333,7 @@ const free = (box: api.Coffer): Record<string, Case> => ({
     ['phrase', { salt: 'short' }],
     ['value', { salt: 'value', ...numbers(['memory', 'passes']) }],
   ),
-  exportTar: call(api, 'exportTar', [box, {}], ['value', { members: 'value', ...watch }]),
+  exportTar: call(api, 'exportTar', [box, {}], ['value', { members: 'value', plugins: 'value', ...watch }]),
   importTar: call(
     api,
     'importTar',

@@ -214,9 +214,9 @@ describe('what a coffer keeps beside itself', () => {
     mkdirSync(join(tree, '.coffer-notes'))
     writeFileSync(join(tree, '.coffer-notes/mine'), 'kept')
     const path = join(tree, 'box.coffer')
-    for (const name of ['.box.coffer.aB3xY9.coffer-new', '.box.coffer.bak.aB3xY9.coffer-new', 'box.coffer.torn.1'])
+    for (const name of ['.box.coffer.ab3xy9.coffer-new', '.box.coffer.bak.ab3xy9.coffer-new', 'box.coffer.torn.1'])
       writeFileSync(join(tree, name), 'of the coffer')
-    for (const name of ['other.bak', 'box.coffer.torn.x', '.other.aB3xY9.coffer-new'])
+    for (const name of ['other.bak', 'box.coffer.torn.x', '.other.ab3xy9.coffer-new'])
       writeFileSync(join(tree, name), 'mine')
     await (await CofferNull.open(path, 'x')).close()
     if (posix) {
@@ -232,7 +232,7 @@ describe('what a coffer keeps beside itself', () => {
       await box.flush()
       const rsync = await box.plugin('rsync')
       await rsync.push(posix && run > 2 ? `${tree}.link` : tree, 'pushed', { delete: true })
-      const own = ['file', '.coffer-notes/mine', '.other.aB3xY9.coffer-new', 'other.bak', 'box.coffer.torn.x']
+      const own = ['file', '.coffer-notes/mine', '.other.ab3xy9.coffer-new', 'other.bak', 'box.coffer.torn.x']
       expect(await names(box)).toEqual(own.flatMap((name) => [`tree/${name}`, `pushed/${name}`]).sort())
       await box.close()
       if (run === 1) size = statSync(path).size

@@ -12,7 +12,7 @@ export type ErrorCode =
   | 'ERR_COFFER_MEMBER_NOT_FOUND'
   /** The key is not the one that the coffer was made with. */
   | 'ERR_COFFER_WRONG_KEY'
-  /** Keys or a passphrase were given for a coffer that is sealed with none: whoever can write the file can forge it. */
+  /** Keys or a passphrase were given for a coffer that is sealed with none: a person who can write the file can forge it. */
   | 'ERR_COFFER_KEYLESS'
   /** The coffer is of another kind, or has another cipher. */
   | 'ERR_COFFER_WRONG_KIND'

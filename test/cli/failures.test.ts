@@ -66,12 +66,13 @@ describe('an environment without', () => {
     mkdirSync(user.path('empty'))
     writeFileSync(user.path('big'), noise(3_000_000))
     user.shell('tar cf empty.tar empty; tar cf big.tar big')
-    for (const archive of ['empty.tar', 'big.tar']) {
-      const { code, stderr } = await user.run(['import', '--tar', archive], { env: { TMPDIR: '/nonexistent' } })
-      expect([archive, code]).toEqual([archive, 1])
-      expect(stderr).not.toContain('damaged')
-      expect(stderr).toContain('TMPDIR names another')
-    }
+    const { code, stderr } = await user.run(['import', '--tar', 'big.tar'], { env: { TMPDIR: '/nonexistent' } })
+    expect(code).toBe(1)
+    expect(stderr).not.toContain('damaged')
+    expect(stderr).toContain('TMPDIR names another')
+    // Empty directories take no such directory.
+    await user.ok(['import', '--tar', 'empty.tar'], { env: { TMPDIR: '/nonexistent' } })
+    expect(await user.ok(['ls'])).toContain('empty')
     const check = await user.run(['check', 'system'], { env: { TMPDIR: '/nonexistent' } })
     expect([check.code, check.stdout]).toEqual([1, expect.stringMatching(/files and locks .*nonexistent/)])
   })

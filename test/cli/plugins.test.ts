@@ -171,12 +171,14 @@ describe('info', () => {
   it('tells with keys how many members, which generation, how much dead space', async () => {
     const user = await withBank()
     user.file('a', noise(100_000))
-    await user.ok(['add', 'a'])
+    user.file('b', noise(100_000, 'b'))
+    await user.ok(['add', 'a', 'b'])
+    // With more dead than live bytes it would be compacted.
     await user.ok(['add', 'a', '--replace'])
     const found = JSON.parse(await user.ok(['info', '--json'])) as { deadBytes: number }
-    expect(found).toMatchObject({ members: 1, bytes: 100_000, kind: 'bank' })
+    expect(found).toMatchObject({ members: 2, bytes: 200_000, kind: 'bank' })
     expect(found.deadBytes).toBeGreaterThan(100_000)
-    expect(await user.ok(['info'])).toMatch(/members +1\n(.*\n)*dead space +\d+ kB\n(.*\n)*generation +\d+\n/)
+    expect(await user.ok(['info'])).toMatch(/members +2\n(.*\n)*dead space +\d+ kB\n(.*\n)*generation +\d+\n/)
   })
 
   it('finds the kind by itself where nobody says it', async () => {

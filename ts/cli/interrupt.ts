@@ -34,7 +34,7 @@ function endNow(): void {
 
 /**
  * Ends the process. In order that would wait for calls to the system that do not return, such as
- * opening a pipe that nobody writes to: a signal's own effect does not.
+ * opening a pipe without a writer: a signal's own effect does not.
  */
 export function leave(): void {
   const { reason } = interrupted

@@ -2,7 +2,7 @@ import { Interrupted } from './exit.ts'
 
 const controller = new AbortController()
 
-/** Aborts when somebody asks the command to end; the reason is an {@link Interrupted}. */
+/** Aborts at the first signal that asks the command to end; the reason is an {@link Interrupted}. */
 export const interrupted: AbortSignal = controller.signal
 
 /** Asks the command to end, as Ctrl-C does. */
@@ -11,7 +11,7 @@ export function interrupt(signal: 'SIGINT' | 'SIGTERM'): Interrupted {
   return interrupted.reason
 }
 
-/** What a promise comes to, or the reason of an interruption that comes before: then nobody waits for it any more. */
+/** What a promise comes to, or the reason of an interruption that comes before: then it is not waited for any more. */
 export async function untilInterrupted<T>(work: Promise<T>): Promise<T> {
   let stop = (): void => {}
   const stopped = new Promise<never>((_, reject) => {

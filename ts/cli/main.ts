@@ -10,7 +10,7 @@ import { program } from './program.ts'
 import { forShell } from './words.ts'
 
 process.stdout.on('error', lost)
-// There is nobody left to tell.
+// Standard error is closed, too.
 process.stderr.on('error', () => {})
 
 watchSignals()
@@ -37,7 +37,7 @@ process.stdout.write('', (error) => {
 
 /** Standard output cannot be written. */
 function lost(error: NodeJS.ErrnoException): void {
-  // `coffer ls | head`: that nobody reads on is no failure to tell of.
+  // `coffer ls | head`: a reader that stops early is no failure.
   if (isBrokenPipe(error)) process.exit(EXIT.brokenPipe)
   fail(error, `standard output cannot be written (${error.code ?? error.message}): the results are not complete`)
   process.exit(EXIT.failure)

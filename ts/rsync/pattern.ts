@@ -48,7 +48,7 @@ export function parsePattern(pattern: string, what: string): Pattern {
   }
 }
 
-/** What picomatch and shells understand, and .gitignore takes for names. */
+/** Alternatives, as shells have them, which .gitignore takes for names. */
 const alternatives = /(?<!\\)\{[^{}[\]]*(?:,|\.\.)[^{}[\]]*\}|(?<!\\)(?:[@+!]\([^()]*\)|[*?]\([^()]*\|[^()]*\))/
 
 /** A component of a pattern as the source of a regular expression. */

@@ -470,7 +470,7 @@ pub(crate) struct Part {
 /// Writes a commit's records as they stand at `offset`, and gives its digest.
 ///
 /// # Errors
-/// [`Code::Limit`] if nobody could read it back. `out` is then as it was.
+/// [`Code::Limit`] if no reader takes it. `out` is then as it was.
 pub(crate) fn write(
     commit: &Commit,
     container: Option<&dyn Seal>,

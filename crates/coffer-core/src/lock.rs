@@ -144,7 +144,7 @@ pub(crate) fn lock_path(coffer: &Path) -> PathBuf {
 /// How often a lock file that vanishes between two looks is opened.
 const ATTEMPTS: usize = 16;
 
-const NO_ACCESS: &str = "whoever may open the coffer must be able to open its lock file: give it the coffer's owner, \
+const NO_ACCESS: &str = "the users who may open the coffer must be able to open its lock file: give it the coffer's owner, \
     group and permissions";
 const NO_LOCKS: &str = "this file system may have no file locks (flock): keep the coffer on one that has them, or, if \
     nothing else ever opens it at the same time, take none (lock: 'none')";

@@ -128,7 +128,7 @@ impl Reader {
         Ok(self.view.read().catalog.has(member))
     }
 
-    /// Whether there is a member, if nobody has to be waited for.
+    /// Whether there is a member, unless the writer holds the catalog.
     pub(crate) fn has_at_once(&self, member: &str) -> Option<bool> {
         let member = name::check(member).ok()?;
         Some(self.view.try_read()?.catalog.has(member))

@@ -56,7 +56,7 @@ const LOOKS: usize = 8;
 const WAITS: usize = 10;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// Looks, without a lock, at a file that somebody may be writing. What is damaged, or not `sound`, is
+/// Looks, without a lock, at a file that another process may be writing. What is damaged, or not `sound`, is
 /// looked at again if the file grows or is cut within a short time: a write that is under way looks
 /// like damage, and a file that is cut while it is read like one that ends too early.
 pub(crate) fn steadily<T>(

@@ -491,7 +491,7 @@ pub(crate) fn owner_lost(old: &dyn Storage, new: &dyn Storage) -> Option<String>
     })
 }
 
-/// Here a file is owned by whoever the directory says.
+/// On this system a new file gets the owner that its directory implies.
 #[cfg(not(unix))]
 pub(crate) fn owner_lost(_old: &dyn Storage, _new: &dyn Storage) -> Option<String> {
     None

@@ -78,7 +78,7 @@ function advice(section: Section): string {
   if (passphrase) return 'It is opened by its passphrase, which nobody can restore: do not forget it'
   if ('password_command' in section) return 'It is opened by what the password command prints: keep a copy of that'
   if ('keyring' in section) return "Its keys are in the system's keyring alone: keep a copy of them"
-  if (type === 'null') return 'It has no keys: whoever can read or write its file can do so with what is in it'
+  if (type === 'null') return 'It has no keys: a person who can read or write its file can read or change what is in it'
   return 'Without what is in there nobody can open the coffer: keep a copy in a safe place'
 }
 

@@ -140,7 +140,7 @@ pub(crate) struct Container {
     inflight: VecDeque<Inflight>,
     changes: Changes,
     savepoints: Savepoints,
-    /// What is held while the file is written; nothing for a file that nobody else knows.
+    /// What is held while the file is written; nothing for a file that has no name yet.
     locks: Option<Arc<Locks>>,
     poisoned: Option<Error>,
 }
@@ -273,7 +273,7 @@ impl Container {
     }
 
     /// Has these locks checked before each block that is written and before the tail is cut, whatever
-    /// the reason: whoever got in meanwhile may be writing there.
+    /// the reason: another writer may be at work there by now.
     pub(crate) fn locked_by(&mut self, locks: Option<Arc<Locks>>) {
         self.locks = locks;
     }

@@ -477,7 +477,7 @@ impl Writer {
         }
         let result = if self.container.modified() { self.commit(false) } else { Ok(()) };
         if result.is_ok() && self.legacy.is_none() && self.container.wants_compaction() {
-            // The coffer is whole without it, and the next close tries again. Nobody asked for it, so
+            // The coffer is whole without it, and the next close tries again. No call asked for it, so
             // what is damaged stays where it is.
             let _ = self.before_change().and_then(|()| {
                 let (path, locks) = (&self.path, &self.locks);
@@ -496,7 +496,7 @@ impl Writer {
         result
     }
 
-    /// Gives the locks back, even if somebody still reads from the file. Nothing is written after
+    /// Gives the locks back, even if readers of this handle still use the file. Nothing is written after
     /// this.
     fn release(&mut self) {
         self.container.locked_by(None);
