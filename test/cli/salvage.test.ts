@@ -22,6 +22,10 @@ describe('coffer salvage', () => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: '' })
     expect(stderr).toContain('salvaged 2 members')
     user.file('.cofferrc', user.read('.cofferrc').replaceAll('vault.coffer', 'rescued.coffer'))
+    const other = await user.run(['ls'])
+    expect(other.code).toBe(4)
+    const [, id = ''] = /its archive id is ([0-9a-f]{32}), .* change archive_id in the section/.exec(other.stderr) ?? []
+    user.file('.cofferrc', user.read('.cofferrc').replace(/archive_id: .*/, `archive_id: ${id}`))
     expect(await user.ok(['ls'])).toBe('first.txt\nsecond.txt\n')
     expect((await user.run(['salvage', 'rescued.coffer'])).code).toBe(1)
   })

@@ -18,8 +18,9 @@ export function matching(members: readonly Member[], patterns: readonly string[]
   const chosen = patterns.map((text) => ({ text, name: memberName(text), all: asksForPlugins(text), hit: false }))
   const byName = new Map<string, Member[]>()
   for (const member of members) {
-    for (let end = member.name.length; end > 0; end = member.name.lastIndexOf('/', end - 1)) {
-      const above = member.name.slice(0, end)
+    const { name } = member
+    for (let end = name.length; end > 0; end = name.lastIndexOf('/', end - 1)) {
+      const above = name.slice(0, end)
       const list = byName.get(above)
       if (list === undefined) byName.set(above, [member])
       else list.push(member)
@@ -27,14 +28,22 @@ export function matching(members: readonly Member[], patterns: readonly string[]
   }
   for (const one of chosen) {
     const literal = one.name === '.' ? members.filter(takesPart) : byName.get(one.name)
-    const glob = literal === undefined ? compiled(one.name) : undefined
-    const candidates = literal ?? members.filter((member) => glob?.(member.name) && (one.all || takesPart(member)))
+    const candidates = literal ?? (isGlob(one.name) ? matched(members, one.name, one.all ? undefined : takesPart) : [])
     if (candidates.length === 0 && one.name !== '.') {
       throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `no member matches ${escaped(one.text)}`)
     }
     for (const member of candidates) found.add(member)
   }
   return members.filter((member) => found.has(member))
+}
+
+function isGlob(text: string): boolean {
+  return /[*?[\\]/.test(text)
+}
+
+function matched(members: readonly Member[], glob: string, takesPart = (_: Member): boolean => true): Member[] {
+  const matches = compiled(glob)
+  return members.filter((member) => matches(member.name) && takesPart(member))
 }
 
 /**
