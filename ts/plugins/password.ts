@@ -6,7 +6,7 @@ import { CofferError, invalid } from '../errors.ts'
 import { checkBoolean, checkOptions } from '../options.ts'
 import { type PluginHost, RecordPlugin } from '../plugin.ts'
 import { type ChromeSource, chromeRows } from './chrome.ts'
-import { type Masked, mask, unmask } from './mask.ts'
+import { mask, unmask } from './mask.ts'
 import { PASSWD, passwordsFromPyCoffer } from './passwd.ts'
 
 /** What a password is found by. */
@@ -233,9 +233,9 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
     return []
   }
 
-  /** Neither how well the passwords compress nor, but for a step, how long they are can be seen from outside. */
-  protected override stored(entries: PasswordEntry[]): Masked {
-    return mask(encode(entries))
+  protected override stored(record: PasswordEntry[]): unknown {
+    // Neither how well the passwords compress nor, but for a step, how long they are can be seen from outside.
+    return mask(encode(record))
   }
 
   protected override restore(stored: unknown): PasswordEntry[] {
