@@ -83,9 +83,11 @@ export function buildNative(profile) {
   utimesSync(stamp, started, started)
 }
 
-/** Compiles the facade into dist/. */
+/** Compiles the facade into dist/: comments are for the declarations, where editors look for them. */
 export function buildFacade() {
-  must(process.execPath, [installed('typescript/bin/tsc'), '-p', 'tsconfig.build.json'])
+  const compile = [installed('typescript/bin/tsc'), '-p', 'tsconfig.build.json']
+  must(process.execPath, [...compile, '--emitDeclarationOnly'])
+  must(process.execPath, [...compile, '--declaration', 'false', '--removeComments'])
 }
 
 /**
