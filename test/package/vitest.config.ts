@@ -6,6 +6,7 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ['*.test.ts'],
     globalSetup: 'setup.ts',
+    setupFiles: 'support/turn.ts',
     testTimeout: 180_000,
     hookTimeout: 300_000,
   },
