@@ -158,7 +158,7 @@ fn a_writer_sweeps_what_a_killed_one_left_and_nothing_else() {
     }
 }
 
-/// Whoever locks nothing does not know who else is at work.
+/// A writer without locks cannot know whether another one is at work.
 #[test]
 fn a_writer_without_locks_sweeps_nothing() {
     let (_directory, path) = scratch();

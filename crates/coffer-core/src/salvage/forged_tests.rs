@@ -185,7 +185,7 @@ fn a_chunk_of_an_upload_does_not_become_a_member_of_a_store() {
     assert_eq!(members[".salvaged/bin/deploy.sh"], script);
     assert_eq!(members["other"], b"kept");
 
-    // Only who asks for it gets it under the name that it claims.
+    // It gets the name that it claims only where the caller asks for that.
     let (salvaged, members) = made.salvage(&bytes, true);
     assert_eq!(members["bin/deploy.sh"], script);
     assert_eq!((salvaged.unverified, salvaged.apart), (vec!["bin/deploy.sh".to_owned()], None));
