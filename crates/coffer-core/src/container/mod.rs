@@ -115,7 +115,7 @@ struct Inflight {
 pub(crate) struct Container {
     pub(crate) view: Arc<Shared>,
     pub(crate) source: Arc<Source>,
-    header: Header,
+    pub(crate) header: Header,
     durable: bool,
     /// Where the next block goes.
     tail: u64,

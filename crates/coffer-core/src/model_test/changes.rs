@@ -128,7 +128,7 @@ impl Run {
             view.catalog
                 .iter()
                 // Of what is damaged it is known what it held, not what it would hold.
-                .find(|(n, e)| large(e) && self.opener.damaged(&view.catalog, n, e).is_none())
+                .find(|(n, e)| large(e) && self.opener.damaged(container, n, e).is_none())
                 .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
         };
         let Some((name, found)) = large else { return Ok(()) };

@@ -141,7 +141,7 @@ impl Opener {
         // As it was before it was damaged; what was deleted of a damaged pack since is still there.
         let (mut whole, mut held) = (file.clone(), Vec::new());
         for block in view.catalog.blocks.values() {
-            if let Some(flip) = self.flip_of(block) {
+            if let Some(flip) = self.flip_of(&container.header.marks, block) {
                 whole[block.offset as usize + flip.at] ^= 1;
                 held.extend(flip.held.clone());
             }
@@ -247,7 +247,7 @@ impl Opener {
         let read = |name: &str, entry: &Entry| {
             let found = source::Found::in_catalog(&view.catalog, name, entry)?;
             let read = found.read(&view.source, 0, entry.size as usize);
-            let Some(before) = self.damaged(&view.catalog, name, entry) else {
+            let Some(before) = self.damaged(container, name, entry) else {
                 return read.map_err(|e| e.of_member(name));
             };
             match read {

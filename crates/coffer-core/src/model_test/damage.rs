@@ -13,13 +13,18 @@ use super::state::{Members, Timeline};
 use super::workload::{Run, new_keys};
 use crate::catalog::{Block, Catalog, Digest, Entry};
 use crate::coffer::{Change, Coffer, Mode, Options};
+use crate::commit::HEADER_MARKS;
+use crate::container::Container;
 use crate::error::Code;
 use crate::kind::{Cipher, Kind};
 use crate::watch::Watch;
 
-/// A byte of a block that is not what was written, by the digest of the block.
+/// A byte of a block that is not what was written. Rekeying writes the header of a large member anew
+/// from the catalog; in a container that is not sealed it is the same bytes again, and sound.
 #[derive(Clone)]
 pub(super) struct Flip {
+    /// Of the file under the keys that it has.
+    pub(super) marks: [u8; HEADER_MARKS],
     pub(super) digest: Digest,
     /// Where in the block.
     pub(super) at: usize,
@@ -37,8 +42,9 @@ impl Run {
         // Until this is noted, damage to what was written last passes for a crash.
         container.note_settled(&self.locks());
         let (catalog, members) = (container.view.read().catalog.clone(), self.members());
+        let marks = container.header.marks;
         drop(container);
-        let known = |block: &Block| self.opener.flip_of(block).is_some();
+        let known = |block: &Block| self.opener.flip_of(&marks, block).is_some();
         let blocks: Vec<_> = catalog
             .blocks
             .iter()
@@ -51,7 +57,7 @@ impl Run {
         self.tell(|| format!("a flip in the block at {}", block.offset));
         let held = catalog.iter().filter(|(_, entry)| Catalog::blocks_of(entry).contains(id));
         let held = held.map(|(name, _)| (name.to_string(), members[&**name].clone())).collect();
-        self.opener.flips.push(Flip { digest: block.digest, at: AT, held });
+        self.opener.flips.push(Flip { marks, digest: block.digest, at: AT, held });
         let mut image = self.disk.image();
         let file = image.names[&self.opener.path];
         image.bytes(file)[block.offset as usize + AT] ^= 1;
@@ -61,15 +67,21 @@ impl Run {
 }
 
 impl Opener {
-    /// The damage to a block.
-    pub(super) fn flip_of(&self, block: &Block) -> Option<&Flip> {
-        self.flips.iter().find(|flip| flip.digest == block.digest)
+    /// The damage to a block, in a file with these marks in its header.
+    pub(super) fn flip_of(&self, marks: &[u8; HEADER_MARKS], block: &Block) -> Option<&Flip> {
+        self.flips.iter().find(|flip| flip.marks == *marks && flip.digest == block.digest)
     }
 
     /// What a member held before a block of it was damaged, if one is.
-    pub(super) fn damaged(&self, catalog: &Catalog, name: &str, entry: &Entry) -> Option<Vec<u8>> {
+    pub(super) fn damaged(
+        &self,
+        container: &Container,
+        name: &str,
+        entry: &Entry,
+    ) -> Option<Vec<u8>> {
+        let (marks, view) = (&container.header.marks, container.view.read());
         let blocks = Catalog::blocks_of(entry);
-        let flip = blocks.iter().find_map(|id| self.flip_of(&catalog.blocks[id]))?;
+        let flip = blocks.iter().find_map(|id| self.flip_of(marks, &view.catalog.blocks[id]))?;
         Some(flip.held[name].to_vec())
     }
 }
