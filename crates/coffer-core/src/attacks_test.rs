@@ -22,8 +22,10 @@ use crate::format::keys::Keys;
 use crate::format::kind::Kind;
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::{HEADER_TAG, MARK, SALT_TAG};
+use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, NewFile};
+use crate::io::new_file::NewFile;
+use crate::io::storage::Directory;
 use crate::progress::Watch;
 
 const SMALL: usize = 100_000;

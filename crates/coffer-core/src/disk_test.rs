@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use crate::coffer::{Change, Coffer, LockMode, Mode, NewSecret, Options};
 use crate::crypto::key::Key;
-use crate::engine::container::torn;
 use crate::error::{Code, Result};
 use crate::format::kind::Kind;
-use crate::io::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
+use crate::io::disk::DiskDirectory;
+use crate::io::protected_paths::torn;
+use crate::io::storage::{Directory, Names, Storage, Wanted};
 use crate::progress::Watch;
 
 /// The system's directories, which counts how often they are listed, and has no descriptor left for

@@ -25,8 +25,9 @@ use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
 use crate::format::work;
+use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
+use crate::io::storage::{Directory, Names, Storage, Wanted};
 use crate::progress::Watch;
 
 /// What happens to a file in memory when its length is asked for or bytes are read.

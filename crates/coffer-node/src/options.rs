@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coffer_core::coffer::{CommitId, LockMode, Mode, NewSecret, Options};
-use coffer_core::crypto::kdf::{KdfChoice, Passphrase};
+use coffer_core::coffer::{CommitId, Limits, LockMode, Mode, NewSecret, Options};
+use coffer_core::crypto::kdf::{Kdf, KdfChoice, Passphrase, SALT_LEN};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::format::kind::{Cipher, Kind, Layer};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
-
-use crate::values::limits;
 
 /// A layer: compress, then seal.
 #[napi(object)]
@@ -230,4 +228,26 @@ fn commit_id(commit: NativeCommit) -> Result<CommitId> {
 /// The facade has checked every name, so this is an error of ours.
 fn unknown(what: &str, given: &str) -> Error {
     Error::new(Code::InvalidArg, format!("{given:?} is no {what} that the engine knows"))
+}
+
+/// Limits, in the engine's form.
+pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
+    Limits { member: member.map(|size| size as u64), total: total.map(|size| size as u64) }
+}
+
+/// How keys come from a passphrase.
+#[napi(object)]
+pub struct NativeDerivation {
+    /// The salt.
+    pub salt: Uint8Array,
+    /// Memory, in KiB.
+    pub memory: u32,
+    /// Passes over that memory.
+    pub passes: u16,
+}
+
+impl From<([u8; SALT_LEN], Kdf)> for NativeDerivation {
+    fn from((salt, Kdf { memory, passes }): ([u8; SALT_LEN], Kdf)) -> Self {
+        Self { salt: salt.to_vec().into(), memory, passes }
+    }
 }

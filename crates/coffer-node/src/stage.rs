@@ -8,8 +8,7 @@ use napi::Env;
 use napi::bindgen_prelude::{BigInt, Object, Uint8Array};
 use napi_derive::napi;
 
-use crate::coffer::{done, whole};
-use crate::settle::Promise;
+use crate::promise::{Promise, done, whole};
 use crate::values::NativeTime;
 
 /// A member to be. One that is collected as garbage before it is finished leaves nothing.

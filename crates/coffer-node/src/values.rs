@@ -6,15 +6,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use coffer_core::coffer::{
-    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range, Refused,
-    Root, Selection, Skipped, Status, Verified,
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Member, Notice, Range, Refused, Root,
+    Selection, Skipped, Status, Verified,
 };
 use coffer_core::format::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 
-use crate::options::{NativeCommit, NativeLayer};
-use crate::passphrase::NativeDerivation;
+use crate::options::{NativeCommit, NativeDerivation, NativeLayer, limits};
 
 /// A time: whole seconds since 1970, rounded down, and the nanoseconds after them.
 #[napi(object)]
@@ -186,11 +185,6 @@ impl From<NativeExtraction> for Extraction {
         let NativeExtraction { from, plugins, replace, preserve, .. } = extraction;
         Self { what, from, plugins, replace, preserve, limits }
     }
-}
-
-/// Limits, in the engine's form.
-pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
-    Limits { member: member.map(|size| size as u64), total: total.map(|size| size as u64) }
 }
 
 /// An entry of a directory outside.

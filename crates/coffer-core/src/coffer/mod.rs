@@ -32,23 +32,23 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
-use self::opening::Opening;
 use crate::buffer::Buffer;
 use crate::engine::container::SMALL;
 use crate::engine::reader::Reader;
 use crate::engine::upload::Stages;
-use crate::engine::writer::{self, Answer, Done, Given, Message, Task};
+use crate::engine::writer::{Answer, Done, Given, Message, Task};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::io::lock_set::Locks;
 use crate::io::pool;
+use crate::io::protected_paths::ProtectedPaths;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::io::storage::Storage;
 use crate::ops::add;
 use crate::ops::compare;
 use crate::ops::extract;
 use crate::ops::file_crypt::Cryptor;
-use crate::ops::fs_tree::{self, Own};
+use crate::ops::fs_tree::{self};
 use crate::ops::info;
 use crate::ops::verify;
 use crate::progress::{Cancel, Watch};
@@ -117,26 +117,6 @@ struct Holding {
 }
 
 impl Coffer {
-    /// Opens a coffer, or makes one. Waits for its lock, and reads its catalog.
-    ///
-    /// # Errors
-    /// [`Code::Locked`], [`Code::Exists`], [`Code::NotFound`], [`Code::WrongKey`],
-    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
-    /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
-    pub fn open(path: &Path, options: Options) -> Result<Self> {
-        Self::open_in(Arc::new(DiskDirectory), path, options)
-    }
-
-    /// As [`Self::open`], in a directory that may be another than the system's.
-    pub(crate) fn open_in(
-        directory: Arc<dyn Directory>,
-        path: &Path,
-        options: Options,
-    ) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
-        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
-    }
-
     /// Queues a change. Changes take effect in the order they are submitted. `done` is called once,
     /// on a thread of the core, when the change is accepted, or flushed where auto-flush is on.
     pub fn submit(&self, change: Change, batch: Option<u64>, done: Done) {
@@ -145,7 +125,7 @@ impl Coffer {
         let closing = matches!(change, Change::Close);
         // A batch that is open may still end; the thread answers if it is too late for that.
         if !closing && batch.is_none() && self.status().closed {
-            return done(Err(writer::closed()));
+            return done(Err(crate::error::closed()));
         }
         let Side::Writes(sender, _) = &self.0.side else {
             if closing {
@@ -272,7 +252,7 @@ impl Coffer {
     pub fn change(&self, change: Change) -> Result<Outcome> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         self.submit(change, None, Box::new(move |result| drop(sender.send(result))));
-        receiver.recv().unwrap_or_else(|_| Err(writer::closed()))
+        receiver.recv().unwrap_or_else(|_| Err(crate::error::closed()))
     }
 
     /// Flushes, closes and waits for it. Not for a thread of the pool.
@@ -418,8 +398,8 @@ impl Coffer {
         fs_tree::list(&directory.root, &directory.path, symlinks, &self.own())
     }
 
-    fn own(&self) -> Own {
-        Own::of(&self.0.path, self.0.backup.as_deref())
+    fn own(&self) -> ProtectedPaths {
+        ProtectedPaths::of(&self.0.path, self.0.backup.as_deref())
     }
 
     /// Removes files, links and empty directories below a directory outside, in the given order.
@@ -522,7 +502,7 @@ impl Coffer {
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
         if self.status().closed {
-            return answer(Err(writer::closed().at(&self.0.path)));
+            return answer(Err(crate::error::closed().at(&self.0.path)));
         }
         let coffer = self.clone();
         let reading = Reading::begin(self.0.clone());
@@ -551,7 +531,7 @@ impl Reading {
         let mut active = inner.active.lock().unwrap_or_else(PoisonError::into_inner);
         // While others are under way, closing still waits, and may as well wait for this one.
         if *active == 0 && inner.lock_status().closed {
-            return Err(writer::closed().at(&inner.path));
+            return Err(crate::error::closed().at(&inner.path));
         }
         *active += 1;
         drop(active);

@@ -1,5 +1,6 @@
 //! From a path to a handle: locks, a new file or the one that is there, and who works on it.
 
+use crate::io::disk::DiskDirectory;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::unbounded;
 
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
-use crate::engine::container::{Container, suffixed, torn};
+use crate::engine::container::Container;
 use crate::engine::credentials::{self, Keyring, Secret};
 use crate::engine::file::Source;
 use crate::engine::open::{self, Expected, Found, Opened};
@@ -17,12 +18,37 @@ use crate::engine::upload::Stages;
 use crate::engine::view::{Shared, View};
 use crate::engine::writer::{self, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
+use crate::io::disk::failed_to_open;
 use crate::io::lock_file::{self, Share};
 use crate::io::lock_set::{Locks, Patience};
+use crate::io::new_file::{NewFile, sweep_unfinished};
 use crate::io::pool;
+use crate::io::protected_paths::{suffixed, torn};
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished};
+use crate::io::storage::{Directory, Storage, is_link};
 use crate::ops::legacy;
+
+impl Coffer {
+    /// Opens a coffer, or makes one. Waits for its lock, and reads its catalog.
+    ///
+    /// # Errors
+    /// [`Code::Locked`], [`Code::Exists`], [`Code::NotFound`], [`Code::WrongKey`],
+    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
+    /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        Self::open_in(Arc::new(DiskDirectory), path, options)
+    }
+
+    /// As [`Self::open`], in a directory that may be another than the system's.
+    pub(crate) fn open_in(
+        directory: Arc<dyn Directory>,
+        path: &Path,
+        options: Options,
+    ) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
+        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
+    }
+}
 
 /// Somebody who wants to open a coffer.
 pub(super) struct Opening<'a> {

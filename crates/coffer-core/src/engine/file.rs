@@ -13,7 +13,8 @@ use crate::format::keys::Keys;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::MetaSeal;
 use crate::format::tar;
-use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::io::disk::DiskDirectory;
+use crate::io::storage::{Directory, Storage};
 
 /// A file with the keys to read it.
 pub(crate) struct Source {

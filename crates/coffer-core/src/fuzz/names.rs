@@ -15,8 +15,10 @@ use crate::format::catalog::Attributes;
 use crate::format::header::Header;
 use crate::format::key_source::Origin;
 use crate::format::name;
+use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, NewFile};
+use crate::io::new_file::NewFile;
+use crate::io::storage::Directory;
 use crate::progress::{Cancel, Watch};
 
 /// What is outside the target, and stays as it is.

@@ -14,8 +14,8 @@ use crate::format::catalog::Attributes;
 use crate::format::catalog::Place;
 use crate::format::header::Header;
 use crate::format::key_source::Origin;
+use crate::io::disk::{DiskDirectory, DiskFile};
 use crate::io::lock_set::Locks;
-use crate::io::storage::{DiskDirectory, DiskFile};
 use crate::ops::file_crypt::{Cryptor, fuzzing};
 
 #[test]

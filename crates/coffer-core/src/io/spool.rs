@@ -19,8 +19,9 @@ use zeroize::Zeroizing;
 use crate::crypto::key;
 use crate::crypto::seal::{Seal, SecretboxSeal};
 use crate::error::{Error, Result};
+use crate::io::disk::DiskFile;
 use crate::io::lock_file::{self, Share};
-use crate::io::storage::{self, DiskFile, Storage};
+use crate::io::storage::{self, Storage};
 
 const PREFIX: &str = ".coffer-";
 /// The file that its directory's process keeps locked while it lives.
@@ -66,7 +67,7 @@ impl OwnDir {
         // Elsewhere it inherits who may read it.
         #[cfg(not(unix))]
         let builder = fs::DirBuilder::new();
-        storage::under_free_name(|random| {
+        crate::io::new_file::under_free_name(|random| {
             let path = parent.join(format!("{PREFIX}{random}"));
             builder.create(&path).map(|()| Self(path))
         })
@@ -150,8 +151,8 @@ fn own(dir: &Path) -> io::Result<File> {
     let unlocked = dir.join(OWNER_UNLOCKED);
     let file = OpenOptions::new().write(true).create_new(true).open(&unlocked)?;
     lock_file::uninterrupted(&file, Share::Exclusive).map_err(|error| match error {
-        fs4::TryLockError::Error(error) if storage::is_unsupported(&error) => {
-            storage::advised(error, NO_LOCKS)
+        fs4::TryLockError::Error(error) if crate::io::disk::is_unsupported(&error) => {
+            crate::io::disk::advised(error, NO_LOCKS)
         }
         error => error.into(),
     })?;
@@ -171,7 +172,7 @@ fn sweep(parent: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        if !random.is_some_and(storage::is_random) || !is_ours(&entry.path()) {
+        if !random.is_some_and(crate::io::new_file::is_random) || !is_ours(&entry.path()) {
             continue;
         }
         // Closed before the directory is removed. Two sweeps that meet in it do no harm.

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use super::damage::Flip;
 use super::disk::Disk;
 use super::state::{Members, State, Trace, lens};
-use crate::engine::container::{Container, torn};
+use crate::engine::container::Container;
 use crate::engine::credentials::{Keyring, Secret};
 use crate::engine::open::{self, Expected, Found};
 use crate::error::{Code, Error};
 use crate::format::catalog::Entry;
 use crate::format::keys::Keys;
 use crate::format::kind::{Kind, KindName};
-use crate::io::storage::sweep_unfinished;
+use crate::io::new_file::sweep_unfinished;
+use crate::io::protected_paths::torn;
 use crate::progress::Cancel;
 
 /// How a coffer on a simulated disk is opened.

@@ -16,10 +16,12 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Attributes;
 use crate::format::name;
 use crate::io::beneath::About;
+use crate::io::disk::DiskFile;
 use crate::io::input::Input;
 use crate::io::pool;
-use crate::io::storage::{DiskFile, Storage};
-use crate::ops::fs_tree::{self, Entry, Kind, Opener, Own, Symlinks};
+use crate::io::protected_paths::ProtectedPaths;
+use crate::io::storage::Storage;
+use crate::ops::fs_tree::{self, Entry, Kind, Opener, Symlinks};
 use crate::progress::{Report, Watch};
 
 /// What to add, and how.
@@ -57,7 +59,7 @@ const SHORT: u64 = 4 << 10;
 
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
-    let own = Own::of(&container.source.path, request.backup.as_deref());
+    let own = ProtectedPaths::of(&container.source.path, request.backup.as_deref());
     let walk = Walk { request, own };
     let (items, skipped) = walk.run()?;
     if !request.replace {
@@ -134,7 +136,7 @@ impl Item {
 /// Looks at all there is to add, each directory once, many at a time.
 struct Walk<'a> {
     request: &'a Request,
-    own: Own,
+    own: ProtectedPaths,
 }
 
 /// What is found in a directory, in the order of the names.
@@ -525,9 +527,8 @@ impl Opened {
 
     fn compare(&self, about: &About) -> Result<()> {
         let Entry { path, size, mtime_s, mtime_ns, .. } = &self.entry;
-        let now = about.attributes;
         if self.check == Check::Size
-            || (about.size, now.mtime_s, now.mtime_ns) == (*size, *mtime_s, *mtime_ns)
+            || (about.size, about.mtime_s, about.mtime_ns) == (*size, *mtime_s, *mtime_ns)
         {
             return Ok(());
         }

@@ -21,11 +21,12 @@ use crate::engine::selection::Selection;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Entry;
 use crate::format::name;
+use crate::io::disk::DiskFile;
 use crate::io::output;
-use crate::io::storage::{DiskFile, Storage};
+use crate::io::protected_paths::ProtectedPaths;
+use crate::io::storage::Storage;
 use crate::ops::bulk_read::Sweep;
 use crate::ops::fs_tree;
-use crate::ops::fs_tree::Own;
 use crate::progress::{Report, Watch};
 
 /// What to extract, and how.
@@ -95,7 +96,7 @@ pub(crate) fn extract(
     reader: &Reader,
     extraction: &Extraction,
     target: &Path,
-    own: &Own,
+    own: &ProtectedPaths,
     watch: &Watch,
 ) -> Result<Extracted> {
     let from = extraction.from.as_deref().map(name::check).transpose()?;
@@ -315,7 +316,7 @@ struct Out<'a> {
     reader: &'a Reader,
     dir: Dir,
     target: &'a Path,
-    own: &'a Own,
+    own: &'a ProtectedPaths,
     /// What is cut off the front of each name.
     from: String,
     replace: bool,
@@ -796,7 +797,7 @@ mod tests {
                 reader: &reader,
                 dir: Dir::open_ambient_dir(target.path(), ambient_authority()).unwrap(),
                 target: target.path(),
-                own: &Own::of(nothing, None),
+                own: &ProtectedPaths::of(nothing, None),
                 from: "x/".to_owned(),
                 replace,
                 watch: &Watch::silent(),

@@ -9,7 +9,8 @@ use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header, Label};
 use crate::format::key_source::Origin;
 use crate::format::kind::{Cipher, KindName};
-use crate::io::storage::{DiskFile, Storage, is_no_file};
+use crate::io::disk::{DiskFile, is_no_file};
+use crate::io::storage::Storage;
 
 /// What a file is, by what its beginning says in clear. Nothing of it is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -51,7 +51,7 @@ pub struct Info {
 pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info> {
     let view = reader.view.read();
     let Some(Header { kind, marks, archive, chunk_plain, piece, .. }) = &view.header else {
-        return Err(crate::engine::writer::closed());
+        return Err(crate::error::closed());
     };
     let Origin { salt, kdf } = Origin::in_marks(marks)?;
     let catalog = &view.catalog;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Container;
-use super::flush::{Ancestry, repacked};
+use super::flush::Ancestry;
+use super::pending::repacked;
 use crate::engine::file::{self, Source};
 use crate::engine::pack_cache::Packs;
 use crate::engine::recovery;
@@ -16,7 +17,8 @@ use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Plac
 use crate::format::header::Header;
 use crate::format::record::MetaSeal;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{NewFile, Storage};
+use crate::io::new_file::NewFile;
+use crate::io::storage::Storage;
 use crate::progress::{Report, Watch};
 
 /// Packs with at least this much tar are copied as they are; smaller ones are merged.

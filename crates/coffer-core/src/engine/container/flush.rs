@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Changes, Container, Pending};
+use super::Container;
+use super::changes::Changes;
+use super::pending::repacked;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Digest, Entry, MAX_COUNT, Place};
 use crate::format::commit::{Ahead, Commit, Position};
@@ -313,22 +315,6 @@ impl Container {
     }
 }
 
-/// A member on its way from one pack to another: the same version, in another place.
-pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> Pending {
-    Pending {
-        name,
-        version: entry.version,
-        directory: entry.directory,
-        attributes: crate::format::catalog::Attributes {
-            mode: entry.mode,
-            mtime_s: entry.mtime_s,
-            mtime_ns: entry.mtime_ns,
-        },
-        stored,
-        begun: 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -340,7 +326,8 @@ mod tests {
     use crate::format::key_source::Origin;
     use crate::format::keys::Keys;
     use crate::format::kind::Kind;
-    use crate::io::storage::{Directory, DiskDirectory, DiskFile};
+    use crate::io::disk::{DiskDirectory, DiskFile};
+    use crate::io::storage::Directory;
 
     /// A Null in a directory of its own, with one commit.
     fn container(dir: &tempfile::TempDir) -> (Container, Locks) {

@@ -3,25 +3,26 @@
 //! One thread owns a [`Container`]. What it shares with readers is the [`View`]: the catalog as it
 //! is now, unflushed changes included, and the file that the catalog is about.
 
+mod changes;
 mod compact;
 mod flush;
+mod pending;
 mod put;
 mod rekey;
 mod savepoint;
 
 use crate::engine::view::Shared;
 use crate::engine::view::View;
-use crate::format::catalog::Attributes;
+use crate::io::protected_paths::suffixed;
+use crate::io::protected_paths::torn;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
+use self::changes::{Changes, Savepoints};
 pub(crate) use self::compact::Damaged;
 pub(crate) use self::flush::Ancestry;
+use self::pending::{Inflight, Pending};
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
-use self::savepoint::{Changes, Savepoints};
 use crate::engine::file::Source;
 use crate::engine::recovery::{Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
@@ -32,7 +33,7 @@ use crate::format::footer::Footer;
 use crate::format::header::Header;
 use crate::format::tar;
 use crate::io::lock_set::Locks;
-use crate::io::storage::NewFile;
+use crate::io::new_file::NewFile;
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
@@ -43,24 +44,6 @@ const WRITE_BACK_EVERY: u64 = 8 << 20;
 
 /// The most bytes that share the sync of the commit behind them.
 const AHEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { commit::MAX_AHEAD };
-
-/// A member that waits for its pack.
-#[derive(Clone)]
-struct Pending {
-    name: Arc<str>,
-    version: u64,
-    directory: bool,
-    attributes: Attributes,
-    stored: Arc<Vec<u8>>,
-    /// How many savepoints had been begun when it began to wait.
-    begun: u64,
-}
-
-/// A pack that is being encoded.
-struct Inflight {
-    members: Vec<Pending>,
-    result: Receiver<self::put::Packed>,
-}
 
 /// The writing side of one coffer.
 pub(crate) struct Container {
@@ -404,16 +387,4 @@ fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
         file.publish(false)?.sync()
     };
     save().map_err(|e| Error::io("write", &torn, &e))
-}
-
-/// Where the end of a coffer is kept that could not be made sense of.
-pub(crate) fn torn(coffer: &Path) -> PathBuf {
-    suffixed(coffer, ".torn")
-}
-
-/// A path with something behind its name.
-pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

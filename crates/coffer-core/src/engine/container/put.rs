@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Container, Inflight, Pending};
+use super::Container;
+use super::pending::{HEADING, Inflight, Packed, Pending};
 use crate::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form, Layers};
@@ -18,14 +19,9 @@ use crate::io::pool;
 pub(crate) const SMALL: u64 = 128 << 10;
 /// A pack is closed once its tar has this many bytes.
 const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
-/// What a member costs in a tar beside its content, about.
-pub(super) const HEADING: usize = 2 * tar::RECORD;
-
 /// Gives the bytes of one piece, on whichever thread.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
-/// A pack's block, and where in its tar each member's content begins.
-pub(super) type Packed = Result<(Encoded, Vec<u32>)>;
 /// Encodes a pack.
 type PackJob = Box<dyn FnOnce() -> Packed + Send>;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::Container;
 use super::compact::Form;
-use super::flush::{Ancestry, repacked};
+use super::flush::Ancestry;
+use super::pending::repacked;
 use super::put::{Part, Raw};
 use crate::engine::credentials::NewSecret;
 use crate::engine::file::Source;

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use self::spooled::Placed;
 pub(crate) use self::spooled::Staged;
 use crate::engine::container::{Finished, SMALL};
-use crate::engine::writer::closed;
+use crate::error::closed;
 use crate::error::{Code, Error, Result};
 use crate::format::block::Layers;
 use crate::io::data::Data;

@@ -15,7 +15,7 @@ use crate::format::header::Header;
 use crate::format::key_source::Origin;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
-use crate::io::storage::DiskDirectory;
+use crate::io::disk::DiskDirectory;
 
 const PIECE: usize = 4096;
 

@@ -4,6 +4,7 @@
 mod apply;
 mod outcome;
 
+use crate::error::closed;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +22,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::commit::CommitId;
 use crate::io::data::Data;
 use crate::io::lock_set::Locks;
+use crate::io::new_file::NewFile;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, NewFile, Storage};
+use crate::io::storage::{Directory, Storage};
 use crate::progress::Watch;
 
 /// Told once what came of a change.
@@ -544,10 +546,6 @@ pub(crate) fn back_up(
         Ok(Notice::owner(to, &*coffer, &*storage))
     };
     copy().map_err(|e: std::io::Error| Error::io("copy", to, &e))
-}
-
-pub(crate) fn closed() -> Error {
-    Error::new(Code::Closed, "the coffer is closed: open it again")
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::io::input::Input;
 use crate::io::output::Output;
 use crate::io::pool;
+use crate::io::protected_paths::ProtectedPaths;
 use crate::ops::file_crypt::Cryptor;
-use crate::ops::fs_tree::Own;
 use crate::progress::{Report, Watch};
 
 /// The most that is read at once, but for pieces that are larger than a quarter of it.
@@ -94,7 +94,7 @@ impl Cryptor {
     /// # Errors
     /// As [`Self::encrypt_file`].
     pub fn output(&self, target: &Path, replace: bool) -> Result<Output> {
-        Output::create(target, replace, &Own::of(&self.coffer, None))
+        Output::create(target, replace, &ProtectedPaths::of(&self.coffer, None))
     }
 
     /// A buffer that holds enough to keep the pool busy.

@@ -15,7 +15,8 @@ use crate::format::header::Header;
 use crate::format::kind::Kind;
 use crate::format::record::{COMMIT_TAG, FOOTER_TAG};
 use crate::format::work;
-use crate::io::storage::{Directory, DiskDirectory};
+use crate::io::disk::DiskDirectory;
+use crate::io::storage::Directory;
 use crate::progress::Cancel;
 use crate::tails_test::{Memory, Scene};
 

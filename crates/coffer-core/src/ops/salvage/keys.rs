@@ -13,7 +13,8 @@ use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, HEADER_TAG};
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
-use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::io::disk::DiskDirectory;
+use crate::io::storage::{Directory, Storage};
 
 /// How many damaged headers are looked at: a file may be full of what looks like them.
 const MOST_HEADERS: usize = 1 << 10;

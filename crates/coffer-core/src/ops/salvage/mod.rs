@@ -43,8 +43,10 @@ use crate::engine::file::Source;
 use crate::engine::open;
 use crate::error::{Code, Error, Result};
 use crate::format::header::Header;
+use crate::io::disk::{DiskDirectory, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
-use crate::io::storage::{Directory, DiskDirectory, NewFile, Storage, failed_to_open};
+use crate::io::new_file::NewFile;
+use crate::io::storage::{Directory, Storage};
 use crate::progress::Watch;
 
 /// The directory of the new coffer that unverified members go below.

@@ -5,8 +5,9 @@ use crate::engine::file::Source;
 use crate::engine::member::Found;
 use crate::format::catalog::Attributes;
 use crate::format::kind::Kind;
+use crate::io::disk::{DiskDirectory, DiskFile};
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, DiskFile, Storage};
+use crate::io::storage::{Directory, Storage};
 
 /// A coffer without keys in a directory of its own.
 struct Scene {
