@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coffer_core::coffer::{CommitId, Limits, LockMode, Mode, NewSecret, Options};
+use coffer_core::coffer::{CommitId, Limits, LockMode, Mode, NewCredentials, Options};
 use coffer_core::crypto::kdf::{Kdf, KdfChoice, Passphrase, SALT_LEN};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
@@ -64,8 +64,8 @@ pub struct NativeSecret {
 }
 
 impl NativeSecret {
-    pub(crate) fn into_core(self) -> Result<NewSecret> {
-        Ok(NewSecret {
+    pub(crate) fn into_core(self) -> Result<NewCredentials> {
+        Ok(NewCredentials {
             coffer_key: self.coffer_key.map(key).transpose()?,
             secure_key: self.secure_key.map(key).transpose()?,
             passphrase: self.passphrase.map(passphrase).transpose()?,
@@ -134,9 +134,9 @@ pub struct NativeOptions {
 impl NativeOptions {
     /// The engine's form.
     pub(crate) fn into_core(self) -> Result<Options> {
-        let cipher_is_free = self.kind.name == "bank" && self.kind.cipher.is_none();
+        let accept_file_cipher = self.kind.name == "bank" && self.kind.cipher.is_none();
         let mut options = Options::new(Mode::parse(&self.mode)?, self.kind.into_core()?);
-        options.cipher_is_free = cipher_is_free;
+        options.accept_file_cipher = accept_file_cipher;
         options.coffer_key = self.coffer_key.map(key).transpose()?;
         options.secure_key = self.secure_key.map(key).transpose()?;
         options.passphrase = self.passphrase.map(passphrase).transpose()?;
@@ -147,7 +147,7 @@ impl NativeOptions {
         options.temp_dir = self.temp_dir.map(PathBuf::from);
         options.level = self.level;
         options.chunk_size = self.chunk_size;
-        options.block_size = self.block_size;
+        options.piece_size = self.block_size;
         if let Some(lock) = self.lock {
             options.lock = lock_mode(&lock)?;
         }

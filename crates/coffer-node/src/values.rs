@@ -375,7 +375,7 @@ impl From<Info> for NativeInfo {
             member: layer(info.kind.member),
             container: layer(info.kind.container),
             chunk_size: info.chunk_size,
-            block_size: info.block_size,
+            block_size: info.piece_size,
             kdf: info.passphrase.map(NativeDerivation::from),
             archive_id: info
                 .archive

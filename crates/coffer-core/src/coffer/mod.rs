@@ -35,7 +35,7 @@ use zeroize::Zeroizing;
 use crate::buffer::Buffer;
 use crate::engine::container::SMALL;
 use crate::engine::reader::Reader;
-use crate::engine::upload::Stages;
+use crate::engine::upload::Uploads;
 use crate::engine::writer::{Answer, Done, Given, Message, Task};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Catalog;
@@ -51,17 +51,17 @@ use crate::ops::file_crypt::Cryptor;
 use crate::ops::fs_tree::{self};
 use crate::ops::info;
 use crate::ops::verify;
-use crate::progress::{Cancel, Watch};
+use crate::progress::{CallObserver, Cancel};
 
 pub use self::change::{Change, Existing};
-pub use crate::engine::credentials::NewSecret;
+pub use crate::engine::credentials::NewCredentials;
 pub use crate::engine::limits::Limits;
 pub use crate::engine::open::Notice;
 use crate::engine::open::Notices;
 pub use crate::engine::options::{Mode, Options};
 pub use crate::engine::reader::{Member, Range};
 pub use crate::engine::selection::Selection;
-pub use crate::engine::upload::{Ready, Stage};
+pub use crate::engine::upload::{Ready, Upload};
 pub use crate::engine::writer::{Added, Skipped};
 pub use crate::engine::writer::{Outcome, Status};
 pub use crate::format::commit::CommitId;
@@ -105,7 +105,7 @@ struct Inner {
 }
 
 enum Side {
-    Writes(Sender<Message>, Arc<Stages>),
+    Writes(Sender<Message>, Arc<Uploads>),
     Reads(Mutex<Option<Holding>>),
 }
 
@@ -175,14 +175,14 @@ impl Coffer {
             Change::Append { name, data } => {
                 Task::Append { name: named(&name)?, data, given: Given::default() }
             }
-            Change::Staged { name, stage, existing, mode, mtime } => {
+            Change::Upload { name, upload, existing, mode, mtime } => {
                 let name = named(&name)?;
                 let append = existing == Existing::Extend;
                 let given = Given { mode, mtime, exclusive: existing == Existing::Keep };
-                match stage.in_memory()? {
+                match upload.in_memory()? {
                     Some(data) if append => Task::Append { name, data, given },
                     Some(data) => self.write(name, data, given),
-                    None => Task::Staged { name, stage, append, given },
+                    None => Task::Upload { name, upload, append, given },
                 }
             }
             Change::Directory { name, mode, mtime } => {
@@ -203,7 +203,7 @@ impl Coffer {
             Change::Compact { watch } => Task::Compact { watch },
             Change::Rekey { to, watch } => {
                 let verify =
-                    |reader: &Reader, watch: &Watch| verify::verify(reader, watch).map(drop);
+                    |reader: &Reader, watch: &CallObserver| verify::verify(reader, watch).map(drop);
                 Task::Rekey { to, watch, verify }
             }
             Change::Begin => Task::Begin,
@@ -231,18 +231,18 @@ impl Coffer {
     }
 
     /// A place for the bytes of a member that come little by little. It holds up nothing, and
-    /// becomes a member with [`Change::Staged`]. Where that could not be, because the coffer cannot
+    /// becomes a member with [`Change::Upload`]. Where that could not be, because the coffer cannot
     /// be changed or the name is none, it takes nothing and says why.
     #[must_use]
-    pub fn stage(&self, name: &str) -> Stage {
-        let stage = crate::format::name::check(name).and_then(|_| match &self.0.side {
-            Side::Writes(_, stages) => {
+    pub fn upload(&self, name: &str) -> Upload {
+        let upload = crate::format::name::check(name).and_then(|_| match &self.0.side {
+            Side::Writes(_, uploads) => {
                 let layers = self.0.reader.view.read().source.layers.clone();
-                Ok(stages.stage(layers))
+                Ok(uploads.upload(layers))
             }
             Side::Reads(_) => Err(read_only()),
         });
-        stage.unwrap_or_else(|e| Stage::refused(e.at(&self.0.path)))
+        upload.unwrap_or_else(|e| Upload::refused(e.at(&self.0.path)))
     }
 
     /// Makes a change and waits for it. Not for a thread of the pool.
@@ -367,7 +367,12 @@ impl Coffer {
     /// # Errors
     /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
     /// [`Code::Aborted`], and as [`Self::read`].
-    pub fn extract(&self, what: &Extraction, target: &Path, watch: &Watch) -> Result<Extracted> {
+    pub fn extract(
+        &self,
+        what: &Extraction,
+        target: &Path,
+        watch: &CallObserver,
+    ) -> Result<Extracted> {
         let own = self.own();
         self.reading(|reader| extract::extract(reader, what, target, &own, watch))
     }
@@ -377,7 +382,11 @@ impl Coffer {
     /// # Errors
     /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
     /// and as [`Self::read`].
-    pub fn differing(&self, pairs: &BTreeMap<String, Entry>, watch: &Watch) -> Result<Vec<String>> {
+    pub fn differing(
+        &self,
+        pairs: &BTreeMap<String, Entry>,
+        watch: &CallObserver,
+    ) -> Result<Vec<String>> {
         self.reading(|reader| compare::differing(reader, pairs, watch))
     }
 
@@ -425,7 +434,7 @@ impl Coffer {
     ///
     /// # Errors
     /// [`Code::Corrupt`], naming the members that are damaged; [`Code::Aborted`].
-    pub fn verify(&self, watch: &Watch) -> Result<Verified> {
+    pub fn verify(&self, watch: &CallObserver) -> Result<Verified> {
         self.reading(|reader| verify::verify(reader, watch))
     }
 
@@ -513,7 +522,7 @@ impl Coffer {
 
     /// The file, for tests of what is kept of it.
     #[cfg(test)]
-    pub(crate) fn source(&self) -> Arc<crate::engine::file::Source> {
+    pub(crate) fn source(&self) -> Arc<crate::engine::file::ArchiveFile> {
         self.0.reader.view.read().source.clone()
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use crate::engine::file::Source;
-use crate::engine::member::Found;
+use crate::engine::file::ArchiveFile;
+use crate::engine::member::MemberLocation;
 use crate::engine::recovery;
 use crate::engine::selection::{Selection, choose};
 use crate::engine::view::Shared;
@@ -151,7 +151,7 @@ impl Reader {
         if entry.directory || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
             return None;
         }
-        let found = Found::in_catalog(&view.catalog, member, entry).ok()?;
+        let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
         let source = view.source.clone();
         drop(view);
         found.at_hand(&source)
@@ -234,7 +234,7 @@ impl Reader {
         &self,
         member: &str,
         version: Option<u64>,
-        act: impl Fn(&Found, &Source) -> Result<T>,
+        act: impl Fn(&MemberLocation, &ArchiveFile) -> Result<T>,
     ) -> Result<T> {
         let (mut found, mut source) = self.find(member, version)?;
         let mut generation = self.own.generation;
@@ -256,14 +256,19 @@ impl Reader {
             };
             let same = latest.catalog.get(member).filter(|e| e.version == found.entry.version);
             let Some(entry) = same else { return Err(stale(member)) };
-            found = Found::in_catalog(&latest.catalog, member, entry)?;
+            found = MemberLocation::in_catalog(&latest.catalog, member, entry)?;
             generation = latest.generation;
         }
         Err(stale(member))
     }
 
     /// Whether a member is still what and where `entry` says, in the newest state there is.
-    pub(crate) fn still_there(&self, member: &str, entry: &Entry, source: &Source) -> Result<bool> {
+    pub(crate) fn still_there(
+        &self,
+        member: &str,
+        entry: &Entry,
+        source: &ArchiveFile,
+    ) -> Result<bool> {
         let Some(newer) = &self.newer else {
             // In a file that was compacted since, another block may have the same number.
             let view = self.view.read();
@@ -285,7 +290,11 @@ impl Reader {
         Ok(false)
     }
 
-    fn find(&self, member: &str, version: Option<u64>) -> Result<(Found, Arc<Source>)> {
+    fn find(
+        &self,
+        member: &str,
+        version: Option<u64>,
+    ) -> Result<(MemberLocation, Arc<ArchiveFile>)> {
         let view = self.view.read();
         let Some(entry) = view.catalog.get(member) else {
             return Err(match version {
@@ -300,7 +309,7 @@ impl Reader {
         if entry.directory {
             return Err(is_directory(member));
         }
-        Ok((Found::in_catalog(&view.catalog, member, entry)?, view.source.clone()))
+        Ok((MemberLocation::in_catalog(&view.catalog, member, entry)?, view.source.clone()))
     }
 }
 
@@ -308,7 +317,7 @@ impl Reader {
 /// does not is no later state of the coffer that was opened: the file was put in its place.
 fn latest(
     newer: &Mutex<Option<Arc<Newer>>>,
-    source: &Source,
+    source: &ArchiveFile,
     own: &CommitId,
     generation: u64,
 ) -> Result<Option<Arc<Newer>>> {

@@ -61,7 +61,7 @@ impl Position {
 /// Bytes right before a commit that no sync had covered when it was written, and what tells whether
 /// they have reached the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ahead {
+pub(crate) struct UnsyncedPrefix {
     pub(crate) len: u64,
     pub(crate) digest: Digest,
 }
@@ -91,7 +91,7 @@ pub(crate) struct Commit {
     /// Ancestors that are no longer in the file, oldest first.
     pub(crate) history: Vec<(u64, Digest)>,
     /// What shares its sync, if anything does.
-    pub(crate) ahead: Option<Ahead>,
+    pub(crate) ahead: Option<UnsyncedPrefix>,
     /// Bytes before compression, of a commit that was read.
     pub(crate) raw_len: u64,
     /// Whether its parts were as long as they must be.
@@ -337,8 +337,8 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T> + Clone) -> bool {
     items.is_sorted_by(|a, b| a < b)
 }
 
-fn decode_ahead(d: &mut Decoder<'_>) -> Result<Ahead> {
-    let ahead = Ahead { len: d.uint()?, digest: d.array()? };
+fn decode_ahead(d: &mut Decoder<'_>) -> Result<UnsyncedPrefix> {
+    let ahead = UnsyncedPrefix { len: d.uint()?, digest: d.array()? };
     if (1..=MAX_AHEAD).contains(&ahead.len) {
         return Ok(ahead);
     }

@@ -9,17 +9,17 @@ use super::input::Input;
 use super::scene::{Case, Scene, same_file};
 use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlinks};
 use crate::engine::container::Container;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Result};
 use crate::format::catalog::Attributes;
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::format::name;
 use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
 use crate::io::storage::Directory;
-use crate::progress::{Cancel, Watch};
+use crate::progress::{CallObserver, Cancel};
 
 /// What is outside the target, and stays as it is.
 const SECRET: &[u8] = b"not a member";
@@ -84,7 +84,7 @@ pub fn names(data: &[u8]) {
         limits: Limits::default(),
     };
     let links = links(&target);
-    let extracted = coffer.extract(&extraction, &target, &Watch::silent());
+    let extracted = coffer.extract(&extraction, &target, &CallObserver::silent());
     assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was touched");
     for (link, to) in &links {
         assert_eq!(fs::read_link(link).ok().as_ref(), Some(to), "a link was replaced");
@@ -169,10 +169,11 @@ impl Plan {
     /// Put into the catalog past all checks.
     fn forged(&self, path: &Path) -> Option<Expected> {
         let case = Case::of(0);
-        let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+        let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let file = NewFile::create(&directory, path).unwrap();
-        let source = Source::new(file.storage(), &directory, path, &header, &case.keys).unwrap();
+        let source =
+            ArchiveFile::new(file.storage(), &directory, path, &header, &case.keys).unwrap();
         let mut container = Container::create(source, header, false).unwrap();
         let mut expected = BTreeMap::new();
         for (name, directory, bytes) in &self.members {
@@ -229,7 +230,7 @@ fn added_again(scene: &Scene, target: &Path, how: u8) {
         name: Some("t".to_owned()),
         replace: how & 64 != 0,
         symlinks,
-        watch: Watch::silent(),
+        watch: CallObserver::silent(),
     });
     if symlinks == Symlinks::Error && !links(target).is_empty() {
         assert!(added.is_err(), "a link was followed");

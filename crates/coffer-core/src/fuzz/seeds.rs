@@ -8,12 +8,12 @@ use super::input::noise;
 use super::reseal;
 use super::scene::{Case, KINDS};
 use crate::engine::container::{Container, Raw};
-use crate::engine::file::Source;
-use crate::engine::pack_cache::Packs;
+use crate::engine::file::ArchiveFile;
+use crate::engine::pack_cache::PackCache;
 use crate::format::catalog::Attributes;
 use crate::format::catalog::Place;
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::io::disk::{DiskDirectory, DiskFile};
 use crate::io::lock_set::Locks;
 use crate::ops::file_crypt::{Cryptor, fuzzing};
@@ -45,10 +45,10 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
 /// A coffer with packs, a large member, a directory, dead blocks and several commits.
 fn make_base(kind: usize) {
     let case = Case::of(kind as u8);
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let path = base::path(kind);
     fs::write(&path, []).unwrap();
-    let source = Source {
+    let source = ArchiveFile {
         directory: Arc::new(DiskDirectory),
         storage: Arc::new(DiskFile::open(&path, true).unwrap()),
         path: path.clone(),
@@ -56,7 +56,7 @@ fn make_base(kind: usize) {
         meta: case.keys.meta(&case.kind),
         archive: header.archive,
         max_catalog: u64::MAX,
-        packs: Packs::new(),
+        packs: PackCache::new(),
     };
     let layers = source.layers.clone();
     let attributes = Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 5 };
@@ -202,7 +202,7 @@ fn seed_fixtures() {
 
 fn seed_crypt(kind: u8) {
     let case = Case::of(1 + kind % 5);
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let cryptor = Cryptor::of(&header.layers(&case.keys).unwrap(), "a.coffer".as_ref()).unwrap();
     let plain = noise(kind, 5000);
     let mut encryptor = cryptor.encryptor();

@@ -311,7 +311,7 @@ impl Storage for Spool {
 
 /// The beginning of a page's random nonce, which tells this sealing of this page from every other:
 /// an older one, or another page, put in its place is noticed.
-type Mark = [u8; 8];
+type Nonce = [u8; 8];
 
 /// The pages of a spool. Page `n` holds the bytes from `n * PAGE`; all but the last are full. One
 /// page at a time is open in memory and may be ahead of the file.
@@ -320,7 +320,7 @@ struct Pages {
     seal: SecretboxSeal,
     len: u64,
     /// Of each page in the file.
-    marks: Vec<Mark>,
+    marks: Vec<Nonce>,
     /// Which page is open. It may be the one after the last in the file.
     open: Option<usize>,
     plain: Zeroizing<Vec<u8>>,
@@ -446,8 +446,8 @@ impl Pages {
         self.sealed.clear();
         self.seal.seal(&self.plain, &mut self.sealed);
         self.disk.write_at(&self.sealed, slot(page))?;
-        let mut mark = Mark::default();
-        mark.copy_from_slice(&self.sealed[..size_of::<Mark>()]);
+        let mut mark = Nonce::default();
+        mark.copy_from_slice(&self.sealed[..size_of::<Nonce>()]);
         match self.marks.get_mut(page) {
             Some(old) => *old = mark,
             None => self.marks.push(mark),

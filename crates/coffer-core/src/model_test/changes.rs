@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::state::Members;
 use super::workload::{PIECE, Run};
 use crate::engine::container::{Container, Raw};
-use crate::engine::member::Found;
+use crate::engine::member::MemberLocation;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Attributes;
 use crate::format::catalog::Place;
@@ -87,7 +87,7 @@ impl Run {
         let bytes = self.bytes(len);
         let give_up = self.rng.one_in(6);
         self.tell(|| format!("stage {name} {len}, give up {give_up}"));
-        let stage = self.stages.stage(container.source.layers.clone());
+        let stage = self.stages.upload(container.source.layers.clone());
         for portion in bytes.chunks(self.rng.below(3 * PIECE as u64) as usize + 1) {
             stage.write(portion, Box::new(drop));
         }
@@ -131,7 +131,9 @@ impl Run {
                 .iter()
                 // Of what is damaged it is known what it held, not what it would hold.
                 .find(|(n, e)| large(e) && self.opener.damaged(container, n, e).is_none())
-                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
+                .map(|(n, e)| {
+                    (n.to_string(), MemberLocation::in_catalog(&view.catalog, n, e).unwrap())
+                })
         };
         let Some((name, found)) = large else { return Ok(()) };
         let Place::Pieces { pieces, .. } = &found.entry.place else { return Ok(()) };

@@ -22,7 +22,7 @@ use crate::io::pool;
 use crate::io::protected_paths::ProtectedPaths;
 use crate::io::storage::Storage;
 use crate::ops::fs_tree::{self, Entry, Kind, Opener, Symlinks};
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// What to add, and how.
 pub(crate) struct Request {
@@ -32,7 +32,7 @@ pub(crate) struct Request {
     pub(crate) symlinks: Symlinks,
     /// The suffix of the coffer's backups.
     pub(crate) backup: Option<String>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CallObserver,
 }
 
 /// A file or an empty directory that is to become a member.
@@ -48,7 +48,7 @@ pub struct Item {
 pub(crate) struct Update {
     pub(crate) delete: Vec<String>,
     pub(crate) add: Vec<Item>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CallObserver,
 }
 
 /// Small files that one job reads, in number and in bytes.
@@ -87,7 +87,12 @@ pub(crate) fn update(container: &mut Container, mut update: Update) -> Result<Ad
     put(container, update.add, Check::SizeAndTime, &update.watch)
 }
 
-fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch) -> Result<Added> {
+fn put(
+    container: &mut Container,
+    items: Vec<Item>,
+    check: Check,
+    watch: &CallObserver,
+) -> Result<Added> {
     let mut added = Added::default();
     let mut put = Put {
         container,
@@ -108,7 +113,7 @@ fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch)
         added.directories += u64::from(item.is_directory());
         put.item(item)?;
     }
-    put.settle()?;
+    put.finish()?;
     added.bytes = put.report.bytes;
     Ok(added)
 }
@@ -142,11 +147,11 @@ struct Walk<'a> {
 /// What is found in a directory, in the order of the names.
 #[derive(Default)]
 struct Listed {
-    found: Vec<Found>,
+    found: Vec<WalkItem>,
     directories: Vec<Item>,
 }
 
-enum Found {
+enum WalkItem {
     Item(Item),
     Skipped(Skipped),
     /// One of the directories of the same list.
@@ -174,9 +179,9 @@ impl Walk<'_> {
         let mut path = vec![0];
         while let Some((list, first)) = path.last().and_then(|at| lists.get_mut(*at)) {
             match list.next() {
-                Some(Found::Item(item)) => items.push(item),
-                Some(Found::Skipped(other)) => skipped.push(other),
-                Some(Found::Directory(number)) => path.push(*first + number),
+                Some(WalkItem::Item(item)) => items.push(item),
+                Some(WalkItem::Skipped(other)) => skipped.push(other),
+                Some(WalkItem::Directory(number)) => path.push(*first + number),
                 None => drop(path.pop()),
             }
         }
@@ -202,12 +207,12 @@ impl Walk<'_> {
     fn entry(&self, entry: Entry, name: String, list: &mut Listed) -> Result<()> {
         match entry.kind {
             Kind::Directory => {
-                list.found.push(Found::Directory(list.directories.len()));
+                list.found.push(WalkItem::Directory(list.directories.len()));
                 list.directories.push(Item { name, entry });
             }
             Kind::File | Kind::Pipe => {
                 name::check(&name)?;
-                list.found.push(Found::Item(Item { name, entry }));
+                list.found.push(WalkItem::Item(Item { name, entry }));
             }
             Kind::Link if self.request.symlinks == Symlinks::Error => {
                 let path = entry.path;
@@ -218,7 +223,7 @@ impl Walk<'_> {
                 .at(&path));
             }
             Kind::Other if entry.errno.is_some() => return Err(unknown(&entry)),
-            Kind::Link | Kind::Other => list.found.push(Found::Skipped(Skipped {
+            Kind::Link | Kind::Other => list.found.push(WalkItem::Skipped(Skipped {
                 path: entry.path.to_string_lossy().into_owned(),
                 reason: entry.reason.unwrap_or_default().into_owned(),
             })),
@@ -234,7 +239,7 @@ impl Walk<'_> {
         let mut list = Listed::default();
         if entries.is_empty() && !name.is_empty() {
             name::check(name)?;
-            list.found.push(Found::Item(directory.clone()));
+            list.found.push(WalkItem::Item(directory.clone()));
         }
         for entry in entries {
             let last = entry.path.file_name().unwrap_or_default().to_string_lossy();
@@ -269,7 +274,7 @@ enum Encoded {
 
 struct Put<'a> {
     container: &'a mut Container,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
     check: Check,
     /// Small files for the next job.
     batch: Vec<Item>,
@@ -283,16 +288,16 @@ impl Put<'_> {
     fn item(&mut self, item: Item) -> Result<()> {
         self.watch.cancel.check()?;
         if item.is_directory() {
-            self.settle()?;
+            self.finish()?;
             return self.container.put_small(&item.name, true, 0, item.attributes(), Vec::new());
         }
         if item.entry.kind == Kind::Pipe {
-            self.settle()?;
+            self.finish()?;
             let input = Input::open(&item.entry.path)?;
             return self.stream(&item, input);
         }
         if item.entry.size > SMALL {
-            self.settle()?;
+            self.finish()?;
             return self.large(item);
         }
         self.batch_bytes += item.entry.size;
@@ -404,7 +409,7 @@ impl Put<'_> {
     }
 
     /// Puts in all that is under way.
-    fn settle(&mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         self.send();
         self.drain(0)
     }

@@ -25,9 +25,9 @@ use crate::io::disk::DiskFile;
 use crate::io::output;
 use crate::io::protected_paths::ProtectedPaths;
 use crate::io::storage::Storage;
-use crate::ops::bulk_read::Sweep;
+use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// What to extract, and how.
 #[derive(Debug, Clone)]
@@ -97,10 +97,10 @@ pub(crate) fn extract(
     extraction: &Extraction,
     target: &Path,
     own: &ProtectedPaths,
-    watch: &Watch,
+    watch: &CallObserver,
 ) -> Result<Extracted> {
     let from = extraction.from.as_deref().map(name::check).transpose()?;
-    let mut sweep = Sweep::new(reader, &selection(&extraction.what, from)?, watch)?;
+    let mut sweep = BulkRead::new(reader, &selection(&extraction.what, from)?, watch)?;
     if let Some(from) = from {
         // The directory itself is the target.
         if sweep.members.iter().any(|(name, entry)| **name == *from && !entry.directory) {
@@ -320,7 +320,7 @@ struct Out<'a> {
     /// What is cut off the front of each name.
     from: String,
     replace: bool,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
     made: Made,
     bytes: AtomicU64,
     members: AtomicU64,
@@ -763,7 +763,7 @@ fn set_mode(_file: &std::fs::File, _mode: u32) -> std::io::Result<()> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::engine::file::Source;
+    use crate::engine::file::ArchiveFile;
     use crate::engine::view::{Shared, View};
     use crate::format::catalog::{Catalog, Place};
 
@@ -773,7 +773,7 @@ mod tests {
     #[test]
     fn a_member_does_not_replace_another_whose_name_leads_to_the_same_file() {
         let nothing = Path::new("nothing");
-        let source = Arc::new(Source::closed(nothing));
+        let source = Arc::new(ArchiveFile::closed(nothing));
         let view = Shared::new(View { catalog: Catalog::default(), source, header: None });
         let reader = Reader::of_writer(view);
         let entry = Entry {
@@ -800,7 +800,7 @@ mod tests {
                 own: &ProtectedPaths::of(nothing, None),
                 from: "x/".to_owned(),
                 replace,
-                watch: &Watch::silent(),
+                watch: &CallObserver::silent(),
                 made: Made::default(),
                 bytes: AtomicU64::new(0),
                 members: AtomicU64::new(0),

@@ -11,7 +11,7 @@ use crate::format::catalog::{BlockId, Entry};
 pub(super) struct Changes {
     pub(super) touched: BTreeSet<Arc<str>>,
     pub(super) added: Vec<BlockId>,
-    /// Packs with members that are no longer in them.
+    /// PackCache with members that are no longer in them.
     pub(super) dirty: BTreeSet<BlockId>,
     /// Blocks that nothing needs any more.
     pub(super) doomed: BTreeSet<BlockId>,

@@ -7,7 +7,7 @@ use super::changes::Changes;
 use super::pending::repacked;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Digest, Entry, MAX_COUNT, Place};
-use crate::format::commit::{Ahead, Commit, Position};
+use crate::format::commit::{Commit, Position, UnsyncedPrefix};
 use crate::format::footer::Footer;
 use crate::io::lock_set::Locks;
 
@@ -51,7 +51,7 @@ impl Container {
 
     /// Brings every live member into a block that is live throughout.
     pub(crate) fn gather(&mut self) -> Result<()> {
-        self.settle()?;
+        self.flush_pending()?;
         self.repack()
     }
 
@@ -76,7 +76,7 @@ impl Container {
                 }
             }
         }
-        self.settle()
+        self.flush_pending()
     }
 
     /// Takes members out of a pack, into the one that is being filled. `false` if the pack cannot be
@@ -156,7 +156,7 @@ impl Container {
             archive: self.header.archive,
             commit: position,
             header_copy,
-            settled: commit.scrub.is_empty() && ahead.is_none(),
+            durable: commit.scrub.is_empty() && ahead.is_none(),
         };
         footer.write(container, &self.source.meta, position.end(), &mut bytes);
 
@@ -168,7 +168,7 @@ impl Container {
         self.last_footer = self.tail;
         self.header_copy = header_copy;
         self.committed = position;
-        self.settled = footer.settled;
+        self.footer_durable = footer.durable;
         if snapshot {
             self.since_snapshot = 0;
             self.snapshot_len = position.len;
@@ -267,7 +267,7 @@ impl Container {
             return self.ready().map_err(|_| e);
         }
         self.end = self.tail;
-        self.settled = true;
+        self.footer_durable = true;
         Ok(())
     }
 
@@ -285,20 +285,20 @@ impl Container {
 
     /// What has been written at the tail and not been synced, if that is little enough to share the
     /// sync of the commit behind it, and if there is a commit to go back to.
-    fn ahead(&self) -> Option<Ahead> {
+    fn ahead(&self) -> Option<UnsyncedPrefix> {
         let written = self.ahead.as_ref().filter(|_| self.committed.generation > 0)?;
-        Some(Ahead { len: written.count(), digest: *written.finalize().as_bytes() })
+        Some(UnsyncedPrefix { len: written.count(), digest: *written.finalize().as_bytes() })
     }
 
     /// Notes, once its sync has returned, that the last commit is durable. Without the note damage to
     /// it could pass for a crash.
-    pub(crate) fn note_settled(&mut self, locks: &Locks) {
+    pub(crate) fn note_durable(&mut self, locks: &Locks) {
         let unable = self.poisoned.is_some() || self.tail != self.end;
-        if self.settled || unable || locks.check(&*self.source.storage).is_err() {
+        if self.footer_durable || unable || locks.check(&*self.source.storage).is_err() {
             return;
         }
         match self.append_footer(true) {
-            Ok(()) => (self.end, self.settled) = (self.tail, true),
+            Ok(()) => (self.end, self.footer_durable) = (self.tail, true),
             Err(_) => self.cut(),
         }
     }
@@ -319,11 +319,11 @@ impl Container {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::engine::file::Source;
+    use crate::engine::file::ArchiveFile;
     use crate::engine::recovery;
     use crate::format::catalog::Attributes;
     use crate::format::header::Header;
-    use crate::format::key_source::Origin;
+    use crate::format::key_source::KeySource;
     use crate::format::keys::Keys;
     use crate::format::kind::Kind;
     use crate::io::disk::{DiskDirectory, DiskFile};
@@ -334,10 +334,10 @@ mod tests {
         let path = dir.path().join("test.coffer");
         std::fs::write(&path, []).unwrap();
         let (kind, keys) = (Kind::null(), Keys::default());
-        let header = Header::new(kind, &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+        let header = Header::new(kind, &keys, &KeySource::of_keys(), 65_504, 1 << 20).unwrap();
         let storage = Arc::new(DiskFile::open(&path, true).unwrap());
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let source = Source::new(storage, &directory, &path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(storage, &directory, &path, &header, &keys).unwrap();
         let mut container = Container::create(source, header, false).unwrap();
         let locks = Locks::none(&path);
         container.commit(true, &locks).unwrap();
@@ -356,7 +356,7 @@ mod tests {
         put(&mut container, "a").unwrap();
         container.commit(false, &locks).unwrap();
         put(&mut container, "b").unwrap();
-        container.settle().unwrap();
+        container.flush_pending().unwrap();
         put(&mut container, "a").unwrap();
         put(&mut container, "b").unwrap();
         container.commit(false, &locks).unwrap();

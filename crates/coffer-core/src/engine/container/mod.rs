@@ -23,7 +23,7 @@ pub(crate) use self::compact::Damaged;
 pub(crate) use self::flush::Ancestry;
 use self::pending::{Inflight, Pending};
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::engine::recovery::{Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form};
@@ -48,7 +48,7 @@ const AHEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { c
 /// The writing side of one coffer.
 pub(crate) struct Container {
     pub(crate) view: Arc<Shared>,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<ArchiveFile>,
     pub(crate) header: Header,
     durable: bool,
     /// Where the next block goes.
@@ -68,7 +68,7 @@ pub(crate) struct Container {
     /// A hash of those bytes, as long as they are few, and all of them new at the tail.
     ahead: Option<blake3::Hasher>,
     /// A footer says of the last commit that all about it is done.
-    settled: bool,
+    footer_durable: bool,
     pending: Vec<Pending>,
     pending_len: usize,
     inflight: VecDeque<Inflight>,
@@ -82,7 +82,7 @@ pub(crate) struct Container {
 impl Container {
     /// Begins a new file with its header and the root entry. It is no coffer before its first
     /// commit.
-    pub(crate) fn create(source: Source, header: Header, durable: bool) -> Result<Self> {
+    pub(crate) fn create(source: ArchiveFile, header: Header, durable: bool) -> Result<Self> {
         let source = Arc::new(source);
         let mut bytes = Vec::new();
         header.write(source.layers.container.as_deref(), &source.meta, &mut bytes);
@@ -107,7 +107,7 @@ impl Container {
             written_back: 0,
             unsynced: true,
             ahead: None,
-            settled: true,
+            footer_durable: true,
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -124,7 +124,7 @@ impl Container {
     /// Goes on with an existing file: cuts or saves what follows the last commit, and finishes
     /// what a crash left undone.
     pub(crate) fn resume(
-        source: Arc<Source>,
+        source: Arc<ArchiveFile>,
         header: Header,
         durable: bool,
         newest: Newest,
@@ -163,7 +163,7 @@ impl Container {
             written_back: newest.end,
             unsynced: true,
             ahead: None,
-            settled: newest.settled(),
+            footer_durable: newest.durable(),
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -174,7 +174,7 @@ impl Container {
         };
         let scrub = newest.unscrubbed();
         // A process that was killed may have left the commit where no sync has covered it.
-        if durable || !newest.settled() {
+        if durable || !newest.durable() {
             container.sync()?;
         }
         if !scrub.is_empty() {
@@ -183,7 +183,7 @@ impl Container {
             container.append_footer(true)?;
             container.sync()?;
             container.end = container.tail;
-            container.settled = true;
+            container.footer_durable = true;
         }
         Ok(container)
     }
@@ -296,12 +296,12 @@ impl Container {
     }
 
     /// Writes a footer for the last commit.
-    fn append_footer(&mut self, settled: bool) -> Result<()> {
+    fn append_footer(&mut self, durable: bool) -> Result<()> {
         let footer = Footer {
             archive: self.header.archive,
             commit: self.committed,
             header_copy: self.header_copy,
-            settled,
+            durable,
         };
         let mut bytes = Vec::new();
         footer.write(
@@ -364,12 +364,12 @@ impl Container {
     }
 }
 
-fn write(source: &Source, bytes: &[u8], offset: u64) -> Result<()> {
+fn write(source: &ArchiveFile, bytes: &[u8], offset: u64) -> Result<()> {
     source.storage.write_at(bytes, offset).map_err(|e| Error::io("write", &source.path, &e))
 }
 
 /// Copies the end of a file to `<path>.torn`: it may hold parts of a commit that somebody can use.
-fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
+fn save_tail(source: &ArchiveFile, from: u64, to: u64) -> Result<()> {
     let torn = torn(&source.path);
     let save = || {
         // What was saved before stays.

@@ -132,13 +132,13 @@ impl Container {
         let result = start(Box::new(move || pack(&layers, &entries)));
         self.inflight.push_back(Inflight { members, result });
         while self.inflight.len() > pool::window() {
-            self.settle_one()?;
+            self.flush_oldest()?;
         }
         Ok(())
     }
 
     /// Brings every pending member into the file.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    pub(crate) fn flush_pending(&mut self) -> Result<()> {
         // The last one is waited for, so to hand it to another thread would only take longer.
         self.close_pack(|job| {
             let (sender, receiver) = bounded(1);
@@ -151,12 +151,12 @@ impl Container {
     /// Waits for the packs under way and writes them.
     pub(super) fn drain(&mut self) -> Result<()> {
         while !self.inflight.is_empty() {
-            self.settle_one()?;
+            self.flush_oldest()?;
         }
         Ok(())
     }
 
-    fn settle_one(&mut self) -> Result<()> {
+    fn flush_oldest(&mut self) -> Result<()> {
         let Some(Inflight { members, result }) = self.inflight.pop_front() else { return Ok(()) };
         let written = received(&result).and_then(|(block, places)| {
             let id = self.append_block(&block)?;

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{BulkWork, Given, Task, Writer};
 use crate::buffer::Buffer;
 use crate::engine::container::{Raw, SMALL};
-use crate::engine::file::Source;
-use crate::engine::member::Found;
+use crate::engine::file::ArchiveFile;
+use crate::engine::member::MemberLocation;
 use crate::engine::member::no_member;
 use crate::engine::writer::outcome::{Added, Outcome};
 use crate::error::{Code, Error, Result};
@@ -45,8 +45,8 @@ impl Writer {
                 let (kept, head) = self.kept(&name)?;
                 self.put(&name, attributes, &kept, head, &data)?;
             }
-            Task::Staged { name, stage, append, given } => {
-                let staged = stage.finish()?;
+            Task::Upload { name, upload, append, given } => {
+                let staged = upload.finish()?;
                 let attributes = self.attributes(&name, given)?;
                 let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
                 let parts = staged.parts(head, &self.container.source.layers);
@@ -112,7 +112,7 @@ impl Writer {
         let old = {
             let view = self.container.view.read();
             match view.catalog.get(name).filter(|e| !e.directory) {
-                Some(entry) => Found::in_catalog(&view.catalog, name, entry)?,
+                Some(entry) => MemberLocation::in_catalog(&view.catalog, name, entry)?,
                 None => return Ok(Default::default()),
             }
         };
@@ -187,7 +187,7 @@ impl Writer {
 
 /// The pieces of a member that stay as they are when something is appended, and the bytes behind
 /// them.
-fn kept(source: &Source, old: &Found) -> Result<(Vec<Placed>, Vec<u8>)> {
+fn kept(source: &ArchiveFile, old: &MemberLocation) -> Result<(Vec<Placed>, Vec<u8>)> {
     let Entry { size, place, .. } = &old.entry;
     let (kept, from) = match place {
         Place::Pieces { pieces, .. } => {

@@ -10,7 +10,7 @@ use crate::io::output::Output;
 use crate::io::pool;
 use crate::io::protected_paths::ProtectedPaths;
 use crate::ops::file_crypt::Cryptor;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// The most that is read at once, but for pieces that are larger than a quarter of it.
 const MAX_PART: usize = 32 << 20;
@@ -20,7 +20,7 @@ struct Transfer<'a> {
     from: Input,
     into: Output,
     read: u64,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
 }
 
 impl Cryptor {
@@ -36,7 +36,7 @@ impl Cryptor {
         source: &Path,
         target: &Path,
         replace: bool,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let from = Input::open(source)?;
         let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };
@@ -64,7 +64,7 @@ impl Cryptor {
         target: &Path,
         legacy: bool,
         replace: bool,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let from = Input::open(source)?;
         let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::crypto::seal::{self, Seal};
 use crate::engine::container::{Container, Raw, SMALL};
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::engine::limits::Limits;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Attributes;
@@ -50,7 +50,7 @@ pub(crate) struct How<'a> {
 /// Reads a legacy coffer into a new container, which is to take its place.
 pub(crate) fn import(
     storage: &dyn Storage,
-    source: Source,
+    source: ArchiveFile,
     header: Header,
     keys: &Keys,
     how: &How<'_>,
@@ -112,7 +112,7 @@ pub(crate) fn import(
                 .map_err(|e| in_the_way(e).of_member(&member))?;
         }
     }
-    container.settle()?;
+    container.flush_pending()?;
     Ok(container)
 }
 

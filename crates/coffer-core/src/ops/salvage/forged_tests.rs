@@ -8,8 +8,8 @@ use crate::buffer::Buffer;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
-use crate::engine::credentials::Keyring;
-use crate::engine::open::{Expected, Found};
+use crate::engine::credentials::CredentialLookup;
+use crate::engine::open::{Expected, OpenResult};
 use crate::format::block::Layers;
 use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, Place};
@@ -35,7 +35,7 @@ impl Made {
         let mut options = Options::new(Mode::Write, kind);
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
-        (options.block_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
+        (options.piece_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
         let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
@@ -111,16 +111,17 @@ impl Made {
         let storage = Arc::new(Memory { bytes: bytes.to_vec().into(), broken: None });
         let damaged = Damaged { storage, path, claimed_names };
         let new = Arc::new(Memory::default());
-        let (secret, watch) = (self.options.secret().unwrap(), Watch::silent());
+        let (secret, watch) = (self.options.secret().unwrap(), CallObserver::silent());
         let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = Keyring::new(&secret, &watch.cancel);
+        let keyring = CredentialLookup::new(&secret, &watch.cancel);
         let kind = &self.options.kind;
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let (level, cipher_is_free) = (None, false);
+        let (level, accept_file_cipher) = (None, false);
         let max_catalog = u64::MAX;
         let expected =
-            Expected { kind, cipher_is_free, keyring: &keyring, level, max_catalog, directory };
-        let Found::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap() else {
+            Expected { kind, accept_file_cipher, keyring: &keyring, level, max_catalog, directory };
+        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
+        else {
             panic!("no coffer")
         };
         (salvaged, contents(&opened.source, &opened.loaded.catalog))

@@ -13,7 +13,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Attributes;
 use crate::format::name;
 use crate::io::lock_set::Locks;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// What became of an attempt to bring a member over.
 pub(super) enum Put {
@@ -25,7 +25,7 @@ pub(super) enum Put {
 /// A salvage under way.
 pub(super) struct Rescue<'a> {
     pub(super) container: Container,
-    pub(super) watch: &'a Watch,
+    pub(super) watch: &'a CallObserver,
     salvaged: Salvaged,
     lost: BTreeMap<Arc<str>, Lost>,
     /// Unverified members get the names that they claim.
@@ -38,7 +38,7 @@ pub(super) struct Rescue<'a> {
 }
 
 impl<'a> Rescue<'a> {
-    pub(super) fn new(container: Container, claimed_names: bool, watch: &'a Watch) -> Self {
+    pub(super) fn new(container: Container, claimed_names: bool, watch: &'a CallObserver) -> Self {
         let salvaged = Salvaged::default();
         let (lost, report) = (BTreeMap::new(), Report::default());
         Self { container, watch, salvaged, lost, claimed_names, apart: None, report, refusal: None }

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::coffer::{Mode, Options};
-use crate::engine::file::Source;
-use crate::engine::member::Found;
+use crate::engine::file::ArchiveFile;
+use crate::engine::member::MemberLocation;
 use crate::format::catalog::Attributes;
 use crate::format::kind::Kind;
 use crate::io::disk::{DiskDirectory, DiskFile};
@@ -24,7 +24,7 @@ impl Scene {
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let file: Arc<dyn Storage> = Arc::new(DiskFile::create(&path).unwrap());
-        let source = Source::new(file, &directory, &path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(file, &directory, &path, &header, &keys).unwrap();
         let container = Container::create(source, header, false).unwrap();
         let mut scene = Self { container, locks: Locks::none(&path), _dir: dir };
         scene.commit();
@@ -45,7 +45,7 @@ impl Scene {
     fn read(&self, name: &str) -> Option<Vec<u8>> {
         let view = self.container.view.read();
         let entry = view.catalog.get(name)?;
-        let found = Found::in_catalog(&view.catalog, name, entry).unwrap();
+        let found = MemberLocation::in_catalog(&view.catalog, name, entry).unwrap();
         Some(found.read(&view.source, 0, entry.size as usize).unwrap())
     }
 
