@@ -1,6 +1,7 @@
 //! What somebody who has the keys, or can choose some of them, may forge: catalogs that lie, and a
 //! header that opens under two keys. Attacks on the file alone are in `test/attacks.test.ts`.
 
+use crate::format::member::MemberType;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use crate::crypto::key::{self, Key};
 use crate::engine::container::{Container, Raw};
 use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Catalog, Entry, Place};
 use crate::format::codec::Encoder;
 use crate::format::frame::{self, SKIPPABLE_HEADER};
@@ -20,6 +20,7 @@ use crate::format::header::Header;
 use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::Kind;
+use crate::format::member::Attributes;
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::{HEADER_TAG, MARK, SALT_TAG};
 use crate::io::disk::DiskDirectory;
@@ -50,7 +51,7 @@ fn forged(lie: impl FnOnce(&mut Catalog)) -> Forged {
     let mut container = Container::create(source, header, false).unwrap();
     let attributes = Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 };
     let stored = container.source.layers.encode_member(&vec![7; SMALL]).unwrap().into_vec();
-    container.put_small("small", false, SMALL as u64, attributes, stored).unwrap();
+    container.put_small("small", MemberType::File, SMALL as u64, attributes, stored).unwrap();
     let mut left = LARGE;
     let pieces = || {
         let len = left.min(1 << 20);
@@ -133,9 +134,10 @@ fn a_size_that_lies_is_damage_and_no_more_than_it_says_is_unpacked() {
 #[test]
 fn a_tar_header_that_says_otherwise_than_the_catalog_is_damage_to_whoever_reads() {
     for member in ["small", "large"] {
-        forged(|catalog| change(catalog, member, |entry| entry.mode = 0o4755))
+        forged(|catalog| change(catalog, member, |entry| entry.attributes.mode = 0o4755))
             .expect_damage(member);
-        forged(|catalog| change(catalog, member, |entry| entry.mtime_s += 1)).expect_damage(member);
+        forged(|catalog| change(catalog, member, |entry| entry.attributes.mtime_s += 1))
+            .expect_damage(member);
     }
     // The bytes of a member under the name of another: the tar has it under its own.
     let coffer = forged(|catalog| {

@@ -2,6 +2,7 @@
 //! are read and bytes that are deciphered or hashed; and what a reader without a lock makes of a
 //! file that changes under it.
 
+use crate::format::member::MemberType;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,13 +17,13 @@ use crate::engine::file::ArchiveFile;
 use crate::engine::open::{self, Expected, OpenResult, Opened};
 use crate::engine::recovery;
 use crate::error::{Code, Result};
-use crate::format::catalog::Attributes;
 use crate::format::commit::{Commit, Position, UnsyncedPrefix};
 use crate::format::footer::Footer;
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
 use crate::format::work;
 use crate::io::disk::DiskDirectory;
@@ -155,7 +156,9 @@ impl Scene {
         for i in 0..3 {
             let data = vec![i; 1000];
             let stored = container.source.layers.encode_member(&data).unwrap().into_vec();
-            container.put_small(&format!("member-{i}"), false, 1000, attributes, stored).unwrap();
+            container
+                .put_small(&format!("member-{i}"), MemberType::File, 1000, attributes, stored)
+                .unwrap();
             container.commit(true, &Locks::none(path)).unwrap();
             commits.push((container.committed(), storage.len().unwrap()));
         }

@@ -75,7 +75,13 @@ fn play(coffer: &mut Coffer, directory: &Path, round: usize) -> Result<()> {
                 receiver.recv().unwrap()?;
             }
             let (name, existing) = ("staged".to_owned(), Existing::Replace);
-            coffer.change(Change::Upload { name, upload: stage, existing, mode: None, mtime: None })?;
+            coffer.change(Change::Upload {
+                name,
+                upload: stage,
+                existing,
+                mode: None,
+                mtime: None,
+            })?;
         }
         3 => {
             coffer.change(Change::Delete { name: "small".to_owned(), recursive: false })?;

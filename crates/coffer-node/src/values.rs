@@ -62,7 +62,7 @@ impl From<Member> for NativeMember {
     fn from(member: Member) -> Self {
         Self {
             name: member.name,
-            directory: member.directory,
+            directory: member.member_type.is_directory(),
             size: member.size as f64,
             stored_size: member.stored_size as f64,
             mtime: NativeTime::from_core(member.mtime_s, member.mtime_ns),

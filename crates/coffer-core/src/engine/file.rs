@@ -219,10 +219,9 @@ impl ArchiveFile {
 fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
     tar::header(&tar::Heading {
         name,
-        directory: entry.directory,
+        member_type: entry.member_type,
         stored: entry.stored(),
-        mode: entry.mode,
-        mtime_s: entry.mtime_s,
+        attributes: entry.attributes,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Reading members through a handle, while they may move or change under it.
 
 use crate::engine::member::no_member;
+use crate::format::member::MemberType;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
@@ -21,7 +22,7 @@ pub struct Member {
     /// Its name.
     pub name: String,
     /// A directory: one that is a member itself, or that the names below it imply.
-    pub directory: bool,
+    pub member_type: MemberType,
     /// Bytes.
     pub size: u64,
     /// Bytes after the member layer: what stands in the tar.
@@ -38,12 +39,12 @@ impl Member {
     fn new(name: &str, entry: &Entry) -> Self {
         Self {
             name: name.to_owned(),
-            directory: entry.directory,
+            member_type: entry.member_type,
             size: entry.size,
             stored_size: entry.stored(),
-            mtime_s: entry.mtime_s,
-            mtime_ns: entry.mtime_ns,
-            mode: entry.mode,
+            mtime_s: entry.attributes.mtime_s,
+            mtime_ns: entry.attributes.mtime_ns,
+            mode: entry.attributes.mode,
         }
     }
 }
@@ -107,10 +108,14 @@ impl Reader {
             return Ok(Some(Member::new(member, entry)));
         }
         // A directory that exists by what is in it is as new as the newest of that.
-        let newest = view.catalog.below(member).map(|(_, e)| (e.mtime_s, e.mtime_ns)).max();
+        let newest = view
+            .catalog
+            .below(member)
+            .map(|(_, e)| (e.attributes.mtime_s, e.attributes.mtime_ns))
+            .max();
         Ok(newest.map(|(mtime_s, mtime_ns)| Member {
             name: member.to_owned(),
-            directory: true,
+            member_type: MemberType::Directory,
             size: 0,
             stored_size: 0,
             mtime_s,
@@ -148,7 +153,7 @@ impl Reader {
         let member = name::check(member).ok()?;
         let view = self.view.try_read()?;
         let entry = view.catalog.get(member)?;
-        if entry.directory || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
+        if entry.is_directory() || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
             return None;
         }
         let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
@@ -306,7 +311,7 @@ impl Reader {
         if version.is_some_and(|v| v != entry.version) {
             return Err(stale(member));
         }
-        if entry.directory {
+        if entry.is_directory() {
             return Err(is_directory(member));
         }
         Ok((MemberLocation::in_catalog(&view.catalog, member, entry)?, view.source.clone()))

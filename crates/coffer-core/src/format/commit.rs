@@ -1,5 +1,7 @@
 //! Commits: what each says, how it is written, and the footer at its end.
 
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::HEADER_MARKS;
 use std::sync::Arc;
@@ -377,15 +379,15 @@ const DIRECTORY: u8 = 2;
 fn encode_entry(e: &mut Encoder, entry: &Entry) {
     let place = match &entry.place {
         Place::Pieces { .. } => PIECES,
-        _ if entry.directory => DIRECTORY,
+        _ if entry.is_directory() => DIRECTORY,
         _ => PACKED,
     };
     e.byte(place);
     e.uint(entry.version);
     e.uint(entry.size);
-    e.uint(u64::from(entry.mode));
-    e.int(entry.mtime_s);
-    e.uint(u64::from(entry.mtime_ns));
+    e.uint(u64::from(entry.attributes.mode));
+    e.int(entry.attributes.mtime_s);
+    e.uint(u64::from(entry.attributes.mtime_ns));
     match &entry.place {
         Place::Packed { block, at, stored } => {
             e.uint(*block);
@@ -433,11 +435,9 @@ fn decode_entry(d: &mut Decoder<'_>, left: &mut u64) -> Result<Entry> {
     };
     Ok(Entry {
         version,
-        directory: place == DIRECTORY,
+        member_type: if place == DIRECTORY { MemberType::Directory } else { MemberType::File },
         size,
-        mode,
-        mtime_s,
-        mtime_ns,
+        attributes: Attributes { mode, mtime_s, mtime_ns },
         place: place_of,
     })
 }

@@ -168,7 +168,7 @@ impl Base {
                     Some(raw.into_vec())
                 })
                 .collect();
-            if let Some(content) = content.filter(|_| !entry.directory) {
+            if let Some(content) = content.filter(|_| !entry.is_directory()) {
                 self.contents.entry(name.to_string()).or_default().push(content.concat());
             }
         }

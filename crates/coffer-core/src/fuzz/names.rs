@@ -1,5 +1,6 @@
 //! Names, and extraction into a directory where links, files and directories lie in wait.
 
+use crate::format::member::MemberType;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,9 +12,9 @@ use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlink
 use crate::engine::container::Container;
 use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Result};
-use crate::format::catalog::Attributes;
 use crate::format::header::Header;
 use crate::format::key_source::KeySource;
+use crate::format::member::Attributes;
 use crate::format::name;
 use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
@@ -90,7 +91,8 @@ pub fn names(data: &[u8]) {
         assert_eq!(fs::read_link(link).ok().as_ref(), Some(to), "a link was replaced");
     }
     if extracted.is_ok() && extraction.from.is_none() && how >> 2 & 3 < 2 {
-        for member in coffer.members(None).unwrap().iter().filter(|m| !m.directory) {
+        for member in coffer.members(None).unwrap().iter().filter(|m| !m.member_type.is_directory())
+        {
             same_file(&target.join(&member.name), &coffer.read(&member.name).unwrap());
         }
     }
@@ -180,7 +182,8 @@ impl Plan {
             let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
             let stored = if *directory { Vec::new() } else { bytes.clone() };
             let size = stored.len() as u64;
-            if container.put_small(name, *directory, size, attributes, stored).is_ok() {
+            let member_type = if *directory { MemberType::Directory } else { MemberType::File };
+            if container.put_small(name, member_type, size, attributes, stored).is_ok() {
                 expected.insert(name.clone(), *directory);
             }
         }
@@ -196,10 +199,9 @@ impl Plan {
         for (name, directory, bytes) in &self.members {
             let heading = crate::format::tar::Heading {
                 name,
-                directory: *directory,
+                member_type: if *directory { MemberType::Directory } else { MemberType::File },
                 stored: if *directory { 0 } else { bytes.len() as u64 },
-                mode: 0o644,
-                mtime_s: 0,
+                attributes: Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 },
             };
             let bytes: &[u8] = if *directory { &[] } else { bytes };
             crate::format::tar::append(&mut tar, &heading, bytes).ok()?;
@@ -237,7 +239,7 @@ fn added_again(scene: &Scene, target: &Path, how: u8) {
     }
     for member in coffer.members(None).unwrap() {
         assert_eq!(name::fault(&member.name), None);
-        if !member.directory {
+        if !member.member_type.is_directory() {
             assert!(
                 coffer.read(&member.name).unwrap() != SECRET,
                 "{:?} leads outside",

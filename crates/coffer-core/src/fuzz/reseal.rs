@@ -262,10 +262,9 @@ impl Forge {
                 let stored = replaced.get(&(*id, name.clone())).cloned().unwrap_or(own);
                 let heading = Heading {
                     name: &name,
-                    directory: entry.directory,
+                    member_type: entry.member_type,
                     stored: stored.len() as u64,
-                    mode: entry.mode,
-                    mtime_s: entry.mtime_s,
+                    attributes: entry.attributes,
                 };
                 let at = tar::append(tar, &heading, &stored).unwrap();
                 places.insert((*id, name), (at, stored.len() as u32));

@@ -109,7 +109,7 @@ pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
         assert_eq!(crate::format::name::fault(&member.name), None, "{:?}", member.name);
         assert_eq!(coffer.stat(&member.name).unwrap().as_ref(), Some(member));
         seen.names.push(member.name.clone());
-        if member.directory {
+        if member.member_type.is_directory() {
             assert_eq!(coffer.read(&member.name).unwrap_err().code(), Code::InvalidArg);
             continue;
         }
@@ -126,7 +126,7 @@ pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
     if !small {
         return seen;
     }
-    let files = members.iter().filter(|m| !m.directory).count();
+    let files = members.iter().filter(|m| !m.member_type.is_directory()).count();
     if coffer.verify(&CallObserver::silent()).is_ok() {
         assert_eq!(seen.files.len(), files, "verify did not see what a read does");
         seen.sound = true;

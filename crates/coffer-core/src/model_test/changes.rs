@@ -1,5 +1,6 @@
 //! The changes to members that the workload makes.
 
+use crate::format::member::MemberType;
 use std::sync::Arc;
 
 use super::state::Members;
@@ -7,8 +8,8 @@ use super::workload::{PIECE, Run};
 use crate::engine::container::{Container, Raw};
 use crate::engine::member::MemberLocation;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::Place;
+use crate::format::member::Attributes;
 
 const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };
 
@@ -58,7 +59,7 @@ impl Run {
         let bytes = self.bytes(len);
         self.tell(|| format!("put {name} {len}"));
         let stored = container.source.layers.encode_member(&bytes)?.into_vec();
-        container.put_small(&name, false, bytes.len() as u64, ATTRIBUTES, stored)?;
+        container.put_small(&name, MemberType::File, bytes.len() as u64, ATTRIBUTES, stored)?;
         model.insert(name, Arc::new(bytes));
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use crate::engine::writer::Added;
 use crate::engine::writer::Skipped;
+use crate::format::member::MemberType;
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use crossbeam_channel::Receiver;
 use crate::buffer::Buffer;
 use crate::engine::container::{Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
+use crate::format::member::Attributes;
 use crate::format::name;
 use crate::io::beneath::About;
 use crate::io::disk::DiskFile;
@@ -289,7 +290,13 @@ impl Put<'_> {
         self.watch.cancel.check()?;
         if item.is_directory() {
             self.finish()?;
-            return self.container.put_small(&item.name, true, 0, item.attributes(), Vec::new());
+            return self.container.put_small(
+                &item.name,
+                MemberType::Directory,
+                0,
+                item.attributes(),
+                Vec::new(),
+            );
         }
         if item.entry.kind == Kind::Pipe {
             self.finish()?;
@@ -367,7 +374,13 @@ impl Put<'_> {
         if later.is_empty() && first.len() as u64 <= SMALL {
             let size = first.len() as u64;
             let stored = layers.encode_member(&first)?.into_vec();
-            self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+            self.container.put_small(
+                &item.name,
+                MemberType::File,
+                size,
+                item.attributes(),
+                stored,
+            )?;
         } else {
             let mut now = Some(first);
             self.container.put_large(&item.name, item.attributes(), &[], || {
@@ -431,7 +444,13 @@ impl Put<'_> {
                         continue;
                     }
                 };
-                self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+                self.container.put_small(
+                    &item.name,
+                    MemberType::File,
+                    size,
+                    item.attributes(),
+                    stored,
+                )?;
                 self.report.bytes += size;
                 self.report.members += 1;
                 self.report.name = Some(item.name);

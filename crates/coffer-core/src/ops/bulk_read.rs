@@ -50,7 +50,7 @@ impl<'a> BulkRead<'a> {
     ) -> Result<Vec<R>> {
         let mut packs: BTreeMap<BlockId, Vec<(&str, &Entry)>> = BTreeMap::new();
         let mut rest = Vec::new();
-        for (name, entry) in self.members.iter().filter(|(_, entry)| !entry.directory) {
+        for (name, entry) in self.members.iter().filter(|(_, entry)| !entry.is_directory()) {
             match entry.place {
                 Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
                 _ => rest.push((name, entry)),

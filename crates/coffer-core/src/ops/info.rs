@@ -84,7 +84,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
         (info.blocks, info.live_bytes, info.dead_bytes) = (0, file_size, 0);
     }
     for (_, entry) in catalog.iter() {
-        *(if entry.directory { &mut info.directories } else { &mut info.files }) += 1;
+        *(if entry.is_directory() { &mut info.directories } else { &mut info.files }) += 1;
         info.bytes = info.bytes.saturating_add(entry.size);
         info.stored_bytes = info.stored_bytes.saturating_add(entry.stored());
     }

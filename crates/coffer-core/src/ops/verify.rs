@@ -170,7 +170,7 @@ impl Problem {
     fn confirmed(self, reader: &Reader, source: &ArchiveFile) -> Option<Self> {
         match reader.still_there(&self.name, &self.entry, source) {
             Ok(true) => return Some(self),
-            Ok(false) if self.entry.directory => return None,
+            Ok(false) if self.entry.is_directory() => return None,
             Ok(false) => {}
             Err(error) => return Some(Self { error, ..self }),
         }
@@ -194,7 +194,7 @@ fn check_packed(
     entry: &Entry,
 ) -> Result<()> {
     let stored = source.packed(bytes, block, name, entry)?;
-    if !entry.directory {
+    if !entry.is_directory() {
         let size = usize::try_from(entry.size).map_err(|_| contradiction(block))?;
         source.layers.decode_member(stored, size)?;
     }

@@ -321,11 +321,12 @@ mod tests {
     use super::*;
     use crate::engine::file::ArchiveFile;
     use crate::engine::recovery;
-    use crate::format::catalog::Attributes;
     use crate::format::header::Header;
     use crate::format::key_source::KeySource;
     use crate::format::keys::Keys;
     use crate::format::kind::Kind;
+    use crate::format::member::Attributes;
+    use crate::format::member::MemberType;
     use crate::io::disk::{DiskDirectory, DiskFile};
     use crate::io::storage::Directory;
 
@@ -346,7 +347,7 @@ mod tests {
 
     fn put(container: &mut Container, name: &str) -> Result<()> {
         let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
-        container.put_small(name, false, 1, attributes, vec![1])
+        container.put_small(name, MemberType::File, 1, attributes, vec![1])
     }
 
     #[test]
@@ -399,11 +400,9 @@ mod tests {
                 format!("{long}{number}").into(),
                 Entry {
                     version: 0,
-                    directory: false,
+                    member_type: MemberType::File,
                     size: 0,
-                    mode: 0,
-                    mtime_s: 0,
-                    mtime_ns: 0,
+                    attributes: Attributes { mode: 0, mtime_s: 0, mtime_ns: 0 },
                     place: Place::Packed { block: 1, at: 0, stored: 0 },
                 },
             );

@@ -1,12 +1,14 @@
 //! Small members on their way into a pack.
 
+use crate::format::member::MemberType;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
 use crate::error::Result;
 use crate::format::block::Encoded;
-use crate::format::catalog::{Attributes, Entry};
+use crate::format::catalog::Entry;
+use crate::format::member::Attributes;
 use crate::format::tar;
 
 /// What a member costs in a tar beside its content, about.
@@ -20,7 +22,7 @@ pub(super) type Packed = Result<(Encoded, Vec<u32>)>;
 pub(super) struct Pending {
     pub(super) name: Arc<str>,
     pub(super) version: u64,
-    pub(super) directory: bool,
+    pub(super) member_type: MemberType,
     pub(super) attributes: Attributes,
     pub(super) stored: Arc<Vec<u8>>,
     /// How many savepoints had been begun when it began to wait.
@@ -38,12 +40,8 @@ pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> P
     Pending {
         name,
         version: entry.version,
-        directory: entry.directory,
-        attributes: crate::format::catalog::Attributes {
-            mode: entry.mode,
-            mtime_s: entry.mtime_s,
-            mtime_ns: entry.mtime_ns,
-        },
+        member_type: entry.member_type,
+        attributes: entry.attributes,
         stored,
         begun: 0,
     }

@@ -13,7 +13,6 @@ use super::put::{Part, Raw};
 use crate::engine::credentials::NewCredentials;
 use crate::engine::file::ArchiveFile;
 use crate::error::{Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::io::lock_set::Locks;
 use crate::io::pool;
@@ -129,8 +128,7 @@ impl Container {
         let Place::Pieces { pieces, .. } = &entry.place else {
             return Err(Error::corrupt("a large member has no pieces"));
         };
-        let attributes =
-            Attributes { mode: entry.mode, mtime_s: entry.mtime_s, mtime_ns: entry.mtime_ns };
+        let attributes = entry.attributes;
         let mut rest = pieces.iter().copied().peekable();
         let (header, pieces) = self.write_pieces(name, attributes, &[], &mut || {
             watch.cancel.check()?;
@@ -159,7 +157,7 @@ fn transcode_pack(
         let Place::Packed { at, stored, .. } = entry.place else {
             return Err(Error::corrupt("a small member is in no pack"));
         };
-        if entry.directory {
+        if entry.is_directory() {
             return Ok(Arc::default());
         }
         let transcoded = from

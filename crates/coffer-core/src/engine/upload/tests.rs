@@ -10,11 +10,11 @@ use crate::engine::container::Container;
 use crate::engine::file::ArchiveFile;
 use crate::engine::member::MemberLocation;
 use crate::format::block::Form;
-use crate::format::catalog::Attributes;
 use crate::format::header::Header;
 use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
 use crate::io::disk::DiskDirectory;
 
 const PIECE: usize = 4096;

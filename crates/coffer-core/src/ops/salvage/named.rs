@@ -12,7 +12,6 @@ use super::span::{Span, gaps};
 use crate::engine::container::Raw;
 use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::name;
 use crate::io::pool;
@@ -157,9 +156,9 @@ fn members_of(
                 let put = match stored {
                     Ok(stored) => rescue.small(
                         name,
-                        entry.directory,
+                        entry.member_type,
                         entry.size,
-                        attributes(entry),
+                        entry.attributes,
                         stored,
                     )?,
                     Err(e) => Put::Failed(e),
@@ -193,7 +192,7 @@ fn open_pack(source: &ArchiveFile, block: &Block, members: &[Named]) -> Vec<Resu
 
 /// What stands in a tar for a member, if the member layer opens.
 fn checked(source: &ArchiveFile, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
-    if entry.directory {
+    if entry.is_directory() {
         return Ok(Vec::new());
     }
     let size = usize::try_from(entry.size)
@@ -214,7 +213,7 @@ fn pieces(
         return Ok(Put::Failed(Error::corrupt("a large member has no pieces")));
     };
     let mut rest = pieces.iter().copied().peekable();
-    rescue.large(name, attributes(entry), || {
+    rescue.large(name, entry.attributes, || {
         let piece = rest.next()?;
         let last = rest.peek().is_none();
         let (source, block) = (source.clone(), catalog.blocks.get(&piece.block).cloned());
@@ -265,7 +264,7 @@ fn from_prefixes(
         let put = match taken {
             Some(s) => {
                 let placed = rescue.place(&name);
-                rescue.small(&placed, entry.directory, entry.size, attributes(&entry), s)?
+                rescue.small(&placed, entry.member_type, entry.size, entry.attributes, s)?
             }
             None => Put::Failed(error.clone()),
         };
@@ -342,8 +341,4 @@ fn reason(
         None => crate::format::frame::skippable_content(&start).is_some(),
     };
     if dead { Reason::Overwritten } else { Reason::Damaged }
-}
-
-fn attributes(entry: &Entry) -> Attributes {
-    Attributes { mode: entry.mode, mtime_s: entry.mtime_s, mtime_ns: entry.mtime_ns }
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+use crate::format::member::MemberType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -16,9 +17,9 @@ use crate::crypto::key::Key;
 use crate::engine::container::Raw;
 use crate::engine::credentials::CredentialLookup;
 use crate::engine::open::{Expected, OpenResult};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{BlockId, Catalog, Place};
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
 
 const MEMBERS: u64 = 10_000;
 
@@ -110,7 +111,9 @@ impl Sample {
             let name = format!("directory-{}/member-{i}", i % 40);
             let data = noise(&name, 50 + rng.below(250) as usize);
             let stored = container.source.layers.encode_member(&data).unwrap().into_vec();
-            container.put_small(&name, false, data.len() as u64, attributes, stored).unwrap();
+            container
+                .put_small(&name, MemberType::File, data.len() as u64, attributes, stored)
+                .unwrap();
             all.insert(name, data);
             if i % 2_500 == 2_499 {
                 let name = format!("large-{i}");

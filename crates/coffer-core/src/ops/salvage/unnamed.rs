@@ -138,11 +138,11 @@ fn pack_window(
             if rescue.is_known(&entry.name) {
                 continue;
             }
-            let TarEntry { name, directory, attributes, .. } = entry;
+            let TarEntry { name, member_type, attributes, .. } = entry;
             let placed = rescue.place(name);
             let put = match taken {
                 Ok((stored, size)) => {
-                    rescue.small(&placed, *directory, size, *attributes, stored)?
+                    rescue.small(&placed, *member_type, size, *attributes, stored)?
                 }
                 Err(e) => Put::Failed(e),
             };
@@ -168,7 +168,7 @@ fn open_pack(
     };
     let taken = |entry: &TarEntry| {
         let tar = tar.as_ref().map_err(Clone::clone)?;
-        if entry.directory {
+        if entry.member_type.is_directory() {
             return Ok((Vec::new(), 0));
         }
         let stored = usize::try_from(entry.stored)

@@ -3,8 +3,9 @@ use super::*;
 use crate::coffer::{Mode, Options};
 use crate::engine::file::ArchiveFile;
 use crate::engine::member::MemberLocation;
-use crate::format::catalog::Attributes;
 use crate::format::kind::Kind;
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::io::disk::{DiskDirectory, DiskFile};
 use crate::io::lock_set::Locks;
 use crate::io::storage::{Directory, Storage};
@@ -35,7 +36,7 @@ impl Scene {
         let stored = self.container.source.layers.encode_member(bytes).unwrap().into_vec();
         let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
         let size = bytes.len() as u64;
-        self.container.put_small(name, false, size, attributes, stored).unwrap();
+        self.container.put_small(name, MemberType::File, size, attributes, stored).unwrap();
     }
 
     fn commit(&mut self) {
