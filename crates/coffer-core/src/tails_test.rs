@@ -2,29 +2,34 @@
 //! are read and bytes that are deciphered or hashed; and what a reader without a lock makes of a
 //! file that changes under it.
 
+use crate::format::member::MemberType;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::coffer::{Change, Coffer, Mode, Options};
-use crate::commit::{self, Ahead, Commit, Footer, Position};
-use crate::container::{Attributes, Container};
+use crate::crypto::key::Key;
+use crate::crypto::seal::Seal;
+use crate::engine::container::Container;
+use crate::engine::credentials::CredentialLookup;
+use crate::engine::file::ArchiveFile;
+use crate::engine::open::{self, Expected, OpenResult, Opened};
+use crate::engine::recovery;
 use crate::error::{Code, Result};
-use crate::frame;
-use crate::header::{Header, Keys};
-use crate::key::Key;
-use crate::kind::{Cipher, Kind};
-use crate::locks::Locks;
-use crate::open::{self, Expected, Found, Opened};
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
-use crate::recover;
-use crate::seal::Seal;
-use crate::secret::Keyring;
-use crate::source::Source;
-use crate::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
-use crate::watch::Watch;
-use crate::work;
+use crate::format::commit::{Commit, Position, UnsyncedPrefix};
+use crate::format::footer::Footer;
+use crate::format::frame;
+use crate::format::header::Header;
+use crate::format::keys::Keys;
+use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
+use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
+use crate::format::work;
+use crate::io::disk::DiskDirectory;
+use crate::io::lock_set::Locks;
+use crate::io::storage::{Directory, Names, Storage, Wanted};
+use crate::progress::CallObserver;
 
 /// What happens to a file in memory when its length is asked for or bytes are read.
 type Happening = Box<dyn FnMut(&mut Vec<u8>) + Send>;
@@ -130,7 +135,7 @@ pub(crate) struct Scene {
     pub(crate) bytes: Vec<u8>,
     /// Where each commit stands, and where its footer ends.
     commits: Vec<(Position, u64)>,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<ArchiveFile>,
 }
 
 const PATH: &str = "/in memory/box.coffer";
@@ -144,14 +149,16 @@ impl Scene {
         let storage = Arc::new(Memory::default());
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let path = Path::new(PATH);
-        let source = Source::new(storage.clone(), &directory, path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(storage.clone(), &directory, path, &header, &keys).unwrap();
         let mut container = Container::create(source, header.clone(), false).unwrap();
         let attributes = Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 };
         let mut commits = Vec::new();
         for i in 0..3 {
             let data = vec![i; 1000];
             let stored = container.source.layers.encode_member(&data).unwrap().into_vec();
-            container.put_small(&format!("member-{i}"), false, 1000, attributes, stored).unwrap();
+            container
+                .put_small(&format!("member-{i}"), MemberType::File, 1000, attributes, stored)
+                .unwrap();
             container.commit(true, &Locks::none(path)).unwrap();
             commits.push((container.committed(), storage.len().unwrap()));
         }
@@ -174,18 +181,18 @@ impl Scene {
 
     fn open_file(&self, file: Arc<Memory>) -> Result<Opened> {
         let secret = self.options.secret().unwrap();
-        let keyring = Keyring::new(&secret, &self.options.cancel);
+        let keyring = CredentialLookup::new(&secret, &self.options.cancel);
         let expected = Expected {
             max_catalog: u64::MAX,
             kind: &self.options.kind,
-            cipher_is_free: false,
+            accept_file_cipher: false,
             keyring: &keyring,
             level: None,
             directory: Arc::new(DiskDirectory),
         };
         match open::open(file, Path::new(PATH), &expected)? {
-            Found::Coffer(opened) => Ok(*opened),
-            Found::Legacy => panic!("taken for a legacy coffer"),
+            OpenResult::Coffer(opened) => Ok(*opened),
+            OpenResult::Legacy => panic!("taken for a legacy coffer"),
         }
     }
 
@@ -208,7 +215,7 @@ impl Scene {
     /// What a record begins with, up to its mark, if it is to have `len` bytes.
     fn framing(&self, len: usize) -> Vec<u8> {
         if self.sealed() {
-            ((len - crate::chunk::HEADER) as u32).to_le_bytes().to_vec()
+            ((len - crate::format::chunk::HEADER) as u32).to_le_bytes().to_vec()
         } else {
             frame::skippable_header((len - frame::SKIPPABLE_HEADER) as u32).to_vec()
         }
@@ -238,7 +245,7 @@ impl Scene {
     /// A commit behind the file, and the bytes of its parts.
     fn commit_at(&self, offset: u64, change: impl FnOnce(&mut Commit)) -> (Position, Vec<u8>) {
         let (last, _) = self.commits.last().unwrap();
-        let mut commit = recover::read_commit(&self.source, last).unwrap();
+        let mut commit = recovery::read_commit(&self.source, last).unwrap();
         commit.generation = last.generation + 1;
         commit.previous = Some(*last);
         commit.snapshot = false;
@@ -246,14 +253,20 @@ impl Scene {
         (commit.removed, commit.scrub, commit.ahead) = (Vec::new(), Vec::new(), None);
         change(&mut commit);
         let mut out = Vec::new();
-        let digest =
-            commit::write(&commit, self.container(), &self.source.meta, offset, &mut out).unwrap();
+        let digest = crate::format::commit_parts::write(
+            &commit,
+            self.container(),
+            &self.source.meta,
+            offset,
+            &mut out,
+        )
+        .unwrap();
         let len = out.len() as u64;
         (Position { generation: commit.generation, offset, len, digest }, out)
     }
 
     fn footer_at(&self, offset: u64, commit: Position, out: &mut Vec<u8>) {
-        let footer = Footer { archive: self.source.archive, commit, header_copy: 1, settled: true };
+        let footer = Footer { archive: self.source.archive, commit, header_copy: 1, durable: true };
         footer.write(self.container(), &self.source.meta, offset, out);
     }
 }
@@ -361,7 +374,7 @@ fn authentic_records_behind_the_end_cost_no_more_than_a_few_times_their_bytes() 
             let offset = end + tail.len() as u64;
             let (position, bytes) = scene.commit_at(offset, |commit| {
                 commit.previous = Some(Position { digest: [7; 32], ..newest });
-                commit.ahead = Some(Ahead { len: 1 << 20, digest: [7; 32] });
+                commit.ahead = Some(UnsyncedPrefix { len: 1 << 20, digest: [7; 32] });
             });
             tail.extend(bytes);
             scene.footer_at(end + tail.len() as u64, position, &mut tail);
@@ -394,7 +407,7 @@ fn parts_within_parts_are_no_parts() {
     assert_eq!(opened.newest.position, scene.commits[2].0);
     // The innermost is a part like any other.
     assert_eq!(codes(&opened), ["damaged-commit"]);
-    let outermost = commit::read_part(&inner, end, None, &meta);
+    let outermost = crate::format::commit_parts::read_part(&inner, end, None, &meta);
     assert!(outermost.is_none());
 }
 
@@ -430,7 +443,7 @@ fn copies_of_the_header_are_tried_at_a_bounded_cost() {
         let footer = Footer::len(scene.container(), &scene.source.meta);
         // Each fake footer names another copy, and at each there is a header that does not open.
         let first = scene.commits[0].0.offset as usize;
-        let copy = recover::read_commit(&scene.source, &scene.commits[0].0).unwrap().header_copy;
+        let copy = recovery::read_commit(&scene.source, &scene.commits[0].0).unwrap().header_copy;
         let header = &scene.bytes[copy as usize..first];
         while tail.len() < TAIL {
             let at = scene.bytes.len() + tail.len();
@@ -477,7 +490,7 @@ fn marks_have_their_zeros_and_footers_their_archive() {
         );
         // The footer of another archive id says nothing, and is not a tail to keep.
         let other =
-            Footer { archive: [7; 16], commit: scene.commits[0].0, header_copy: 1, settled: true };
+            Footer { archive: [7; 16], commit: scene.commits[0].0, header_copy: 1, durable: true };
         let mut bytes = scene.bytes.clone();
         other.write(scene.container(), &scene.source.meta, end, &mut bytes);
         let opened = scene.open(&bytes).unwrap();
@@ -492,14 +505,14 @@ fn damage_falls_back_and_a_malformed_commit_is_an_error() {
     let end = scene.bytes.len() as u64;
     // A flag that is neither 0 nor 1, under the right digest.
     let (position, _) = scene.commit_at(end, |_| {});
-    let mut commit = recover::read_commit(&scene.source, &scene.commits[2].0).unwrap();
+    let mut commit = recovery::read_commit(&scene.source, &scene.commits[2].0).unwrap();
     commit.generation = position.generation;
     commit.previous = Some(scene.commits[2].0);
     let mut raw = commit.encode();
     let flag = raw.len() - commit_rest(&commit);
     raw[flag] = 2;
     let packed = frame::compress(3, &raw).unwrap();
-    let mut body = crate::codec::Encoder::default();
+    let mut body = crate::format::codec::Encoder::default();
     body.raw(&scene.source.archive);
     body.raw(&end.to_le_bytes());
     body.uint(commit.generation);
@@ -530,7 +543,7 @@ fn damage_falls_back_and_a_malformed_commit_is_an_error() {
 
 /// The bytes of a commit from its first flag on.
 fn commit_rest(commit: &Commit) -> usize {
-    let mut e = crate::codec::Encoder::default();
+    let mut e = crate::format::codec::Encoder::default();
     e.raw(&commit.archive);
     e.uint(commit.generation);
     e.raw(&commit.header);
@@ -654,7 +667,7 @@ fn verifying_beside_a_writer_that_moves_members_finds_no_damage() {
             let name = format!("goes-{pack}");
             writer.change(Change::Delete { name, recursive: false }).unwrap();
             writer.change(Change::Flush { force: false }).unwrap();
-            let verified = reader.verify(&Watch::silent());
+            let verified = reader.verify(&CallObserver::silent());
             assert!(verified.is_ok(), "after move {pack}: {verified:?}");
         }
         writer.change(Change::Close).unwrap();

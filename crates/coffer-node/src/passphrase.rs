@@ -1,32 +1,15 @@
 //! Keys from a passphrase, for those who keep the salt themselves.
 
+use coffer_core::crypto::kdf::{DerivedKeys, Kdf, SALT_LEN, derive};
 use coffer_core::error::{Code, Error};
-use coffer_core::passphrase::{DerivedKeys, Kdf, SALT_LEN, derive};
-use coffer_core::pool;
-use coffer_core::watch::Cancel;
+use coffer_core::io::pool;
+use coffer_core::progress::Cancel;
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Object, Uint8Array};
 use napi_derive::napi;
 
 use crate::options::{NativeKdf, passphrase};
-use crate::settle::Promise;
-
-/// How keys come from a passphrase.
-#[napi(object)]
-pub struct NativeDerivation {
-    /// The salt.
-    pub salt: Uint8Array,
-    /// Memory, in KiB.
-    pub memory: u32,
-    /// Passes over that memory.
-    pub passes: u16,
-}
-
-impl From<([u8; SALT_LEN], Kdf)> for NativeDerivation {
-    fn from((salt, Kdf { memory, passes }): ([u8; SALT_LEN], Kdf)) -> Self {
-        Self { salt: salt.to_vec().into(), memory, passes }
-    }
-}
+use crate::promise::Promise;
 
 /// The keys of a passphrase, for the facade to wipe.
 #[napi(object)]

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use coffer_core::coffer::Notice;
-use coffer_core::pool;
-use coffer_core::salvage::{self, Lost, Salvaged, Span};
+use coffer_core::io::pool;
+use coffer_core::ops::salvage::{self, Lost, Salvaged, Span};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 
 use crate::options::{NativeCommit, NativeOptions};
-use crate::settle::Promise;
+use crate::promise::Promise;
 use crate::values::NativeNotice;
 use crate::watch::NativeWatch;
 

@@ -1,57 +1,13 @@
 //! What can be done to a coffer, and what comes of it.
 
+use crate::io::data::Data;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use super::CommitId;
-use crate::error::{Code, Error, Result};
-use crate::ingest::{Added, Item};
-use crate::secret::NewSecret;
-use crate::stage::Stage;
-use crate::tree::Symlinks;
-use crate::watch::Watch;
-
-/// Bytes that a caller hands over. Those of a large member are copied piece by piece, in order and
-/// each once, on the thread that writes: they may still be coming.
-pub trait Bytes: Send + Sync {
-    /// How many there are.
-    fn size(&self) -> usize;
-
-    /// Copies the bytes from `offset` on into all of `into`.
-    ///
-    /// # Errors
-    /// [`Code::Aborted`] if they will never come.
-    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
-
-    /// A copy of all of them, wiped when it is dropped.
-    ///
-    /// # Errors
-    /// As [`Self::copy_to`].
-    fn copied(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut copy = Zeroizing::new(vec![0; self.size()]);
-        self.copy_to(0, &mut copy)?;
-        Ok(copy)
-    }
-}
-
-impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
-    fn size(&self) -> usize {
-        self.as_ref().len()
-    }
-
-    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()> {
-        let bytes = self.as_ref().get(offset..).and_then(|rest| rest.get(..into.len()));
-        into.copy_from_slice(
-            bytes.ok_or_else(|| Error::new(Code::InvalidArg, "there are fewer bytes"))?,
-        );
-        Ok(())
-    }
-}
-
-/// Bytes that a caller hands over.
-pub type Data = Arc<dyn Bytes>;
+use crate::engine::credentials::NewCredentials;
+use crate::engine::upload::Upload;
+use crate::ops::add::Item;
+use crate::ops::fs_tree::Symlinks;
+use crate::progress::CallObserver;
 
 /// A change to a coffer.
 pub enum Change {
@@ -74,11 +30,11 @@ pub enum Change {
         data: Data,
     },
     /// Puts a member that came little by little, all of it or nothing.
-    Staged {
+    Upload {
         /// Its name.
         name: String,
         /// Its bytes.
-        stage: Stage,
+        upload: Upload,
         /// What becomes of a member of that name.
         existing: Existing,
         /// Its mode, in place of the old one or 0644.
@@ -106,7 +62,7 @@ pub enum Change {
         /// What to do with symbolic links.
         symlinks: Symlinks,
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Deletes members and adds files: all of it, or nothing.
     Update {
@@ -116,7 +72,7 @@ pub enum Change {
         /// looked at is [`Code::Stale`].
         add: Vec<Item>,
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Deletes a member.
     Delete {
@@ -133,14 +89,14 @@ pub enum Change {
     /// Rewrites the coffer without its dead blocks.
     Compact {
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Rewrites the coffer under new keys.
     Rekey {
         /// The new keys, or the passphrase they come from.
-        to: NewSecret,
+        to: NewCredentials,
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Begins a batch: see [`Outcome::Batch`].
     Begin,
@@ -169,26 +125,4 @@ pub enum Existing {
     Extend,
     /// It stays, and the new one is an error.
     Keep,
-}
-
-/// What came of a change.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// What an add or an update did, or whether a directory became a member.
-    Added(Added),
-    /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
-    Batch(u64),
-}
-
-/// How a coffer stands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Status {
-    /// It is closed, or being closed.
-    pub closed: bool,
-    /// It has changes that no commit has.
-    pub modified: bool,
-    /// The last commit; all zero in a legacy coffer.
-    pub commit: CommitId,
 }

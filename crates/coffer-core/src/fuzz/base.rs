@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::scene::{Case, KINDS};
-use crate::block::Layers;
-use crate::catalog::{Block, Catalog, Digest, Place};
-use crate::chunk;
-use crate::codec::Decoder;
-use crate::commit::{self, Commit};
-use crate::header::Header;
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, Mark, MetaSeal, SALT_TAG};
+use crate::format::block::Layers;
+use crate::format::catalog::{Block, Catalog, Digest, Place};
+use crate::format::chunk;
+use crate::format::codec::Decoder;
+use crate::format::commit::Commit;
+use crate::format::header::Header;
+use crate::format::record::{
+    self, COMMIT_TAG, ClearFields, FOOTER_TAG, HEADER_TAG, MetaSeal, SALT_TAG,
+};
 
 /// What they are called in `fuzz/base`, in the order of [`Case::of`].
 pub(super) const NAMES: [&str; KINDS] =
@@ -33,7 +35,7 @@ pub(super) fn path(choice: usize) -> PathBuf {
 pub(super) enum Part {
     /// Either record of a header or of its copy.
     Header {
-        mark: Mark,
+        mark: ClearFields,
         body: Vec<u8>,
     },
     /// A commit, before compression.
@@ -61,7 +63,7 @@ pub(super) struct Placed {
     pub(super) offset: u64,
     pub(super) part: Part,
     /// In place of the mark that belongs there.
-    pub(super) mark: Option<Mark>,
+    pub(super) mark: Option<ClearFields>,
 }
 
 /// A coffer taken apart.
@@ -70,7 +72,7 @@ pub(super) struct Base {
     pub(super) case: Case,
     pub(super) layers: Layers,
     pub(super) meta: MetaSeal,
-    pub(super) archive: [u8; commit::ARCHIVE_ID],
+    pub(super) archive: [u8; crate::format::record::ARCHIVE_ID],
     pub(super) parts: Vec<Placed>,
     /// The newest state.
     pub(super) catalog: Catalog,
@@ -113,8 +115,15 @@ impl Base {
         let mut blocks: HashMap<u64, Block> = HashMap::new();
         let mut at = 0;
         while at < file.len() {
-            let commit = commit::read_part(&file[at..], at as u64, container, &self.meta)
-                .and_then(|(part, len)| Some((commit::assemble(&[&part], u64::MAX).ok()?.0, len)));
+            let commit = crate::format::commit_parts::read_part(
+                &file[at..],
+                at as u64,
+                container,
+                &self.meta,
+            )
+            .and_then(|(part, len)| {
+                Some((crate::format::commit_parts::assemble(&[&part], u64::MAX).ok()?.0, len))
+            });
             let Some((commit, len)) = commit else {
                 at += 1;
                 continue;
@@ -159,7 +168,7 @@ impl Base {
                     Some(raw.into_vec())
                 })
                 .collect();
-            if let Some(content) = content.filter(|_| !entry.directory) {
+            if let Some(content) = content.filter(|_| !entry.is_directory()) {
                 self.contents.entry(name.to_string()).or_default().push(content.concat());
             }
         }
@@ -188,7 +197,7 @@ impl Base {
     }
 
     /// A record with any mark and any body.
-    pub(super) fn put_record(&self, mark: &Mark, body: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn put_record(&self, mark: &ClearFields, body: &[u8], out: &mut Vec<u8>) {
         // Longer ones no writer makes, and no reader looks at.
         let body = &body[..body.len().min(record::MAX_BODY)];
         record::write(self.layers.container.as_deref(), mark, &self.meta.seal(body), out);
@@ -212,7 +221,7 @@ impl Base {
 /// The commit in the plaintext of the only record that it has.
 fn raw_of(plain: &[u8]) -> Vec<u8> {
     let mut d = Decoder::new(plain);
-    let _ = d.raw(commit::ARCHIVE_ID + 8);
+    let _ = d.raw(crate::format::record::ARCHIVE_ID + 8);
     let [_generation, _index, _count, len] = [(); 4].map(|()| d.uint().unwrap());
-    crate::frame::decompress(d.rest(), len as usize).unwrap().into_vec()
+    crate::format::frame::decompress(d.rest(), len as usize).unwrap().into_vec()
 }

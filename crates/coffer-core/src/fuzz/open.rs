@@ -3,7 +3,7 @@
 use super::input::Input;
 use super::scene::{Case, Scene, change, look};
 use crate::coffer::{Coffer, Mode};
-use crate::identify::identify;
+use crate::ops::identify::identify;
 
 /// `kind, how, the file`.
 pub fn open(data: &[u8]) {
@@ -16,7 +16,7 @@ pub fn open(data: &[u8]) {
     identify(&path).unwrap();
     let options = |mode| {
         let mut options = case.options(mode);
-        options.cipher_is_free = how & 1 != 0;
+        options.accept_file_cipher = how & 1 != 0;
         options
     };
     let Ok(coffer) = Coffer::open(&path, options(Mode::Read)) else {

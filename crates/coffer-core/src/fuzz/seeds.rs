@@ -1,5 +1,6 @@
 //! The seeds of the corpus, made anew.
 
+use crate::format::member::MemberType;
 use std::fs;
 use std::sync::Arc;
 
@@ -7,15 +8,16 @@ use super::base::{self, Base, Part};
 use super::input::noise;
 use super::reseal;
 use super::scene::{Case, KINDS};
-use crate::catalog::Place;
-use crate::container::{Attributes, Container, Raw};
-use crate::crypt::{Cryptor, fuzzing};
-use crate::header::Header;
-use crate::locks::Locks;
-use crate::origin::Origin;
-use crate::packs::Packs;
-use crate::source::Source;
-use crate::storage::{DiskDirectory, DiskFile};
+use crate::engine::container::{Container, Raw};
+use crate::engine::file::ArchiveFile;
+use crate::engine::pack_cache::PackCache;
+use crate::format::catalog::Place;
+use crate::format::header::Header;
+use crate::format::key_source::KeySource;
+use crate::format::member::Attributes;
+use crate::io::disk::{DiskDirectory, DiskFile};
+use crate::io::lock_set::Locks;
+use crate::ops::file_crypt::{Cryptor, fuzzing};
 
 #[test]
 #[ignore = "makes the files in fuzz/base and the seeds in fuzz/corpus anew"]
@@ -44,10 +46,10 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
 /// A coffer with packs, a large member, a directory, dead blocks and several commits.
 fn make_base(kind: usize) {
     let case = Case::of(kind as u8);
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let path = base::path(kind);
     fs::write(&path, []).unwrap();
-    let source = Source {
+    let source = ArchiveFile {
         directory: Arc::new(DiskDirectory),
         storage: Arc::new(DiskFile::open(&path, true).unwrap()),
         path: path.clone(),
@@ -55,19 +57,21 @@ fn make_base(kind: usize) {
         meta: case.keys.meta(&case.kind),
         archive: header.archive,
         max_catalog: u64::MAX,
-        packs: Packs::new(),
+        packs: PackCache::new(),
     };
     let layers = source.layers.clone();
     let attributes = Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 5 };
     let small = |container: &mut Container, name: &str, bytes: &[u8]| {
         let stored = layers.encode_member(bytes).unwrap().into_vec();
-        container.put_small(name, false, bytes.len() as u64, attributes, stored).unwrap();
+        container
+            .put_small(name, MemberType::File, bytes.len() as u64, attributes, stored)
+            .unwrap();
     };
     let mut container = Container::create(source, header, false).unwrap();
     small(&mut container, "empty", b"");
     small(&mut container, "notes/todo.txt", b"buy milk\n");
     small(&mut container, "notes/gone.txt", b"buy bread\n");
-    container.put_small("rooms", true, 0, attributes, Vec::new()).unwrap();
+    container.put_small("rooms", MemberType::Directory, 0, attributes, Vec::new()).unwrap();
     container.commit(true, &Locks::none(&path)).unwrap();
     let mut pieces = vec![vec![b'x'; 100], vec![b'l'; 4096], noise(1, 4096)];
     container
@@ -127,7 +131,7 @@ fn seed_reseal(kind: u8) {
                 put(reseal::FRAME, frame);
                 put(
                     reseal::TAR,
-                    &crate::frame::decompress(frame, *tar as usize).unwrap_or_default(),
+                    &crate::format::frame::decompress(frame, *tar as usize).unwrap_or_default(),
                 );
             }
         }
@@ -138,7 +142,7 @@ fn seed_reseal(kind: u8) {
             _ => 1,
         };
         for _ in 0..count {
-            put(reseal::MEMBER_FRAME, &crate::frame::compress(3, &noise(3, 40)).unwrap());
+            put(reseal::MEMBER_FRAME, &crate::format::frame::compress(3, &noise(3, 40)).unwrap());
             put(reseal::MEMBER, &base.layers.encode_member(b"another one").unwrap());
         }
     }
@@ -149,21 +153,20 @@ fn seed_legacy(kind: u8) {
     let mut tar = Vec::new();
     let mut members = vec![kind, 7];
     for (name, bytes) in [("hello.txt", &b"hello"[..]), ("a/b", &[7; 600]), ("empty", b"")] {
-        let heading = crate::tar::Heading {
+        let heading = crate::format::tar::Heading {
             name,
-            directory: false,
+            member_type: MemberType::File,
             stored: bytes.len() as u64,
-            mode: 0o644,
-            mtime_s: 5,
+            attributes: Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 },
         };
-        crate::tar::append(&mut tar, &heading, bytes).unwrap();
+        crate::format::tar::append(&mut tar, &heading, bytes).unwrap();
         members.extend([0, name.len() as u8]);
         members.extend(name.as_bytes());
         members.extend((bytes.len() as u16).to_le_bytes());
         members.extend(bytes);
     }
     seed("legacy", &format!("tar-{kind}"), &[&[kind, 6], tar.as_slice()].concat());
-    let frame = crate::frame::compress(3, &tar).unwrap();
+    let frame = crate::format::frame::compress(3, &tar).unwrap();
     seed("legacy", &format!("frame-{kind}"), &[&[kind, 13], frame.as_slice()].concat());
     seed("legacy", &format!("members-{kind}"), &members);
 }
@@ -201,7 +204,7 @@ fn seed_fixtures() {
 
 fn seed_crypt(kind: u8) {
     let case = Case::of(1 + kind % 5);
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let cryptor = Cryptor::of(&header.layers(&case.keys).unwrap(), "a.coffer".as_ref()).unwrap();
     let plain = noise(kind, 5000);
     let mut encryptor = cryptor.encryptor();
@@ -209,7 +212,7 @@ fn seed_crypt(kind: u8) {
     file.extend(encryptor.finish().unwrap());
     seed("crypt", &format!("file-{kind}"), &[&[kind, 0, 90], file.as_slice()].concat());
     seed("crypt", &format!("plain-{kind}"), &[&[kind, 1, 200], plain.as_slice()].concat());
-    let frame = crate::frame::compress(3, &plain[..300]).unwrap();
+    let frame = crate::format::frame::compress(3, &plain[..300]).unwrap();
     let mut forged = vec![kind, 2, 50, 5, 9, 0];
     forged.extend(&plain[..9]);
     forged.push(1);

@@ -1,13 +1,15 @@
 //! The changes to members that the workload makes.
 
+use crate::format::member::MemberType;
 use std::sync::Arc;
 
 use super::state::Members;
 use super::workload::{PIECE, Run};
-use crate::catalog::Place;
-use crate::container::{Attributes, Container, Raw};
+use crate::engine::container::{Container, Raw};
+use crate::engine::member::MemberLocation;
 use crate::error::{Code, Error, Result};
-use crate::source::Found;
+use crate::format::catalog::Place;
+use crate::format::member::Attributes;
 
 const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };
 
@@ -57,7 +59,7 @@ impl Run {
         let bytes = self.bytes(len);
         self.tell(|| format!("put {name} {len}"));
         let stored = container.source.layers.encode_member(&bytes)?.into_vec();
-        container.put_small(&name, false, bytes.len() as u64, ATTRIBUTES, stored)?;
+        container.put_small(&name, MemberType::File, bytes.len() as u64, ATTRIBUTES, stored)?;
         model.insert(name, Arc::new(bytes));
         Ok(())
     }
@@ -86,7 +88,7 @@ impl Run {
         let bytes = self.bytes(len);
         let give_up = self.rng.one_in(6);
         self.tell(|| format!("stage {name} {len}, give up {give_up}"));
-        let stage = self.stages.stage(container.source.layers.clone());
+        let stage = self.stages.upload(container.source.layers.clone());
         for portion in bytes.chunks(self.rng.below(3 * PIECE as u64) as usize + 1) {
             stage.write(portion, Box::new(drop));
         }
@@ -104,7 +106,7 @@ impl Run {
         &mut self,
         container: &mut Container,
         name: &str,
-        kept: &[(crate::catalog::Piece, crate::catalog::Block)],
+        kept: &[(crate::format::catalog::Piece, crate::format::catalog::Block)],
         bytes: Vec<u8>,
     ) -> Result<()> {
         let pieces: Vec<Vec<u8>> = bytes.chunks(PIECE).map(<[u8]>::to_vec).collect();
@@ -124,12 +126,15 @@ impl Run {
     pub(super) fn append(&mut self, container: &mut Container, model: &mut Members) -> Result<()> {
         let large = {
             let view = container.view.read();
-            let large = |e: &&crate::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
+            let large =
+                |e: &&crate::format::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
             view.catalog
                 .iter()
                 // Of what is damaged it is known what it held, not what it would hold.
                 .find(|(n, e)| large(e) && self.opener.damaged(container, n, e).is_none())
-                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
+                .map(|(n, e)| {
+                    (n.to_string(), MemberLocation::in_catalog(&view.catalog, n, e).unwrap())
+                })
         };
         let Some((name, found)) = large else { return Ok(()) };
         let Place::Pieces { pieces, .. } = &found.entry.place else { return Ok(()) };

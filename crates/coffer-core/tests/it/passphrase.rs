@@ -2,11 +2,11 @@
 //! parameters stand in clear, so whoever changes them says what opening costs, between the bounds.
 
 use crate::support::{directory, path, write};
-use coffer_core::chunk;
 use coffer_core::coffer::{Coffer, Mode, Options};
+use coffer_core::crypto::kdf::{Kdf, KdfChoice, Passphrase};
 use coffer_core::error::Code;
-use coffer_core::kind::Kind;
-use coffer_core::passphrase::{Kdf, KdfChoice, Passphrase};
+use coffer_core::format::chunk;
+use coffer_core::format::kind::Kind;
 
 /// What Argon2id may be asked for, and what all else takes.
 const RESIDENT_BOUND: u64 = ((Kdf::MAX.memory as u64) << 10) + (64 << 20);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use crate::MEMORY;
 use crate::support::{Case, delete, directory, flush, names, write};
 use coffer_core::coffer::{Change, Coffer, Mode};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::Code;
-use coffer_core::key::Key;
-use coffer_core::kind::{Cipher, Kind};
-use coffer_core::watch::Watch;
+use coffer_core::format::kind::{Cipher, Kind};
+use coffer_core::progress::CallObserver;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rules").join(name)
@@ -98,9 +98,9 @@ fn counters_at_their_end_are_read_and_never_exceeded() {
         expected.extend(code.is_none().then(|| "new".to_owned()));
         expected.sort();
         assert_eq!(names(&coffer), expected, "{name}");
-        coffer.verify(&Watch::silent()).unwrap();
+        coffer.verify(&CallObserver::silent()).unwrap();
         // A new file counts its blocks anew.
-        coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         coffer.close().unwrap();
         let coffer = case.open(&path, Mode::Append);
         for member in &members {
@@ -108,7 +108,7 @@ fn counters_at_their_end_are_read_and_never_exceeded() {
             flush(&coffer);
         }
         coffer.close().unwrap();
-        case.open(&path, Mode::Read).verify(&Watch::silent()).unwrap();
+        case.open(&path, Mode::Read).verify(&CallObserver::silent()).unwrap();
     }
 }
 
@@ -118,11 +118,11 @@ fn blocks_that_no_commit_added_may_be_dropped() {
     let name = "dropped-unknown.bank-ocb16.coffer";
     let path = copy(&dir, name);
     let coffer = case(name).open(&path, Mode::Append);
-    coffer.verify(&Watch::silent()).unwrap();
+    coffer.verify(&CallObserver::silent()).unwrap();
     write(&coffer, "new", b"more");
     flush(&coffer);
     coffer.close().unwrap();
-    case(name).open(&path, Mode::Read).verify(&Watch::silent()).unwrap();
+    case(name).open(&path, Mode::Read).verify(&CallObserver::silent()).unwrap();
 }
 
 /// 28 KB that say of themselves that they are 900 MB.

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::support::*;
 use coffer_core::coffer::{Coffer, Mode, Options};
+use coffer_core::crypto::kdf::{KdfChoice, Passphrase};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error};
-use coffer_core::key::Key;
-use coffer_core::kind::Kind;
-use coffer_core::passphrase::{KdfChoice, Passphrase};
-use coffer_core::salvage::{APART, Reason, Salvaged, salvage};
-use coffer_core::watch::Watch;
+use coffer_core::format::kind::Kind;
+use coffer_core::ops::salvage::{APART, Reason, Salvaged, salvage};
+use coffer_core::progress::CallObserver;
 
 type Members = BTreeMap<String, Vec<u8>>;
 
@@ -32,7 +32,7 @@ fn sample(case: Case) -> Sample {
     let dir = directory();
     let path = path(&dir);
     let mut options = case.options(Mode::Write);
-    (options.block_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
+    (options.piece_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
     (options.durable, options.auto_flush) = (false, Some(false));
     let coffer = Coffer::open(&path, options).unwrap();
     let mut members = Members::new();
@@ -139,14 +139,14 @@ impl Sample {
 fn to_target(path: &Path, target: &Path, options: &Options) -> Result<Salvaged, Error> {
     let mut options = options.clone();
     options.durable = false;
-    salvage(path, target, &options, false, &Watch::silent())
+    salvage(path, target, &options, false, &CallObserver::silent())
 }
 
 /// Reads a coffer, which must be a good one.
 fn everything(path: &Path, options: Options) -> Members {
     let coffer = Coffer::open(path, options).unwrap();
     assert!(coffer.notices().is_empty());
-    coffer.verify(&Watch::silent()).unwrap();
+    coffer.verify(&CallObserver::silent()).unwrap();
     let all = names(&coffer).into_iter().map(|n| (n.clone(), coffer.read(&n).unwrap())).collect();
     coffer.close().unwrap();
     all
@@ -490,13 +490,13 @@ fn a_coffer_from_a_passphrase_is_salvaged_with_it() {
 fn a_bank_says_itself_which_cipher_it_has() {
     for case in cases()
         .into_iter()
-        .filter(|c| c.kind.name == Kind::bank(coffer_core::kind::Cipher::Fernet).name)
+        .filter(|c| c.kind.name == Kind::bank(coffer_core::format::kind::Cipher::Fernet).name)
     {
         let cipher = case.kind.container.cipher;
         let s = sample(case);
         let mut options = s.case.options(Mode::Read);
-        options.kind = Kind::bank(coffer_core::kind::Cipher::Fernet);
-        options.cipher_is_free = true;
+        options.kind = Kind::bank(coffer_core::format::kind::Cipher::Fernet);
+        options.accept_file_cipher = true;
         let mut bad = s.good.clone();
         to_target(&s.path, &s.target(), &options).unwrap();
         std::fs::remove_file(s.target()).unwrap();
@@ -505,7 +505,7 @@ fn a_bank_says_itself_which_cipher_it_has() {
         }
         std::fs::write(&s.path, &bad).unwrap();
         if s.case.coffer_key.as_ref().is_some_and(|k| k.as_bytes().len() < 32) {
-            assert_eq!(cipher, Some(coffer_core::kind::Cipher::AesOcb));
+            assert_eq!(cipher, Some(coffer_core::format::kind::Cipher::AesOcb));
         }
         to_target(&s.path, &s.target(), &options).unwrap();
         assert_eq!(everything(&s.target(), s.case.options(Mode::Read)), s.members);
@@ -515,7 +515,7 @@ fn a_bank_says_itself_which_cipher_it_has() {
 #[test]
 fn an_aborted_salvage_leaves_nothing() {
     let s = sample(cases().remove(2));
-    let watch = Watch::silent();
+    let watch = CallObserver::silent();
     watch.cancel.cancel();
     let options = s.case.options(Mode::Read);
     let error = salvage(&s.path, &s.target(), &options, false, &watch).unwrap_err();
@@ -544,7 +544,8 @@ fn unverified_members_get_the_names_they_claim_when_asked() {
         }
         std::fs::write(&s.path, &bad).unwrap();
         let options = s.case.options(Mode::Read);
-        let salvaged = salvage(&s.path, &s.target(), &options, true, &Watch::silent()).unwrap();
+        let salvaged =
+            salvage(&s.path, &s.target(), &options, true, &CallObserver::silent()).unwrap();
         let members = everything(&s.target(), options);
         assert_eq!(salvaged.unverified, members.keys().cloned().collect::<Vec<_>>());
         assert_eq!(salvaged.apart, None);
@@ -601,6 +602,6 @@ fn a_name_that_is_too_long_to_be_kept_apart_is_lost_and_said_to_be() {
     assert!(lost.message.contains("longer than 3,800 bytes"), "{}", lost.message);
     std::fs::remove_file(&target).unwrap();
     let options = case.options(Mode::Read);
-    let salvaged = salvage(&path, &target, &options, true, &Watch::silent()).unwrap();
+    let salvaged = salvage(&path, &target, &options, true, &CallObserver::silent()).unwrap();
     assert_eq!(salvaged.unverified, [name]);
 }
