@@ -125,15 +125,13 @@ export function took(of, timed) {
   times[of].push(...timed)
 }
 
-/** Prints what took longest, what failed, and in the last line the counts; ends the process. */
-export function end() {
+/** Prints what took longest, and what failed; returns the counts. */
+export function report() {
   for (const [of, timed] of Object.entries(times)) {
     const named = timed.sort((a, b) => b.seconds - a.seconds).slice(0, of === 'parts' ? timed.length : NAMED)
     if (named.length > 0) console.log(`\nThe ${of} that took longest, in seconds:`)
     for (const { name, seconds } of named) console.log(`${seconds.toFixed(1).padStart(8)}  ${name}`)
   }
   if (failures.length > 0) console.log(`\nFailed: ${failures.join(', ')}`)
-  const { passed, failed, skipped } = totals
-  console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
-  process.exit(failed > 0 ? 1 : 0)
+  return totals
 }

@@ -9,7 +9,7 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { compiled, textual, typed } from './checks.mjs'
-import { check, end, part, show, took } from './parts.mjs'
+import { check, part, report, show, took } from './parts.mjs'
 import { ensureBuilt, ensureInstalled, installed, isInstalled, root } from './prepare.mjs'
 
 const node = process.execPath
@@ -24,7 +24,9 @@ if (process.argv.includes('--package')) {
 } else {
   await Promise.all([crates(), packages()])
 }
-end()
+const { passed, failed, skipped } = report()
+console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+process.exitCode = failed > 0 || passed === 0 ? 1 : 0
 
 /** The facade, its suites, and those of the packages. */
 async function packages() {
