@@ -25,9 +25,8 @@
  *
  * @module coffer
  */
-export { CofferBank } from './bank.ts'
-export type { Batch } from './batch.ts'
-export type { Added, AddOptions, DeleteOptions, Skipped } from './changes.ts'
+export { CofferBank } from './coffer/bank.ts'
+export type { Batch } from './coffer/batch.ts'
 export {
   type ChangePassphraseOptions,
   Coffer,
@@ -37,7 +36,15 @@ export {
   type ExtractOptions,
   type Notice,
   type Verified,
-} from './coffer.ts'
+} from './coffer/coffer.ts'
+export { type Identity, identify, type KindName } from './coffer/identify.ts'
+export type { Info } from './coffer/info.ts'
+export { CofferMarket } from './coffer/market.ts'
+export { CofferNull } from './coffer/null.ts'
+export type { Commit, Key, Mode, ModeText, OpenOptions, SourceOptions, WriteOptions } from './coffer/options.ts'
+export type { LostMember, Salvaged, SalvageOptions } from './coffer/salvage.ts'
+export { CofferStore } from './coffer/store.ts'
+export type { Added, AddOptions, DeleteOptions, Skipped } from './coffer/writes.ts'
 export type {
   ConvertOptions,
   Cryptor,
@@ -46,17 +53,14 @@ export type {
   EncryptOptions,
   EncryptStreamOptions,
   TargetStreamOptions,
-} from './cryptor.ts'
+} from './crypt/cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
-export type { CofferFile, FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './file.ts'
-export { type Identity, identify, type KindName } from './identify.ts'
-export type { Info } from './info.ts'
-export type { Cipher, Keys, Layer, Layers, NewKeys } from './kinds.ts'
-export { CofferMarket } from './market.ts'
-export type { Member } from './member.ts'
-export { CofferNull } from './null.ts'
-export type { Commit, Key, Mode, ModeText, OpenOptions, SourceOptions, WriteOptions } from './options.ts'
-export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './passphrase.ts'
+export type { Cipher, Keys, Layer, Layers, NewKeys } from './keys/kinds.ts'
+export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './keys/passphrase.ts'
+export type { CofferFile, FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './member/file.ts'
+export type { Source } from './member/input.ts'
+export type { Member } from './member/member.ts'
+export type { ReadStreamOptions, WriteStreamOptions } from './member/streams.ts'
 export {
   CofferPlugin,
   KeyPlugin,
@@ -67,7 +71,7 @@ export {
   type Plugins,
   RecordPlugin,
   registerPlugin,
-} from './plugin.ts'
+} from './plugins/base.ts'
 export type { ChromeSource } from './plugins/chrome.ts'
 export type { CryptPlugin } from './plugins/crypt.ts'
 export type {
@@ -82,11 +86,7 @@ export type {
   PasswordPlugin,
 } from './plugins/password.ts'
 export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
-export type { LostMember, Salvaged, SalvageOptions } from './salvage.ts'
-export type { Source } from './source.ts'
-export { CofferStore } from './store.ts'
-export type { ReadStreamOptions, WriteStreamOptions } from './streams.ts'
-export { type ExportTarOptions, exportTar } from './tar.ts'
-export type { Symlinks } from './trees.ts'
-export { type Imported, type ImportTarOptions, importTar } from './untar.ts'
-export type { Progress, WatchOptions } from './watch.ts'
+export type { Progress, WatchOptions } from './progress.ts'
+export type { Symlinks } from './rsync/trees.ts'
+export { type ExportTarOptions, exportTar } from './tar/export.ts'
+export { type Imported, type ImportTarOptions, importTar } from './tar/import.ts'

@@ -41,7 +41,7 @@ function clearing(): { pid: number; args: string }[] {
     .flatMap((pid) => {
       try {
         const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-        if (!args.includes(join('cli', 'clipboard-clear.js')) || !args.includes(root)) return []
+        if (!args.includes(join('cli', 'terminal', 'clipboard-clear.js')) || !args.includes(root)) return []
         return [{ pid: Number(pid), args: args + readFileSync(`/proc/${pid}/environ`, 'utf8') }]
       } catch {
         return []

@@ -1,8 +1,8 @@
 import { SequenceEvents } from 'cbor2/decoder'
+import { shown } from '../coffer/options.ts'
 import { CofferError } from '../errors.ts'
-import { HeapRoom, NoRoom } from '../heap.ts'
-import { shown } from '../options.ts'
-import { tooLong } from '../text.ts'
+import { tooLong } from '../member/text.ts'
+import { HeapRoom, NoRoom } from './heap.ts'
 import { arrayTypes, MAJOR, MAX_LEVELS, TAG, toNativeOrder } from './tags.ts'
 
 /** A container whose parts are being read. */

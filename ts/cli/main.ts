@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os'
 import { CommanderError } from 'commander'
 import { CofferError } from '../errors.ts'
 import { EXIT, exitCode, Interrupted, isBrokenPipe } from './exit.ts'
-import { leave, leftBehind, watchSignals } from './interrupt.ts'
-import { fail, manner } from './output.ts'
 import { program } from './program.ts'
-import { forShell } from './words.ts'
+import { leave, leftBehind, watchSignals } from './terminal/interrupt.ts'
+import { fail, manner } from './terminal/output.ts'
+import { forShell } from './terminal/words.ts'
 
 process.stdout.on('error', lost)
 // Standard error is closed, too.

@@ -1,4 +1,4 @@
-import { isOfPlugins } from '../member.ts'
+import { isOfPlugins } from '../member/member.ts'
 
 /**
  * The name of a member, as people type it: `./x`, `x/` and `x//y` mean `x`, `x` and `x/y`, as they do

@@ -1,7 +1,7 @@
 import { CofferError } from '../errors.ts'
-import { isOfPlugins, type Member } from '../member.ts'
+import { isOfPlugins, type Member } from '../member/member.ts'
 import { asksForPlugins, memberName } from './names.ts'
-import { escaped } from './output.ts'
+import { escaped } from './terminal/output.ts'
 
 /**
  * The members that any of the patterns means: a name, a directory with all below it, or a glob. A

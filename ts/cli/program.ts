@@ -1,5 +1,5 @@
 import { Help, InvalidArgumentError, Option } from 'commander'
-import type { Commit } from '../options.ts'
+import type { Commit } from '../coffer/options.ts'
 import { add } from './commands/add.ts'
 import { cat } from './commands/cat.ts'
 import { check } from './commands/check.ts'
@@ -19,9 +19,9 @@ import { rsync } from './commands/rsync.ts'
 import { salvage } from './commands/salvage.ts'
 import { upgrade } from './commands/upgrade.ts'
 import { verify } from './commands/verify.ts'
+import { cipherNames, kindNames } from './config/section.ts'
 import { Entry, examplesText, wrapped } from './entry.ts'
-import { manner } from './output.ts'
-import { cipherNames, kindNames } from './section.ts'
+import { manner } from './terminal/output.ts'
 import { version } from './version.ts'
 
 /** Commands whose result is not for `--json`: it is bytes, or a script. */

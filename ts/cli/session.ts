@@ -1,19 +1,17 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { CofferBank } from '../bank.ts'
-import type { Coffer } from '../coffer.ts'
+import { CofferBank } from '../coffer/bank.ts'
+import type { Coffer } from '../coffer/coffer.ts'
+import { identify } from '../coffer/identify.ts'
+import { CofferMarket } from '../coffer/market.ts'
+import { CofferNull } from '../coffer/null.ts'
+import type { Commit, OpenOptions } from '../coffer/options.ts'
+import type { Salvaged, SalvageOptions } from '../coffer/salvage.ts'
+import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
-import { identify } from '../identify.ts'
-import { keyless } from '../kinds.ts'
-import { CofferMarket } from '../market.ts'
-import { CofferNull } from '../null.ts'
-import type { Commit, OpenOptions } from '../options.ts'
-import type { Salvaged, SalvageOptions } from '../salvage.ts'
-import { CofferStore } from '../store.ts'
-import { changeSection } from './config.ts'
-import type { Changes } from './edit.ts'
-import { UsageError } from './exit.ts'
-import { changes, interrupted, untilInterrupted } from './interrupt.ts'
+import { keyless } from '../keys/kinds.ts'
+import { changeSection } from './config/config.ts'
+import type { Changes } from './config/edit.ts'
 import {
   areOf,
   askPassphrase,
@@ -25,10 +23,12 @@ import {
   nextKeys,
   renewed,
   sectionHasKeys,
-} from './keys.ts'
-import { warn } from './output.ts'
-import { type CipherName, expandHome, type KindName, kindNames } from './section.ts'
-import { findTarget, type Target, type TargetOptions } from './target.ts'
+} from './config/keys.ts'
+import { type CipherName, expandHome, type KindName, kindNames } from './config/section.ts'
+import { findTarget, type Target, type TargetOptions } from './config/target.ts'
+import { UsageError } from './exit.ts'
+import { changes, interrupted, untilInterrupted } from './terminal/interrupt.ts'
+import { warn } from './terminal/output.ts'
 
 /** The options that all commands have. */
 export interface CommonOptions extends TargetOptions, KeyOptions {

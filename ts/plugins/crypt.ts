@@ -5,8 +5,8 @@ import type {
   EncryptOptions,
   EncryptStreamOptions,
   TargetStreamOptions,
-} from '../cryptor.ts'
-import { KeyPlugin } from '../plugin.ts'
+} from '../crypt/cryptor.ts'
+import { KeyPlugin } from './base.ts'
 
 /**
  * The plugin `crypt`: encrypts and decrypts files outside a coffer with the coffer's key, as

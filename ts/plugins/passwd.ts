@@ -1,5 +1,5 @@
+import { NoRoom } from '../cbor/heap.ts'
 import { CofferError } from '../errors.ts'
-import { NoRoom } from '../heap.ts'
 import type { PasswordEntry } from './password.ts'
 import { Global, PickledObject, unpickle } from './pickle.ts'
 

@@ -1,4 +1,4 @@
-import { HeapRoom } from '../heap.ts'
+import { HeapRoom } from '../cbor/heap.ts'
 
 /**
  * Something that a pickle asks for by module and name. What it may ask for is given by the caller;

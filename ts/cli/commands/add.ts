@@ -1,16 +1,16 @@
 import { Option } from 'commander'
-import type { Batch } from '../../batch.ts'
-import type { Added } from '../../changes.ts'
+import type { Batch } from '../../coffer/batch.ts'
+import type { Added } from '../../coffer/writes.ts'
 import { CofferError } from '../../errors.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
-import { interrupted } from '../interrupt.ts'
 import { memberName } from '../names.ts'
-import { json, manner, say, stored } from '../output.ts'
-import { type ProgressBar, withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
-import { leftOut } from '../skipped.ts'
+import { takeInput } from '../terminal/input.ts'
+import { interrupted } from '../terminal/interrupt.ts'
+import { json, manner, say, stored } from '../terminal/output.ts'
+import { type ProgressBar, withProgress } from '../terminal/progress.ts'
+import { leftOut } from '../terminal/skipped.ts'
 
 interface Options {
   as?: string

@@ -1,10 +1,10 @@
 import { CofferError } from '../../errors.ts'
 import { Entry } from '../entry.ts'
-import { interrupted } from '../interrupt.ts'
 import { memberName } from '../names.ts'
-import { bytes, write } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { interrupted } from '../terminal/interrupt.ts'
+import { bytes, write } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer cat` */
 export function cat(): Entry {

@@ -1,8 +1,8 @@
 import { stat } from 'node:fs/promises'
 import { Entry } from '../entry.ts'
-import { bytes, json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
+import { bytes, json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer compact` */
 export function compact(): Entry {

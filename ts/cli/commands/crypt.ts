@@ -5,11 +5,11 @@ import { Option } from 'commander'
 import type { CryptPlugin } from '../../plugins/crypt.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
-import { interrupted } from '../interrupt.ts'
-import { json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { takeInput } from '../terminal/input.ts'
+import { interrupted } from '../terminal/interrupt.ts'
+import { json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 interface Options {
   source?: string

@@ -1,10 +1,10 @@
-import type { Member } from '../../member.ts'
+import type { Member } from '../../member/member.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName } from '../names.ts'
-import { bytes, count, json, manner, say } from '../output.ts'
-import { askWhether, canAsk } from '../prompt.ts'
 import { changing } from '../session.ts'
+import { bytes, count, json, manner, say } from '../terminal/output.ts'
+import { askWhether, canAsk } from '../terminal/prompt.ts'
 import { plain } from './ls.ts'
 
 interface Options {

@@ -1,10 +1,10 @@
-import { exportTar } from '../../tar.ts'
+import { exportTar } from '../../tar/export.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberNames } from '../names.ts'
-import { write } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { write } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer export` */
 export function exporting(): Entry {

@@ -1,11 +1,11 @@
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName, memberNames } from '../names.ts'
-import { bytes, count, json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
-import { size } from '../size.ts'
-import { leftOut } from '../skipped.ts'
+import { bytes, count, json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
+import { size } from '../terminal/size.ts'
+import { leftOut } from '../terminal/skipped.ts'
 
 interface Options {
   to?: string

@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs'
-import { importTar } from '../../untar.ts'
+import { importTar } from '../../tar/import.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
 import { memberName } from '../names.ts'
-import { json, manner, say, stored, warn } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
+import { takeInput } from '../terminal/input.ts'
+import { json, manner, say, stored, warn } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 interface Options {
   prefix?: string

@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs'
-import type { Coffer } from '../../coffer.ts'
+import type { Coffer } from '../../coffer/coffer.ts'
+import { type Identity, identify } from '../../coffer/identify.ts'
+import type { Info } from '../../coffer/info.ts'
 import { CofferError } from '../../errors.ts'
-import { type Identity, identify } from '../../identify.ts'
-import type { Info } from '../../info.ts'
+import { findTarget } from '../config/target.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { untilInterrupted } from '../interrupt.ts'
-import { bytes, json, manner, properties } from '../output.ts'
 import { type CommonOptions, givesKeys, missing, reading } from '../session.ts'
-import { findTarget } from '../target.ts'
+import { untilInterrupted } from '../terminal/interrupt.ts'
+import { bytes, json, manner, properties } from '../terminal/output.ts'
 
 interface Options extends CommonOptions {
   legacy?: boolean

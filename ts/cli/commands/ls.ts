@@ -1,8 +1,8 @@
-import type { Member } from '../../member.ts'
+import type { Member } from '../../member/member.ts'
 import { Entry } from '../entry.ts'
-import { json, manner, shown, styled, table, write } from '../output.ts'
 import { matching } from '../patterns.ts'
 import { reading } from '../session.ts'
+import { json, manner, shown, styled, table, write } from '../terminal/output.ts'
 
 interface Options {
   long?: boolean

@@ -1,14 +1,14 @@
 import { text } from 'node:stream/consumers'
 import { InvalidArgumentError } from 'commander'
 import type { PasswordEntry, PasswordInfo, PasswordPlugin } from '../../plugins/password.ts'
-import { copy } from '../clipboard.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
-import { untilInterrupted } from '../interrupt.ts'
-import { count, json, line, manner, properties, say, shown, styled, table } from '../output.ts'
-import { askNewSecret, askWhether, canAsk } from '../prompt.ts'
 import { changing, reading } from '../session.ts'
+import { copy } from '../terminal/clipboard.ts'
+import { takeInput } from '../terminal/input.ts'
+import { untilInterrupted } from '../terminal/interrupt.ts'
+import { count, json, line, manner, properties, say, shown, styled, table } from '../terminal/output.ts'
+import { askNewSecret, askWhether, canAsk } from '../terminal/prompt.ts'
 
 /** `coffer password` */
 export function password(): Entry {

@@ -1,14 +1,14 @@
-import type { Coffer } from '../../coffer.ts'
-import type { WatchOptions } from '../../watch.ts'
+import type { Coffer } from '../../coffer/coffer.ts'
+import type { WatchOptions } from '../../progress.ts'
+import { fromSection, type Keys } from '../config/keys.ts'
+import { location, type Section } from '../config/section.ts'
+import { findConfig, findSection } from '../config/target.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { fromSection, type Keys } from '../keys.ts'
-import { json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
-import { askNewSecret } from '../prompt.ts'
-import { location, type Section } from '../section.ts'
 import { type CommonOptions, changing, noteArchive, stoppable } from '../session.ts'
-import { findConfig, findSection } from '../target.ts'
+import { json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
+import { askNewSecret } from '../terminal/prompt.ts'
 
 interface Options {
   to?: string

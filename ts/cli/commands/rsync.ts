@@ -3,10 +3,10 @@ import type { PullOptions, PushOptions, Rsynced, RsyncOptions } from '../../plug
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName } from '../names.ts'
-import { count, json, line, manner, say, shown } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { changing, reading, stoppable } from '../session.ts'
-import { leftOut } from '../skipped.ts'
+import { count, json, line, manner, say, shown } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
+import { leftOut } from '../terminal/skipped.ts'
 
 interface Options extends PushOptions, PullOptions {
   source?: string

@@ -1,9 +1,9 @@
-import type { Salvaged } from '../../salvage.ts'
+import type { Salvaged } from '../../coffer/salvage.ts'
 import { Entry } from '../entry.ts'
 import { EXIT } from '../exit.ts'
-import { bytes, count, json, line, manner, say, shown, warn } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { salvaging, stoppable } from '../session.ts'
+import { bytes, count, json, line, manner, say, shown, warn } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer salvage` */
 export function salvage(): Entry {

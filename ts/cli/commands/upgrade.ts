@@ -1,11 +1,11 @@
-import type { Coffer } from '../../coffer.ts'
-import { changeSection } from '../config.ts'
+import type { Coffer } from '../../coffer/coffer.ts'
+import { changeSection } from '../config/config.ts'
+import { announced, areOf, freshKeys, type Keys, nextKeys, renewed } from '../config/keys.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { announced, areOf, freshKeys, type Keys, nextKeys, renewed } from '../keys.ts'
-import { json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { type CommonOptions, changing, neededKeys, noteArchive, type Session, stoppable } from '../session.ts'
+import { json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 import { keysOfSection, sealAnew } from './rekey.ts'
 
 interface Options {

@@ -1,7 +1,7 @@
 import { Entry } from '../entry.ts'
-import { bytes, count, json, line, manner } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { bytes, count, json, line, manner } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer verify` */
 export function verify(): Entry {

@@ -1,0 +1,61 @@
+import { nothing } from '../keys/kinds.ts'
+import { Coffer } from './coffer.ts'
+import { open } from './open.ts'
+import { checkOptions, type ModeText, type OpenOptions, openOptions } from './options.ts'
+import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+
+/**
+ * For tests: a tar in zstd, and nothing is sealed or protected against tampering. Changes are
+ * committed by `flush` and `close`, unless `autoFlush` is true.
+ *
+ * @example
+ * ```js
+ * import { CofferNull } from 'coffer'
+ *
+ * const box = await CofferNull.open('box.coffer', 'w')
+ * await box.write('a', 'readable by anybody')
+ * await box.close()
+ * ```
+ */
+export class CofferNull extends Coffer {
+  /**
+   * Opens a coffer without keys.
+   *
+   * @param path where it is: a path or a `file:` URL
+   * @param mode as for {@link Coffer.open}
+   * @param options what is to be other than by default
+   * @returns the open coffer
+   * @throws {@link CofferError} as {@link Coffer.open}
+   */
+  static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferNull> {
+    checkOptions(options, 'CofferNull.open', openOptions)
+    return new CofferNull(await open(path, mode, nothing, options))
+  }
+
+  /**
+   * Brings what is not damaged into a new coffer: see {@link Coffer.salvage}.
+   *
+   * @param path the damaged coffer, which is only read
+   * @param target where the new coffer is to be: there must be nothing
+   * @param options who else may hold the lock, and who watches
+   * @returns what was brought over, and what is lost
+   * @throws {@link CofferError} as {@link Coffer.salvage}
+   */
+  static override async salvage(
+    path: string | URL,
+    target: string | URL,
+    options: SalvageOptions = {},
+  ): Promise<Salvaged> {
+    checkOptions(options, 'CofferNull.salvage', salvageOptions)
+    return salvage(path, target, nothing, options)
+  }
+
+  /**
+   * No keys: nothing is sealed.
+   *
+   * @returns an empty object, so that the four kinds can be used alike
+   */
+  static override generateKeys(): Record<never, string> {
+    return {}
+  }
+}

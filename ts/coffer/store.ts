@@ -1,0 +1,62 @@
+import { generateKey, type Keys, store } from '../keys/kinds.ts'
+import { Coffer } from './coffer.ts'
+import { open } from './open.ts'
+import { checkOptions, type ModeText, type OpenOptions, openOptions } from './options.ts'
+import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+
+/**
+ * For archives, fast and small: members are compressed well (zstd 9), and the whole is sealed with
+ * secretbox (`cofferKey`). Changes are committed by `flush` and `close`, unless `autoFlush` is true.
+ *
+ * @example
+ * ```js
+ * import { CofferStore } from 'coffer'
+ *
+ * const keys = CofferStore.generateKeys()
+ * const store = await CofferStore.open('store.coffer', 'w', keys)
+ * await store.write('report.txt', 'fine')
+ * await store.close() // now it is on the disk
+ * ```
+ */
+export class CofferStore extends Coffer {
+  /**
+   * Opens a store.
+   *
+   * @param path where it is: a path or a `file:` URL
+   * @param mode as for {@link Coffer.open}
+   * @param options `cofferKey` or `passphrase`; and what is to be other than by default
+   * @returns the open store
+   * @throws {@link CofferError} as {@link Coffer.open}
+   */
+  static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferStore> {
+    checkOptions(options, 'CofferStore.open', openOptions)
+    return new CofferStore(await open(path, mode, store, options))
+  }
+
+  /**
+   * Brings what is not damaged into a new store: see {@link Coffer.salvage}.
+   *
+   * @param path the damaged store, which is only read
+   * @param target where the new store is to be: there must be nothing
+   * @param options `cofferKey` or `passphrase`
+   * @returns what was brought over, and what is lost
+   * @throws {@link CofferError} as {@link Coffer.salvage}
+   */
+  static override async salvage(
+    path: string | URL,
+    target: string | URL,
+    options: SalvageOptions = {},
+  ): Promise<Salvaged> {
+    checkOptions(options, 'CofferStore.salvage', salvageOptions)
+    return salvage(path, target, store, options)
+  }
+
+  /**
+   * A new random key of 32 bytes.
+   *
+   * @returns the key, as url-safe base64
+   */
+  static override generateKeys(): Required<Pick<Keys, 'cofferKey'>> {
+    return { cofferKey: generateKey('secretbox') }
+  }
+}

@@ -1,0 +1,154 @@
+import { COPIED_BYTES, feed, ownBytes } from '../binding/feed.ts'
+import { type NativeCoffer, settled } from '../binding/native.ts'
+import { encode } from '../cbor/encode.ts'
+import { invalid } from '../errors.ts'
+import { Ending, stopOf } from '../member/cancellation.ts'
+import { isWhole, pour, type Source } from '../member/input.ts'
+import { joinLines } from '../member/lines.ts'
+import { type Flag, Stage } from '../member/upload.ts'
+import { type WatchOptions, watched, watchOptions } from '../progress.ts'
+import { checkSymlinks, type Symlinks } from '../rsync/trees.ts'
+import {
+  checkAttributes,
+  checkBoolean,
+  checkData,
+  checkName,
+  checkOptions,
+  checkPath,
+  checkSignal,
+  defaultName,
+  type SourceOptions,
+  shown,
+  type WriteOptions,
+} from './options.ts'
+
+/** What {@link Coffer.add} takes. */
+export interface AddOptions extends WatchOptions {
+  /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
+  replace?: boolean | undefined
+  /** What to do with symbolic links: `follow` by default. */
+  symlinks?: Symlinks | undefined
+}
+
+/** Something that was left out, and why. */
+export interface Skipped {
+  /** Where it is; for an archive its name there. */
+  path: string
+  /** Why it was left out; this may change. */
+  reason: string
+  /** The member that it belongs to, where it is about one. */
+  member?: string
+  /** The operating system's error number, where the system refused something: then what is there may be incomplete. */
+  errno?: number
+}
+
+/** What {@link Coffer.add} did. */
+export interface Added {
+  /** The number of files stored. */
+  files: number
+  /** The number of empty directories stored. */
+  directories: number
+  /** The bytes of the files. */
+  bytes: number
+  /** Links, what is neither a file nor a directory, names that are not UTF-8, and the coffer itself. */
+  skipped: Skipped[]
+}
+
+/** What {@link Coffer.delete} takes. */
+export interface DeleteOptions {
+  /** Whether a directory goes with all that is below it: false by default. */
+  recursive?: boolean | undefined
+}
+
+/**
+ * The changes that a coffer and a batch have in common. Each is handed to the engine before its
+ * first `await`, so the order of the calls is the order of their effect.
+ */
+export class Changes {
+  readonly #native: NativeCoffer
+  readonly #batch: bigint | undefined
+  /** Stops what waits for a source when nothing can come of it any more. */
+  readonly #ending = new Ending()
+
+  /** @param batch the token of the batch that the changes belong to, if any */
+  constructor(native: NativeCoffer, batch?: bigint) {
+    this.#native = native
+    this.#batch = batch
+  }
+
+  /** Ends every change that still waits for its source, with a reason. */
+  end(reason: Error): void {
+    this.#ending.end(reason)
+  }
+
+  async write(name: string, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
+    checkName(name)
+    const { signal } = checkOptions(options, 'write', ['mode', 'mtime', 'signal'])
+    if (!isWhole(data)) return this.#pour(name, 'w', data, options)
+    const { mode, mtime } = checkAttributes(options)
+    checkSignal(signal)?.throwIfAborted()
+    const bytes = checkData(data)
+    if (bytes.length > COPIED_BYTES) {
+      return feed(bytes, (native) => this.#native.writeFed(this.#batch, name, native, mode, mtime))
+    }
+    await settled(this.#native.write(this.#batch, name, ownBytes(bytes), mode, mtime))
+  }
+
+  async append(name: string, data: Source, options: SourceOptions): Promise<void> {
+    checkName(name)
+    const { signal } = checkOptions(options, 'append', ['signal'])
+    if (!isWhole(data)) return this.#pour(name, 'a', data, options)
+    checkSignal(signal)?.throwIfAborted()
+    const bytes = checkData(data)
+    if (bytes.length > COPIED_BYTES) {
+      return feed(bytes, (native) => this.#native.appendFed(this.#batch, name, native))
+    }
+    await settled(this.#native.append(this.#batch, name, ownBytes(bytes)))
+  }
+
+  /** Writes or appends what comes little by little. It takes effect when all of it is there. */
+  async #pour(name: string, flag: Flag, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
+    const { mode, mtime } = checkAttributes(options)
+    const signal = stopOf(checkSignal(options.signal))
+    const stage = new Stage(this.#native, name, this.#batch)
+    try {
+      await pour(data, stage, signal, this.#ending)
+    } catch (error) {
+      stage.abort()
+      throw error
+    }
+    await stage.finish(flag, mode, mtime)
+  }
+
+  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
+    if (typeof lines === 'string' || typeof lines?.[Symbol.iterator] !== 'function') {
+      throw invalid(`the lines must be an array or another iterable of strings, not ${shown(lines)}`)
+    }
+    await this.write(name, joinLines(lines), {})
+  }
+
+  async dump(name: string, value: unknown, options: WriteOptions): Promise<void> {
+    await this.write(name, encode(value), options)
+  }
+
+  async add(source: string | URL, name: string | undefined, options: AddOptions): Promise<Added> {
+    const from = checkPath(source, 'the source of add')
+    const to = name === undefined ? defaultName(from) : checkName(name)
+    checkOptions(options, 'add', ['replace', 'symlinks', ...watchOptions])
+    const replace = checkBoolean(options.replace, 'replace') ?? true
+    const symlinks = checkSymlinks(options.symlinks)
+    return watched(options, (watch) => this.#native.add(this.#batch, from, to, replace, symlinks, watch))
+  }
+
+  async makeDirectory(name: string, attributes: WriteOptions): Promise<boolean> {
+    const { mode, mtime } = checkAttributes(attributes)
+    const { directories } = await settled(this.#native.makeDirectory(this.#batch, checkName(name), mode, mtime))
+    return directories > 0
+  }
+
+  async delete(name: string, options: DeleteOptions): Promise<void> {
+    checkName(name)
+    const { recursive } = checkOptions(options, 'delete', ['recursive'])
+    await settled(this.#native.delete(this.#batch, name, checkBoolean(recursive, 'recursive') ?? false))
+  }
+}

@@ -1,0 +1,32 @@
+import { types } from 'node:util'
+import { checkThere, type Key, shown } from '../coffer/options.ts'
+import { invalid } from '../errors.ts'
+
+/** A copy of a key's bytes, which is ours to {@link Buffer.fill | wipe}. Nothing of the key may enter a message. */
+export function parseKey(key: Key, what: string): Buffer {
+  if (types.isUint8Array(key)) return copied(checkThere(key, what))
+  if (typeof key !== 'string') throw invalid(`${what} must be a Uint8Array or base64 text, not ${shown(key)}`)
+  const text = key.trim()
+  if (!/^[\w+/-]+={0,2}$/.test(text)) throw invalid(`${what} is not base64 or base64url text`)
+  return decoded(text, 'base64')
+}
+
+/** A key as the text that `generateKeys` returns, url-safe base64. Its bytes are wiped. */
+export function keyText(bytes: Buffer): string {
+  const text = bytes.toString('base64').replaceAll('+', '-').replaceAll('/', '_')
+  bytes.fill(0)
+  return text
+}
+
+/** A copy of bytes in memory of its own: what Node.js shares between small buffers is seen by others. */
+export function copied(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
+}
+
+/** The bytes of a text, in memory of their own. */
+export function decoded(text: string, encoding: 'base64' | 'utf8'): Buffer {
+  const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text, encoding))
+  return bytes.subarray(0, bytes.write(text, encoding))
+}

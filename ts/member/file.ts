@@ -1,0 +1,713 @@
+import { Readable, Writable } from 'node:stream'
+import type { ReadableStream, WritableStream } from 'node:stream/web'
+import { inspect } from 'node:util'
+import { COPIED_BYTES } from '../binding/feed.ts'
+import { type NativeCoffer, type NativeTime, settled } from '../binding/native.ts'
+import {
+  checkAttributes,
+  checkBoolean,
+  checkEncoding,
+  checkInteger,
+  checkMode,
+  checkName,
+  checkOptions,
+  checkSignal,
+  checkThere,
+  type Mode,
+  type ModeText,
+  type SourceOptions,
+  shown,
+  type WriteOptions,
+} from '../coffer/options.ts'
+import { CofferError, invalid } from '../errors.ts'
+import { Ending, stopOf } from './cancellation.ts'
+import { isWhole, pour, type Sink, type Source } from './input.ts'
+import { streamLines } from './lines.ts'
+import { type Member, memberFrom } from './member.ts'
+import { Version } from './snapshot.ts'
+import {
+  checkReadStream,
+  checkStreamOptions,
+  MemberReadable,
+  MemberWritable,
+  type ReadStreamOptions,
+  readStreamOptions,
+  type WriteStreamOptions,
+} from './streams.ts'
+import { MOST_BYTES, mostBytesOf, textOf } from './text.ts'
+import { type Flag, Stage } from './upload.ts'
+
+/**
+ * What {@link CofferFile.read} takes.
+ *
+ * @typeParam Into the type of the buffer
+ */
+export interface FileReadOptions<Into extends NodeJS.ArrayBufferView = Buffer> {
+  /** Where the bytes go: 16,384 new ones by default. */
+  buffer?: Into | undefined
+  /** Where in the buffer they begin, in bytes: 0 by default. */
+  offset?: number | undefined
+  /** How many bytes to read at most: as many as fit by default. */
+  length?: number | undefined
+  /** The byte of the member to begin with; by default, or with null or -1, where the last read ended. */
+  position?: number | bigint | null | undefined
+}
+
+/** What {@link CofferFile.write} takes for bytes. */
+export interface FileWriteOptions {
+  /** Where in the buffer the bytes begin: 0 by default. */
+  offset?: number | undefined
+  /** How many they are: to the end of the buffer by default. */
+  length?: number | undefined
+  /** The end of the member, or null: a handle writes one byte after another. */
+  position?: number | null | undefined
+}
+
+/**
+ * What {@link CofferFile.read} read.
+ *
+ * @typeParam Into the type of the buffer
+ */
+export interface FileRead<Into extends NodeJS.ArrayBufferView> {
+  /** How many bytes were read: none at the end of the member. */
+  bytesRead: number
+  /** Where they are. */
+  buffer: Into
+}
+
+/**
+ * What {@link CofferFile.write} wrote.
+ *
+ * @typeParam Data the type of what was given
+ */
+export interface FileWritten<Data extends string | Uint8Array> {
+  /** How many bytes were written. */
+  bytesWritten: number
+  /** What was given. */
+  buffer: Data
+}
+
+/** What a handle is opened on. */
+export interface Host {
+  readonly path: string
+  readonly native: NativeCoffer
+  /** Makes a change, and fails where it would wait for the batch that it is made in. */
+  readonly change: <T>(call: string, change: () => Promise<T>) => Promise<T>
+}
+
+/** What `read` allocates, as Node.js does. */
+const READ_BYTES = 16_384
+const NEW_FILE = 0o644
+
+/**
+ * A handle on one member, with the habits of a `FileHandle` of `node:fs/promises`.
+ * {@link Coffer.file} opens it.
+ *
+ * For reading it stays with the version of the member that it was opened on. What is written
+ * becomes part of the coffer when the handle closes, all of it or nothing. Calls need not wait for
+ * each other; after {@link close} each is `ERR_COFFER_CLOSED`, and one for the other direction is
+ * `ERR_COFFER_READ_ONLY` or `ERR_COFFER_INVALID_ARG`.
+ *
+ * @example
+ * ```js
+ * import { CofferStore } from 'coffer'
+ *
+ * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+ * const log = await store.file('log', 'w')
+ * await log.write('first line')
+ * await log.close()
+ *
+ * const file = await store.file('log')
+ * const { bytesRead, buffer } = await file.read({ length: 4, position: 6 })
+ * console.log(buffer.toString('utf8', 0, bytesRead)) // line
+ * await file.close()
+ * await store.close()
+ * ```
+ */
+export class CofferFile implements AsyncDisposable {
+  /** The name of the member. */
+  readonly name: string
+  /** How the handle was opened, without the `b`. */
+  readonly mode: Mode
+  readonly #host: Host
+  readonly #source: Version | Writing
+  #position = 0
+  #closing: Promise<void> | undefined
+  /** What a call is still busy with. */
+  #busy: Promise<unknown> = Promise.resolve()
+
+  private constructor(host: Host, name: string, mode: Mode, source: Version | Writing) {
+    this.#host = host
+    this.name = name
+    this.mode = mode
+    this.#source = source
+  }
+
+  /** Opens a handle: see {@link Coffer.file}. */
+  static async open(host: Host, name: string, modeText: ModeText, options: WriteOptions): Promise<CofferFile> {
+    checkName(name)
+    const mode = checkMode(modeText)
+    const attributes = checkAttributes(checkOptions(options, 'file', ['mode', 'mtime']))
+    if (mode === 'r') return new CofferFile(host, name, mode, await Version.open(host.native, name))
+    const writing = await host.change('file', () => Writing.open(host, name, mode, attributes))
+    return new CofferFile(host, name, mode, writing)
+  }
+
+  /** Whether {@link close} or {@link abort} has been called. */
+  get closed(): boolean {
+    return this.#closing !== undefined
+  }
+
+  /**
+   * Reads bytes into a buffer. At the end of the member there are fewer, or none.
+   *
+   * @typeParam Into the type of the buffer
+   * @param buffer where the bytes go
+   * @param offset where in the buffer they begin: 0 by default
+   * @param length how many to read at most: as many as fit by default
+   * @param position the byte of the member to begin with: where the last read ended by default
+   * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} `ERR_COFFER_STALE` if the member was replaced or deleted,
+   *   `…_CORRUPT`, `…_LIMIT`, `…_INVALID_ARG`, `…_CLOSED` (the handle, or the coffer), `…_IO`
+   */
+  async read<Into extends NodeJS.ArrayBufferView>(
+    buffer: Into,
+    offset?: number | null,
+    length?: number | null,
+    position?: number | bigint | null,
+  ): Promise<FileRead<Into>>
+  /**
+   * The same, with options behind the buffer.
+   *
+   * @typeParam Into the type of the buffer
+   * @param buffer where the bytes go
+   * @param options which bytes
+   * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} as the first form
+   */
+  async read<Into extends NodeJS.ArrayBufferView>(
+    buffer: Into,
+    options: Omit<FileReadOptions, 'buffer'>,
+  ): Promise<FileRead<Into>>
+  /**
+   * The same, with options alone.
+   *
+   * @typeParam Into the type of the buffer
+   * @param options which bytes, and where they go
+   * @returns how many bytes were read, and the buffer
+   * @throws {@link CofferError} as the first form
+   */
+  async read<Into extends NodeJS.ArrayBufferView = Buffer>(options?: FileReadOptions<Into>): Promise<FileRead<Into>>
+  async read(
+    first: NodeJS.ArrayBufferView | FileReadOptions<NodeJS.ArrayBufferView> = {},
+    second?: number | null | Omit<FileReadOptions, 'buffer'>,
+    third?: number | null,
+    fourth?: number | bigint | null,
+  ): Promise<FileRead<NodeJS.ArrayBufferView>> {
+    const version = this.#reading('read')
+    const given: FileReadOptions<NodeJS.ArrayBufferView> = ArrayBuffer.isView(first)
+      ? {
+          ...(typeof second === 'object' && second !== null ? second : positional(second, third, fourth)),
+          buffer: first,
+        }
+      : first
+    const { buffer = Buffer.alloc(READ_BYTES) } = checkOptions(given, 'read', [
+      'buffer',
+      'offset',
+      'length',
+      'position',
+    ])
+    if (!ArrayBuffer.isView(buffer)) throw invalid(`buffer must be a Buffer or another view, not ${shown(buffer)}`)
+    checkThere(buffer, 'buffer')
+    const offset = checkInteger(given.offset, 'offset', 0, buffer.byteLength) ?? 0
+    const length = checkInteger(given.length, 'length', 0, buffer.byteLength - offset) ?? buffer.byteLength - offset
+    const at = checkPosition(given.position)
+    const start = at ?? this.#position
+    const bytesRead = Math.max(0, Math.min(length, version.size - start))
+    // Taken at once, so that reads need not wait for each other.
+    if (at === null) this.#position += bytesRead
+    if (bytesRead > 0) {
+      const bytes = await this.#during(version.read(start, bytesRead))
+      new Uint8Array(buffer.buffer, buffer.byteOffset + offset, bytesRead).set(bytes)
+    }
+    return { bytesRead, buffer }
+  }
+
+  /**
+   * Reads from where the last read ended to the end of the member.
+   *
+   * @param options nothing that says how to decode
+   * @returns the bytes
+   * @throws {@link CofferError} as {@link read}
+   */
+  async readFile(options?: { encoding?: null | undefined } | null): Promise<Buffer>
+  /**
+   * The same, as text.
+   *
+   * @param options the encoding, or it as `encoding`
+   * @returns the text
+   * @throws {@link CofferError} as {@link read}
+   */
+  async readFile(options: { encoding: BufferEncoding } | BufferEncoding): Promise<string>
+  async readFile(options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<string | Buffer> {
+    const version = this.#reading('readFile')
+    const { encoding } =
+      typeof options === 'string' ? { encoding: options } : checkOptions(options ?? {}, 'readFile', ['encoding'])
+    checkEncoding(encoding ?? undefined)
+    const start = this.#position
+    const length = version.size - start
+    if (length > (encoding ? mostBytesOf(encoding) : MOST_BYTES)) {
+      const message = `there are ${length} bytes, more than can be returned at once: read them part by part`
+      throw new CofferError('ERR_COFFER_LIMIT', message, { path: this.#host.path, member: this.name })
+    }
+    this.#position = version.size
+    const { bytes } = await this.#during(version.range(start, length))
+    return encoding ? textOf(bytes, encoding, this.name) : bytes
+  }
+
+  /**
+   * The lines of a UTF-8 member from where the last read ended, without their ends (`\n` or
+   * `\r\n`), one by one. A line is held in memory whole.
+   *
+   * @returns the lines
+   * @throws {@link CofferError} as {@link read}
+   */
+  readLines(): AsyncGenerator<string, void, undefined> {
+    const version = this.#reading('readLines')
+    const from = this.#position
+    return streamLines(async (start, length) => {
+      this.#reading('readLines')
+      const range = await this.#during(version.range(from + start, length))
+      return { ...range, size: range.size - from }
+    })
+  }
+
+  /**
+   * Writes bytes behind what was written before. If that fails, nothing of the handle becomes part
+   * of the coffer.
+   *
+   * @typeParam Data the type of what is given
+   * @param data the bytes
+   * @param offset where in `data` they begin: 0 by default
+   * @param length how many they are: to the end of `data` by default
+   * @param position the end of the member, or null
+   * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_LIMIT`, `…_CLOSED` (the
+   *   handle, or the coffer), `…_IO`; or what made a write fail before
+   */
+  async write<Data extends Uint8Array>(
+    data: Data,
+    offset?: number | null,
+    length?: number | null,
+    position?: number | null,
+  ): Promise<FileWritten<Data>>
+  /**
+   * The same, with options.
+   *
+   * @typeParam Data the type of what is given
+   * @param data the bytes
+   * @param options which of them
+   * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} as the first form
+   */
+  async write<Data extends Uint8Array>(data: Data, options: FileWriteOptions): Promise<FileWritten<Data>>
+  /**
+   * The same, for text.
+   *
+   * @param data the text
+   * @param position the end of the member, or null
+   * @param encoding how it is encoded: `utf8` by default
+   * @returns how many bytes were written, and what was given
+   * @throws {@link CofferError} as the first form
+   */
+  async write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<FileWritten<string>>
+  async write(
+    data: string | Uint8Array,
+    second?: number | null | FileWriteOptions,
+    third?: number | BufferEncoding | null,
+    position?: number | null,
+  ): Promise<FileWritten<string | Uint8Array>> {
+    const writing = this.#writing('write')
+    if (typeof data === 'string') {
+      const encoding = third ?? 'utf8'
+      checkEncoding(encoding as BufferEncoding)
+      if (typeof second === 'object' && second !== null) throw invalid('options are for bytes, not for text')
+      const bytesWritten = await writing.write(Buffer.from(data, encoding as BufferEncoding), checkPosition(second))
+      return { bytesWritten, buffer: data }
+    }
+    if (!isWhole(data))
+      throw invalid(`write takes a string or a Uint8Array, not ${shown(data)}: writeFile takes streams`)
+    const given = typeof second === 'object' && second !== null ? second : positional(second, third, position)
+    checkOptions(given, 'write', ['offset', 'length', 'position'])
+    writing.checkThere(data)
+    const offset = checkInteger(given.offset, 'offset', 0, data.length) ?? 0
+    const length = checkInteger(given.length, 'length', 0, data.length - offset) ?? data.length - offset
+    const bytes = data.subarray(offset, offset + length)
+    return { bytesWritten: await writing.write(keep(bytes), checkPosition(given.position)), buffer: data }
+  }
+
+  /**
+   * Writes all of a source behind what was written before. If the source fails, nothing of the
+   * handle becomes part of the coffer.
+   *
+   * @param data text, bytes, a stream or another iterable of them
+   * @param options what stops the source
+   * @returns when the source has ended and all of it was taken
+   * @throws {@link CofferError} as {@link write}; or whatever `data` or `signal` fail with
+   */
+  async writeFile(data: Source, options: SourceOptions = {}): Promise<void> {
+    const writing = this.#writing('writeFile')
+    const { signal } = checkOptions(options, 'writeFile', ['signal'])
+    await writing.pour(data, checkSignal(signal))
+  }
+
+  /**
+   * The same as {@link writeFile}.
+   *
+   * @param data text, bytes, a stream or another iterable of them
+   * @param options what stops the source
+   * @returns when the source has ended and all of it was taken
+   * @throws {@link CofferError} as {@link writeFile}
+   */
+  async appendFile(data: Source, options: SourceOptions = {}): Promise<void> {
+    await this.writeFile(data, options)
+  }
+
+  /**
+   * The member; for a handle that writes, as it would be if it closed now, but for `storedSize`, which is 0.
+   *
+   * @returns the member
+   * @throws {@link CofferError} `ERR_COFFER_STALE` if it was replaced or deleted, `…_CLOSED`
+   */
+  async stat(): Promise<Member> {
+    this.#open('stat')
+    if (this.#source instanceof Writing) return this.#source.stat(this.name)
+    const member = await settled(this.#host.native.stat(this.name))
+    // Whatever that was, it is of this version if this version is still there.
+    await this.#during(this.#source.range(0, 0))
+    if (member === null)
+      throw new CofferError('ERR_COFFER_STALE', `${shown(this.name, 'name')} was deleted`, { member: this.name })
+    return memberFrom(member)
+  }
+
+  /**
+   * A stream of the member, by default from where the last read ended, which it does not change.
+   *
+   * @param options which part, in which chunks; `autoClose`: whether the handle closes with the
+   *   stream, true by default
+   * @returns the stream, which fails as {@link read}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   */
+  createReadStream(options: ReadStreamOptions & { autoClose?: boolean | undefined } = {}): Readable {
+    const version = this.#reading('createReadStream')
+    checkReadStream(options, [...readStreamOptions, 'autoClose'])
+    const autoClose = checkBoolean(options.autoClose, 'autoClose') ?? true
+    const stream = new MemberReadable(async () => version, { ...options, start: options.start ?? this.#position })
+    if (autoClose) stream.once('close', () => void this.close())
+    return stream
+  }
+
+  /**
+   * A stream that writes behind what was written before, and closes the handle before it finishes;
+   * destroyed, it gives up what was written.
+   *
+   * @param options how much may wait, and what destroys the stream
+   * @returns the stream, which fails as {@link write} and {@link close}
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_CLOSED`
+   */
+  createWriteStream(options: Pick<WriteStreamOptions, 'highWaterMark' | 'signal'> = {}): Writable {
+    this.#writing('createWriteStream')
+    checkStreamOptions(checkOptions(options, 'createWriteStream', ['highWaterMark', 'signal']))
+    return new MemberWritable(async () => this, options)
+  }
+
+  /**
+   * A web stream of the member, from where the last read ended. The handle stays open.
+   *
+   * @returns the stream, which fails as {@link read}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('original', 'the same')
+   * const [from, to] = [await box.file('original'), await box.file('copy', 'x')]
+   * await from.readableWebStream().pipeTo(to.writableWebStream())
+   * console.log((await box.stat('copy')).size) // 8
+   * await from.close()
+   * await box.close()
+   * ```
+   */
+  readableWebStream(): ReadableStream<Uint8Array> {
+    return Readable.toWeb(this.createReadStream({ autoClose: false }))
+  }
+
+  /**
+   * A web stream that writes, and closes the handle before it closes; aborted, it gives up what was
+   * written.
+   *
+   * @returns the stream, which fails as {@link write} and {@link close}
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`
+   */
+  writableWebStream(): WritableStream<string | Uint8Array> {
+    return Writable.toWeb(this.createWriteStream())
+  }
+
+  /**
+   * Waits for the calls under way, and makes what was written part of the coffer. May be called
+   * more than once.
+   *
+   * @returns when the change is accepted, and with `autoFlush` when it is on the disk
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also if somebody else has made it
+   *   meanwhile (`x`), `…_CLOSED` (the coffer), and as {@link Coffer.write}; or whatever made a write
+   *   fail before
+   */
+  async close(): Promise<void> {
+    if (this.#source instanceof Writing && !this.closed) return this.#host.change('close', () => this.#close())
+    return this.#close()
+  }
+
+  /**
+   * Gives up what was written, and closes.
+   *
+   * @param reason what writes that wait reject with: an `AbortError` by default
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('report', 'old')
+   * const file = await box.file('report', 'w')
+   * await file.write('new, but ')
+   * file.abort()
+   * console.log(await box.readText('report')) // old
+   * await box.close()
+   * ```
+   */
+  abort(reason: unknown = new DOMException('The handle was aborted', 'AbortError')): void {
+    if (this.closed) return
+    if (this.#source instanceof Writing) this.#source.fail(reason)
+    this.#closing = Promise.resolve()
+  }
+
+  /**
+   * The same as {@link close}, for `await using`, but for a failure that a call has reported already.
+   *
+   * @throws {@link CofferError} as {@link close}
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#source instanceof Writing && this.#source.failed) this.abort()
+    else await this.close()
+  }
+
+  /**
+   * What `console.log` shows.
+   *
+   * @internal
+   */
+  [inspect.custom](): string {
+    const { name, mode, closed } = this
+    return `CofferFile ${inspect({ name, mode, closed })}`
+  }
+
+  #close(): Promise<void> {
+    this.#closing ??= this.#source instanceof Writing ? this.#source.close() : this.#forget(this.#source)
+    return this.#closing
+  }
+
+  async #forget(version: Version): Promise<void> {
+    await this.#busy
+    version.forget()
+  }
+
+  #open(call: string): void {
+    if (!this.closed) return
+    const message = `${call}: the handle on ${shown(this.name, 'name')} is closed: open it again`
+    throw new CofferError('ERR_COFFER_CLOSED', message, { path: this.#host.path, member: this.name })
+  }
+
+  #reading(call: string): Version {
+    this.#open(call)
+    if (this.#source instanceof Version) return this.#source
+    throw invalid(
+      `${call}: the handle was opened with '${this.mode}', to write: what it writes can be read once it is closed`,
+    )
+  }
+
+  #writing(call: string): Writing {
+    this.#open(call)
+    if (this.#source instanceof Writing) return this.#source
+    const message = `${call}: the handle was opened with 'r': open it with 'w', 'a' or 'x' to write`
+    throw new CofferError('ERR_COFFER_READ_ONLY', message, { path: this.#host.path, member: this.name })
+  }
+
+  #during<T>(work: Promise<T>): Promise<T> {
+    const done = work.catch(() => {})
+    this.#busy = Promise.all([this.#busy, done])
+    return work
+  }
+}
+
+/** The writing side of a handle: one write after another. */
+class Writing {
+  readonly #stage: Stage
+  readonly #flag: Flag
+  readonly #mode: number | undefined
+  readonly #mtime: NativeTime | undefined
+  /** The bytes of the member so far: those that were there, and those that were written. */
+  #size: number
+  /** The last of what is to be done. It never rejects. */
+  #last: Promise<unknown> = Promise.resolve()
+  #failure: { reason: unknown } | undefined
+  readonly #stop = new Ending()
+
+  private constructor(stage: Stage, flag: Flag, size: number, mode: number | undefined, mtime: NativeTime | undefined) {
+    this.#stage = stage
+    this.#flag = flag
+    this.#size = size
+    this.#mode = mode
+    this.#mtime = mtime
+  }
+
+  static async open(
+    { native, path }: Host,
+    name: string,
+    flag: Flag,
+    { mode, mtime }: { mode?: number; mtime?: NativeTime },
+  ): Promise<Writing> {
+    const stage = new Stage(native, name)
+    await stage.ready()
+    const member = await settled(native.stat(name))
+    if (member?.directory || (member && flag === 'x')) {
+      stage.abort()
+      const what = member.directory ? 'a directory' : 'a member'
+      throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is ${what} ${shown(name, 'name')} already`, {
+        path,
+        member: name,
+      })
+    }
+    const before = flag === 'a' ? (member?.size ?? 0) : 0
+    return new Writing(stage, flag, before, mode ?? member?.mode, mtime)
+  }
+
+  get failed(): boolean {
+    return this.#failure !== undefined
+  }
+
+  async write(bytes: Uint8Array, position: number | null): Promise<number> {
+    const { length } = bytes
+    return this.#next(async () => {
+      if (position !== null && position !== this.#size) {
+        throw invalid(
+          `position must be null, or ${this.#size}, where the member ends so far: a handle writes one byte after another`,
+        )
+      }
+      await this.#guard(this.#stage.write(bytes))
+      this.#size += length
+      return length
+    })
+  }
+
+  async pour(data: Source, signal: AbortSignal | undefined): Promise<void> {
+    const before = this.#last
+    const sink: Sink = {
+      ready: async () => {
+        await before
+        this.#check()
+      },
+      write: async (bytes) => {
+        const { length } = bytes
+        await this.#stage.write(bytes)
+        this.#size += length
+      },
+    }
+    if (isWhole(data) && typeof data !== 'string') this.checkThere(data)
+    const source = isWhole(data) ? [typeof data === 'string' ? data : keep(data)] : data
+    // Not after what is before it: the source is listened to at once.
+    const pouring = this.#guard(pour(source, sink, stopOf(signal), this.#stop))
+    this.#last = pouring.catch(() => {})
+    return pouring
+  }
+
+  async close(): Promise<void> {
+    return this.#next(async () => this.#guard(this.#stage.finish(this.#flag, this.#mode, this.#mtime)))
+  }
+
+  /** Gives everything up if the bytes that are to be written are gone. */
+  checkThere(data: Uint8Array): void {
+    try {
+      checkThere(data, 'the data')
+    } catch (error) {
+      this.fail(error)
+      throw error
+    }
+  }
+
+  /** Gives everything up. The first reason stays. */
+  fail(reason: unknown): void {
+    if (this.#failure) return
+    this.#failure = { reason }
+    this.#stage.abort()
+    this.#stop.end(reason)
+  }
+
+  stat(name: string): Member {
+    const now = Date.now()
+    const mtime = this.#mtime ?? { seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 }
+    return memberFrom({
+      name,
+      directory: false,
+      size: this.#size,
+      storedSize: 0,
+      mtime,
+      mode: this.#mode ?? NEW_FILE,
+    })
+  }
+
+  #next<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#last.then(() => {
+      this.#check()
+      return work()
+    })
+    this.#last = done.catch(() => {})
+    return done
+  }
+
+  #check(): void {
+    if (this.#failure) throw this.#failure.reason
+  }
+
+  /** A write that fails takes the whole member with it. */
+  async #guard<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      this.fail(error)
+      throw this.#failure?.reason
+    }
+  }
+}
+
+/** Bytes that are the caller's again at once, as those of {@link Coffer.write} are: it is a copy, if they are not too many. */
+function keep(bytes: Uint8Array): Uint8Array {
+  return bytes.length > COPIED_BYTES ? bytes : new Uint8Array(bytes)
+}
+
+/** The three arguments behind a buffer. */
+function positional(offset: unknown, length: unknown, position: unknown) {
+  return {
+    offset: (offset ?? undefined) as number | undefined,
+    length: (length ?? undefined) as number | undefined,
+    position: position as number | null | undefined,
+  }
+}
+
+/** A position, or null for the current one. */
+function checkPosition(position: number | bigint | null | undefined): number | null {
+  if (position === undefined || position === null || position === -1 || position === -1n) return null
+  const number = typeof position === 'bigint' ? Number(position) : position
+  return checkInteger(number, 'position', 0, Number.MAX_SAFE_INTEGER) ?? null
+}

@@ -1,0 +1,60 @@
+import type { NativeMember, NativeTime } from '../binding/native.ts'
+
+/** A member: a named byte string in a coffer, or a directory. */
+export interface Member {
+  /** Its name: components joined by `/`. */
+  name: string
+  /** Which of the two it is. */
+  type: 'file' | 'directory'
+  /** The number of its bytes; 0 for a directory. */
+  size: number
+  /** The number of bytes that they take in the coffer, compressed and sealed. */
+  storedSize: number
+  /** When it was changed last, to the millisecond; the nearest there is for a time that no `Date` can have. */
+  mtime: Date
+  /** When it was changed last, in nanoseconds since 1970. `JSON.stringify` makes a string of it. */
+  mtimeNs: bigint
+  /** Its permission bits, such as 0o644. */
+  mode: number
+}
+
+/** A member from its native form. */
+export function memberFrom({ name, directory, size, storedSize, mtime, mode }: NativeMember): Member {
+  const member = {
+    name,
+    type: directory ? ('directory' as const) : ('file' as const),
+    size,
+    storedSize,
+    mtime: dateOf(mtime),
+    mtimeNs: timeNs(mtime),
+    mode,
+  }
+  // Not enumerable, so that it is no part of the member for what copies or stores it.
+  return Object.defineProperty(member, 'toJSON', { value: toJSON })
+}
+
+/** A member for JSON, which has no bigints. */
+function toJSON(this: Member): object {
+  return { ...this, mtimeNs: String(this.mtimeNs) }
+}
+
+/** Milliseconds that a `Date` can have on either side of 1970 (ECMA-262, section 21.4.1.1). */
+const MAX_DATE_MS = 8.64e15
+
+function dateOf({ seconds, nanoseconds }: NativeTime): Date {
+  const time = seconds * 1_000 + Math.floor(nanoseconds / 1_000_000)
+  return new Date(Math.min(Math.max(time, -MAX_DATE_MS), MAX_DATE_MS))
+}
+
+/** A time in nanoseconds since 1970. */
+export function timeNs({ seconds, nanoseconds, exact }: NativeTime): bigint {
+  return (exact ?? BigInt(seconds)) * 1_000_000_000n + BigInt(nanoseconds)
+}
+
+/** The directory in which plugins keep their records, also where salvage keeps it apart, and all below it. */
+const OF_PLUGINS = /^(\.salvaged(-\d+)?\/)?\.plugins(\/|$)/
+
+/** Whether a name is that of the directory in which plugins keep their records, or is below it. */
+export function isOfPlugins(name: string): boolean {
+  return OF_PLUGINS.test(name)
+}

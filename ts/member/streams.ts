@@ -1,0 +1,211 @@
+import { Readable, Writable } from 'node:stream'
+import { checkEncoding, checkInteger, checkOptions, checkSignal, type WriteOptions } from '../coffer/options.ts'
+import { invalid } from '../errors.ts'
+import { Encoder, type Sink } from './input.ts'
+import type { Version } from './snapshot.ts'
+import { MOST_BYTES } from './text.ts'
+
+/** What {@link Coffer.createReadStream} takes. */
+export interface ReadStreamOptions {
+  /** The first byte to be read: 0 by default. */
+  start?: number | undefined
+  /** The last byte to be read, inclusive: the last of the member by default. */
+  end?: number | undefined
+  /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
+  highWaterMark?: number | undefined
+  /** If given, the stream gives strings; bytes by default. */
+  encoding?: BufferEncoding | undefined
+  /** Destroys the stream, with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** What {@link Coffer.createWriteStream} takes. */
+export interface WriteStreamOptions extends WriteOptions {
+  /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
+  flags?: 'w' | 'a' | 'x' | undefined
+  /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
+  highWaterMark?: number | undefined
+  /** Destroys the stream, with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** The names of {@link ReadStreamOptions}. */
+export const readStreamOptions = ['start', 'end', 'highWaterMark', 'encoding', 'signal'] as const
+
+/** The names of {@link WriteStreamOptions}. */
+export const writeStreamOptions = ['flags', 'mode', 'mtime', 'highWaterMark', 'signal'] as const
+
+const HIGH_WATER_MARK = 64 * 1024
+/** Whoever reads on gets more at a time, up to this, so that several pieces are decoded at once. */
+const MOST_AHEAD = 4 << 20
+
+/** The common options of both streams. */
+export function checkStreamOptions<T extends ReadStreamOptions | WriteStreamOptions>(options: T): T {
+  checkInteger(options.highWaterMark, 'highWaterMark', 1, Number.MAX_SAFE_INTEGER)
+  checkSignal(options.signal)
+  return options
+}
+
+/** The options of a reading stream. */
+export function checkReadStream<T extends ReadStreamOptions>(options: T, known: readonly (keyof T)[]): T {
+  const { start, end, encoding } = checkOptions(options, 'createReadStream', known)
+  checkInteger(start, 'start', 0, Number.MAX_SAFE_INTEGER)
+  if (end !== Number.POSITIVE_INFINITY) checkInteger(end, 'end', 0, Number.MAX_SAFE_INTEGER)
+  if (start !== undefined && end !== undefined && start > end) {
+    throw invalid(`start must not be behind end, but is ${start}, and end is ${end}`)
+  }
+  checkEncoding(encoding)
+  return checkStreamOptions(options)
+}
+
+/** A stream of a part of a member. It reads ahead while its consumer works. */
+export class MemberReadable extends Readable {
+  readonly #open: () => Promise<Version>
+  readonly #highWaterMark: number
+  readonly #unhook: () => void
+  #version: Version | undefined
+  #at: number
+  #end: number
+  #step: number
+  /** Bytes that were read and are to be given. */
+  #rest: Buffer = Buffer.alloc(0)
+  /** Those behind them. */
+  #ahead: Promise<Buffer> | undefined
+
+  constructor(open: () => Promise<Version>, options: ReadStreamOptions) {
+    const { start = 0, end = Number.POSITIVE_INFINITY, highWaterMark = HIGH_WATER_MARK, encoding, signal } = options
+    super({ highWaterMark, ...(encoding === undefined ? {} : { encoding }) })
+    this.#open = open
+    this.#highWaterMark = highWaterMark
+    this.#step = highWaterMark
+    this.#at = start
+    this.#end = end + 1
+    this.#unhook = destroyedBy(this, signal)
+  }
+
+  override _construct(callback: (error?: Error | null) => void): void {
+    this.#open().then((version) => {
+      this.#version = version
+      this.#end = Math.min(this.#end, version.size)
+      callback()
+    }, callback)
+  }
+
+  override _read(): void {
+    this.#next().then(
+      (chunk) => this.push(chunk),
+      (error) => this.destroy(error),
+    )
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#unhook()
+    this.#rest = Buffer.alloc(0)
+    this.#ahead = undefined
+    callback(error)
+  }
+
+  async #next(): Promise<Buffer | null> {
+    if (this.#rest.length === 0) {
+      this.#rest = await (this.#ahead ?? this.#fetch())
+      this.#ahead = this.#at < this.#end ? this.#fetch() : undefined
+      if (this.#rest.length === 0) return null
+    }
+    const most = this.#highWaterMark
+    // A chunk has memory of its own: its consumer may give it away to another thread.
+    const chunk = this.#rest.length <= most ? this.#rest : Buffer.from(this.#rest.subarray(0, most))
+    this.#rest = this.#rest.subarray(chunk.length)
+    return chunk
+  }
+
+  #fetch(): Promise<Buffer> {
+    const fetching = this.#range()
+    // It may be that nobody asks for it any more.
+    fetching.catch(() => {})
+    return fetching
+  }
+
+  async #range(): Promise<Buffer> {
+    const left = this.#end - this.#at
+    if (this.#version === undefined || left <= 0) return Buffer.alloc(0)
+    const length = Math.min(this.#step, left, MOST_BYTES)
+    this.#step = Math.min(this.#step * 4, Math.max(this.#highWaterMark, MOST_AHEAD))
+    const { bytes } = await this.#version.range(this.#at, length, left)
+    this.#at += bytes.length
+    return bytes
+  }
+}
+
+/** A member that a stream writes. */
+export interface WritableMember extends Sink {
+  /** Makes it part of the coffer. */
+  close(): Promise<void>
+  /** Gives it up, unless it is closed. */
+  abort(reason: unknown): void
+}
+
+/** A stream into a member, which is part of the coffer once the stream has finished. */
+export class MemberWritable extends Writable {
+  readonly #open: () => Promise<WritableMember>
+  readonly #encoder = new Encoder()
+  readonly #unhook: () => void
+  #member: WritableMember | undefined
+
+  constructor(open: () => Promise<WritableMember>, options: WriteStreamOptions) {
+    const { highWaterMark = HIGH_WATER_MARK, signal } = options
+    super({ highWaterMark, decodeStrings: false })
+    this.#open = open
+    this.#unhook = destroyedBy(this, signal)
+  }
+
+  override _construct(callback: (error?: Error | null) => void): void {
+    this.#open().then((member) => {
+      this.#member = member
+      callback()
+    }, callback)
+  }
+
+  override _write(chunk: unknown, encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
+    this._writev([{ chunk, encoding }], callback)
+  }
+
+  override _writev(
+    chunks: { chunk: unknown; encoding: BufferEncoding }[],
+    callback: (error?: Error | null) => void,
+  ): void {
+    this.#write(chunks).then(() => callback(), callback)
+  }
+
+  override _final(callback: (error?: Error | null) => void): void {
+    this.#finish().then(() => callback(), callback)
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    this.#unhook()
+    this.#member?.abort(error ?? new Error('the stream was destroyed before it was finished'))
+    callback(error)
+  }
+
+  async #write(chunks: { chunk: unknown; encoding: BufferEncoding }[]): Promise<void> {
+    for (const { chunk, encoding } of chunks) {
+      const text = typeof chunk === 'string' && encoding !== 'utf8' && encoding !== 'utf-8'
+      await this.#member?.write(this.#encoder.encode(text ? Buffer.from(chunk, encoding) : chunk))
+    }
+  }
+
+  async #finish(): Promise<void> {
+    await this.#member?.write(this.#encoder.end())
+    await this.#member?.close()
+  }
+}
+
+/** Lets a signal destroy a stream. Gives what undoes that. */
+function destroyedBy(stream: Readable | Writable, signal: AbortSignal | undefined): () => void {
+  if (signal === undefined) return () => {}
+  const abort = (): void => {
+    stream.destroy(signal.reason)
+  }
+  if (signal.aborted) abort()
+  else signal.addEventListener('abort', abort, { once: true })
+  return () => signal.removeEventListener('abort', abort)
+}
