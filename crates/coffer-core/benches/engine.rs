@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use coffer_core::chunk;
 use coffer_core::coffer::{Change, Coffer, Mode, Options};
-use coffer_core::key::Key;
-use coffer_core::kind::{Cipher, Kind};
-use coffer_core::pool;
-use coffer_core::seal::{self, Seal};
+use coffer_core::crypto::key::Key;
+use coffer_core::crypto::seal::{self, Seal};
+use coffer_core::format::chunk;
+use coffer_core::format::kind::{Cipher, Kind};
+use coffer_core::io::pool;
 use sodiumoxide::crypto::secretbox;
 
 const SAMPLES: usize = 9;

@@ -7,22 +7,22 @@ use std::sync::Arc;
 
 use sodiumoxide::crypto::stream::xsalsa20;
 
-use crate::catalog::{Catalog, Entry, Place};
-use crate::codec::Encoder;
 use crate::coffer::{Coffer, Mode, Options, Selection};
-use crate::commit::HEADER_MARKS;
-use crate::container::{Attributes, Container, Raw};
+use crate::crypto::key::{self, Key};
+use crate::engine::container::{Attributes, Container, Raw};
+use crate::engine::file::Source;
 use crate::error::{Code, Result};
-use crate::frame::{self, SKIPPABLE_HEADER};
-use crate::header::{Header, Keys};
-use crate::key::{self, Key};
-use crate::kind::Kind;
-use crate::locks::Locks;
-use crate::origin::Origin;
-use crate::record::{HEADER_TAG, MARK, SALT_TAG};
-use crate::source::Source;
-use crate::storage::{Directory, DiskDirectory, NewFile};
-use crate::watch::Watch;
+use crate::format::catalog::{Catalog, Entry, Place};
+use crate::format::codec::Encoder;
+use crate::format::commit::HEADER_MARKS;
+use crate::format::frame::{self, SKIPPABLE_HEADER};
+use crate::format::header::{Header, Keys};
+use crate::format::key_source::Origin;
+use crate::format::kind::Kind;
+use crate::format::record::{HEADER_TAG, MARK, SALT_TAG};
+use crate::io::lock_set::Locks;
+use crate::io::storage::{Directory, DiskDirectory, NewFile};
+use crate::progress::Watch;
 
 const SMALL: usize = 100_000;
 const LARGE: usize = 3_000_000;
@@ -191,9 +191,9 @@ fn a_catalog_with_names_or_lengths_that_no_writer_makes_does_not_open() {
         assert_eq!(forged.open().err().map(|e| e.code()), Some(Code::Corrupt));
     }
     for lie in [
-        |block: &mut crate::catalog::Block| block.tar = u32::MAX,
-        |block: &mut crate::catalog::Block| block.len = u32::MAX,
-        |block: &mut crate::catalog::Block| block.frame = u32::MAX,
+        |block: &mut crate::format::catalog::Block| block.tar = u32::MAX,
+        |block: &mut crate::format::catalog::Block| block.len = u32::MAX,
+        |block: &mut crate::format::catalog::Block| block.frame = u32::MAX,
     ] {
         let forged = forged(|catalog| catalog.blocks.values_mut().for_each(lie));
         assert_eq!(forged.open().err().map(|e| e.code()), Some(Code::Corrupt));

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::coffer::{Change, Coffer, LockMode, Mode, NewSecret, Options};
-use crate::container::torn;
+use crate::crypto::key::Key;
+use crate::engine::container::torn;
 use crate::error::{Code, Result};
-use crate::key::Key;
-use crate::kind::Kind;
-use crate::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
-use crate::watch::Watch;
+use crate::format::kind::Kind;
+use crate::io::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
+use crate::progress::Watch;
 
 /// The system's directories, which counts how often they are listed, and has no descriptor left for
 /// them if it is told so.
@@ -101,7 +101,7 @@ fn rekey() -> Change {
         coffer_key: Some(Key::from_bytes(&[2; 32]).unwrap()),
         secure_key: None,
         passphrase: None,
-        kdf: crate::passphrase::KdfChoice::default(),
+        kdf: crate::crypto::kdf::KdfChoice::default(),
         cipher: None,
     };
     Change::Rekey { to, watch: Watch::silent() }
@@ -313,11 +313,11 @@ mod unix {
             let target = at("salvaged");
             let silent = Watch::silent();
             let error =
-                crate::salvage::salvage(path, &target, &options(Mode::Read), false, &silent);
+                crate::ops::salvage::salvage(path, &target, &options(Mode::Read), false, &silent);
             assert_eq!(error.unwrap_err().code(), Code::InvalidArg);
             assert!(!target.exists());
             // Without an answer, too, there is one at once.
-            let _ = crate::identify::identify(path);
+            let _ = crate::ops::identify::identify(path);
             let mut lock = path.clone().into_os_string();
             lock.push(".lock");
             assert!(!PathBuf::from(lock).exists(), "a lock file beside {}", path.display());

@@ -8,64 +8,21 @@
 
 #[cfg(test)]
 mod attacks_test;
-mod below;
-mod block;
 mod buffer;
-mod catalog;
-pub mod chunk;
-mod codec;
 pub mod coffer;
-mod commit;
-mod compare;
-mod container;
-pub mod crypt;
+pub mod crypto;
 #[cfg(test)]
 mod disk_test;
+mod engine;
 pub mod error;
-mod extents;
-mod extract;
-mod frame;
+pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzz;
-mod header;
-pub mod identify;
-mod info;
-mod ingest;
-mod input;
-pub mod key;
-pub mod kind;
-mod legacy;
-mod limits;
-mod lock;
-mod locks;
+pub mod io;
 #[cfg(test)]
 mod model_test;
-mod name;
-mod open;
-mod origin;
-mod output;
-mod packs;
-pub mod passphrase;
-pub mod pool;
-mod read;
-mod record;
-mod recover;
-pub mod salvage;
-pub mod seal;
-mod secret;
-mod seek;
-mod source;
-mod spool;
-mod stage;
-mod storage;
-mod sweep;
+pub mod ops;
+pub mod progress;
 #[cfg(test)]
 mod tails_test;
-mod tar;
-mod tree;
-mod verify;
-pub mod watch;
-mod wipe;
-mod work;
-mod writer;

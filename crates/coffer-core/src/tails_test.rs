@@ -8,23 +8,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::coffer::{Change, Coffer, Mode, Options};
-use crate::commit::{self, Ahead, Commit, Footer, Position};
-use crate::container::{Attributes, Container};
+use crate::crypto::key::Key;
+use crate::crypto::seal::Seal;
+use crate::engine::container::{Attributes, Container};
+use crate::engine::credentials::Keyring;
+use crate::engine::file::Source;
+use crate::engine::open::{self, Expected, Found, Opened};
+use crate::engine::recovery;
 use crate::error::{Code, Result};
-use crate::frame;
-use crate::header::{Header, Keys};
-use crate::key::Key;
-use crate::kind::{Cipher, Kind};
-use crate::locks::Locks;
-use crate::open::{self, Expected, Found, Opened};
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
-use crate::recover;
-use crate::seal::Seal;
-use crate::secret::Keyring;
-use crate::source::Source;
-use crate::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
-use crate::watch::Watch;
-use crate::work;
+use crate::format::commit::{self, Ahead, Commit, Footer, Position};
+use crate::format::frame;
+use crate::format::header::{Header, Keys};
+use crate::format::kind::{Cipher, Kind};
+use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
+use crate::format::work;
+use crate::io::lock_set::Locks;
+use crate::io::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
+use crate::progress::Watch;
 
 /// What happens to a file in memory when its length is asked for or bytes are read.
 type Happening = Box<dyn FnMut(&mut Vec<u8>) + Send>;
@@ -208,7 +208,7 @@ impl Scene {
     /// What a record begins with, up to its mark, if it is to have `len` bytes.
     fn framing(&self, len: usize) -> Vec<u8> {
         if self.sealed() {
-            ((len - crate::chunk::HEADER) as u32).to_le_bytes().to_vec()
+            ((len - crate::format::chunk::HEADER) as u32).to_le_bytes().to_vec()
         } else {
             frame::skippable_header((len - frame::SKIPPABLE_HEADER) as u32).to_vec()
         }
@@ -238,7 +238,7 @@ impl Scene {
     /// A commit behind the file, and the bytes of its parts.
     fn commit_at(&self, offset: u64, change: impl FnOnce(&mut Commit)) -> (Position, Vec<u8>) {
         let (last, _) = self.commits.last().unwrap();
-        let mut commit = recover::read_commit(&self.source, last).unwrap();
+        let mut commit = recovery::read_commit(&self.source, last).unwrap();
         commit.generation = last.generation + 1;
         commit.previous = Some(*last);
         commit.snapshot = false;
@@ -430,7 +430,7 @@ fn copies_of_the_header_are_tried_at_a_bounded_cost() {
         let footer = Footer::len(scene.container(), &scene.source.meta);
         // Each fake footer names another copy, and at each there is a header that does not open.
         let first = scene.commits[0].0.offset as usize;
-        let copy = recover::read_commit(&scene.source, &scene.commits[0].0).unwrap().header_copy;
+        let copy = recovery::read_commit(&scene.source, &scene.commits[0].0).unwrap().header_copy;
         let header = &scene.bytes[copy as usize..first];
         while tail.len() < TAIL {
             let at = scene.bytes.len() + tail.len();
@@ -492,14 +492,14 @@ fn damage_falls_back_and_a_malformed_commit_is_an_error() {
     let end = scene.bytes.len() as u64;
     // A flag that is neither 0 nor 1, under the right digest.
     let (position, _) = scene.commit_at(end, |_| {});
-    let mut commit = recover::read_commit(&scene.source, &scene.commits[2].0).unwrap();
+    let mut commit = recovery::read_commit(&scene.source, &scene.commits[2].0).unwrap();
     commit.generation = position.generation;
     commit.previous = Some(scene.commits[2].0);
     let mut raw = commit.encode();
     let flag = raw.len() - commit_rest(&commit);
     raw[flag] = 2;
     let packed = frame::compress(3, &raw).unwrap();
-    let mut body = crate::codec::Encoder::default();
+    let mut body = crate::format::codec::Encoder::default();
     body.raw(&scene.source.archive);
     body.raw(&end.to_le_bytes());
     body.uint(commit.generation);
@@ -530,7 +530,7 @@ fn damage_falls_back_and_a_malformed_commit_is_an_error() {
 
 /// The bytes of a commit from its first flag on.
 fn commit_rest(commit: &Commit) -> usize {
-    let mut e = crate::codec::Encoder::default();
+    let mut e = crate::format::codec::Encoder::default();
     e.raw(&commit.archive);
     e.uint(commit.generation);
     e.raw(&commit.header);

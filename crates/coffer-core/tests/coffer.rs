@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use coffer_core::coffer::{Change, Mode, Selection, Symlinks};
-use coffer_core::watch::Watch;
+use coffer_core::progress::Watch;
 use support::*;
 
 #[test]

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
 use coffer_core::coffer::{Change, Coffer, Mode, NewSecret, Outcome, Symlinks};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::key::Key;
-use coffer_core::watch::Watch;
+use coffer_core::progress::Watch;
 use support::*;
 
 const LARGE: usize = 3 << 20;

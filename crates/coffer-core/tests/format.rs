@@ -9,10 +9,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use coffer_core::coffer::{Coffer, Mode, Options};
-use coffer_core::key::Key;
-use coffer_core::kind::Kind;
-use coffer_core::passphrase::Passphrase;
-use coffer_core::watch::Watch;
+use coffer_core::crypto::kdf::Passphrase;
+use coffer_core::crypto::key::Key;
+use coffer_core::format::kind::Kind;
+use coffer_core::progress::Watch;
 use sodiumoxide::crypto::pwhash::argon2id13::{self, MemLimit, OpsLimit};
 use sodiumoxide::crypto::secretbox;
 

@@ -16,12 +16,12 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use coffer_core::coffer::{Change, Coffer, Existing, LockMode, Mode, NewSecret, Options, Outcome};
+use coffer_core::crypto::kdf::{self, Kdf, KdfChoice, Passphrase};
+use coffer_core::crypto::key::{self, Key};
+use coffer_core::crypto::seal;
 use coffer_core::error::Code;
-use coffer_core::key::{self, Key};
-use coffer_core::kind::{Cipher, Kind};
-use coffer_core::passphrase::{self, Kdf, KdfChoice, Passphrase};
-use coffer_core::seal;
-use coffer_core::watch::{Cancel, Watch};
+use coffer_core::format::kind::{Cipher, Kind};
+use coffer_core::progress::{Cancel, Watch};
 use memory::Wanted;
 use support::{directory, flush, noise, write};
 
@@ -248,8 +248,7 @@ fn secrets_of(
         None => (container.clone(), secure.clone()),
         Some((salt, kdf)) => {
             let keys =
-                passphrase::derive(&Secrets::passphrase(phrase), salt, kdf, &Cancel::default())
-                    .unwrap();
+                kdf::derive(&Secrets::passphrase(phrase), salt, kdf, &Cancel::default()).unwrap();
             all.push(("the passphrase", phrase.clone()));
             (keys.coffer, keys.secure)
         }

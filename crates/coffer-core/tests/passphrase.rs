@@ -4,11 +4,11 @@
 
 mod support;
 
-use coffer_core::chunk;
 use coffer_core::coffer::{Coffer, Mode, Options};
+use coffer_core::crypto::kdf::{Kdf, KdfChoice, Passphrase};
 use coffer_core::error::Code;
-use coffer_core::kind::Kind;
-use coffer_core::passphrase::{Kdf, KdfChoice, Passphrase};
+use coffer_core::format::chunk;
+use coffer_core::format::kind::Kind;
 use support::{directory, path, write};
 
 /// What Argon2id may be asked for, and what all else takes.

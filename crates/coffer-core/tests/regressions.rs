@@ -4,8 +4,8 @@
 mod support;
 
 use coffer_core::coffer::*;
-use coffer_core::kind::Kind;
-use coffer_core::watch::*;
+use coffer_core::format::kind::Kind;
+use coffer_core::progress::*;
 use std::sync::atomic::*;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -276,7 +276,7 @@ fn the_status_is_new_when_a_change_is_answered() {
 /// A panic on the pool.
 #[test]
 fn a_panic_on_the_pool_fails_the_call_and_not_the_process() {
-    let r = coffer_core::pool::start(|| -> u8 { panic!("boom") });
+    let r = coffer_core::io::pool::start(|| -> u8 { panic!("boom") });
     assert!(r.recv().is_err());
 }
 
@@ -335,10 +335,10 @@ fn rekeying_is_called_off_until_the_new_file_is_there() {
     let cancel = Cancel::default();
     let progress = Some(Arc::new(Stop(cancel.clone())) as Arc<dyn Progress>);
     let to = NewSecret {
-        coffer_key: Some(coffer_core::key::Key::generate(32)),
+        coffer_key: Some(coffer_core::crypto::key::Key::generate(32)),
         secure_key: None,
         passphrase: None,
-        kdf: coffer_core::passphrase::KdfChoice::default(),
+        kdf: coffer_core::crypto::kdf::KdfChoice::default(),
         cipher: None,
     };
     let stopped = c.change(Change::Rekey { to, watch: Watch { cancel, progress } }).unwrap_err();
@@ -382,13 +382,14 @@ fn a_legacy_coffer_is_checked_to_its_end() {
     header.set_mtime(0);
     header.set_cksum();
     let key = case.coffer_key.as_ref().unwrap();
-    let seal = coffer_core::seal::make(coffer_core::kind::Cipher::Secretbox, key).unwrap();
+    let seal =
+        coffer_core::crypto::seal::make(coffer_core::format::kind::Cipher::Secretbox, key).unwrap();
     let mut file = Vec::new();
     let mut chunks = Vec::new();
     for tar in [&header.as_bytes()[..], &[0; 1024], &[0; 8192]] {
         chunks.push(file.len());
         let packed = zstd::encode_all(tar, 1).unwrap();
-        coffer_core::chunk::put_all(&*seal, &packed, 1 << 16, &mut file);
+        coffer_core::format::chunk::put_all(&*seal, &packed, 1 << 16, &mut file);
     }
     let open = |file: &[u8]| {
         std::fs::write(&p, file).unwrap();
@@ -445,7 +446,7 @@ fn a_sound_coffer_verifies_while_it_is_compacted() {
         options.auto_flush = Some(false);
         let c = Coffer::open(&path(&dir), options).unwrap();
         // Two to a pack, and so many packs that the last one is looked at after the first report.
-        for i in 0..4 * coffer_core::pool::window() as u64 + 4 {
+        for i in 0..4 * coffer_core::io::pool::window() as u64 + 4 {
             write(&c, &format!("m{i}"), &noise(i, 120_000));
         }
         flush(&c);

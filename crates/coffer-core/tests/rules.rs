@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coffer_core::coffer::{Change, Coffer, Mode};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::Code;
-use coffer_core::key::Key;
-use coffer_core::kind::{Cipher, Kind};
-use coffer_core::watch::Watch;
+use coffer_core::format::kind::{Cipher, Kind};
+use coffer_core::progress::Watch;
 use support::{Case, delete, directory, flush, names, write};
 
 #[global_allocator]

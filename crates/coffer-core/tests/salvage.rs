@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use coffer_core::coffer::{Coffer, Mode, Options};
+use coffer_core::crypto::kdf::{KdfChoice, Passphrase};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error};
-use coffer_core::key::Key;
-use coffer_core::kind::Kind;
-use coffer_core::passphrase::{KdfChoice, Passphrase};
-use coffer_core::salvage::{APART, Reason, Salvaged, salvage};
-use coffer_core::watch::Watch;
+use coffer_core::format::kind::Kind;
+use coffer_core::ops::salvage::{APART, Reason, Salvaged, salvage};
+use coffer_core::progress::Watch;
 use support::*;
 
 type Members = BTreeMap<String, Vec<u8>>;
@@ -493,12 +493,12 @@ fn a_coffer_from_a_passphrase_is_salvaged_with_it() {
 fn a_bank_says_itself_which_cipher_it_has() {
     for case in cases()
         .into_iter()
-        .filter(|c| c.kind.name == Kind::bank(coffer_core::kind::Cipher::Fernet).name)
+        .filter(|c| c.kind.name == Kind::bank(coffer_core::format::kind::Cipher::Fernet).name)
     {
         let cipher = case.kind.container.cipher;
         let s = sample(case);
         let mut options = s.case.options(Mode::Read);
-        options.kind = Kind::bank(coffer_core::kind::Cipher::Fernet);
+        options.kind = Kind::bank(coffer_core::format::kind::Cipher::Fernet);
         options.cipher_is_free = true;
         let mut bad = s.good.clone();
         to_target(&s.path, &s.target(), &options).unwrap();
@@ -508,7 +508,7 @@ fn a_bank_says_itself_which_cipher_it_has() {
         }
         std::fs::write(&s.path, &bad).unwrap();
         if s.case.coffer_key.as_ref().is_some_and(|k| k.as_bytes().len() < 32) {
-            assert_eq!(cipher, Some(coffer_core::kind::Cipher::AesOcb));
+            assert_eq!(cipher, Some(coffer_core::format::kind::Cipher::AesOcb));
         }
         to_target(&s.path, &s.target(), &options).unwrap();
         assert_eq!(everything(&s.target(), s.case.options(Mode::Read)), s.members);

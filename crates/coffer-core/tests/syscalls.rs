@@ -16,10 +16,10 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use coffer_core::coffer::{Change, Coffer, Existing, Mode, NewSecret, Options, Selection};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::key::Key;
-use coffer_core::kind::Kind;
-use coffer_core::watch::Watch;
+use coffer_core::format::kind::Kind;
+use coffer_core::progress::Watch;
 
 /// Says where the session of a child has its files.
 const DIRECTORY: &str = "COFFER_SESSION";

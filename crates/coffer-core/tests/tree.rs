@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+#[cfg(unix)]
+use coffer_core::coffer::Kind as What;
 use coffer_core::coffer::{Change, Coffer, Extraction, Item, Mode, Outcome, Selection, Symlinks};
 use coffer_core::error::{Code, Result};
-use coffer_core::watch::Watch;
-#[cfg(unix)]
-use coffer_core::{coffer::Kind as What, watch::Cancel};
+use coffer_core::progress::Cancel;
+use coffer_core::progress::Watch;
 use support::*;
 
 fn update(coffer: &Coffer, delete: &[&str], add: Vec<Item>) -> Result<Outcome> {

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use coffer_core::coffer::{Change, Coffer, Entry, Extraction, Item, Outcome, Selection, Symlinks};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::key::Key;
-use coffer_core::pool;
+use coffer_core::io::pool;
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Buffer, BufferSlice, Either, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;

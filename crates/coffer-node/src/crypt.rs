@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use coffer_core::crypt::{Cryptor, Decryptor, Encryptor, Output};
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::pool;
+use coffer_core::io::pool;
+use coffer_core::ops::file_crypt::{Cryptor, Decryptor, Encryptor, Output};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;

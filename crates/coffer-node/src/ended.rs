@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coffer_core::coffer::{Coffer, WeakCoffer};
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::watch::Cancel;
+use coffer_core::progress::Cancel;
 use napi::Env;
 
 /// By the address of its environment, which only one has at a time, what is open there.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use coffer_core::identify::{self, Identity};
-use coffer_core::pool;
+use coffer_core::io::pool;
+use coffer_core::ops::identify::{self, Identity};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coffer_core::coffer::{CommitId, LockMode, Mode, NewSecret, Options};
+use coffer_core::crypto::kdf::{KdfChoice, Passphrase};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::key::Key;
-use coffer_core::kind::{Cipher, Kind, Layer};
-use coffer_core::passphrase::{KdfChoice, Passphrase};
+use coffer_core::format::kind::{Cipher, Kind, Layer};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 

@@ -1,9 +1,9 @@
 //! Keys from a passphrase, for those who keep the salt themselves.
 
+use coffer_core::crypto::kdf::{DerivedKeys, Kdf, SALT_LEN, derive};
 use coffer_core::error::{Code, Error};
-use coffer_core::passphrase::{DerivedKeys, Kdf, SALT_LEN, derive};
-use coffer_core::pool;
-use coffer_core::watch::Cancel;
+use coffer_core::io::pool;
+use coffer_core::progress::Cancel;
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Object, Uint8Array};
 use napi_derive::napi;

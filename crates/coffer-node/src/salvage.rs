@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use coffer_core::coffer::Notice;
-use coffer_core::pool;
-use coffer_core::salvage::{self, Lost, Salvaged, Span};
+use coffer_core::io::pool;
+use coffer_core::ops::salvage::{self, Lost, Salvaged, Span};
 use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;

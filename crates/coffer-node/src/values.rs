@@ -9,7 +9,7 @@ use coffer_core::coffer::{
     Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range, Refused,
     Root, Selection, Skipped, Status, Verified,
 };
-use coffer_core::kind::Layer;
+use coffer_core::format::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coffer_core::watch::{Cancel, Progress, Report, Watch};
+use coffer_core::progress::{Cancel, Progress, Report, Watch};
 use napi_derive::napi;
 
 /// How far a call has come.

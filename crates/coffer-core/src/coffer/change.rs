@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::CommitId;
+use crate::coffer::CommitId;
+use crate::engine::credentials::NewSecret;
+use crate::engine::upload::Stage;
 use crate::error::{Code, Error, Result};
-use crate::ingest::{Added, Item};
-use crate::secret::NewSecret;
-use crate::stage::Stage;
-use crate::tree::Symlinks;
-use crate::watch::Watch;
+use crate::ops::add::{Added, Item};
+use crate::ops::fs_tree::Symlinks;
+use crate::progress::Watch;
 
 /// Bytes that a caller hands over. Those of a large member are copied piece by piece, in order and
 /// each once, on the thread that writes: they may still be coming.

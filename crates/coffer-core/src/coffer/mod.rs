@@ -24,7 +24,6 @@
 
 mod change;
 mod opening;
-mod options;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,40 +34,40 @@ use zeroize::Zeroizing;
 
 use self::opening::Opening;
 use crate::buffer::Buffer;
-use crate::catalog::Catalog;
-use crate::compare;
-use crate::container::SMALL;
-use crate::crypt::Cryptor;
+use crate::engine::container::SMALL;
+use crate::engine::reader::Reader;
+use crate::engine::upload::Stages;
+use crate::engine::writer::{self, Answer, Done, Given, Message, Task};
 use crate::error::{Code, Error, Result};
-use crate::extract;
-use crate::info;
-use crate::ingest;
-use crate::locks::Locks;
-use crate::pool;
-use crate::read::Reader;
-use crate::spool::SpoolDir;
-use crate::stage::Stages;
-use crate::storage::{Directory, DiskDirectory, Storage};
-use crate::tree::{self, Own};
-use crate::verify;
-use crate::watch::{Cancel, Watch};
-use crate::writer::{self, Answer, Done, Given, Message, Task};
+use crate::format::catalog::Catalog;
+use crate::io::lock_set::Locks;
+use crate::io::pool;
+use crate::io::spool::SpoolDir;
+use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::ops::add;
+use crate::ops::compare;
+use crate::ops::extract;
+use crate::ops::file_crypt::Cryptor;
+use crate::ops::fs_tree::{self, Own};
+use crate::ops::info;
+use crate::ops::verify;
+use crate::progress::{Cancel, Watch};
 
 pub use self::change::{Bytes, Change, Data, Existing, Outcome, Status};
-pub use self::options::{Mode, Options};
-pub use crate::commit::CommitId;
-pub use crate::extract::{Extracted, Extraction, Refused};
-pub use crate::info::Info;
-pub use crate::ingest::{Added, Item, Skipped};
-pub use crate::limits::Limits;
-pub use crate::locks::LockMode;
-pub use crate::open::Notice;
-pub use crate::read::{Member, Range};
-pub use crate::secret::NewSecret;
-pub use crate::stage::{Ready, Stage};
-pub use crate::sweep::Selection;
-pub use crate::tree::{Entry, Kind, Root, Symlinks};
-pub use crate::verify::Verified;
+pub use crate::engine::credentials::NewSecret;
+pub use crate::engine::limits::Limits;
+pub use crate::engine::open::Notice;
+pub use crate::engine::options::{Mode, Options};
+pub use crate::engine::reader::{Member, Range};
+pub use crate::engine::upload::{Ready, Stage};
+pub use crate::format::commit::CommitId;
+pub use crate::io::lock_set::LockMode;
+pub use crate::ops::add::{Added, Item, Skipped};
+pub use crate::ops::bulk_read::Selection;
+pub use crate::ops::extract::{Extracted, Extraction, Refused};
+pub use crate::ops::fs_tree::{Entry, Kind, Root, Symlinks};
+pub use crate::ops::info::Info;
+pub use crate::ops::verify::Verified;
 
 /// A member of so many bytes is encoded sooner than another thread wakes up.
 const TINY: u64 = 4 << 10;
@@ -186,7 +185,7 @@ impl Coffer {
     }
 
     fn task(&self, change: Change) -> Result<Task> {
-        let named = |name: &str| crate::name::check(name).map(str::to_owned);
+        let named = |name: &str| crate::format::name::check(name).map(str::to_owned);
         Ok(match change {
             Change::Write { name, data, mode, mtime } => {
                 let given = Given { mode, mtime, exclusive: false };
@@ -211,10 +210,10 @@ impl Coffer {
             }
             Change::Add { source, name, replace, symlinks, watch } => {
                 let backup = self.0.backup.clone();
-                Task::Add(ingest::Request { source, name, replace, symlinks, backup, watch })
+                Task::Add(add::Request { source, name, replace, symlinks, backup, watch })
             }
             Change::Update { delete, add, watch } => {
-                Task::Update(ingest::Update { delete, add, watch })
+                Task::Update(add::Update { delete, add, watch })
             }
             Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
             Change::Flush { force } => Task::Flush { force },
@@ -249,7 +248,7 @@ impl Coffer {
     /// be changed or the name is none, it takes nothing and says why.
     #[must_use]
     pub fn stage(&self, name: &str) -> Stage {
-        let stage = crate::name::check(name).and_then(|_| match &self.0.side {
+        let stage = crate::format::name::check(name).and_then(|_| match &self.0.side {
             Side::Writes(_, stages) => {
                 let layers = self.0.reader.view.read().source.layers.clone();
                 Ok(stages.stage(layers))
@@ -400,7 +399,7 @@ impl Coffer {
     /// # Errors
     /// [`Code::Io`].
     pub fn look(&self, path: &Path, follow: bool) -> Result<Option<Entry>> {
-        tree::look(path, follow, &self.own())
+        fs_tree::look(path, follow, &self.own())
     }
 
     /// What is in a directory outside that was found before, in the order of the names. It is opened
@@ -409,7 +408,7 @@ impl Coffer {
     /// # Errors
     /// [`Code::UnsafePath`] if something else is in its place, [`Code::Io`].
     pub fn list(&self, directory: &Entry, symlinks: Symlinks) -> Result<Vec<Entry>> {
-        tree::list(&directory.root, &directory.path, symlinks, &self.own())
+        fs_tree::list(&directory.root, &directory.path, symlinks, &self.own())
     }
 
     fn own(&self) -> Own {
@@ -423,7 +422,7 @@ impl Coffer {
     /// [`Code::UnsafePath`] for a path that would leave the directory, [`Code::InvalidArg`],
     /// [`Code::Aborted`], [`Code::Io`].
     pub fn remove(&self, root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
-        tree::remove(root, paths, cancel)
+        fs_tree::remove(root, paths, cancel)
     }
 
     /// What the coffer is and how it fills its file.
@@ -527,7 +526,7 @@ impl Coffer {
 
     /// The file, for tests of what is kept of it.
     #[cfg(test)]
-    pub(crate) fn source(&self) -> Arc<crate::source::Source> {
+    pub(crate) fn source(&self) -> Arc<crate::engine::file::Source> {
         self.0.reader.view.read().source.clone()
     }
 

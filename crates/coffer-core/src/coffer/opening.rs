@@ -7,21 +7,21 @@ use std::time::Instant;
 use crossbeam_channel::unbounded;
 
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
-use crate::container::{Container, Shared, View, suffixed, torn};
+use crate::engine::container::{Container, Shared, View, suffixed, torn};
+use crate::engine::credentials::{self, Keyring, Secret};
+use crate::engine::file::Source;
+use crate::engine::open::{self, Expected, Found, Opened};
+use crate::engine::reader::Reader;
+use crate::engine::recovery;
+use crate::engine::upload::Stages;
+use crate::engine::writer::{self, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
-use crate::legacy;
-use crate::lock::{self, Share};
-use crate::locks::{Locks, Patience};
-use crate::open::{self, Expected, Found, Opened};
-use crate::pool;
-use crate::read::Reader;
-use crate::recover;
-use crate::secret::{self, Keyring, Secret};
-use crate::source::Source;
-use crate::spool::SpoolDir;
-use crate::stage::Stages;
-use crate::storage::{Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished};
-use crate::writer::{self, Spooled, State, Writer};
+use crate::io::lock_file::{self, Share};
+use crate::io::lock_set::{Locks, Patience};
+use crate::io::pool;
+use crate::io::spool::SpoolDir;
+use crate::io::storage::{Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished};
+use crate::ops::legacy;
 
 /// Somebody who wants to open a coffer.
 pub(super) struct Opening<'a> {
@@ -49,7 +49,7 @@ impl Opening<'_> {
                 return Ok(coffer);
             }
             if Instant::now() >= patience.deadline {
-                return Err(lock::locked(self.path, self.path, Share::Exclusive));
+                return Err(lock_file::locked(self.path, self.path, Share::Exclusive));
             }
         }
     }
@@ -177,7 +177,7 @@ impl Opening<'_> {
         let found = if locks.held() {
             look()
         } else {
-            recover::steadily(&*file, look, |found| match found {
+            recovery::steadily(&*file, look, |found| match found {
                 Found::Coffer(opened) => opened.is_sound(),
                 Found::Legacy => true,
             })
@@ -233,7 +233,7 @@ impl Opening<'_> {
             ));
         }
         if let Secret::Passphrase(_) = secret {
-            return Err(secret::without_passphrase());
+            return Err(credentials::without_passphrase());
         }
         let dir = SpoolDir::create(options.temp_dir.as_deref())?;
         let (header, keys) = options.header(secret)?;
@@ -322,7 +322,7 @@ impl Opening<'_> {
 
     fn check_history(&self, opened: &Opened) -> Result<()> {
         let Some(expected) = &self.options.expect else { return Ok(()) };
-        let known = recover::has_ancestor(
+        let known = recovery::has_ancestor(
             &opened.source,
             &opened.newest,
             expected.generation,

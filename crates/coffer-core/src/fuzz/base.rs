@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::scene::{Case, KINDS};
-use crate::block::Layers;
-use crate::catalog::{Block, Catalog, Digest, Place};
-use crate::chunk;
-use crate::codec::Decoder;
-use crate::commit::{self, Commit};
-use crate::header::Header;
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, Mark, MetaSeal, SALT_TAG};
+use crate::format::block::Layers;
+use crate::format::catalog::{Block, Catalog, Digest, Place};
+use crate::format::chunk;
+use crate::format::codec::Decoder;
+use crate::format::commit::{self, Commit};
+use crate::format::header::Header;
+use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, Mark, MetaSeal, SALT_TAG};
 
 /// What they are called in `fuzz/base`, in the order of [`Case::of`].
 pub(super) const NAMES: [&str; KINDS] =
@@ -214,5 +214,5 @@ fn raw_of(plain: &[u8]) -> Vec<u8> {
     let mut d = Decoder::new(plain);
     let _ = d.raw(commit::ARCHIVE_ID + 8);
     let [_generation, _index, _count, len] = [(); 4].map(|()| d.uint().unwrap());
-    crate::frame::decompress(d.rest(), len as usize).unwrap().into_vec()
+    crate::format::frame::decompress(d.rest(), len as usize).unwrap().into_vec()
 }

@@ -3,12 +3,12 @@
 
 use super::input::Input;
 use super::scene::Case;
-use crate::chunk;
-use crate::commit::ARCHIVE_ID;
-use crate::crypt::{Cryptor, fuzzing};
 use crate::error::Code;
-use crate::header::Header;
-use crate::origin::Origin;
+use crate::format::chunk;
+use crate::format::commit::ARCHIVE_ID;
+use crate::format::header::Header;
+use crate::format::key_source::Origin;
+use crate::ops::file_crypt::{Cryptor, fuzzing};
 
 /// More than this is not taken out of a file: a little may decompress to much.
 const MOST: usize = 4 << 20;

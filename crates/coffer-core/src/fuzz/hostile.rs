@@ -3,10 +3,10 @@
 use super::base::{Base, Part, directory};
 use super::reseal::{self, Forge};
 use super::scene::{KINDS, Scene};
-use crate::catalog::{Block, Place};
 use crate::coffer::{Coffer, Mode};
-use crate::commit::Commit;
 use crate::error::Code;
+use crate::format::catalog::{Block, Place};
+use crate::format::commit::Commit;
 
 /// Bytes of a footer's body. The last says whether the commit has been scrubbed.
 const FOOTER_LEN: usize = 89;
@@ -154,7 +154,7 @@ fn a_commit_that_contradicts_itself() {
 fn a_directory_with_bytes() {
     refused("directory", |base, commit| {
         let (name, entry) = base.catalog.iter().find(|(_, e)| e.directory).unwrap();
-        commit.set.push((name.clone(), crate::catalog::Entry { size: 5, ..entry.clone() }));
+        commit.set.push((name.clone(), crate::format::catalog::Entry { size: 5, ..entry.clone() }));
     });
 }
 

@@ -3,10 +3,10 @@
 
 use super::input::Input;
 use super::scene::{Case, Scene, change, look};
-use crate::chunk;
 use crate::coffer::{Coffer, Mode};
-use crate::frame;
-use crate::header::container_seal;
+use crate::format::chunk;
+use crate::format::frame;
+use crate::format::header::container_seal;
 
 /// More than this is not written out: a little may decompress to much.
 const MOST: usize = 16 << 10;
@@ -89,6 +89,6 @@ fn stored(case: &Case, content: &[u8], how: u8) -> Vec<u8> {
         return packed.into_vec();
     };
     let mut out = Vec::new();
-    chunk::put_all(&*crate::seal::make(cipher, key).unwrap(), &packed, 256, &mut out);
+    chunk::put_all(&*crate::crypto::seal::make(cipher, key).unwrap(), &packed, 256, &mut out);
     out
 }

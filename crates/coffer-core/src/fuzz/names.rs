@@ -8,15 +8,15 @@ use std::sync::Arc;
 use super::input::Input;
 use super::scene::{Case, Scene, same_file};
 use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlinks};
-use crate::container::{Attributes, Container};
+use crate::engine::container::{Attributes, Container};
+use crate::engine::file::Source;
 use crate::error::{Code, Result};
-use crate::header::Header;
-use crate::locks::Locks;
-use crate::name;
-use crate::origin::Origin;
-use crate::source::Source;
-use crate::storage::{Directory, DiskDirectory, NewFile};
-use crate::watch::{Cancel, Watch};
+use crate::format::header::Header;
+use crate::format::key_source::Origin;
+use crate::format::name;
+use crate::io::lock_set::Locks;
+use crate::io::storage::{Directory, DiskDirectory, NewFile};
+use crate::progress::{Cancel, Watch};
 
 /// What is outside the target, and stays as it is.
 const SECRET: &[u8] = b"not a member";
@@ -190,7 +190,7 @@ impl Plan {
     fn legacy(&self, path: &Path) -> Option<Expected> {
         let mut tar = Vec::new();
         for (name, directory, bytes) in &self.members {
-            let heading = crate::tar::Heading {
+            let heading = crate::format::tar::Heading {
                 name,
                 directory: *directory,
                 stored: if *directory { 0 } else { bytes.len() as u64 },
@@ -198,9 +198,9 @@ impl Plan {
                 mtime_s: 0,
             };
             let bytes: &[u8] = if *directory { &[] } else { bytes };
-            crate::tar::append(&mut tar, &heading, bytes).ok()?;
+            crate::format::tar::append(&mut tar, &heading, bytes).ok()?;
         }
-        fs::write(path, &**crate::frame::compress(1, &tar).unwrap()).unwrap();
+        fs::write(path, &**crate::format::frame::compress(1, &tar).unwrap()).unwrap();
         let names = self.members.iter().map(|(name, directory, _)| (name.clone(), *directory));
         Some(Expected(names.collect()))
     }

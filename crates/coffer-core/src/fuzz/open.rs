@@ -3,7 +3,7 @@
 use super::input::Input;
 use super::scene::{Case, Scene, change, look};
 use crate::coffer::{Coffer, Mode};
-use crate::identify::identify;
+use crate::ops::identify::identify;
 
 /// `kind, how, the file`.
 pub fn open(data: &[u8]) {

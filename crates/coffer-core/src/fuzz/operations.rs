@@ -7,10 +7,10 @@ use std::sync::{Arc, mpsc};
 use super::input::{Input, noise};
 use super::scene::{Case, Scene};
 use crate::coffer::{Change, Coffer, Existing, Mode, NewSecret, Options, Outcome};
+use crate::crypto::kdf::KdfChoice;
+use crate::crypto::key::Key;
 use crate::error::{Code, Result};
-use crate::key::Key;
-use crate::passphrase::KdfChoice;
-use crate::watch::Watch;
+use crate::progress::Watch;
 
 /// Names that get in each other's way: files where others have directories.
 const NAMES: [&str; 16] = [
@@ -130,7 +130,7 @@ impl Run {
     fn fits(&self, name: &str) -> bool {
         let below = format!("{name}/");
         let taken = self.model.keys().any(|n| n.starts_with(&below));
-        !taken && crate::name::parents(name).all(|parent| !self.model.contains_key(parent))
+        !taken && crate::format::name::parents(name).all(|parent| !self.model.contains_key(parent))
     }
 
     fn put(&mut self, name: &str, data: Vec<u8>, changed: std::result::Result<(), Code>) {

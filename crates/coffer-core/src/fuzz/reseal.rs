@@ -12,14 +12,14 @@ use super::base::{Base, Part, Placed};
 use super::input::Input;
 use super::scene::{Scene, change, look};
 use crate::buffer::Buffer;
-use crate::catalog::{Block, BlockId, Digest, Place};
-use crate::chunk;
-use crate::codec::{Decoder, Encoder};
 use crate::coffer::{Coffer, Mode};
-use crate::commit::{ARCHIVE_ID, Commit, Position};
-use crate::frame;
-use crate::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, Mark};
-use crate::tar::{self, Heading};
+use crate::format::catalog::{Block, BlockId, Digest, Place};
+use crate::format::chunk;
+use crate::format::codec::{Decoder, Encoder};
+use crate::format::commit::{ARCHIVE_ID, Commit, Position};
+use crate::format::frame;
+use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, Mark};
+use crate::format::tar::{self, Heading};
 
 /// What a section replaces.
 pub(super) const HEADER: u8 = 0;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::coffer::{Change, Coffer, Extraction, LockMode, Mode, Options, Selection};
+use crate::crypto::key::Key;
 use crate::error::{Code, Result};
-use crate::header::Keys;
-use crate::key::Key;
-use crate::kind::{Cipher, Kind, Layer};
-use crate::watch::Watch;
+use crate::format::header::Keys;
+use crate::format::kind::{Cipher, Kind, Layer};
+use crate::progress::Watch;
 
 /// How many kinds there are to choose from.
 pub(super) const KINDS: usize = 6;
@@ -106,7 +106,7 @@ pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
     let small = total <= MOST;
     let mut seen = Seen::default();
     for member in &members {
-        assert_eq!(crate::name::fault(&member.name), None, "{:?}", member.name);
+        assert_eq!(crate::format::name::fault(&member.name), None, "{:?}", member.name);
         assert_eq!(coffer.stat(&member.name).unwrap().as_ref(), Some(member));
         seen.names.push(member.name.clone());
         if member.directory {

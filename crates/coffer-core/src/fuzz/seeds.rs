@@ -7,15 +7,15 @@ use super::base::{self, Base, Part};
 use super::input::noise;
 use super::reseal;
 use super::scene::{Case, KINDS};
-use crate::catalog::Place;
-use crate::container::{Attributes, Container, Raw};
-use crate::crypt::{Cryptor, fuzzing};
-use crate::header::Header;
-use crate::locks::Locks;
-use crate::origin::Origin;
-use crate::packs::Packs;
-use crate::source::Source;
-use crate::storage::{DiskDirectory, DiskFile};
+use crate::engine::container::{Attributes, Container, Raw};
+use crate::engine::file::Source;
+use crate::engine::pack_cache::Packs;
+use crate::format::catalog::Place;
+use crate::format::header::Header;
+use crate::format::key_source::Origin;
+use crate::io::lock_set::Locks;
+use crate::io::storage::{DiskDirectory, DiskFile};
+use crate::ops::file_crypt::{Cryptor, fuzzing};
 
 #[test]
 #[ignore = "makes the files in fuzz/base and the seeds in fuzz/corpus anew"]
@@ -127,7 +127,7 @@ fn seed_reseal(kind: u8) {
                 put(reseal::FRAME, frame);
                 put(
                     reseal::TAR,
-                    &crate::frame::decompress(frame, *tar as usize).unwrap_or_default(),
+                    &crate::format::frame::decompress(frame, *tar as usize).unwrap_or_default(),
                 );
             }
         }
@@ -138,7 +138,7 @@ fn seed_reseal(kind: u8) {
             _ => 1,
         };
         for _ in 0..count {
-            put(reseal::MEMBER_FRAME, &crate::frame::compress(3, &noise(3, 40)).unwrap());
+            put(reseal::MEMBER_FRAME, &crate::format::frame::compress(3, &noise(3, 40)).unwrap());
             put(reseal::MEMBER, &base.layers.encode_member(b"another one").unwrap());
         }
     }
@@ -149,21 +149,21 @@ fn seed_legacy(kind: u8) {
     let mut tar = Vec::new();
     let mut members = vec![kind, 7];
     for (name, bytes) in [("hello.txt", &b"hello"[..]), ("a/b", &[7; 600]), ("empty", b"")] {
-        let heading = crate::tar::Heading {
+        let heading = crate::format::tar::Heading {
             name,
             directory: false,
             stored: bytes.len() as u64,
             mode: 0o644,
             mtime_s: 5,
         };
-        crate::tar::append(&mut tar, &heading, bytes).unwrap();
+        crate::format::tar::append(&mut tar, &heading, bytes).unwrap();
         members.extend([0, name.len() as u8]);
         members.extend(name.as_bytes());
         members.extend((bytes.len() as u16).to_le_bytes());
         members.extend(bytes);
     }
     seed("legacy", &format!("tar-{kind}"), &[&[kind, 6], tar.as_slice()].concat());
-    let frame = crate::frame::compress(3, &tar).unwrap();
+    let frame = crate::format::frame::compress(3, &tar).unwrap();
     seed("legacy", &format!("frame-{kind}"), &[&[kind, 13], frame.as_slice()].concat());
     seed("legacy", &format!("members-{kind}"), &members);
 }
@@ -209,7 +209,7 @@ fn seed_crypt(kind: u8) {
     file.extend(encryptor.finish().unwrap());
     seed("crypt", &format!("file-{kind}"), &[&[kind, 0, 90], file.as_slice()].concat());
     seed("crypt", &format!("plain-{kind}"), &[&[kind, 1, 200], plain.as_slice()].concat());
-    let frame = crate::frame::compress(3, &plain[..300]).unwrap();
+    let frame = crate::format::frame::compress(3, &plain[..300]).unwrap();
     let mut forged = vec![kind, 2, 50, 5, 9, 0];
     forged.extend(&plain[..9]);
     forged.push(1);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::state::Members;
 use super::workload::{PIECE, Run};
-use crate::catalog::Place;
-use crate::container::{Attributes, Container, Raw};
+use crate::engine::container::{Attributes, Container, Raw};
+use crate::engine::file::Found;
 use crate::error::{Code, Error, Result};
-use crate::source::Found;
+use crate::format::catalog::Place;
 
 const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };
 
@@ -104,7 +104,7 @@ impl Run {
         &mut self,
         container: &mut Container,
         name: &str,
-        kept: &[(crate::catalog::Piece, crate::catalog::Block)],
+        kept: &[(crate::format::catalog::Piece, crate::format::catalog::Block)],
         bytes: Vec<u8>,
     ) -> Result<()> {
         let pieces: Vec<Vec<u8>> = bytes.chunks(PIECE).map(<[u8]>::to_vec).collect();
@@ -124,7 +124,8 @@ impl Run {
     pub(super) fn append(&mut self, container: &mut Container, model: &mut Members) -> Result<()> {
         let large = {
             let view = container.view.read();
-            let large = |e: &&crate::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
+            let large =
+                |e: &&crate::format::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
             view.catalog
                 .iter()
                 // Of what is damaged it is known what it held, not what it would hold.

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use super::damage::Flip;
 use super::disk::Disk;
 use super::state::{Members, State, Trace, lens};
-use crate::catalog::Entry;
-use crate::container::{Container, torn};
+use crate::engine::container::{Container, torn};
+use crate::engine::credentials::{Keyring, Secret};
+use crate::engine::file;
+use crate::engine::open::{self, Expected, Found};
 use crate::error::{Code, Error};
-use crate::header::Keys;
-use crate::kind::{Kind, KindName};
-use crate::open::{self, Expected, Found};
-use crate::secret::{Keyring, Secret};
-use crate::source;
-use crate::storage::sweep_unfinished;
-use crate::watch::Cancel;
+use crate::format::catalog::Entry;
+use crate::format::header::Keys;
+use crate::format::kind::{Kind, KindName};
+use crate::io::storage::sweep_unfinished;
+use crate::progress::Cancel;
 
 /// How a coffer on a simulated disk is opened.
 pub(super) struct Opener {
@@ -202,7 +202,7 @@ fn check_tar(
     let layers = &container.source.layers;
     let mut frames = Vec::new();
     match &layers.container {
-        Some(seal) => crate::chunk::open_all(&**seal, file, &mut frames)
+        Some(seal) => crate::format::chunk::open_all(&**seal, file, &mut frames)
             .map_err(|e| format!("the file is not whole chunks: {e:?}"))?,
         None => frames = file.to_vec(),
     }
@@ -219,7 +219,7 @@ fn check_tar(
         }
         let mut bytes = Vec::new();
         match &layers.member {
-            Some(seal) => crate::chunk::open_all(&**seal, &stored, &mut bytes)
+            Some(seal) => crate::format::chunk::open_all(&**seal, &stored, &mut bytes)
                 .map_err(|e| format!("{name}: {e}"))?,
             None => bytes = stored,
         }
@@ -245,7 +245,7 @@ impl Opener {
     pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {
         let view = container.view.read();
         let read = |name: &str, entry: &Entry| {
-            let found = source::Found::in_catalog(&view.catalog, name, entry)?;
+            let found = file::Found::in_catalog(&view.catalog, name, entry)?;
             let read = found.read(&view.source, 0, entry.size as usize);
             let Some(before) = self.damaged(container, name, entry) else {
                 return read.map_err(|e| e.of_member(name));

@@ -11,13 +11,13 @@ use super::check::Opener;
 use super::disk::{Bad, Disk, Image};
 use super::state::{Members, Timeline};
 use super::workload::{Run, new_keys};
-use crate::catalog::{Block, Catalog, Digest, Entry};
 use crate::coffer::{Change, Coffer, Mode, Options};
-use crate::commit::HEADER_MARKS;
-use crate::container::Container;
+use crate::engine::container::Container;
 use crate::error::Code;
-use crate::kind::{Cipher, Kind};
-use crate::watch::Watch;
+use crate::format::catalog::{Block, Catalog, Digest, Entry};
+use crate::format::commit::HEADER_MARKS;
+use crate::format::kind::{Cipher, Kind};
+use crate::progress::Watch;
 
 /// A byte of a block that is not what was written. Rekeying writes the header of a large member anew
 /// from the catalog; in a container that is not sealed it is the same bytes again, and sound.

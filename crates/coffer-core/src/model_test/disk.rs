@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::storage::{self, Directory, Storage, Wanted};
+use crate::io::storage::{self, Directory, Storage, Wanted};
 
 /// A file, whatever its name.
 pub(super) type Id = usize;

@@ -14,11 +14,11 @@ use super::disk::{Disk, Fault, Image};
 use super::state::{Members, lens};
 use super::workload::{ERRNOS, new_keys};
 use crate::coffer::{Change, Coffer, Existing, LockMode, Mode, Options, Outcome};
+use crate::engine::credentials::NewSecret;
 use crate::error::{Code, Error, Result};
-use crate::header::Keys;
-use crate::kind::{Cipher, Kind, KindName};
-use crate::secret::NewSecret;
-use crate::watch::Watch;
+use crate::format::header::Keys;
+use crate::format::kind::{Cipher, Kind, KindName};
+use crate::progress::Watch;
 
 /// What a session does.
 #[derive(Debug, Clone, Copy)]

@@ -7,15 +7,15 @@ use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
 use super::state::{Members, State, Timeline, Trace, lens};
 use crate::coffer::{Coffer, LockMode, Mode, Options};
-use crate::container::{Container, Damaged};
+use crate::crypto::key::Key;
+use crate::engine::container::{Container, Damaged};
+use crate::engine::credentials::NewSecret;
+use crate::engine::upload::Stages;
 use crate::error::{Code, Result};
-use crate::header::Keys;
-use crate::key::Key;
-use crate::kind::{Cipher, Kind, KindName, Layer};
-use crate::locks::Locks;
-use crate::secret::NewSecret;
-use crate::stage::Stages;
-use crate::watch::Watch;
+use crate::format::header::Keys;
+use crate::format::kind::{Cipher, Kind, KindName, Layer};
+use crate::io::lock_set::Locks;
+use crate::progress::Watch;
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 4096;

@@ -3,14 +3,14 @@
 use std::io::Read;
 use std::ops::Range;
 
-use coffer_core::chunk;
 use coffer_core::coffer::{Coffer, Mode, Options};
-use coffer_core::crypt::Cryptor;
+use coffer_core::crypto::key::Key;
+use coffer_core::crypto::seal::{self, Seal};
 use coffer_core::error::{Code, Result};
-use coffer_core::key::Key;
-use coffer_core::kind::{Cipher, Kind, Layer};
-use coffer_core::seal::{self, Seal};
-use coffer_core::watch::Watch;
+use coffer_core::format::chunk;
+use coffer_core::format::kind::{Cipher, Kind, Layer};
+use coffer_core::ops::file_crypt::Cryptor;
+use coffer_core::progress::Watch;
 
 use std::sync::Arc;
 

@@ -5,12 +5,12 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use coffer_core::chunk;
 use coffer_core::coffer::{Coffer, Mode, Selection};
+use coffer_core::crypto::seal::{self, Seal};
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::kind::Layer;
-use coffer_core::seal::{self, Seal};
-use coffer_core::watch::Watch;
+use coffer_core::format::chunk;
+use coffer_core::format::kind::Layer;
+use coffer_core::progress::Watch;
 
 use crate::mutation::{cuts, flips, moves};
 use crate::specimen::Members;

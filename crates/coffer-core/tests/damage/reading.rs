@@ -4,7 +4,7 @@ use std::path::Path;
 
 use coffer_core::coffer::{Coffer, Mode, Selection};
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::watch::Watch;
+use coffer_core::progress::Watch;
 
 use crate::mutation::{Mutation, cuts, flips, moves};
 use crate::specimen::{Region, Specimen, State, specimens};

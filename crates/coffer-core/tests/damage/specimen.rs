@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use coffer_core::chunk;
 use coffer_core::coffer::{Change, Coffer, Mode};
-use coffer_core::seal::{self, Seal};
-use coffer_core::watch::Watch;
+use coffer_core::crypto::seal::{self, Seal};
+use coffer_core::format::chunk;
+use coffer_core::progress::Watch;
 
 use crate::support::{Case, cases, delete, directory, noise, path, write};
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use coffer_core::coffer::{Change, Coffer, Mode, Options, Outcome};
+use coffer_core::crypto::key::Key;
 use coffer_core::error::Result;
-use coffer_core::key::Key;
-use coffer_core::kind::{Cipher, Kind};
+use coffer_core::format::kind::{Cipher, Kind};
 
 pub struct Case {
     pub kind: Kind,

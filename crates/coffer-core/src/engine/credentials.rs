@@ -1,0 +1,290 @@
+//! What opens a coffer: keys, or the passphrase that they come from.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::crypto::kdf::{self, Kdf, KdfChoice, Passphrase};
+use crate::crypto::key::Key;
+use crate::error::{Code, Error, Result};
+use crate::format::commit::HEADER_MARKS;
+use crate::format::header::{Header, Keys};
+use crate::format::key_source::Origin;
+use crate::format::kind::{Cipher, Kind, KindName};
+use crate::progress::Cancel;
+
+/// How many headers of one file a passphrase is tried on: the first, and a copy that says something
+/// else. A file must not make a machine derive for hours.
+const MOST_DERIVATIONS: usize = 2;
+
+/// What opens a coffer.
+#[derive(Debug, Clone)]
+pub(crate) enum Secret {
+    Keys(Keys),
+    Passphrase(Passphrase),
+}
+
+impl Secret {
+    /// From what a caller gave: keys or a passphrase, not both.
+    pub(crate) fn new(
+        coffer: Option<Key>,
+        secure: Option<Key>,
+        passphrase: Option<Passphrase>,
+    ) -> Result<Self> {
+        match passphrase {
+            None => Ok(Self::Keys(Keys { coffer, secure, derived: false })),
+            Some(passphrase) if coffer.is_none() && secure.is_none() => {
+                Ok(Self::Passphrase(passphrase))
+            }
+            Some(_) => Err(Error::new(
+                Code::InvalidArg,
+                "give either keys or a passphrase: the keys of a passphrase come from it alone",
+            )),
+        }
+    }
+
+    /// Checks that there is what the layers need.
+    pub(crate) fn check(&self, kind: &Kind) -> Result<()> {
+        match self {
+            Self::Keys(keys) => keys.check(kind),
+            Self::Passphrase(_) if kind.is_sealed() => Ok(()),
+            Self::Passphrase(_) => Err(Error::new(
+                Code::InvalidArg,
+                "no layer of this coffer is sealed, so there is nothing that a passphrase would protect",
+            )),
+        }
+    }
+
+    /// The keys of a new coffer, and what its header says of where they come from.
+    pub(crate) fn make(&self, kdf: Kdf, cancel: &Cancel) -> Result<(Keys, Origin)> {
+        match self {
+            Self::Keys(keys) => Ok((keys.clone(), Origin::of_keys())),
+            Self::Passphrase(passphrase) => {
+                let origin = Origin::of_passphrase(kdf);
+                let keys = derive(passphrase, origin.salt, kdf, cancel)?;
+                cancel.check()?;
+                Ok((keys, origin))
+            }
+        }
+    }
+}
+
+/// What a coffer's contents are sealed with from now on.
+pub struct NewSecret {
+    /// The container's key.
+    pub coffer_key: Option<Key>,
+    /// The members' key.
+    pub secure_key: Option<Key>,
+    /// A passphrase in place of keys.
+    pub passphrase: Option<Passphrase>,
+    /// How hard the passphrase is to be guessed; by default as it was, or [`Kdf::DEFAULT`].
+    pub kdf: KdfChoice,
+    /// A Bank's container cipher, in place of the one it has.
+    pub cipher: Option<Cipher>,
+}
+
+impl NewSecret {
+    /// The header of the same coffer under this secret, and the keys that come of it.
+    pub(crate) fn header(&self, old: &Header, cancel: &Cancel) -> Result<(Header, Keys)> {
+        let mut kind = old.kind;
+        if let Some(cipher) = self.cipher {
+            if kind.name != KindName::Bank || cipher == Cipher::Secretbox {
+                return Err(Error::new(
+                    Code::InvalidArg,
+                    "only a bank has a choice of ciphers: 'fernet' or 'aes-ocb'",
+                ));
+            }
+            kind.container.cipher = Some(cipher);
+        }
+        if !kind.is_sealed() {
+            return Err(Error::new(
+                Code::InvalidArg,
+                "no layer of this coffer is sealed, so it has no keys to change",
+            ));
+        }
+        let secret =
+            Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())?;
+        secret.check(&kind)?;
+        let before = Origin::in_marks(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
+        let (keys, origin) = secret.make(self.kdf.over(before)?, cancel)?;
+        let mut header = Header::new(kind, &keys, &origin, old.chunk_plain, old.piece)?;
+        header.archive = old.archive;
+        Ok((header, keys))
+    }
+}
+
+/// A secret tried on the headers of one file. What was derived is remembered: opening may look at
+/// the same header several times.
+pub(crate) struct Keyring<'a> {
+    secret: &'a Secret,
+    cancel: &'a Cancel,
+    /// The most memory that a file may ask for, in KiB.
+    max_memory: u32,
+    derived: Mutex<Vec<([u8; kdf::SALT_LEN], Kdf, Keys)>>,
+}
+
+impl<'a> Keyring<'a> {
+    pub(crate) fn new(secret: &'a Secret, cancel: &'a Cancel) -> Self {
+        Self { secret, cancel, max_memory: Kdf::MAX.memory, derived: Mutex::default() }
+    }
+
+    /// The same, for a caller who allows a file to ask for only so many KiB of memory.
+    pub(crate) fn within(self, max_memory: Option<u32>) -> Self {
+        Self { max_memory: max_memory.unwrap_or(self.max_memory), ..self }
+    }
+
+    /// The keys for the file whose header says this in clear.
+    pub(crate) fn keys(&self, marks: &[u8; HEADER_MARKS]) -> Result<Keys> {
+        let passphrase = match self.secret {
+            Secret::Keys(keys) => return Ok(keys.clone()),
+            Secret::Passphrase(passphrase) => passphrase,
+        };
+        let Origin { salt, kdf } = Origin::in_marks(marks)?;
+        let Some(kdf) = kdf else { return Err(without_passphrase()) };
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = derived.iter().find(|(s, k, _)| *s == salt && *k == kdf);
+        if let Some((_, _, keys)) = known {
+            return Ok(keys.clone());
+        }
+        if derived.len() >= MOST_DERIVATIONS {
+            return Err(Error::new(
+                Code::Limit,
+                "the copies of the coffer's header contradict each other, and the passphrase is not tried on all of them",
+            ));
+        }
+        if kdf.memory > self.max_memory {
+            return Err(Error::new(
+                Code::Limit,
+                format!(
+                    "deriving the keys from the passphrase asks for {} KiB of memory, and maxKdfMemory allows {} KiB: allow more if you trust the file",
+                    kdf.memory, self.max_memory
+                ),
+            ));
+        }
+        let keys = derive(passphrase, salt, kdf, self.cancel)?;
+        self.cancel.check()?;
+        derived.push((salt, kdf, keys.clone()));
+        Ok(keys)
+    }
+}
+
+fn derive(
+    passphrase: &Passphrase,
+    salt: [u8; kdf::SALT_LEN],
+    kdf: Kdf,
+    cancel: &Cancel,
+) -> Result<Keys> {
+    let keys = kdf::derive(passphrase, salt, kdf, cancel)?;
+    Ok(Keys { coffer: Some(keys.coffer), secure: Some(keys.secure), derived: true })
+}
+
+/// A passphrase does not open what has none.
+pub(crate) fn without_passphrase() -> Error {
+    Error::new(
+        Code::WrongKey,
+        "the coffer was made with keys, not from a passphrase: open it with its keys",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks() -> [u8; HEADER_MARKS] {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let (keys, origin) = secret.make(Kdf::MIN, &Cancel::default()).unwrap();
+        Header::new(Kind::store(), &keys, &origin, 1000, 4096).unwrap().marks
+    }
+
+    #[test]
+    fn a_passphrase_is_tried_on_two_headers_of_a_file_and_on_no_third() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        let keyring = Keyring::new(&secret, &cancel);
+        let headers = [marks(), marks(), marks()];
+        let key = |marks| keyring.keys(marks).map(|keys| keys.coffer.unwrap().as_bytes().to_vec());
+        let first = key(&headers[0]).unwrap();
+        assert_ne!(key(&headers[1]).unwrap(), first);
+        assert_eq!(key(&headers[2]).unwrap_err().code(), Code::Limit);
+        assert_eq!(key(&headers[0]).unwrap(), first);
+    }
+
+    #[test]
+    fn a_file_that_asks_for_more_memory_than_the_caller_allows_is_refused() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let (marks, cancel) = (marks(), Cancel::default());
+        let within = |memory| Keyring::new(&secret, &cancel).within(memory).keys(&marks);
+        let error = within(Some(Kdf::MIN.memory - 1)).unwrap_err();
+        assert_eq!(error.code(), Code::Limit);
+        assert!(error.message().contains("maxKdfMemory"), "{error}");
+        within(Some(Kdf::MIN.memory)).unwrap();
+        within(None).unwrap();
+    }
+
+    #[test]
+    fn whoever_called_it_off_meanwhile_gets_no_keys() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let keyring = Keyring::new(&secret, &cancel);
+        assert_eq!(keyring.keys(&marks()).unwrap_err().code(), Code::Aborted);
+        assert_eq!(secret.make(Kdf::MIN, &cancel).unwrap_err().code(), Code::Aborted);
+    }
+
+    #[test]
+    fn a_way_of_deriving_that_is_not_known_is_a_newer_version() {
+        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let cancel = Cancel::default();
+        for at in [48, 49] {
+            let mut marks = marks();
+            marks[at] += 1;
+            let error = Keyring::new(&secret, &cancel).keys(&marks).unwrap_err();
+            assert_eq!(error.code(), Code::Version, "byte {at}");
+        }
+    }
+
+    /// Every form in which a debug output may show bytes.
+    fn forms(secret: &[u8]) -> Vec<String> {
+        use base64::Engine;
+        use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+        let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = format!("{secret:?}");
+        vec![
+            String::from_utf8_lossy(secret).into_owned(),
+            hex.to_uppercase(),
+            hex,
+            STANDARD_NO_PAD.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+            numbers.trim_matches(['[', ']']).to_owned(),
+            format!("{secret:#?}"),
+        ]
+    }
+
+    #[test]
+    fn debug_output_shows_no_secret() {
+        let key = Key::from_bytes(b"a key of thirty-two bytes, no less").unwrap();
+        let phrase = Passphrase::new(b"buy milk").unwrap();
+        let salt = [7; kdf::SALT_LEN];
+        let derived = kdf::derive(&phrase, salt, Kdf::MIN, &Cancel::default()).unwrap();
+        let keys = Secret::new(Some(key.clone()), Some(key.clone()), None).unwrap();
+        let from_phrase = Secret::new(None, None, Some(phrase.clone())).unwrap();
+        let (made, _) = from_phrase.make(Kdf::MIN, &Cancel::default()).unwrap();
+        let header = Header::new(Kind::store(), &made, &Origin::of_keys(), 1000, 4096).unwrap();
+        let wrong = keys.check(&Kind::bank(Cipher::AesOcb)).unwrap_err();
+        macro_rules! shown {
+            ($($value:expr),*) => { [$(format!("{:?}\n{:#?}", $value, $value)),*].concat() };
+        }
+        let shown =
+            shown!(key, phrase, derived, keys, from_phrase, made, header, wrong, Some(&wrong));
+        let secrets = [
+            key.as_bytes(),
+            b"buy milk",
+            derived.coffer.as_bytes(),
+            derived.secure.as_bytes(),
+            made.coffer.as_ref().unwrap().as_bytes(),
+            made.secure.as_ref().unwrap().as_bytes(),
+        ];
+        for form in secrets.into_iter().flat_map(forms) {
+            assert!(!shown.contains(&form), "{form} is in {shown}");
+        }
+        assert!(shown.contains("Key(..)") && shown.contains("Passphrase(..)"));
+    }
+}

@@ -1,0 +1,422 @@
+//! Reading a coffer's file: its bytes, its blocks, its members.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::buffer::Buffer;
+use crate::engine::pack_cache::{Packs, Tar};
+use crate::error::{self, Code, Error, Result};
+use crate::format::block::Layers;
+use crate::format::catalog::{Block, Catalog, Entry, Piece, Place};
+use crate::format::commit::ARCHIVE_ID;
+use crate::format::header::{Header, Keys};
+use crate::format::record::MetaSeal;
+use crate::format::tar;
+use crate::io::storage::{Directory, DiskDirectory, Storage};
+
+/// A file with the keys to read it.
+pub(crate) struct Source {
+    pub(crate) storage: Arc<dyn Storage>,
+    /// Where the path is one.
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) path: PathBuf,
+    pub(crate) layers: Layers,
+    pub(crate) meta: MetaSeal,
+    /// The coffer's identity: records of another one are not believed, even under the same key.
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    /// The most bytes that commits may have together before compression, for the caller.
+    pub(crate) max_catalog: u64,
+    /// What was decoded of it lately.
+    pub(crate) packs: Packs,
+}
+
+/// No file.
+struct Nothing;
+
+impl Storage for Nothing {
+    fn read_at(&self, _buf: &mut [u8], _offset: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _len: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+}
+
+impl Source {
+    /// A file with the header and the keys that are given, at `path` or to be there one day.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        directory: &Arc<dyn Directory>,
+        path: &Path,
+        header: &Header,
+        keys: &Keys,
+    ) -> Result<Self> {
+        Ok(Self {
+            storage,
+            directory: directory.clone(),
+            path: path.to_path_buf(),
+            layers: header.layers(keys)?,
+            meta: keys.meta(&header.kind),
+            archive: header.archive,
+            max_catalog: u64::MAX,
+            packs: Packs::new(),
+        })
+    }
+
+    /// What is left of a source when its coffer is closed: no file, and no keys.
+    pub(crate) fn closed(path: &Path) -> Self {
+        let layers = Layers {
+            member_level: None,
+            member: None,
+            container_level: 1,
+            container: None,
+            chunk_plain: 1,
+            piece: 1,
+            files: None,
+        };
+        Self {
+            storage: Arc::new(Nothing),
+            directory: Arc::new(DiskDirectory),
+            path: path.to_path_buf(),
+            layers,
+            meta: MetaSeal::new(None),
+            archive: [0; ARCHIVE_ID],
+            max_catalog: u64::MAX,
+            packs: Packs::new(),
+        }
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Buffer> {
+        read(&*self.storage, &self.path, offset, len)
+    }
+
+    /// The tar in a block.
+    pub(crate) fn block(&self, block: &Block) -> Result<Buffer> {
+        let bytes = self.read(block.offset, block.len as usize)?;
+        self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
+    }
+
+    /// What `read` gives, or nothing where it meets damage twice: an error of a disk may pass.
+    pub(crate) fn intact<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Option<T>> {
+        match read(self).or_else(|e| if e.is_damage() { read(self) } else { Err(e) }) {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.is_damage() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The tar in a block, whose frame must be as long as the commit says.
+    pub(crate) fn block_exactly(&self, block: &Block) -> Result<Buffer> {
+        let bytes = self.read(block.offset, block.len as usize)?;
+        self.layers.decode_exactly(&bytes, block).map_err(|e| damaged(block, &e))
+    }
+
+    /// The tar in a pack, which is decoded unless that was done lately.
+    pub(crate) fn pack(&self, block: &Block) -> Result<Tar> {
+        self.packs.get(&block.digest, || self.block(block).map(Buffer::into_vec))
+    }
+
+    /// A block as it stands in the file, checked but not opened.
+    pub(crate) fn sealed_block(&self, block: &Block) -> Result<Buffer> {
+        let bytes = self.read(block.offset, block.len as usize)?;
+        self.layers.check(&bytes, block).map_err(|e| damaged(block, &e))?;
+        Ok(bytes)
+    }
+
+    /// A block as it stands in the file, damaged as it is: with zeros where the disk cannot read it.
+    pub(crate) fn remains(&self, block: &Block) -> Result<Buffer> {
+        const PAGE: u64 = 4096;
+        match self.read(block.offset, block.len as usize) {
+            Err(e) if e.is_damage() => {}
+            read => return read,
+        }
+        let mut bytes = vec![0; block.len as usize];
+        let mut at = block.offset;
+        let mut rest = &mut bytes[..];
+        while !rest.is_empty() {
+            let len = rest.len().min((PAGE - at % PAGE) as usize);
+            let (page, behind) = rest.split_at_mut(len);
+            match self.read(at, len) {
+                Ok(read) => page.copy_from_slice(&read),
+                Err(e) if e.is_damage() => {}
+                Err(e) => return Err(e),
+            }
+            (at, rest) = (at + len as u64, behind);
+        }
+        Ok(bytes.into())
+    }
+
+    /// The stored bytes of a member in a pack, whose tar header must say of it what the catalog says:
+    /// other readers of the tar go by that.
+    pub(crate) fn packed<'a>(
+        &self,
+        tar: &'a [u8],
+        block: &Block,
+        name: &str,
+        entry: &Entry,
+    ) -> Result<&'a [u8]> {
+        let Place::Packed { at, stored, .. } = entry.place else {
+            return Err(Error::corrupt("a member is in no pack"));
+        };
+        let before = tar.get(..at as usize).unwrap_or_default();
+        if !before.ends_with(&heading(name, entry)?) {
+            return Err(contradiction(block));
+        }
+        self.slice(tar, block, at, stored)
+    }
+
+    /// Compares the tar header of a large member, which is in a block of its own, with the catalog.
+    pub(crate) fn check_header(&self, block: &Block, name: &str, entry: &Entry) -> Result<()> {
+        if *self.block_exactly(block)? == heading(name, entry)? {
+            Ok(())
+        } else {
+            Err(contradiction(block))
+        }
+    }
+
+    /// The bytes of a piece of a large member.
+    fn piece(&self, piece: &Piece, block: &Block) -> Result<Buffer> {
+        let tar = self.block(block)?;
+        let stored = self.slice(&tar, block, 0, piece.stored)?;
+        self.layers.decode_member(stored, piece.raw as usize)
+    }
+
+    /// A part of a block's tar.
+    pub(crate) fn slice<'a>(
+        &self,
+        tar: &'a [u8],
+        block: &Block,
+        at: u32,
+        len: u32,
+    ) -> Result<&'a [u8]> {
+        let end = at as usize + len as usize;
+        tar.get(at as usize..end).ok_or_else(|| {
+            Error::corrupt(format!(
+                "the block at byte {} is shorter than the catalog says",
+                block.offset
+            ))
+        })
+    }
+}
+
+/// The tar header of a member.
+fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
+    tar::header(&tar::Heading {
+        name,
+        directory: entry.directory,
+        stored: entry.stored(),
+        mode: entry.mode,
+        mtime_s: entry.mtime_s,
+    })
+}
+
+/// What a member in a pack takes in its tar, header and padding included.
+pub(crate) fn entry_len(name: &str, entry: &Entry) -> Result<u64> {
+    let stored = entry.stored();
+    Ok(heading(name, entry)?.len() as u64 + stored + tar::padding(stored) as u64)
+}
+
+/// The tar in a block says something else than the catalog.
+pub(crate) fn contradiction(block: &Block) -> Error {
+    Error::corrupt(format!(
+        "in the block at byte {} the tar and the catalog contradict each other",
+        block.offset
+    ))
+}
+
+/// A member as it is to be read: what the catalog says of it, and the blocks that hold it.
+#[derive(Clone)]
+pub(crate) struct Found {
+    name: Arc<str>,
+    pub(crate) entry: Entry,
+    pub(crate) blocks: Vec<Block>,
+    /// The block with the tar header of a large member.
+    header: Option<Block>,
+}
+
+impl Found {
+    pub(crate) fn in_catalog(catalog: &Catalog, name: &str, entry: &Entry) -> Result<Self> {
+        let header = match &entry.place {
+            Place::Pieces { header, .. } => Some(catalog.block(*header)?.clone()),
+            _ => None,
+        };
+        let blocks = match &entry.place {
+            Place::Pieces { pieces, .. } => {
+                pieces.iter().map(|p| catalog.block(p.block).cloned()).collect::<Result<_>>()?
+            }
+            Place::Packed { block, .. } => vec![catalog.block(*block)?.clone()],
+            Place::Memory(_) => Vec::new(),
+        };
+        Ok(Self { name: name.into(), entry: entry.clone(), blocks, header })
+    }
+
+    /// Where the bytes end that are decoded with those before `end`, which is within the member.
+    pub(crate) fn decoded_to(&self, end: u64) -> u64 {
+        let Place::Pieces { pieces, .. } = &self.entry.place else { return self.entry.size };
+        let mut at = 0;
+        for piece in pieces.iter() {
+            if at >= end {
+                break;
+            }
+            at += u64::from(piece.raw);
+        }
+        at
+    }
+
+    /// All bytes of a small member, if its pack is at hand and nothing is wrong with it.
+    pub(crate) fn at_hand(&self, source: &Source) -> Option<Zeroizing<Vec<u8>>> {
+        let size = usize::try_from(self.entry.size).ok()?;
+        let bytes = match (&self.entry.place, self.blocks.first()) {
+            (Place::Memory(stored), _) => source.layers.decode_member(stored, size),
+            (Place::Packed { .. }, Some(block)) => {
+                let tar = source.packs.at_hand(&block.digest)?;
+                let stored = source.packed(&tar, block, &self.name, &self.entry).ok()?;
+                source.layers.decode_member(stored, size)
+            }
+            _ => return None,
+        };
+        bytes.ok().map(|bytes| Zeroizing::new(bytes.into_vec()))
+    }
+
+    /// Gives the pieces that begin in `len` bytes from `start` to `take`, with the offset of each, in
+    /// parallel and in no order. Returns where the last of them ends. From the beginning, the tar
+    /// header is compared with the catalog as well.
+    pub(crate) fn each_piece(
+        &self,
+        source: &Source,
+        start: u64,
+        len: u64,
+        take: &(impl Fn(u64, &[u8]) -> Result<()> + Sync),
+    ) -> Result<u64> {
+        use rayon::prelude::*;
+        let Place::Pieces { pieces, .. } = &self.entry.place else {
+            let len = usize::try_from(self.entry.size - start).map_err(|_| too_large())?;
+            take(start, &self.read(source, start, len)?)?;
+            return Ok(self.entry.size);
+        };
+        if let (0, Some(header)) = (start, &self.header) {
+            source.check_header(header, &self.name, &self.entry)?;
+        }
+        let mut chosen = Vec::new();
+        let mut at = 0u64;
+        for (piece, block) in pieces.iter().zip(&self.blocks) {
+            if at >= start.saturating_add(len) {
+                break;
+            }
+            if at >= start {
+                chosen.push((at, piece, block));
+            }
+            at += u64::from(piece.raw);
+        }
+        crate::io::pool::within(|| {
+            chosen
+                .par_iter()
+                .try_for_each(|(at, piece, block)| take(*at, &source.piece(piece, block)?))
+        })?;
+        Ok(at)
+    }
+
+    /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel. From the
+    /// beginning, the tar header is compared with the catalog as well.
+    pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
+        use rayon::prelude::*;
+        let layers = &source.layers;
+        let size = usize::try_from(self.entry.size).map_err(|_| too_large())?;
+        let whole = match &self.entry.place {
+            Place::Memory(stored) => layers.decode_member(stored, size)?,
+            Place::Packed { .. } => {
+                let Some(block) = self.blocks.first() else {
+                    return Err(Error::corrupt("a member has no block"));
+                };
+                let tar = source.pack(block)?;
+                layers.decode_member(source.packed(&tar, block, &self.name, &self.entry)?, size)?
+            }
+            Place::Pieces { pieces, .. } => {
+                if let (0, Some(header)) = (start, &self.header) {
+                    source.check_header(header, &self.name, &self.entry)?;
+                }
+                let mut from = 0u64;
+                let end = start + len as u64;
+                let mut touched = Vec::new();
+                for (piece, block) in pieces.iter().zip(&self.blocks) {
+                    let to = from + u64::from(piece.raw);
+                    if to > start && from < end {
+                        touched.push((from, piece, block));
+                    }
+                    from = to;
+                }
+                let decode = |(from, piece, block): &(u64, &Piece, &Block)| {
+                    let raw = source.piece(piece, block)?;
+                    let skip = start.saturating_sub(*from) as usize;
+                    let keep = ((end - from) as usize).min(raw.len());
+                    Ok((skip, keep, raw))
+                };
+                let mut out = Vec::new();
+                out.try_reserve_exact(len).map_err(|_| too_large())?;
+                for window in touched.chunks(crate::io::pool::window()) {
+                    let decoded: Vec<_> = crate::io::pool::within(|| {
+                        window.par_iter().map(decode).collect::<Result<_>>()
+                    })?;
+                    for (skip, keep, raw) in decoded {
+                        out.extend_from_slice(&raw[skip..keep]);
+                    }
+                }
+                return Ok(out);
+            }
+        };
+        let start = usize::try_from(start).map_err(|_| too_large())?;
+        if start == 0 && len == whole.len() {
+            return Ok(whole.into_vec());
+        }
+        Ok(whole.get(start..start + len).unwrap_or_default().to_vec())
+    }
+}
+
+fn damaged(block: &Block, error: &Error) -> Error {
+    Error::new(
+        error.code(),
+        format!("the block at byte {} is damaged: {}", block.offset, error.message()),
+    )
+}
+
+fn too_large() -> Error {
+    Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
+}
+
+/// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk, also where it
+/// is cut between the look at its length and the read.
+pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
+    let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
+    let short = |size: &dyn std::fmt::Display| {
+        Error::corrupt(format!(
+            "the file ends {size}, but bytes {offset} to {} are needed",
+            offset.saturating_add(len as u64)
+        ))
+    };
+    if offset.checked_add(len as u64).is_none_or(|end| end > size) {
+        return Err(short(&format_args!("at byte {size}")));
+    }
+    error::check_memory(len, "what is read of the file")?;
+    let mut bytes = Buffer::of_len(len);
+    match storage.read_at(&mut bytes, offset) {
+        Ok(()) => Ok(bytes),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(short(&"before them")),
+        Err(e) => Err(Error::io("read", path, &e)),
+    }
+}

@@ -1,0 +1,353 @@
+//! Packs that were decoded lately: who reads many members of a pack decodes it once.
+//!
+//! A pack is known by its digest, so it is never mistaken for what was in its place before or comes
+//! after. It is forgotten when it is scrubbed, and when the file is closed or its coffer moves to
+//! another, and overwritten then.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::crypto::zeroing::Wiped;
+use crate::error::Result;
+use crate::format::catalog::Digest;
+
+/// What the packs of all open coffers may take, in bytes.
+const ROOM: usize = 32 << 20;
+/// What a pack takes besides its tar.
+const OVERHEAD: usize = 512;
+
+/// The tar in a pack.
+pub(crate) type Tar = Arc<Wiped>;
+
+/// The decoded packs of one file.
+pub(crate) struct Packs {
+    file: u64,
+    shelf: Arc<Shelf>,
+}
+
+/// Packs of many files, as many as there is room for.
+struct Shelf {
+    room: usize,
+    packs: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    slots: BTreeMap<Key, Slot>,
+    /// Those that are decoded, the one that was not used for the longest time first.
+    order: BTreeMap<u64, Key>,
+    clock: u64,
+    bytes: usize,
+}
+
+type Key = (u64, Digest);
+
+/// A pack, or the place for one that somebody is decoding.
+#[derive(Clone, Default)]
+struct Slot {
+    tar: Arc<Mutex<Option<Tar>>>,
+    /// When it was used last, and what it takes; zero while it is decoded.
+    used: u64,
+    bytes: usize,
+}
+
+impl Packs {
+    /// For one file, beside all others of the process.
+    pub(crate) fn new() -> Self {
+        static SHELF: OnceLock<Arc<Shelf>> = OnceLock::new();
+        Self::on(SHELF.get_or_init(|| Shelf::new(ROOM)))
+    }
+
+    fn on(shelf: &Arc<Shelf>) -> Self {
+        static FILES: AtomicU64 = AtomicU64::new(0);
+        Self { file: FILES.fetch_add(1, Ordering::Relaxed), shelf: shelf.clone() }
+    }
+
+    /// The pack with this digest, decoded unless it is at hand. Who asks for a pack that is being
+    /// decoded waits for that: `decode` must not wait for anybody.
+    pub(crate) fn get(
+        &self,
+        digest: &Digest,
+        decode: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Tar> {
+        let key = (self.file, *digest);
+        let place = self.shelf.lock().place(key);
+        let mut place_for = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tar) = &*place_for {
+            return Ok(tar.clone());
+        }
+        let decoded = decode().map(|tar| Arc::new(Wiped::new(tar)));
+        place_for.clone_from(&decoded.as_ref().ok().cloned());
+        drop(place_for);
+        let len = decoded.as_ref().ok().map(|tar| tar.len());
+        // What has to go is overwritten when the shelf is free again for others.
+        let gone = self.shelf.lock().put(key, &place, len, self.shelf.room);
+        drop(gone);
+        decoded
+    }
+
+    /// The pack with this digest, if it is at hand.
+    pub(crate) fn at_hand(&self, digest: &Digest) -> Option<Tar> {
+        let place = self.shelf.lock().find((self.file, *digest))?;
+        let tar = place.try_lock().ok()?;
+        tar.clone()
+    }
+
+    /// Forgets packs that are not in the file any more.
+    pub(crate) fn forget<'a>(&self, digests: impl Iterator<Item = &'a Digest>) {
+        let mut shelf = self.shelf.lock();
+        let gone: Vec<_> = digests.map(|digest| shelf.take(&(self.file, *digest))).collect();
+        drop(shelf);
+        drop(gone);
+    }
+}
+
+impl Drop for Packs {
+    fn drop(&mut self) {
+        let mut shelf = self.shelf.lock();
+        let all = (self.file, [0; 32])..=(self.file, [0xFF; 32]);
+        let keys: Vec<Key> = shelf.slots.range(all).map(|(key, _)| *key).collect();
+        let gone: Vec<_> = keys.iter().map(|key| shelf.take(key)).collect();
+        drop(shelf);
+        drop(gone);
+    }
+}
+
+impl Shelf {
+    fn new(room: usize) -> Arc<Self> {
+        Arc::new(Self { room, packs: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.packs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// The place of a pack; a new one, if there is none.
+    fn place(&mut self, key: Key) -> Arc<Mutex<Option<Tar>>> {
+        match self.find(key) {
+            Some(place) => place,
+            None => self.slots.entry(key).or_default().tar.clone(),
+        }
+    }
+
+    fn find(&mut self, key: Key) -> Option<Arc<Mutex<Option<Tar>>>> {
+        let slot = self.slots.get_mut(&key)?;
+        if slot.bytes > 0 {
+            self.clock += 1;
+            self.order.remove(&slot.used);
+            self.order.insert(self.clock, key);
+            slot.used = self.clock;
+        }
+        Some(slot.tar.clone())
+    }
+
+    /// Keeps a pack of `len` bytes, unless it was forgotten while it was decoded, and makes room for
+    /// it. One that could not be decoded, or that would take the room of too many, is not kept.
+    fn put(
+        &mut self,
+        key: Key,
+        place: &Arc<Mutex<Option<Tar>>>,
+        len: Option<usize>,
+        room: usize,
+    ) -> Vec<Slot> {
+        let Some(slot) = self.slots.get_mut(&key).filter(|slot| Arc::ptr_eq(&slot.tar, place))
+        else {
+            return Vec::new();
+        };
+        let Some(bytes) = len.map(|len| len + OVERHEAD).filter(|bytes| *bytes <= room / 8) else {
+            return self.take(&key).into_iter().collect();
+        };
+        self.clock += 1;
+        (slot.used, slot.bytes) = (self.clock, bytes);
+        self.order.insert(self.clock, key);
+        self.bytes += bytes;
+        let mut gone = Vec::new();
+        while self.bytes > room
+            && let Some((_, oldest)) = self.order.first_key_value()
+        {
+            let oldest = *oldest;
+            gone.extend(self.take(&oldest));
+        }
+        gone
+    }
+
+    fn take(&mut self, key: &Key) -> Option<Slot> {
+        let slot = self.slots.remove(key)?;
+        if slot.bytes > 0 {
+            self.order.remove(&slot.used);
+            self.bytes -= slot.bytes;
+        }
+        Some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use crate::coffer::{Change, Coffer, Mode, Options};
+    use crate::crypto::key::Key;
+    use crate::error::{Code, Error};
+    use crate::format::kind::Kind;
+    use crate::progress::Watch;
+    use std::sync::Barrier;
+
+    const PACK: usize = 1000;
+
+    fn digest(number: usize) -> Digest {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_le_bytes());
+        digest
+    }
+
+    fn put(packs: &Packs, number: usize) {
+        assert_eq!(packs.get(&digest(number), || Ok(vec![1; PACK])).unwrap().len(), PACK);
+    }
+
+    fn has(packs: &Packs, number: usize) -> bool {
+        packs.at_hand(&digest(number)).is_some()
+    }
+
+    #[test]
+    fn there_are_never_more_than_there_is_room_for_and_the_oldest_go_first() {
+        let shelf = Shelf::new(20 * (PACK + OVERHEAD));
+        let packs = Packs::on(&shelf);
+        for number in 0..100 {
+            put(&packs, number);
+            assert!(has(&packs, 0), "what is used stays");
+            let kept = shelf.lock();
+            assert!(kept.bytes <= shelf.room && kept.slots.len() == kept.order.len());
+            assert_eq!(kept.bytes, kept.order.len() * (PACK + OVERHEAD));
+        }
+        assert_eq!((0..100).filter(|n| has(&packs, *n)).count(), 20);
+        assert!(!has(&packs, 1) && has(&packs, 99));
+    }
+
+    #[test]
+    fn a_pack_that_would_take_the_room_of_many_is_not_kept() {
+        let shelf = Shelf::new(20 * (PACK + OVERHEAD));
+        let packs = Packs::on(&shelf);
+        put(&packs, 0);
+        assert_eq!(packs.get(&digest(1), || Ok(vec![1; 5 * PACK])).unwrap().len(), 5 * PACK);
+        assert!(has(&packs, 0) && !has(&packs, 1));
+    }
+
+    #[test]
+    fn a_file_that_is_let_go_of_leaves_nothing_and_takes_nothing_from_others() {
+        let shelf = Shelf::new(1 << 20);
+        let (one, other) = (Packs::on(&shelf), Packs::on(&shelf));
+        for number in 0..9 {
+            put(&one, number);
+            put(&other, number);
+        }
+        drop(one);
+        assert!((0..9).all(|n| has(&other, n)));
+        drop(other);
+        let kept = shelf.lock();
+        assert!(kept.slots.is_empty() && kept.order.is_empty() && kept.bytes == 0);
+    }
+
+    #[test]
+    fn who_comes_while_a_pack_is_decoded_waits_for_it() {
+        let shelf = Shelf::new(1 << 20);
+        let packs = Packs::on(&shelf);
+        let (begun, decoded) = (Barrier::new(2), AtomicU64::new(0));
+        let decode = |begin: bool| {
+            packs.get(&digest(1), || {
+                decoded.fetch_add(1, Ordering::Relaxed);
+                if begin {
+                    begun.wait();
+                    // Time for the others to come, if they are to decode it as well.
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                Ok(vec![7; PACK])
+            })
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| decode(true));
+            begun.wait();
+            assert!(packs.at_hand(&digest(1)).is_none(), "who cannot wait does not");
+            for _ in 0..3 {
+                scope.spawn(|| assert_eq!(**decode(false).unwrap(), [7; PACK]));
+            }
+        });
+        assert_eq!(decoded.into_inner(), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_decoded_is_tried_again() {
+        let packs = Packs::on(&Shelf::new(1 << 20));
+        let failed = packs.get(&digest(1), || Err(Error::corrupt("damaged")));
+        assert_eq!(failed.err().map(|e| e.code()), Some(Code::Corrupt));
+        assert!(packs.shelf.lock().slots.is_empty());
+        put(&packs, 1);
+        assert!(has(&packs, 1));
+    }
+
+    #[test]
+    fn what_is_forgotten_while_it_is_decoded_is_not_kept() {
+        let packs = Packs::on(&Shelf::new(1 << 20));
+        put(&packs, 1);
+        let decode = || {
+            packs.forget([digest(1), digest(2), digest(3)].iter());
+            Ok(vec![1; PACK])
+        };
+        packs.get(&digest(2), decode).unwrap();
+        assert!((1..4).all(|n| !has(&packs, n)));
+        assert_eq!(packs.shelf.lock().bytes, 0);
+    }
+
+    /// How many packs of a coffer's file are kept.
+    fn kept(coffer: &Coffer) -> usize {
+        let source = coffer.source();
+        let shelf = source.packs.shelf.lock();
+        shelf.slots.keys().filter(|(file, _)| *file == source.packs.file).count()
+    }
+
+    #[test]
+    fn a_coffer_keeps_what_is_live_in_its_file_and_nothing_when_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.coffer");
+        let key = Key::generate(32);
+        let open = |mode| {
+            let mut options = Options::new(mode, Kind::store());
+            options.coffer_key = Some(key.clone());
+            Coffer::open(&path, options).unwrap()
+        };
+        let change = |coffer: &Coffer, change| drop(coffer.change(change).unwrap());
+        let coffer = open(Mode::Write);
+        for (flush, name) in ["one", "two", "three"].into_iter().enumerate() {
+            change(&coffer, Change::write(name, Arc::new(vec![flush as u8; 5000])));
+            change(&coffer, Change::Flush { force: false });
+        }
+        assert!(coffer.read_at_once("one").is_none(), "nobody has decoded it yet");
+        for name in ["one", "two", "three", "one"] {
+            coffer.read(name).unwrap();
+        }
+        assert_eq!(kept(&coffer), 3);
+        assert_eq!(**coffer.read_at_once("two").unwrap(), [1; 5000]);
+
+        change(&coffer, Change::Delete { name: "two".to_owned(), recursive: false });
+        assert!(coffer.read_at_once("two").is_none());
+        change(&coffer, Change::Flush { force: false });
+        assert_eq!(kept(&coffer), 2);
+
+        let before = Arc::downgrade(&coffer.source());
+        change(&coffer, Change::Compact { watch: Watch::silent() });
+        assert!(before.upgrade().is_none(), "it is in another file now");
+        assert_eq!((kept(&coffer), coffer.read("one").unwrap()), (0, vec![0; 5000]));
+        let before = Arc::downgrade(&coffer.source());
+        coffer.close().unwrap();
+        assert!(before.upgrade().is_none() && kept(&coffer) == 0);
+
+        let coffer = open(Mode::Read);
+        coffer.read("one").unwrap();
+        coffer.read("three").unwrap();
+        assert_eq!((kept(&coffer), coffer.read_at_once("three").unwrap().len()), (1, 5000));
+        coffer.close().unwrap();
+        assert!(kept(&coffer) == 0 && coffer.read_at_once("three").is_none());
+    }
+}

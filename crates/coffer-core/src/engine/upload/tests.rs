@@ -1,0 +1,234 @@
+//! Stages by themselves: portions, room, failures, other keys.
+
+use std::path::Path;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::*;
+use crate::crypto::key::Key;
+use crate::engine::container::{Attributes, Container};
+use crate::engine::file::{Found, Source};
+use crate::format::block::Form;
+use crate::format::header::{Header, Keys};
+use crate::format::key_source::Origin;
+use crate::format::kind::{Cipher, Kind};
+use crate::io::storage::DiskDirectory;
+
+const PIECE: usize = 4096;
+
+struct Case {
+    temp: tempfile::TempDir,
+    stages: Arc<Stages>,
+    header: Header,
+    keys: Keys,
+}
+
+impl Case {
+    fn new(kind: Kind) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let keys = Keys {
+            coffer: kind.container.cipher.map(|_| Key::generate(32)),
+            secure: kind.member.cipher.map(|_| Key::generate(32)),
+            derived: false,
+        };
+        let header = Header::new(kind, &keys, &Origin::of_keys(), 1000, PIECE as u32).unwrap();
+        Self { stages: Stages::new(Some(temp.path().to_owned())), temp, header, keys }
+    }
+
+    fn layers(&self) -> Layers {
+        self.header.layers(&self.keys).unwrap()
+    }
+
+    fn stage(&self) -> Stage {
+        self.stages.stage(self.layers())
+    }
+
+    /// A container in a spool of its own.
+    fn container(&self) -> Container {
+        let dir = SpoolDir::create(Some(self.temp.path())).unwrap();
+        let (spool, directory) = (Arc::new(dir.file().unwrap()), Arc::new(DiskDirectory) as _);
+        let path = Path::new("test.coffer");
+        let source = Source::new(spool, &directory, path, &self.header, &self.keys).unwrap();
+        Container::create(source, self.header.clone(), false).unwrap()
+    }
+
+    /// The bytes of all files in the temp directory, and how many directories are there.
+    fn left(&self) -> (Vec<u8>, usize) {
+        let mut bytes = Vec::new();
+        let mut directories = 0;
+        for dir in std::fs::read_dir(self.temp.path()).unwrap() {
+            directories += 1;
+            for file in std::fs::read_dir(dir.unwrap().path()).into_iter().flatten() {
+                bytes.extend(std::fs::read(file.unwrap().path()).unwrap());
+            }
+        }
+        (bytes, directories)
+    }
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    out
+}
+
+fn write(stage: &Stage, bytes: &[u8]) -> Receiver<Result<()>> {
+    let (sender, receiver) = bounded(1);
+    stage.write(bytes, Box::new(move |result| drop(sender.send(result))));
+    receiver
+}
+
+fn put(container: &mut Container, head: Vec<u8>, staged: Staged) -> Vec<u8> {
+    let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
+    let parts = staged.parts(head, &container.source.layers);
+    container.put_large("member", attributes, &[], parts).unwrap();
+    let view = container.view.read();
+    let entry = view.catalog.get("member").unwrap();
+    let found = Found::in_catalog(&view.catalog, "member", entry).unwrap();
+    found.read(&view.source, 0, entry.size as usize).unwrap()
+}
+
+fn kinds() -> [Kind; 4] {
+    [Kind::bank(Cipher::AesOcb), Kind::store(), Kind::market(), Kind::null()]
+}
+
+#[test]
+fn bytes_in_any_portions_are_the_member_in_the_end() {
+    for kind in kinds() {
+        let case = Case::new(kind);
+        for total in [0, 1, PIECE, 2 * PIECE, 2 * PIECE + 1, 5 * PIECE, 100_001] {
+            for portion in [700, PIECE, 3 * PIECE + 5, usize::MAX] {
+                let bytes = noise(total as u64, total);
+                let mut container = case.container();
+                let stage = case.stages.stage(container.source.layers.clone());
+                let portions = bytes.chunks(portion.min(total.max(1)));
+                portions.for_each(|bytes| write(&stage, bytes).recv().unwrap().unwrap());
+                match stage.in_memory().unwrap() {
+                    Some(data) => {
+                        assert!(total as u64 <= IN_MEMORY);
+                        let mut found = vec![0; data.size()];
+                        data.copy_to(0, &mut found).unwrap();
+                        assert_eq!(found, bytes);
+                    }
+                    None => {
+                        assert!(total as u64 > IN_MEMORY);
+                        let staged = stage.finish().unwrap();
+                        assert_eq!(staged.pieces.len(), (total - 1) / PIECE);
+                        let head = noise(1, 5000);
+                        let found = put(&mut container, head.clone(), staged);
+                        assert!(found == [head, bytes].concat(), "{total} by {portion}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_coffer_that_got_other_keys_gets_the_member_under_them() {
+    for kind in kinds() {
+        let (before, after) = (Case::new(kind), Case::new(kind));
+        let bytes = noise(7, 10 * PIECE + 3);
+        let stage = before.stage();
+        write(&stage, &bytes).recv().unwrap().unwrap();
+        let staged = stage.finish().unwrap();
+        let now = after.layers();
+        let keyed = now.member.is_some() || now.container.is_some();
+        assert_eq!(staged.layers.make_the_same(&now), !keyed);
+        assert!(put(&mut after.container(), Vec::new(), staged) == bytes);
+    }
+}
+
+#[test]
+fn there_is_no_room_while_as_many_pieces_are_under_way_as_may_be() {
+    let case = Case::new(Kind::null());
+    let stage = case.stage();
+    // Threads of the pool that do nothing until they are told.
+    let (go, wait) = bounded::<()>(0);
+    let (busy, started) = bounded(pool::threads());
+    for _ in 0..pool::threads() {
+        let (wait, busy) = (wait.clone(), busy.clone());
+        pool::spawn(move || {
+            busy.send(()).unwrap();
+            let _ = wait.recv();
+        });
+    }
+    (0..pool::threads()).for_each(|_| started.recv().unwrap());
+    let mut taken = 0;
+    let withheld = loop {
+        let ready = write(&stage, &noise(taken, PIECE));
+        taken += 1;
+        if ready.try_recv().is_err() {
+            break ready;
+        }
+        assert!(taken <= pool::window() as u64 + 2);
+    };
+    assert!(taken >= 3);
+    drop(go);
+    withheld.recv().unwrap().unwrap();
+    stage.finish().unwrap();
+}
+
+#[test]
+fn what_is_given_up_leaves_nothing_and_says_so_to_who_waits() {
+    let case = Case::new(Kind::null());
+    let stage = case.stage();
+    write(&stage, &noise(1, 60 * PIECE)).recv().unwrap().unwrap();
+    while case.left().0.is_empty() {
+        std::thread::yield_now();
+    }
+    let waiting = write(&stage, &noise(2, 200 * PIECE));
+    stage.abort();
+    let told = waiting.recv().unwrap();
+    assert!(told.is_ok() || told.unwrap_err().code() == Code::Aborted);
+    assert_eq!(write(&stage, b"x").recv().unwrap().unwrap_err().code(), Code::Aborted);
+    // A job may be writing at this moment.
+    while !case.left().0.is_empty() {
+        std::thread::yield_now();
+    }
+    case.stages.close();
+    while case.left().1 > 0 {
+        std::thread::yield_now();
+    }
+    let Err(error) = stage.finish() else { unreachable!("it was given up") };
+    assert_eq!(error.code(), Code::Aborted);
+}
+
+#[test]
+fn a_coffer_that_closes_takes_its_stages_with_it() {
+    let case = Case::new(Kind::market());
+    let stage = case.stage();
+    write(&stage, &noise(3, 9 * PIECE)).recv().unwrap().unwrap();
+    case.stages.close();
+    assert_eq!(write(&stage, b"x").recv().unwrap().unwrap_err().code(), Code::Closed);
+    assert_eq!(stage.in_memory().err().unwrap().code(), Code::Closed);
+    assert_eq!(write(&case.stage(), b"x").recv().unwrap().unwrap_err().code(), Code::Closed);
+    while case.left().1 > 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_temp_directory_that_is_not_there_fails_the_stage_for_good() {
+    let stages = Stages::new(Some("/nonexistent/temp".into()));
+    let stage = stages.stage(Case::new(Kind::null()).layers());
+    write(&stage, &[0; 100]).recv().unwrap().unwrap();
+    let _ = write(&stage, &noise(1, 40 * PIECE)).recv().unwrap();
+    let Err(error) = stage.finish() else { unreachable!("there was no place for it") };
+    assert_eq!((error.code(), error.path()), (Code::Io, Some(Path::new("/nonexistent/temp"))));
+}
+
+#[test]
+fn a_block_in_the_spool_is_what_the_coffer_gets() {
+    let case = Case::new(Kind::store());
+    let mut container = case.container();
+    let stage = case.stages.stage(container.source.layers.clone());
+    write(&stage, &noise(5, 3 * PIECE)).recv().unwrap().unwrap();
+    let staged = stage.finish().unwrap();
+    let spooled = staged.pieces[0].read(&staged.spool).unwrap().block;
+    put(&mut container, Vec::new(), staged);
+    let view = container.view.read();
+    let block = view.catalog.blocks.values().find(|b| b.digest == spooled.digest).unwrap();
+    assert!(container.source.sealed_block(block).unwrap() == spooled.bytes);
+    assert_ne!(case.layers().encode(b"x", Form::Stored).unwrap().digest, spooled.digest);
+}

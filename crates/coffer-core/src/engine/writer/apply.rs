@@ -1,0 +1,214 @@
+//! The changes themselves, made on the thread that writes.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Given, Task, Writer};
+use crate::buffer::Buffer;
+use crate::coffer::{Data, Outcome};
+use crate::engine::container::{Attributes, Container, Raw, SMALL};
+use crate::engine::file::{Found, Source};
+use crate::engine::reader::no_member;
+use crate::error::{Code, Error, Result};
+use crate::format::catalog::{Entry, Place, Placed};
+use crate::ops::add::{self, Added};
+
+/// The mode of a file that no file was the source of.
+const NEW_FILE: u32 = 0o644;
+/// The same of a directory.
+const NEW_DIRECTORY: u32 = 0o755;
+
+impl Writer {
+    /// Makes one change to members.
+    pub(super) fn apply(&mut self, task: Task) -> Result<Outcome> {
+        match task {
+            Task::Small { name, size, given, stored, source } => {
+                let mut stored = stored
+                    .recv()
+                    .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
+                let layers = &self.container.source.layers;
+                if !layers.seals_members_as(&source.layers) {
+                    // It was sealed while the coffer still had its old keys.
+                    stored = layers.transcode_member(&source.layers, &stored, size)?.into_vec();
+                }
+                let attributes = self.attributes(&name, given)?;
+                self.container.put_small(&name, false, size, attributes, stored)?;
+            }
+            Task::Tiny { name, data, given } | Task::Large { name, data, given } => {
+                let attributes = self.attributes(&name, given)?;
+                self.put(&name, attributes, &[], Vec::new(), &data)?;
+            }
+            Task::Append { name, data, given } => {
+                let attributes = self.attributes(&name, given)?;
+                let (kept, head) = self.kept(&name)?;
+                self.put(&name, attributes, &kept, head, &data)?;
+            }
+            Task::Staged { name, stage, append, given } => {
+                let staged = stage.finish()?;
+                let attributes = self.attributes(&name, given)?;
+                let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
+                let parts = staged.parts(head, &self.container.source.layers);
+                self.container.put_large(&name, attributes, &kept, parts)?;
+            }
+            Task::Directory { name, given } => return self.directory(&name, given),
+            Task::Add(request) => {
+                return self.undivided(|container| add::add(container, &request));
+            }
+            Task::Update(update) => {
+                return self.undivided(|container| add::update(container, update));
+            }
+            Task::Delete { name, recursive } => self.delete(&name, recursive)?,
+            Task::Flush { .. }
+            | Task::Compact { .. }
+            | Task::Rekey { .. }
+            | Task::Begin
+            | Task::End { .. }
+            | Task::Close
+            | Task::Abandon => {}
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Makes a directory a member, unless there are members in it.
+    fn directory(&mut self, name: &str, given: Given) -> Result<Outcome> {
+        let mut added = Added::default();
+        if !self.container.view.read().catalog.has_below(name) {
+            let old = self.container.view.read().catalog.get(name).map(|entry| entry.mode);
+            let (mtime_s, mtime_ns) = given.mtime.unwrap_or_else(now);
+            let mode = given.mode.or(old).unwrap_or(NEW_DIRECTORY);
+            let attributes = Attributes { mode, mtime_s, mtime_ns };
+            self.container.put_small(name, true, 0, attributes, Vec::new())?;
+            added.directories = 1;
+        }
+        Ok(Outcome::Added(added))
+    }
+
+    /// Adds all of something, or leaves everything as it was.
+    fn undivided(&mut self, add: impl FnOnce(&mut Container) -> Result<Added>) -> Result<Outcome> {
+        self.container.begin()?;
+        let added = add(&mut self.container);
+        if added.is_ok() {
+            self.container.keep();
+        } else {
+            self.container.rollback();
+        }
+        added.map(Outcome::Added)
+    }
+
+    /// Attributes of a member that is written: given ones, else the old mode and the time now.
+    fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
+        let view = self.container.view.read();
+        let old = view.catalog.get(name).map(|e| e.mode);
+        if given.exclusive && old.is_some() {
+            return Err(Error::new(
+                Code::MemberExists,
+                format!("there is a member {name:?} already: write it with 'w' to replace it"),
+            )
+            .of_member(name));
+        }
+        let (mtime_s, mtime_ns) = given.mtime.unwrap_or_else(now);
+        Ok(Attributes { mode: given.mode.or(old).unwrap_or(NEW_FILE), mtime_s, mtime_ns })
+    }
+
+    /// What a member keeps when something is appended: see [`kept`]. Nothing if there is none.
+    fn kept(&self, name: &str) -> Result<(Vec<Placed>, Vec<u8>)> {
+        let old = {
+            let view = self.container.view.read();
+            match view.catalog.get(name).filter(|e| !e.directory) {
+                Some(entry) => Found::in_catalog(&view.catalog, name, entry)?,
+                None => return Ok(Default::default()),
+            }
+        };
+        kept(&self.container.source, &old).map_err(|e| e.of_member(name))
+    }
+
+    /// Puts a member that consists of `kept` pieces, `head` and `data`.
+    fn put(
+        &mut self,
+        name: &str,
+        attributes: Attributes,
+        kept: &[Placed],
+        head: Vec<u8>,
+        data: &Data,
+    ) -> Result<()> {
+        let total = head.len() as u64 + data.size() as u64;
+        let layers = self.container.source.layers.clone();
+        if kept.is_empty() && total <= SMALL {
+            let mut raw = head;
+            let before = raw.len();
+            raw.resize(before + data.size(), 0);
+            data.copy_to(0, raw.split_at_mut(before).1)?;
+            let stored = layers.encode_member(&raw)?.into_vec();
+            return self.container.put_small(name, false, total, attributes, stored);
+        }
+        let mut at = 0usize;
+        let total = usize::try_from(total)
+            .map_err(|_| Error::new(Code::Limit, "too many bytes at once"))?;
+        self.container.put_large(name, attributes, kept, || {
+            if at >= total {
+                return Ok(None);
+            }
+            let range = at..(at + layers.piece).min(total);
+            at = range.end;
+            // Copied by this thread and not by one of the pool: the bytes may have to be waited for,
+            // and no job of the pool waits.
+            let split = head.len().clamp(range.start, range.end);
+            let head_part = head.get(range.start..split).unwrap_or_default();
+            let mut bytes = Buffer::of_len(range.len());
+            let (before, rest) = bytes.split_at_mut(head_part.len());
+            before.copy_from_slice(head_part);
+            data.copy_to(split.saturating_sub(head.len()), rest)?;
+            let job = Box::new(move || Ok(bytes));
+            Ok(Some(Raw { job, last: at >= total }))
+        })
+    }
+
+    fn delete(&mut self, name: &str, recursive: bool) -> Result<()> {
+        let below: Vec<Arc<str>> = {
+            let view = self.container.view.read();
+            let below: Vec<_> = view.catalog.below(name).map(|(n, _)| n.clone()).collect();
+            if below.is_empty() && view.catalog.get(name).is_none() {
+                return Err(no_member(name));
+            }
+            below
+        };
+        if !below.is_empty() && !recursive {
+            return Err(Error::new(
+                Code::InvalidArg,
+                format!(
+                    "{name:?} is a directory with members in it: pass recursive to delete them"
+                ),
+            )
+            .of_member(name));
+        }
+        for member in &below {
+            self.container.remove(member)?;
+        }
+        self.container.remove(name)
+    }
+}
+
+/// The pieces of a member that stay as they are when something is appended, and the bytes behind
+/// them.
+fn kept(source: &Source, old: &Found) -> Result<(Vec<Placed>, Vec<u8>)> {
+    let Entry { size, place, .. } = &old.entry;
+    let (kept, from) = match place {
+        Place::Pieces { pieces, .. } => {
+            // The last piece carries the padding of the tar, so it is always made anew.
+            let keep = pieces.len().saturating_sub(1);
+            let kept: Vec<_> =
+                pieces.iter().copied().zip(old.blocks.iter().cloned()).take(keep).collect();
+            let from = kept.iter().map(|(p, _)| u64::from(p.raw)).sum();
+            (kept, from)
+        }
+        _ => (Vec::new(), 0),
+    };
+    let len = usize::try_from(size - from)
+        .map_err(|_| Error::new(Code::Limit, "a piece is too large"))?;
+    Ok((kept, old.read(source, from, len)?))
+}
+
+fn now() -> (i64, u32) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (since.as_secs() as i64, since.subsec_nanos())
+}

@@ -1,0 +1,426 @@
+//! The header: what a file is, in clear; and what only its owner may know of it, sealed.
+
+use crate::crypto::key::{self, CHECK_LEN, Key};
+use crate::crypto::seal::{self, Seal};
+use crate::error::{Code, Error, Result};
+use crate::format::block::Layers;
+use crate::format::codec::{Decoder, Encoder};
+use crate::format::commit::{ARCHIVE_ID, HEADER_MARKS};
+use crate::format::encrypted_file::FileKey;
+use crate::format::key_source::{self, Origin};
+use crate::format::kind::{Cipher, Kind, KindName, Layer};
+use crate::format::record::{self, HEADER_TAG, MARK, Mark, MetaSeal, SALT_TAG};
+
+/// The version of the format that this engine writes.
+pub(crate) const VERSION: u8 = 1;
+/// More than the header ever takes, for reading it at once.
+pub(crate) const MAX_LEN: usize = 4096;
+
+/// The keys of a coffer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Keys {
+    /// For the container.
+    pub(crate) coffer: Option<Key>,
+    /// For the members.
+    pub(crate) secure: Option<Key>,
+    /// They come from a passphrase, not from the caller.
+    pub(crate) derived: bool,
+}
+
+impl Keys {
+    /// The key that Coffer's own records and the key check are derived from.
+    fn root(&self, kind: &Kind) -> Option<&Key> {
+        if kind.container.cipher.is_some() {
+            self.coffer.as_ref()
+        } else if kind.member.cipher.is_some() {
+            self.secure.as_ref()
+        } else {
+            None
+        }
+    }
+
+    /// Checks that the keys the layers need are there and have a length that fits.
+    pub(crate) fn check(&self, kind: &Kind) -> Result<()> {
+        for (layer, key, name) in
+            [(kind.container, &self.coffer, "cofferKey"), (kind.member, &self.secure, "secureKey")]
+        {
+            let Some(cipher) = layer.cipher else { continue };
+            let key = key.as_ref().ok_or_else(|| {
+                Error::new(
+                    Code::InvalidArg,
+                    format!("{name} is missing: a {} coffer needs it", kind.name.as_str()),
+                )
+            })?;
+            cipher.check_len(key)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn meta(&self, kind: &Kind) -> MetaSeal {
+        MetaSeal::new(self.root(kind))
+    }
+}
+
+/// What a header says in clear, as far as this version of the format knows.
+pub(crate) struct Label {
+    pub(crate) version: u8,
+    pub(crate) kind: Option<KindName>,
+    /// What the container is sealed with, if it is.
+    pub(crate) cipher: Option<Option<Cipher>>,
+    pub(crate) passphrase: bool,
+}
+
+/// What a coffer is.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) marks: [u8; HEADER_MARKS],
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    pub(crate) kind: Kind,
+    /// Plaintext bytes of a full chunk.
+    pub(crate) chunk_plain: u32,
+    /// Member bytes of a full piece.
+    pub(crate) piece: u32,
+    member_check: [u8; CHECK_LEN],
+}
+
+impl Header {
+    /// The header of a new coffer.
+    pub(crate) fn new(
+        kind: Kind,
+        keys: &Keys,
+        origin: &Origin,
+        chunk_plain: u32,
+        piece: u32,
+    ) -> Result<Self> {
+        keys.check(&kind)?;
+        let mut first: Mark = [0; MARK];
+        first[..4].copy_from_slice(&HEADER_TAG);
+        first[4] = VERSION;
+        first[5] = kind.name as u8;
+        first[6] = cipher_byte(kind.container.cipher);
+        first[7] = origin.features();
+        if let Some(root) = keys.root(&kind) {
+            first[8..].copy_from_slice(&key::key_check(root, &origin.salt));
+        }
+        let mut marks = [0; HEADER_MARKS];
+        marks[..MARK].copy_from_slice(&first);
+        marks[MARK..].copy_from_slice(&origin.mark());
+        let member_check = match (&keys.secure, kind.member.cipher) {
+            (Some(key), Some(_)) => key::member_key_check(key, &origin.salt),
+            _ => [0; CHECK_LEN],
+        };
+        Ok(Self { marks, archive: key::random_bytes(), kind, chunk_plain, piece, member_check })
+    }
+
+    /// Appends the header, or a copy of it, to `out`.
+    pub(crate) fn write(&self, container: Option<&dyn Seal>, meta: &MetaSeal, out: &mut Vec<u8>) {
+        let mut e = Encoder::default();
+        e.raw(&self.archive);
+        e.byte(self.kind.name as u8);
+        encode_layer(&mut e, self.kind.member);
+        encode_layer(&mut e, self.kind.container);
+        e.uint(u64::from(self.chunk_plain));
+        e.uint(u64::from(self.piece));
+        e.raw(&self.member_check);
+        let (first, second) = split(&self.marks);
+        record::write(container, &first, &meta.seal(&e.finish()), out);
+        record::write(container, &second, &meta.seal(&self.archive), out);
+    }
+
+    /// The clear bytes of the header that `bytes` begin with, if they begin with one.
+    pub(crate) fn marks(bytes: &[u8]) -> Option<[u8; HEADER_MARKS]> {
+        [true, false].into_iter().find_map(|sealed| {
+            let (first, len) = record::peek(sealed, bytes)?;
+            let (second, _) = record::peek(sealed, bytes.get(len..)?)?;
+            let mut marks = [0; HEADER_MARKS];
+            marks[..MARK].copy_from_slice(&first);
+            marks[MARK..].copy_from_slice(&second);
+            (first[..4] == HEADER_TAG && second[..4] == SALT_TAG).then_some(marks)
+        })
+    }
+
+    /// What the clear bytes say that a file is, without any key.
+    pub(crate) fn label(marks: &[u8; HEADER_MARKS]) -> Label {
+        let (first, _) = split(marks);
+        let known = first[4] == VERSION;
+        Label {
+            version: first[4],
+            kind: KindName::from_byte(first[5]).filter(|_| known),
+            cipher: cipher_of(first[6]).filter(|_| known),
+            passphrase: known && key_source::is_passphrase(marks),
+        }
+    }
+
+    /// Compares what the clear bytes say with the kind that the caller wants. Gives the kind, with
+    /// the file's own container cipher.
+    ///
+    /// `cipher_is_free` is set where the caller leaves a Bank's cipher to the file.
+    pub(crate) fn judge(
+        marks: &[u8; HEADER_MARKS],
+        wanted: &Kind,
+        cipher_is_free: bool,
+    ) -> Result<Kind> {
+        let (first, _) = split(marks);
+        if first[4] > VERSION || first[7] & !key_source::PASSPHRASE != 0 {
+            return Err(Error::new(
+                Code::Version,
+                format!(
+                    "the coffer is in version {} of the format, with features {:#04x}; this Coffer reads version {VERSION}. Install a newer one",
+                    first[4], first[7]
+                ),
+            ));
+        }
+        let name = KindName::from_byte(first[5]).filter(|_| first[4] == VERSION);
+        let cipher = cipher_of(first[6]);
+        let (Some(name), Some(cipher)) = (name, cipher) else {
+            return Err(Error::corrupt("the header names no known kind or cipher"));
+        };
+        let mut kind = *wanted;
+        if wanted.name != KindName::Custom && name != wanted.name {
+            return Err(Error::new(
+                Code::WrongKind,
+                format!(
+                    "the coffer is a {}, but was opened as a {}: open it with the class of its kind",
+                    name.as_str(),
+                    wanted.name.as_str()
+                ),
+            ));
+        }
+        if cipher != wanted.container.cipher {
+            if !(cipher_is_free && matches!(cipher, Some(Cipher::Fernet | Cipher::AesOcb))) {
+                return Err(Error::new(
+                    Code::WrongKind,
+                    format!(
+                        "the coffer's container is sealed with {}, not with {}",
+                        cipher_name(cipher),
+                        cipher_name(wanted.container.cipher)
+                    ),
+                ));
+            }
+            kind.container.cipher = cipher;
+        }
+        Ok(kind)
+    }
+
+    /// Checks the root key by what the clear bytes say of it, and that the other key is there.
+    pub(crate) fn check_keys(marks: &[u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> Result<()> {
+        let (first, _) = split(marks);
+        if let Some(root) = keys.root(kind) {
+            let cipher = kind.container.cipher;
+            let fits = cipher.is_none_or(|c| c.key_lengths().contains(&root.as_bytes().len()));
+            let check = key::key_check(root, &key_source::salt(marks));
+            if !fits || !key::same(&check, &first[8..]) {
+                let which = if cipher.is_some() { "cofferKey" } else { "secureKey" };
+                return Err(wrong_key(which, marks, keys));
+            }
+        }
+        keys.check(kind)
+    }
+
+    /// Reads the header that `bytes` begin with, of a kind that [`Self::judge`] gave.
+    pub(crate) fn read(
+        bytes: &[u8],
+        marks: [u8; HEADER_MARKS],
+        kind: &Kind,
+        keys: &Keys,
+    ) -> Result<Self> {
+        Self::check_keys(&marks, kind, keys)?;
+        let header = Self::open(bytes, marks, kind, keys, true)?;
+        let member = header.kind.member;
+        if member.cipher != kind.member.cipher
+            || member.level.is_none() != kind.member.level.is_none()
+        {
+            return Err(Error::new(
+                Code::WrongKind,
+                format!(
+                    "the coffer's members are sealed with {}: give the layers it was made with",
+                    cipher_name(member.cipher)
+                ),
+            ));
+        }
+        if let (Some(key), Some(_)) = (&keys.secure, member.cipher)
+            && !key::same(
+                &key::member_key_check(key, &key_source::salt(&marks)),
+                &header.member_check,
+            )
+        {
+            return Err(wrong_key("secureKey", &marks, keys));
+        }
+        Ok(header)
+    }
+
+    /// Opens what is sealed of the header, without a look at the key checks and at flags.
+    #[cfg(test)]
+    pub(crate) fn parse(
+        bytes: &[u8],
+        marks: [u8; HEADER_MARKS],
+        kind: &Kind,
+        keys: &Keys,
+    ) -> Result<Self> {
+        Self::open(bytes, marks, kind, keys, false)
+    }
+
+    /// Opens what is sealed of the header. `strict` says that flags are looked at, too.
+    fn open(
+        bytes: &[u8],
+        marks: [u8; HEADER_MARKS],
+        kind: &Kind,
+        keys: &Keys,
+        strict: bool,
+    ) -> Result<Self> {
+        let container = container_seal(kind, keys)?;
+        let meta = keys.meta(kind);
+        let record = record::read(container.as_deref(), bytes)
+            .ok_or_else(|| damaged("its first part does not open"))?;
+        let body = meta
+            .open(&record.body)
+            .ok_or_else(|| damaged("its first part does not authenticate"))?;
+        let second = bytes
+            .get(record.len..)
+            .and_then(|rest| record::read(container.as_deref(), rest))
+            .and_then(|second| meta.open(&second.body))
+            .ok_or_else(|| damaged("its second part does not authenticate"))?;
+        let mut d = Decoder::new(&body);
+        let archive = d.array()?;
+        let name =
+            KindName::from_byte(d.byte()?).ok_or_else(|| damaged("it names no known kind"))?;
+        let member = decode_layer(&mut d, strict)?;
+        let container = decode_layer(&mut d, strict)?;
+        if strict && container.level.is_none() {
+            return Err(damaged("its container is not compressed"));
+        }
+        let header = Self {
+            marks,
+            archive,
+            kind: Kind { name, member, container, auto_flush: kind.auto_flush },
+            chunk_plain: d.uint32()?,
+            piece: d.uint32()?,
+            member_check: d.array()?,
+        };
+        d.finish()?;
+        if second != archive || name as u8 != marks[5] || container.cipher != kind.container.cipher
+        {
+            return Err(damaged("its parts contradict each other"));
+        }
+        check_sizes(header.chunk_plain, header.piece)?;
+        Ok(header)
+    }
+
+    /// The layers with their keys.
+    pub(crate) fn layers(&self, keys: &Keys) -> Result<Layers> {
+        let member = match (self.kind.member.cipher, &keys.secure) {
+            (Some(cipher), Some(key)) => Some(seal::make(cipher, key)?),
+            _ => None,
+        };
+        Ok(Layers {
+            member_level: self.kind.member.level,
+            member,
+            container_level: self.kind.container.level.unwrap_or(1),
+            container: container_seal(&self.kind, keys)?,
+            chunk_plain: self.chunk_plain as usize,
+            piece: self.piece as usize,
+            files: FileKey::new(&self.kind, keys)?,
+        })
+    }
+}
+
+/// The seal of the container, if it is sealed.
+pub(crate) fn container_seal(kind: &Kind, keys: &Keys) -> Result<Option<std::sync::Arc<dyn Seal>>> {
+    match (kind.container.cipher, &keys.coffer) {
+        (Some(cipher), Some(key)) => Ok(Some(seal::make(cipher, key)?)),
+        _ => Ok(None),
+    }
+}
+
+/// The sizes that a header may ask for.
+pub(crate) fn check_sizes(chunk_plain: u32, piece: u32) -> Result<()> {
+    if (256..=4 << 20).contains(&chunk_plain) && (4096..=16 << 20).contains(&piece) {
+        return Ok(());
+    }
+    Err(damaged("its chunk or block size is out of range"))
+}
+
+fn split(marks: &[u8; HEADER_MARKS]) -> (Mark, Mark) {
+    let (mut first, mut second) = ([0; MARK], [0; MARK]);
+    first.copy_from_slice(&marks[..MARK]);
+    second.copy_from_slice(&marks[MARK..]);
+    (first, second)
+}
+
+pub(crate) fn damaged(what: &str) -> Error {
+    Error::corrupt(format!("the header is damaged: {what}"))
+}
+
+fn wrong_key(which: &str, marks: &[u8; HEADER_MARKS], keys: &Keys) -> Error {
+    let message = if keys.derived {
+        "the passphrase is not the one this coffer was made with".to_owned()
+    } else if key_source::is_passphrase(marks) {
+        format!("{which} is not the key of this coffer, which was made from a passphrase")
+    } else {
+        format!("{which} is not the key this coffer was made with")
+    };
+    Error::new(Code::WrongKey, message)
+}
+
+pub(crate) fn cipher_byte(cipher: Option<Cipher>) -> u8 {
+    match cipher {
+        None => 0,
+        Some(Cipher::Secretbox) => 1,
+        Some(Cipher::Fernet) => 2,
+        Some(Cipher::AesOcb) => 3,
+    }
+}
+
+pub(crate) fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
+    [None, Some(Cipher::Secretbox), Some(Cipher::Fernet), Some(Cipher::AesOcb)]
+        .get(usize::from(byte))
+        .copied()
+}
+
+pub(crate) fn cipher_name(cipher: Option<Cipher>) -> &'static str {
+    cipher.map_or("nothing", Cipher::as_str)
+}
+
+fn encode_layer(e: &mut Encoder, layer: Layer) {
+    e.byte(cipher_byte(layer.cipher));
+    e.byte(u8::from(layer.level.is_some()));
+    e.int(i64::from(layer.level.unwrap_or(0)));
+}
+
+fn decode_layer(d: &mut Decoder<'_>, strict: bool) -> Result<Layer> {
+    let cipher = cipher_of(d.byte()?).ok_or_else(|| damaged("it names no known cipher"))?;
+    let flag = d.byte()?;
+    if strict && flag > 1 {
+        return Err(damaged("a flag is neither 0 nor 1"));
+    }
+    let compressed = flag == 1;
+    let level = i32::try_from(d.int()?).map_err(|_| damaged("a level is out of range"))?;
+    Ok(Layer { level: compressed.then_some(level), cipher })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_layer_is_compressed_or_not_and_a_container_always() {
+        for (flag, expected) in [(0, Some(None)), (1, Some(Some(5))), (2, None), (255, None)] {
+            let layer = decode_layer(&mut Decoder::new(&[0, flag, 10]), true);
+            assert_eq!(layer.ok().map(|layer| layer.level), expected, "{flag}");
+        }
+        assert!(decode_layer(&mut Decoder::new(&[4, 1, 10]), false).is_err(), "an unknown cipher");
+        let read = |kind: Kind| {
+            let keys = Keys::default();
+            let header = Header::new(kind, &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+            let mut bytes = Vec::new();
+            header.write(None, &keys.meta(&kind), &mut bytes);
+            let marks = Header::marks(&bytes).unwrap();
+            Header::read(&bytes, marks, &kind, &keys).map(|_| ()).map_err(|e| e.code())
+        };
+        let mut kind = Kind::null();
+        assert_eq!(read(kind), Ok(()));
+        kind.container.level = None;
+        assert_eq!(read(kind), Err(Code::Corrupt));
+    }
+}

@@ -1,0 +1,94 @@
+//! Where a coffer's keys come from, as its header says in clear.
+
+use crate::crypto::kdf::{Kdf, SALT_LEN};
+use crate::crypto::key;
+use crate::error::{Code, Error, Result};
+use crate::format::commit::HEADER_MARKS;
+use crate::format::record::{MARK, Mark, SALT_TAG, TAG};
+
+/// The feature of a coffer whose keys come from a passphrase.
+pub(crate) const PASSPHRASE: u8 = 0x01;
+/// Where the features lie in the first mark.
+const FEATURES_AT: usize = 7;
+/// Where the salt lies in the second mark, and behind it what the derivation costs.
+const SALT_AT: usize = TAG;
+const KDF_AT: usize = SALT_AT + SALT_LEN;
+/// Argon2id, as the header numbers it.
+const ARGON2ID: u8 = 1;
+/// The only number of lanes there is.
+const LANES: u8 = 1;
+
+/// Where keys come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    pub(crate) salt: [u8; SALT_LEN],
+    /// What it costs to derive them from a passphrase; `None` where they do not come from one.
+    pub(crate) kdf: Option<Kdf>,
+}
+
+impl Origin {
+    /// From whoever made the coffer.
+    pub(crate) fn of_keys() -> Self {
+        Self { salt: key::random_bytes(), kdf: None }
+    }
+
+    /// From a passphrase, with a new salt.
+    pub(crate) fn of_passphrase(kdf: Kdf) -> Self {
+        Self { salt: key::random_bytes(), kdf: Some(kdf) }
+    }
+
+    /// As a header says.
+    pub(crate) fn in_marks(marks: &[u8; HEADER_MARKS]) -> Result<Self> {
+        let mut origin = Self { salt: salt(marks), kdf: None };
+        if !is_passphrase(marks) {
+            return Ok(origin);
+        }
+        let [algorithm, lanes, p0, p1, m0, m1, m2, m3] = marks[MARK + KDF_AT..] else {
+            return Err(Error::corrupt("the header does not say how keys are derived"));
+        };
+        if algorithm != ARGON2ID || lanes != LANES {
+            return Err(Error::new(
+                Code::Version,
+                format!(
+                    "the coffer's keys are derived from its passphrase by method {algorithm} with {lanes} lanes; this Coffer knows method {ARGON2ID} (Argon2id) with {LANES}. Install a newer one"
+                ),
+            ));
+        }
+        origin.kdf = Some(Kdf {
+            passes: u16::from_le_bytes([p0, p1]),
+            memory: u32::from_le_bytes([m0, m1, m2, m3]),
+        });
+        Ok(origin)
+    }
+
+    /// The features of a header that says so.
+    pub(crate) fn features(&self) -> u8 {
+        if self.kdf.is_some() { PASSPHRASE } else { 0 }
+    }
+
+    /// The second mark of a header that says so.
+    pub(crate) fn mark(&self) -> Mark {
+        let mut mark: Mark = [0; MARK];
+        mark[..SALT_AT].copy_from_slice(&SALT_TAG);
+        mark[SALT_AT..KDF_AT].copy_from_slice(&self.salt);
+        if let Some(Kdf { memory, passes }) = self.kdf {
+            mark[KDF_AT] = ARGON2ID;
+            mark[KDF_AT + 1] = LANES;
+            mark[KDF_AT + 2..KDF_AT + 4].copy_from_slice(&passes.to_le_bytes());
+            mark[KDF_AT + 4..].copy_from_slice(&memory.to_le_bytes());
+        }
+        mark
+    }
+}
+
+/// Whether a header says that keys come from a passphrase.
+pub(crate) fn is_passphrase(marks: &[u8; HEADER_MARKS]) -> bool {
+    marks[FEATURES_AT] & PASSPHRASE != 0
+}
+
+/// The salt in a header: of the key checks, and of the derivation where there is one.
+pub(crate) fn salt(marks: &[u8; HEADER_MARKS]) -> [u8; SALT_LEN] {
+    let mut salt = [0; SALT_LEN];
+    salt.copy_from_slice(&marks[MARK + SALT_AT..MARK + KDF_AT]);
+    salt
+}

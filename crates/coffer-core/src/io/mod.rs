@@ -1,0 +1,10 @@
+//! Files, names, locks, temp files and threads: everything that the engine asks of the system.
+
+pub(crate) mod beneath;
+pub(crate) mod input;
+pub(crate) mod lock_file;
+pub(crate) mod lock_set;
+pub(crate) mod output;
+pub mod pool;
+pub(crate) mod spool;
+pub(crate) mod storage;

@@ -1,0 +1,283 @@
+//! From an encrypted file to its plaintext.
+
+use std::collections::VecDeque;
+
+use zeroize::Zeroizing;
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+
+use crate::crypto::key;
+use crate::error::{Code, Error, Result};
+use crate::format::chunk::{self, Chunk, MAX_SEALED};
+use crate::format::encrypted_file::{FileId, FileKey, Tail, damaged};
+use crate::format::record::{self, FILE_HEAD_TAG};
+use crate::io::pool;
+
+/// Bytes of a chunk's length, which is in front of its mark.
+const LENGTH: usize = 4;
+
+/// The most that [`Decryptor::pull`] returns at once: 1 MiB.
+pub const MAX_PULL: usize = 1 << 20;
+
+/// Decrypts one file that is given in parts of any size.
+///
+/// Give it a part with [`push`](Self::push), take with [`pull`](Self::pull) what came out of it
+/// until nothing does, and at the end of the file call [`finish`](Self::finish). Each byte that is
+/// pulled was encrypted with this key, but only when `finish` has returned is it certain that all of
+/// them are one file, whole and in order.
+pub struct Decryptor {
+    key: FileKey,
+    legacy: bool,
+    /// `None` until the file has told by its first chunk.
+    form: Option<Form>,
+    /// Bytes of the file that are no whole chunk yet.
+    input: Vec<u8>,
+    /// Where in the file they begin.
+    offset: u64,
+    frames: Frames,
+}
+
+enum Form {
+    /// With a head, and a tail once it has come.
+    Whole { id: FileId, hasher: Box<blake3::Hasher>, tail: Option<Tail> },
+    /// What PyCoffer writes.
+    Legacy,
+}
+
+impl Decryptor {
+    pub(super) fn new(key: FileKey, legacy: bool) -> Result<Self> {
+        let frames = Frames::new()?;
+        Ok(Self { key, legacy, form: None, input: Vec::new(), offset: 0, frames })
+    }
+
+    /// Takes the next part of the file. Its chunks are opened in parallel, so memory grows with the
+    /// part, and not with what it decompresses to.
+    ///
+    /// # Errors
+    /// [`Code::Legacy`], [`Code::Version`], [`Code::WrongKind`], [`Code::WrongKey`],
+    /// [`Code::Corrupt`]. The file is to be given up then, and with it what was pulled.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.input.extend_from_slice(bytes);
+        let input = std::mem::take(&mut self.input);
+        let used = self.take(&input)?;
+        self.input = input;
+        self.input.drain(..used);
+        self.offset += used as u64;
+        Ok(())
+    }
+
+    /// The next plaintext, at most [`MAX_PULL`] bytes. None when more of the file is needed.
+    ///
+    /// # Errors
+    /// [`Code::Corrupt`].
+    pub fn pull(&mut self) -> Result<Vec<u8>> {
+        self.frames.pull()
+    }
+
+    /// Takes the end of the file, after everything was pulled.
+    ///
+    /// # Errors
+    /// [`Code::Corrupt`] if what was pulled is not the whole file and nothing else.
+    pub fn finish(self) -> Result<()> {
+        let Some(form) = self.form else {
+            return Err(if self.input.is_empty() {
+                damaged("there is nothing in it")
+            } else {
+                foreign()
+            });
+        };
+        if matches!(form, Form::Legacy) && self.offset == 0 {
+            return Err(foreign());
+        }
+        if !self.input.is_empty() || !self.frames.complete() {
+            return Err(damaged("it is cut short"));
+        }
+        let Form::Whole { id, hasher, tail } = form else {
+            return if self.frames.any { Ok(()) } else { Err(damaged("there is nothing in it")) };
+        };
+        let Some(tail) = tail else { return Err(damaged("it is cut short")) };
+        let whole = tail.id == id
+            && tail.length == self.frames.length
+            && key::same(&tail.digest, hasher.finalize().as_bytes());
+        if whole { Ok(()) } else { Err(damaged("chunks of it were moved, dropped or repeated")) }
+    }
+
+    /// Takes whole chunks off the beginning of `input`, and says how many bytes they were.
+    fn take(&mut self, input: &[u8]) -> Result<usize> {
+        let start = match &self.form {
+            None => self.begin(input)?,
+            Some(Form::Whole { tail: Some(_), .. }) if !input.is_empty() => {
+                return Err(damaged("something follows its end"));
+            }
+            Some(_) => 0,
+        };
+        if self.form.is_none() {
+            return Ok(0);
+        }
+        let mut used = start;
+        let mut chunks = Vec::new();
+        let mut tail_at = None;
+        while tail_at.is_none()
+            && let Some(chunk) = whole_chunk(&input[used..], self.offset + used as u64)?
+        {
+            let at = self.offset + used as u64;
+            if self.is_tail(&chunk, at)? {
+                tail_at = Some(used);
+            } else {
+                chunks.push((at, chunk));
+            }
+            used += chunk.len;
+        }
+        self.open(&chunks)?;
+        if let Some(Form::Whole { hasher, tail, .. }) = &mut self.form {
+            hasher.update(&input[start..tail_at.unwrap_or(used)]);
+            if let Some(at) = tail_at {
+                *tail = Some(self.key.read_tail(&input[at..used])?);
+                if used < input.len() {
+                    return Err(damaged("something follows its end"));
+                }
+            }
+        }
+        Ok(used)
+    }
+
+    /// Learns from the first chunk what the file is, and gives the length of its head. The form
+    /// stays unknown while that chunk is not all there.
+    fn begin(&mut self, input: &[u8]) -> Result<usize> {
+        let length = input.first_chunk().map(|length| u32::from_le_bytes(*length) as usize);
+        if length.is_some_and(|length| length > MAX_SEALED) && !starts_head(input) {
+            return Err(foreign());
+        }
+        let Some(mark) = input.get(LENGTH..).and_then(|rest| rest.first_chunk()) else {
+            return Ok(0);
+        };
+        if FileKey::is_head(mark) {
+            self.key.check_mark(mark)?;
+            let Some(head) = input.get(..self.key.head_len()) else { return Ok(0) };
+            let id = self.key.read_head(head)?;
+            let mut hasher = Box::new(blake3::Hasher::new());
+            hasher.update(head);
+            self.form = Some(Form::Whole { id, hasher, tail: None });
+            return Ok(head.len());
+        }
+        if !self.legacy {
+            return Err(Error::new(
+                Code::Legacy,
+                "the file has no head: PyCoffer encrypted it, or the head was taken away. Pass legacy: true if you expect a file of PyCoffer's",
+            ));
+        }
+        self.form = Some(Form::Legacy);
+        Ok(0)
+    }
+
+    /// Whether the chunk at byte `at` is the tail. Every other chunk must have no mark.
+    fn is_tail(&self, chunk: &Chunk<'_>, at: u64) -> Result<bool> {
+        if chunk.reserved.iter().all(|byte| *byte == 0) {
+            return Ok(false);
+        }
+        match self.form {
+            Some(Form::Legacy) => Err(own_record()),
+            _ if FileKey::is_tail(chunk.reserved) => Ok(true),
+            _ => Err(bad_chunk(at)),
+        }
+    }
+
+    /// Opens chunks that hold data, each with the byte it begins at.
+    fn open(&mut self, chunks: &[(u64, Chunk<'_>)]) -> Result<()> {
+        let legacy = matches!(self.form, Some(Form::Legacy));
+        let opened = pool::each(chunks, |(at, chunk)| {
+            let mut plain = Zeroizing::new(Vec::with_capacity(chunk.sealed.len()));
+            match self.key.seal.open(chunk.sealed, &mut plain) {
+                Ok(()) if legacy && record::is_plain_record(&plain) => Err(own_record()),
+                Ok(()) => Ok(plain),
+                Err(_) if *at == 0 => Err(Error::new(
+                    Code::WrongKey,
+                    format!("{} does not open the first chunk of the file", self.key.name),
+                )),
+                Err(_) => Err(bad_chunk(*at)),
+            }
+        })?;
+        self.frames.opened.extend(opened.into_iter().filter(|plain| !plain.is_empty()));
+        Ok(())
+    }
+}
+
+/// zstd frames in the plaintexts of chunks, one stream whatever the boundaries.
+struct Frames {
+    decoder: Decoder<'static>,
+    opened: VecDeque<Zeroizing<Vec<u8>>>,
+    /// How much of the first of them has been decompressed.
+    at: usize,
+    /// A frame has begun and has not ended.
+    within: bool,
+    /// A frame has begun.
+    any: bool,
+    /// Bytes decompressed.
+    length: u64,
+}
+
+impl Frames {
+    fn new() -> Result<Self> {
+        let decoder =
+            Decoder::new().map_err(|e| Error::new(Code::Limit, format!("zstd refused: {e}")))?;
+        Ok(Self { decoder, opened: VecDeque::new(), at: 0, within: false, any: false, length: 0 })
+    }
+
+    fn complete(&self) -> bool {
+        self.opened.is_empty() && !self.within
+    }
+
+    fn pull(&mut self) -> Result<Vec<u8>> {
+        if self.opened.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut out = Zeroizing::new(Vec::with_capacity(MAX_PULL));
+        let mut buffer = OutBuffer::around(&mut *out);
+        while buffer.pos() < buffer.capacity()
+            && let Some(first) = self.opened.front()
+        {
+            let mut input = InBuffer::around(&first[self.at..]);
+            let wanted = self
+                .decoder
+                .run(&mut input, &mut buffer)
+                .map_err(|e| damaged(&format!("a zstd frame does not decompress: {e}")))?;
+            self.any = true;
+            self.within = wanted != 0;
+            self.at += input.pos();
+            // While the output is full, the decoder may hold more of it.
+            let flushed = buffer.pos() < buffer.capacity() || !self.within;
+            if self.at == first.len() && flushed {
+                self.opened.pop_front();
+                self.at = 0;
+            }
+        }
+        self.length += out.len() as u64;
+        out.shrink_to_fit();
+        Ok(std::mem::take(&mut *out))
+    }
+}
+
+/// The chunk that `bytes` begin with at byte `at` of the file, if it is all there.
+fn whole_chunk(bytes: &[u8], at: u64) -> Result<Option<Chunk<'_>>> {
+    match bytes.first_chunk().map(|length| u32::from_le_bytes(*length) as usize) {
+        Some(length) if length > MAX_SEALED => Err(bad_chunk(at)),
+        _ => Ok(chunk::parse(bytes)),
+    }
+}
+
+fn bad_chunk(at: u64) -> Error {
+    damaged(&format!("the chunk at byte {at} is not as it was written"))
+}
+
+/// Whether a file begins with a head, whatever the length says that is in front of its mark.
+fn starts_head(input: &[u8]) -> bool {
+    input.get(LENGTH..).is_some_and(|mark| mark.starts_with(&FILE_HEAD_TAG))
+}
+
+/// The error about a file whose first bytes are not those of an encrypted file.
+fn foreign() -> Error {
+    Error::corrupt("this is no encrypted file, or its first bytes are damaged or missing")
+}
+
+fn own_record() -> Error {
+    damaged("PyCoffer does not write what is in it, Coffer does: its head was taken away")
+}

@@ -1,0 +1,550 @@
+//! A directory tree outside of any coffer: what is in it, and removing some of that.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+
+use crate::engine::container::{Attributes, suffixed, torn};
+use crate::error::{Code, Error, Result};
+use crate::format::name;
+use crate::io::beneath::{self, About, Id, Opened, What};
+use crate::io::lock_file;
+use crate::io::storage;
+use crate::progress::Cancel;
+
+/// What to do with symbolic links in a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Symlinks {
+    /// A link to a file is added as the file it names. Links to directories are not entered.
+    #[default]
+    Follow,
+    /// Links are left out.
+    Skip,
+    /// A link is an error.
+    Error,
+}
+
+/// What an entry of a tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A file, or a link that is followed to one.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link that is not followed.
+    Link,
+    /// A pipe that was asked for by its own path.
+    Pipe,
+    /// What is left alone: the coffer itself, devices and their like, names that are not UTF-8, and
+    /// what the system says nothing of.
+    Other,
+}
+
+/// The path that a tree begins at: links in it are followed, links below it are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// The path.
+    pub path: PathBuf,
+    /// The device and the number of the directory there, where the system has such numbers.
+    pub id: Option<(u64, u64)>,
+}
+
+/// An entry of a tree.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Where the tree begins.
+    pub root: Arc<Root>,
+    /// Its path: that of the root, or one below it.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Whether it is a link that is followed to a file.
+    pub linked: bool,
+    /// Why it is left out, if it is neither a file nor a directory.
+    pub reason: Option<Cow<'static, str>>,
+    /// The system's error number, if it did not say what this is.
+    pub errno: Option<i32>,
+    /// Bytes of a file.
+    pub size: u64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Modification time, seconds since 1970.
+    pub mtime_s: i64,
+    /// Modification time, nanoseconds of the second.
+    pub mtime_ns: u32,
+}
+
+/// The files of a coffer that may lie in a tree that is brought into it: the coffer, its lock, what
+/// is kept of damaged ends, its backups, and what is to take the place of one of these.
+pub(crate) struct Own {
+    files: Vec<Id>,
+    /// Where the coffer is by each of its paths: a link to it has a name, and it has one itself.
+    homes: Vec<Home>,
+    backup: Option<String>,
+}
+
+struct Home {
+    directory: Place,
+    name: String,
+}
+
+/// A directory, by its number where it has one.
+#[derive(PartialEq, Eq)]
+enum Place {
+    Number(Id),
+    Path(PathBuf),
+}
+
+impl Place {
+    fn of(directory: &Path, id: Option<Id>) -> Self {
+        match id {
+            Some(id) => Self::Number(id),
+            None => Self::Path(
+                std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf()),
+            ),
+        }
+    }
+
+    /// The directory that a path is in.
+    fn above(path: &Path) -> Self {
+        let directory = storage::directory(path);
+        Self::of(directory, beneath::at(directory, true).ok().and_then(|about| about.id))
+    }
+}
+
+/// The suffix of backups unless another is given.
+const BACKUP: &str = ".bak";
+
+impl Own {
+    /// `backup` is the suffix of the backups that this handle makes.
+    pub(crate) fn of(coffer: &Path, backup: Option<&str>) -> Self {
+        let mut paths = vec![coffer.to_path_buf()];
+        paths.extend(std::fs::canonicalize(coffer).ok().filter(|path| path != coffer));
+        let (mut files, mut homes) = (Vec::new(), Vec::new());
+        for path in paths {
+            let suffixes = [BACKUP].into_iter().chain(backup);
+            let beside = suffixes.map(|suffix| suffixed(&path, suffix));
+            let all =
+                [path.clone(), lock_file::lock_path(&path), torn(&path)].into_iter().chain(beside);
+            files.extend(all.filter_map(|path| beneath::at(&path, true).ok()?.id));
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            homes.push(Home { directory: Place::above(&path), name });
+        }
+        Self { files, homes, backup: backup.map(str::to_owned) }
+    }
+
+    /// Refuses to let a file of the coffer be written over.
+    pub(crate) fn spare(&self, path: &Path) -> Result<()> {
+        match beneath::at(path, true) {
+            Ok(about) if self.has(&Place::above(path), path.file_name(), &about) => {
+                Err(Error::new(
+                    Code::InvalidArg,
+                    format!("{} belongs to the open coffer: choose another place", path.display()),
+                )
+                .at(path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn has(&self, directory: &Place, name: Option<&OsStr>, about: &About) -> bool {
+        if about.id.is_some_and(|id| self.files.contains(&id)) {
+            return true;
+        }
+        let name = name.unwrap_or_default().to_string_lossy();
+        self.homes.iter().any(|home| home.directory == *directory && self.is_name(home, &name))
+    }
+
+    /// Whether the coffer of this name, or a file that is made beside it, is called so.
+    fn is_name(&self, home: &Home, name: &str) -> bool {
+        let is_final = |name: &str| {
+            name.strip_prefix(&home.name).is_some_and(|suffix| {
+                matches!(suffix, "" | lock_file::SUFFIX | BACKUP)
+                    || self.backup.as_deref() == Some(suffix)
+                    || suffix.strip_prefix(".torn").is_some_and(is_number)
+            })
+        };
+        is_final(name) || storage::target_of_unfinished(name).is_some_and(is_final)
+    }
+}
+
+/// What follows `.torn`: nothing, or a dot and a number.
+fn is_number(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix('.').is_some_and(|number| {
+            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+        })
+}
+
+/// What is at a path, if anything is. The path itself may be a link, which is followed unless
+/// `follow` says otherwise.
+pub(crate) fn look(path: &Path, follow: bool, own: &Own) -> Result<Option<Entry>> {
+    match beneath::at(path, follow) {
+        Ok(about) => Ok(Some(found(path, &about, own))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(Error::io("stat", path, &e)),
+    }
+}
+
+/// What is at a path that something is to be stored from.
+///
+/// # Errors
+/// [`Code::InvalidArg`] if it is a device or a socket; [`Code::Io`] also if nothing is there.
+pub(crate) fn source(path: &Path, own: &Own) -> Result<Entry> {
+    let about = beneath::at(path, true).map_err(|e| Error::io("stat", path, &e))?;
+    let what = match about.what {
+        What::Socket => "a socket",
+        What::Device => "a device",
+        _ => return Ok(found(path, &about, own)),
+    };
+    let message = format!("{} is {what}: name a file, a directory or a pipe", path.display());
+    Err(Error::new(Code::InvalidArg, message).at(path))
+}
+
+/// What was found at a path that is asked for.
+fn found(path: &Path, about: &About, own: &Own) -> Entry {
+    let root = Arc::new(Root { path: path.to_path_buf(), id: about.id });
+    let entry = entry(&root, path.to_path_buf(), about, &Place::above(path), own);
+    if about.what == What::Pipe {
+        return Entry { kind: Kind::Pipe, reason: None, ..entry };
+    }
+    entry
+}
+
+/// What is in a directory at or below `root`, in the order of the names. What vanishes meanwhile is
+/// not in it; of what the system says nothing there is the number of its error.
+pub(crate) fn list(
+    root: &Arc<Root>,
+    directory: &Path,
+    symlinks: Symlinks,
+    own: &Own,
+) -> Result<Vec<Entry>> {
+    let opened = open_directory(root, directory)?;
+    let failed = |e: io::Error| Error::io("readdir", directory, &e);
+    let place = Place::of(directory, opened.itself().map_err(failed)?.id);
+    let mut names = opened.names().map_err(failed)?;
+    names.sort_unstable();
+    let mut entries = Vec::with_capacity(names.len());
+    for name in names {
+        let path = directory.join(&name);
+        match opened.about(&name, false) {
+            Ok(about) if about.what == What::Link => {
+                entries.push(link(root, path, &about, &place, symlinks, &opened, own));
+            }
+            Ok(about) if about.what == What::Directory && is_temporary(&opened, &name) => {
+                let reason = "it is a temporary directory of a coffer";
+                entries.push(left_out(entry(root, path, &about, &place, own), reason));
+            }
+            Ok(about) => entries.push(entry(root, path, &about, &place, own)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => entries.push(unknown(root, path, &e)),
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether a directory is one that this engine made for what waits to be stored.
+fn is_temporary(parent: &Opened, name: &OsStr) -> bool {
+    name.to_str().and_then(|name| name.strip_prefix(".coffer-")).is_some_and(|random| {
+        random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric())
+    }) && parent.enter(name).is_ok_and(|inside| inside.about("owner".as_ref(), false).is_ok())
+}
+
+/// Opens a directory at or below `root`, which must be the directory that was looked at.
+fn open_directory(root: &Root, directory: &Path) -> Result<Opened> {
+    let opened = Opened::at(&root.path).map_err(|e| Error::io("open", &root.path, &e))?;
+    let about = opened.itself().map_err(|e| Error::io("fstat", &root.path, &e))?;
+    if about.id != root.id {
+        return Err(replaced(&root.path));
+    }
+    let below = directory.strip_prefix(&root.path).unwrap_or(directory);
+    opened.directory_below(below).map_err(|e| failed_to_open(directory, &e))
+}
+
+/// Files that are opened one after the other. The directory of the last one stays open: most lie
+/// beside the one before.
+#[derive(Default)]
+pub(crate) struct Opener {
+    last: Option<(PathBuf, Opened)>,
+}
+
+impl Opener {
+    /// Opens a file for reading that was found in a tree. Below the root no link is followed, but for
+    /// the file itself where it is a link that was to be followed.
+    ///
+    /// # Errors
+    /// [`Code::UnsafePath`] if a link, or something that is no file, has been put in its place;
+    /// [`Code::Io`].
+    pub(crate) fn open(&mut self, entry: &Entry) -> Result<(File, About)> {
+        let path = &entry.path;
+        let parent = match path.parent() {
+            Some(parent) if *path != entry.root.path => parent,
+            _ => return open(path),
+        };
+        if self.last.as_ref().is_none_or(|(last, _)| last != parent) {
+            self.last = Some((parent.to_path_buf(), open_directory(&entry.root, parent)?));
+        }
+        let name = path.file_name().unwrap_or_default();
+        let opened = match &self.last {
+            Some((_, directory)) => directory.open(name, entry.linked),
+            None => beneath::open(path),
+        };
+        checked(path, opened.map_err(|e| failed_to_open(path, &e))?)
+    }
+}
+
+/// Opens the file at a path for reading, following links. Never waits for the other end of a pipe.
+///
+/// # Errors
+/// [`Code::UnsafePath`] if it is no file; [`Code::Io`].
+pub(crate) fn open(path: &Path) -> Result<(File, About)> {
+    checked(path, beneath::open(path).map_err(|e| Error::io("open", path, &e))?)
+}
+
+fn checked(path: &Path, file: File) -> Result<(File, About)> {
+    let about = beneath::about(&file).map_err(|e| Error::io("fstat", path, &e))?;
+    if about.what == What::File { Ok((file, about)) } else { Err(replaced(path)) }
+}
+
+fn failed_to_open(path: &Path, error: &io::Error) -> Error {
+    if beneath::is_link_in_the_way(error) { replaced(path) } else { Error::io("open", path, error) }
+}
+
+fn replaced(path: &Path) -> Error {
+    let message = format!(
+        "{} is not what it was when it was looked at: a link, or something of another type, is in its place, or in that of a directory above it",
+        path.display()
+    );
+    Error::new(Code::UnsafePath, message).at(path)
+}
+
+fn link(
+    root: &Arc<Root>,
+    path: PathBuf,
+    about: &About,
+    place: &Place,
+    symlinks: Symlinks,
+    opened: &Opened,
+    own: &Own,
+) -> Entry {
+    let reason = match symlinks {
+        Symlinks::Skip | Symlinks::Error => "it is a symbolic link",
+        Symlinks::Follow => match opened.about(path.file_name().unwrap_or_default(), true) {
+            Ok(target) if target.what == What::Directory => "it is a symbolic link to a directory",
+            Ok(target) => {
+                return Entry { linked: true, ..entry(root, path, &target, place, own) };
+            }
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                "it is a symbolic link to nothing"
+            }
+            Err(e) => {
+                let reason = format!("it is a symbolic link that cannot be followed: {e}");
+                let reason = Some(Cow::Owned(reason));
+                return Entry { kind: Kind::Link, reason, ..unknown(root, path, &e) };
+            }
+        },
+    };
+    let found = entry(root, path, about, place, own);
+    Entry { kind: Kind::Link, reason: Some(Cow::Borrowed(reason)), ..found }
+}
+
+/// Something that the system says nothing of.
+fn unknown(root: &Arc<Root>, path: PathBuf, error: &io::Error) -> Entry {
+    Entry {
+        root: root.clone(),
+        path,
+        kind: Kind::Other,
+        linked: false,
+        reason: Some(Cow::Owned(error.to_string())),
+        errno: Some(error.raw_os_error().unwrap_or(0)),
+        size: 0,
+        mode: 0,
+        mtime_s: 0,
+        mtime_ns: 0,
+    }
+}
+
+fn left_out(entry: Entry, reason: &'static str) -> Entry {
+    Entry { kind: Kind::Other, reason: Some(Cow::Borrowed(reason)), ..entry }
+}
+
+fn entry(root: &Arc<Root>, path: PathBuf, about: &About, place: &Place, own: &Own) -> Entry {
+    let reason = if path.file_name().is_some_and(|name| name.to_str().is_none()) {
+        Some("its name is not UTF-8")
+    } else {
+        match about.what {
+            What::Directory => None,
+            What::File if own.has(place, path.file_name(), about) => {
+                Some("it is this coffer, its lock, a backup, or another file of its own")
+            }
+            What::File => None,
+            What::Link => Some("it is a symbolic link"),
+            What::Pipe => Some("it is not a regular file, but a pipe"),
+            What::Socket => Some("it is not a regular file, but a socket"),
+            What::Device => Some("it is not a regular file, but a device"),
+        }
+    };
+    let kind = match (reason, about.what) {
+        (None, What::Directory) => Kind::Directory,
+        (None, _) => Kind::File,
+        (_, What::Link) => Kind::Link,
+        _ => Kind::Other,
+    };
+    let Attributes { mode, mtime_s, mtime_ns } = about.attributes;
+    Entry {
+        root: root.clone(),
+        path,
+        kind,
+        linked: false,
+        reason: reason.map(Cow::Borrowed),
+        errno: None,
+        size: about.size,
+        mode,
+        mtime_s,
+        mtime_ns,
+    }
+}
+
+/// Removes files, links and empty directories below `root`, in the given order; what is gone
+/// already is no error. Nothing outside `root` is removed, whatever links somebody plants meanwhile.
+pub(crate) fn remove(root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
+    let dir = Dir::open_ambient_dir(root, ambient_authority())
+        .map_err(|e| Error::io("open", root, &e))?;
+    for path in paths {
+        cancel.check()?;
+        let path = name::check(path)?;
+        let removed = dir.symlink_metadata(path).and_then(|meta| {
+            if meta.is_dir() { dir.remove_dir(path) } else { dir.remove_file(path) }
+        });
+        match removed {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(refused("unlink", &root.join(path), &e));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The error of a call below a directory that is not to be left.
+pub(crate) fn refused(syscall: &'static str, path: &Path, error: &std::io::Error) -> Error {
+    // cap-std answers so where a component of the path is a link that leads outside.
+    if error.kind() == std::io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
+        return in_the_way(path, "the path would leave the target");
+    }
+    Error::io(syscall, path, error)
+}
+
+/// The error about what is where something else is to go.
+pub(crate) fn in_the_way(path: &Path, what: &str) -> Error {
+    let message =
+        format!("{} is a link or of another type, and {what}: remove it first", path.display());
+    Error::new(Code::UnsafePath, message).at(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn own() -> Own {
+        Own::of(Path::new("/nowhere/box.coffer"), None)
+    }
+
+    #[test]
+    fn a_link_that_takes_the_place_of_a_directory_is_not_listed_wherever_in_the_path_it_is() {
+        for (swapped, listed) in
+            [("tree/a/b", "tree/a/b"), ("tree/a", "tree/a/b"), ("tree", "tree")]
+        {
+            let temp = tempfile::tempdir().unwrap();
+            let at = |path: &str| temp.path().join(path);
+            fs::create_dir_all(at("tree/a/b")).unwrap();
+            fs::write(at("tree/a/b/file"), "x").unwrap();
+            let found = look(&at("tree"), true, &own()).unwrap().unwrap();
+            assert!(list(&found.root, &at(listed), Symlinks::Skip, &own()).is_ok());
+            // What the link leads to is just like what was there.
+            fs::rename(at(swapped), at("aside")).unwrap();
+            fs::create_dir_all(at("other/a/b")).unwrap();
+            let to = if swapped == "tree" { "other" } else { "aside" };
+            symlink(at(to), at(swapped)).unwrap();
+            for symlinks in [Symlinks::Follow, Symlinks::Skip, Symlinks::Error] {
+                let error = list(&found.root, &at(listed), symlinks, &own()).unwrap_err();
+                assert_eq!((error.code(), error.errno()), (Code::UnsafePath, None), "{swapped}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_is_opened_as_it_was_found_a_link_only_if_it_was_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |path: &str| temp.path().join(path);
+        fs::create_dir(at("tree")).unwrap();
+        fs::write(at("tree/file"), "x").unwrap();
+        fs::write(at("outside"), "secret").unwrap();
+        symlink(at("outside"), at("tree/link")).unwrap();
+        let found = look(&at("tree"), true, &own()).unwrap().unwrap();
+        let entries = list(&found.root, &at("tree"), Symlinks::Follow, &own()).unwrap();
+        let [file, link] = &*entries else { panic!("{entries:?}") };
+        assert_eq!((file.linked, link.linked, link.size), (false, true, 6));
+        let mut opener = Opener::default();
+        assert_eq!(opener.open(link).unwrap().1.size, 6);
+        assert_eq!(opener.open(file).unwrap().1.size, 1);
+        fs::remove_file(at("tree/file")).unwrap();
+        symlink(at("outside"), at("tree/file")).unwrap();
+        assert_eq!(opener.open(file).err().unwrap().code(), Code::UnsafePath);
+        rustix::fs::mkfifoat(rustix::fs::CWD, at("tree/pipe"), rustix::fs::Mode::RUSR).unwrap();
+        fs::rename(at("tree/pipe"), at("tree/file")).unwrap();
+        assert_eq!(Opener::default().open(file).err().unwrap().code(), Code::UnsafePath);
+    }
+
+    #[test]
+    fn what_belongs_to_a_coffer_is_known_by_its_names_and_by_what_it_is() {
+        let temp = tempfile::tempdir().unwrap();
+        let coffer = temp.path().join("box.coffer");
+        fs::write(&coffer, "").unwrap();
+        fs::hard_link(&coffer, temp.path().join("hard")).unwrap();
+        for name in ["box.coffer.lock", "box.coffer.old"] {
+            fs::write(temp.path().join(name), "").unwrap();
+        }
+        let own = Own::of(&coffer, Some(".old"));
+        let yes = [
+            ("box.coffer", true),
+            ("hard", true),
+            ("box.coffer.lock", true),
+            ("box.coffer.bak", true),
+            ("box.coffer.old", true),
+            ("box.coffer.torn", true),
+            ("box.coffer.torn.12", true),
+            (".box.coffer.ab3xy9.coffer-new", true),
+            (".box.coffer.torn.2.ab3xy9.coffer-new", true),
+            ("box.coffer.torn.", false),
+            ("box.coffer.torn.x", false),
+            ("box.coffer.older", false),
+            ("other.coffer.bak", false),
+            (".box.coffer.ab3xy.coffer-new", false),
+            (".box.coffer.aB3xY9.coffer-new", false),
+            (".other.ab3xy9.coffer-new", false),
+        ];
+        for (name, expected) in yes {
+            let path = temp.path().join(name);
+            if !path.exists() {
+                fs::write(&path, "").unwrap();
+            }
+            assert_eq!(own.spare(&path).is_err(), expected, "{name}");
+            let elsewhere = tempfile::tempdir().unwrap();
+            let copy = elsewhere.path().join(name);
+            fs::write(&copy, "").unwrap();
+            assert!(own.spare(&copy).is_ok(), "{name} elsewhere");
+        }
+    }
+}

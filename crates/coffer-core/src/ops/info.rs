@@ -1,0 +1,92 @@
+//! What a coffer is, and how it fills its file.
+
+use std::path::Path;
+
+use crate::crypto::kdf::{Kdf, SALT_LEN};
+use crate::engine::reader::Reader;
+use crate::error::{Error, Result};
+use crate::format::chunk;
+use crate::format::commit::ARCHIVE_ID;
+use crate::format::header::Header;
+use crate::format::key_source::Origin;
+use crate::format::kind::Kind;
+
+/// What a coffer is, and how it fills its file. Sizes are in bytes.
+#[derive(Debug, Clone)]
+pub struct Info {
+    /// Its kind, with its layers.
+    pub kind: Kind,
+    /// A full chunk, framing included.
+    pub chunk_size: u32,
+    /// What a full block holds of a member.
+    pub block_size: u32,
+    /// How its keys come from a passphrase, if they do.
+    pub passphrase: Option<([u8; SALT_LEN], Kdf)>,
+    /// The archive id of its header, which stays for the life of the coffer; none in a legacy one.
+    pub archive: Option<[u8; ARCHIVE_ID]>,
+    /// The file is in PyCoffer's format still.
+    pub legacy: bool,
+    /// The number of the last commit; 0 in a legacy coffer.
+    pub generation: u64,
+    /// Members that are files.
+    pub files: u64,
+    /// Members that are directories.
+    pub directories: u64,
+    /// What the members hold.
+    pub bytes: u64,
+    /// The same after the member layer.
+    pub stored_bytes: u64,
+    /// Blocks; none in a legacy coffer.
+    pub blocks: u64,
+    /// The file.
+    pub file_size: u64,
+    /// What its live blocks take. The rest that is not dead is headers and commits.
+    pub live_bytes: u64,
+    /// What dead blocks, superseded commits and old footers take, which compaction gives back.
+    pub dead_bytes: u64,
+}
+
+/// What is known of the coffer that `reader` reads, at the commit with this number or, in a handle
+/// that writes, as it is now.
+pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info> {
+    let view = reader.view.read();
+    let Some(Header { kind, marks, archive, chunk_plain, piece, .. }) = &view.header else {
+        return Err(crate::engine::writer::closed());
+    };
+    let Origin { salt, kdf } = Origin::in_marks(marks)?;
+    let catalog = &view.catalog;
+    let legacy = generation == 0;
+    let file_size = if legacy {
+        // What the view is about is a sealed copy in the temp directory.
+        std::fs::metadata(path).map_err(|e| Error::io("stat", path, &e))?.len()
+    } else {
+        view.source.storage.len().map_err(|e| Error::io("fstat", path, &e))?
+    };
+    let mut info = Info {
+        kind: *kind,
+        chunk_size: chunk_plain + chunk::HEADER as u32,
+        block_size: *piece,
+        passphrase: kdf.map(|kdf| (salt, kdf)),
+        archive: (!legacy).then_some(*archive),
+        legacy,
+        generation,
+        files: 0,
+        directories: 0,
+        bytes: 0,
+        stored_bytes: 0,
+        blocks: catalog.blocks.len() as u64,
+        file_size,
+        live_bytes: catalog.blocks.values().map(|block| u64::from(block.len)).sum(),
+        dead_bytes: catalog.dead,
+    };
+    if legacy {
+        // What the view has of blocks is about that copy, too.
+        (info.blocks, info.live_bytes, info.dead_bytes) = (0, file_size, 0);
+    }
+    for (_, entry) in catalog.iter() {
+        *(if entry.directory { &mut info.directories } else { &mut info.files }) += 1;
+        info.bytes = info.bytes.saturating_add(entry.size);
+        info.stored_bytes = info.stored_bytes.saturating_add(entry.stored());
+    }
+    Ok(info)
+}

@@ -1,0 +1,70 @@
+//! A file on a disk that does not read everything any more.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::io::storage::Storage;
+
+/// What a disk reads, or refuses to read, at once.
+const SECTOR: u64 = 512;
+
+/// A file of which what cannot be read reads as zeros, which is damage like any other. It cannot be
+/// written.
+pub(super) struct Worn {
+    inner: Arc<dyn Storage>,
+    /// Sectors that could not be read, each time they were tried.
+    refused: AtomicU64,
+}
+
+impl Worn {
+    pub(super) fn new(inner: Arc<dyn Storage>) -> Self {
+        Self { inner, refused: AtomicU64::new(0) }
+    }
+
+    /// Whether the disk refused anything.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) > 0
+    }
+}
+
+impl Storage for Worn {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        if self.inner.read_at(buf, offset).is_ok() {
+            return Ok(());
+        }
+        let (mut rest, mut at) = (buf, offset);
+        while !rest.is_empty() {
+            let len = (SECTOR - at % SECTOR).min(rest.len() as u64) as usize;
+            let (sector, behind) = rest.split_at_mut(len);
+            if self.inner.read_at(sector, at).is_err() {
+                sector.fill(0);
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+            rest = behind;
+            at += len as u64;
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn file(&self) -> Option<&File> {
+        self.inner.file()
+    }
+}

@@ -1,0 +1,348 @@
+//! The members that commits name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Reason;
+use super::history::State;
+use super::marks::Search;
+use super::rescue::{Put, Rescue};
+use super::scan::{self, Found};
+use super::span::{Span, gaps};
+use crate::engine::container::{Attributes, Raw};
+use crate::engine::file::Source;
+use crate::error::{Code, Error, Result};
+use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
+use crate::format::name;
+use crate::io::pool;
+
+/// A member as the catalog has it.
+type Named = (Arc<str>, Entry);
+/// A member that could not be brought over, and why.
+type Failed = (Arc<str>, Entry, Error);
+
+/// A block that no commit names.
+pub(super) struct Stray {
+    pub(super) span: Span,
+    /// The block, unless it is the beginning of one.
+    pub(super) block: Option<Block>,
+    pub(super) tar: super::entries::Tar,
+}
+
+/// What is left to do when everything that commits name has been tried.
+pub(super) struct Leftover {
+    pub(super) source: Arc<Source>,
+    pub(super) records: Vec<Span>,
+    pub(super) strays: Vec<Stray>,
+}
+
+/// Brings over what the catalog names. What is damaged is looked for elsewhere in the file, and
+/// what is left of a damaged pack is taken.
+pub(super) fn bring(
+    rescue: &mut Rescue<'_>,
+    source: &Arc<Source>,
+    search: &Search<'_>,
+    state: State,
+) -> Result<Leftover> {
+    let State { mut catalog, records, dead, complete, end, .. } = state;
+    let all = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
+    let (members, refused): (Vec<Named>, Vec<Named>) =
+        all.partition(|(name, _)| name::fault(name).is_none());
+    for (name, _) in refused {
+        let error = Error::corrupt(format!("{name:?} is no name of a member"));
+        rescue.lose(&name, Reason::Refused, &error, Vec::new());
+    }
+    let failed = members_of(rescue, source, &catalog, members)?;
+    let leftover = |strays| Leftover { source: source.clone(), records: records.clone(), strays };
+    if failed.is_empty() && complete && end >= search.size {
+        return Ok(leftover(Vec::new()));
+    }
+    let (bad, mut explained) = if failed.is_empty() && complete {
+        (Vec::new(), vec![Span { from: 0, to: end }])
+    } else {
+        let bad = bad_blocks(source, &catalog)?;
+        let good = catalog.blocks.iter().filter(|(id, _)| bad.binary_search(id).is_err());
+        let explained = good.map(|(_, block)| Span::of(block)).collect();
+        (bad, explained)
+    };
+    explained.extend(&records);
+    let mut wanted: HashMap<Digest, Vec<BlockId>> = HashMap::new();
+    for id in &bad {
+        if let Some(block) = catalog.blocks.get(id) {
+            wanted.entry(block.digest).or_default().push(*id);
+        }
+    }
+    let mut strays = Vec::new();
+    let mut moved: Vec<(BlockId, u64)> = Vec::new();
+    for gap in gaps(explained, search.size) {
+        scan::blocks(search, source, gap, |found| {
+            let (span, block, tar) = match found {
+                Found::Block { block, tar, stored } => {
+                    if let Some(ids) = wanted.get(&block.digest) {
+                        moved.extend(ids.iter().map(|id| (*id, block.offset)));
+                        return Ok(());
+                    }
+                    (Span::of(&block), Some(block), super::entries::tell(&tar, stored))
+                }
+                Found::Fragment { span, plain } => {
+                    let tar = crate::format::frame::decompress_prefix(&plain, MAX_TAR);
+                    (span, None, super::entries::Tar::Pack(super::entries::whole(&tar)))
+                }
+            };
+            // Where all commits are there, what none of them names before the newest is dead.
+            let counts = (!complete || span.from >= end) && !dead.iter().any(|d| d.overlaps(&span));
+            if counts {
+                strays.push(Stray { span, block, tar });
+            }
+            Ok(())
+        })?;
+    }
+    let failed = if moved.is_empty() {
+        failed
+    } else {
+        for (id, offset) in moved {
+            if let Some(block) = catalog.blocks.get_mut(&id) {
+                block.offset = offset;
+            }
+        }
+        let again = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
+        members_of(rescue, source, &catalog, again)?
+    };
+    let failed = from_prefixes(rescue, source, search, &catalog, failed)?;
+    for (name, entry, error) in failed {
+        let damage = damage(source, &catalog, &entry);
+        let reason = match error.code() {
+            Code::MemberExists => Reason::Refused,
+            _ => reason(source, search, &catalog, &entry, &damage),
+        };
+        rescue.lose(&name, reason, &error, damage);
+    }
+    Ok(leftover(strays))
+}
+
+/// The most tar that a block has.
+const MAX_TAR: usize = crate::format::catalog::MAX_BLOCK as usize;
+
+/// Brings members over whose blocks are as the catalog says. Gives the others.
+fn members_of(
+    rescue: &mut Rescue<'_>,
+    source: &Arc<Source>,
+    catalog: &Catalog,
+    members: Vec<Named>,
+) -> Result<Vec<Failed>> {
+    let mut failed = Vec::new();
+    let mut packs: BTreeMap<BlockId, Vec<Named>> = BTreeMap::new();
+    let mut large = Vec::new();
+    for (name, entry) in members {
+        if !catalog.has_content(&entry) {
+            let error = Error::corrupt("what says where its bytes are could not be read");
+            failed.push((name, entry, error));
+            continue;
+        }
+        match entry.place {
+            Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
+            _ => large.push((name, entry)),
+        }
+    }
+    let packs: Vec<(&Block, Vec<Named>)> = packs
+        .into_iter()
+        .filter_map(|(id, members)| Some((catalog.blocks.get(&id)?, members)))
+        .collect();
+    for window in packs.chunks(pool::window()) {
+        rescue.watch.cancel.check()?;
+        let opened = pool::each(window, |(block, members)| Ok(open_pack(source, block, members)))?;
+        for ((_, members), stored) in window.iter().zip(opened) {
+            for ((name, entry), stored) in members.iter().zip(stored) {
+                let put = match stored {
+                    Ok(stored) => rescue.small(
+                        name,
+                        entry.directory,
+                        entry.size,
+                        attributes(entry),
+                        stored,
+                    )?,
+                    Err(e) => Put::Failed(e),
+                };
+                if let Put::Failed(error) = put {
+                    failed.push((name.clone(), entry.clone(), error));
+                }
+            }
+        }
+    }
+    for (name, entry) in large {
+        if let Put::Failed(error) = pieces(rescue, source, catalog, &name, &entry)? {
+            failed.push((name, entry, error));
+        }
+    }
+    Ok(failed)
+}
+
+/// What stands in a pack for each of its members, if it is right.
+fn open_pack(source: &Source, block: &Block, members: &[Named]) -> Vec<Result<Vec<u8>>> {
+    let tar = source.block(block);
+    let stored = |(_, entry): &Named| {
+        let tar = tar.as_ref().map_err(Clone::clone)?;
+        let Place::Packed { at, stored, .. } = entry.place else {
+            return Err(Error::corrupt("a small member is in no pack"));
+        };
+        checked(source, source.slice(tar, block, at, stored)?, entry)
+    };
+    members.iter().map(stored).collect()
+}
+
+/// What stands in a tar for a member, if the member layer opens.
+fn checked(source: &Source, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
+    if entry.directory {
+        return Ok(Vec::new());
+    }
+    let size = usize::try_from(entry.size)
+        .map_err(|_| Error::corrupt("a small member is larger than memory"))?;
+    source.layers.decode_member(stored, size)?;
+    Ok(stored.to_vec())
+}
+
+/// Brings a large member over, piece by piece: all of them or none.
+fn pieces(
+    rescue: &mut Rescue<'_>,
+    source: &Arc<Source>,
+    catalog: &Catalog,
+    name: &str,
+    entry: &Entry,
+) -> Result<Put> {
+    let Place::Pieces { pieces, .. } = &entry.place else {
+        return Ok(Put::Failed(Error::corrupt("a large member has no pieces")));
+    };
+    let mut rest = pieces.iter().copied().peekable();
+    rescue.large(name, attributes(entry), || {
+        let piece = rest.next()?;
+        let last = rest.peek().is_none();
+        let (source, block) = (source.clone(), catalog.blocks.get(&piece.block).cloned());
+        let job = Box::new(move || {
+            let block = block.ok_or_else(|| Error::corrupt("a piece has no block"))?;
+            let tar = source.block(&block)?;
+            let stored = source.slice(&tar, &block, 0, piece.stored)?;
+            source.layers.decode_member(stored, piece.raw as usize)
+        });
+        Some(Raw { job, last })
+    })
+}
+
+/// Takes what the beginnings of damaged packs still give: chunks that open, as far as the tar in
+/// them decompresses. Seals authenticate each chunk, but only the digest of the block says that they
+/// are its chunks: a person without the key may have put others in their place, with contents that
+/// they chose. So the members are unverified.
+fn from_prefixes(
+    rescue: &mut Rescue<'_>,
+    source: &Source,
+    search: &Search<'_>,
+    catalog: &Catalog,
+    failed: Vec<Failed>,
+) -> Result<Vec<Failed>> {
+    let mut failed = failed;
+    // The members of one block behind each other, so that one prefix is held at a time.
+    failed.sort_by_key(|(_, entry, _)| match entry.place {
+        Place::Packed { block, .. } => block,
+        _ => BlockId::MAX,
+    });
+    let mut held: Option<(BlockId, Vec<u8>)> = None;
+    let mut still = Vec::new();
+    for (name, entry, error) in failed {
+        let Place::Packed { block: id, at, stored } = entry.place else {
+            still.push((name, entry, error));
+            continue;
+        };
+        let Some(block) = catalog.blocks.get(&id) else {
+            still.push((name, entry, error));
+            continue;
+        };
+        if held.as_ref().is_none_or(|(of, _)| *of != id) {
+            held = Some((id, prefix(source, search, Span::of(block))?));
+        }
+        let tar = held.as_ref().map(|(_, tar)| tar.as_slice()).unwrap_or_default();
+        let end = at as usize + stored as usize;
+        let taken = tar.get(at as usize..end).and_then(|s| checked(source, s, &entry).ok());
+        let put = match taken {
+            Some(s) => {
+                let placed = rescue.place(&name);
+                rescue.small(&placed, entry.directory, entry.size, attributes(&entry), s)?
+            }
+            None => Put::Failed(error.clone()),
+        };
+        match put {
+            Put::Done => rescue.unverified(&name),
+            Put::Failed(_) => still.push((name, entry, error)),
+        }
+    }
+    Ok(still)
+}
+
+/// The beginning of the tar of a damaged block, as far as seals vouch for it or for what is in it.
+pub(super) fn prefix(source: &Source, search: &Search<'_>, span: Span) -> Result<Vec<u8>> {
+    let bytes = search.read(span.from, span.len())?;
+    let plain = match &source.layers.container {
+        Some(seal) => {
+            let (mut plain, mut rest) = (Vec::new(), bytes.as_slice());
+            while let Some(chunk) = crate::format::chunk::parse(rest) {
+                if seal.open(chunk.sealed, &mut plain).is_err() {
+                    break;
+                }
+                rest = rest.get(chunk.len..).unwrap_or_default();
+            }
+            plain
+        }
+        None if source.layers.member.is_some() => bytes,
+        None => return Ok(Vec::new()),
+    };
+    if !plain.starts_with(&crate::format::frame::MAGIC) {
+        return Ok(Vec::new());
+    }
+    Ok(crate::format::frame::decompress_prefix(&plain, MAX_TAR))
+}
+
+/// The blocks that are not what commits say, in the order of their numbers.
+fn bad_blocks(source: &Source, catalog: &Catalog) -> Result<Vec<BlockId>> {
+    let blocks: Vec<(&BlockId, &Block)> = catalog.blocks.iter().collect();
+    let bad =
+        pool::each(&blocks, |(id, block)| Ok(source.sealed_block(block).is_err().then_some(**id)))?;
+    Ok(bad.into_iter().flatten().collect())
+}
+
+/// Where the blocks of a member lie that cannot be read.
+fn damage(source: &Source, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
+    let ids: Vec<BlockId> = match &entry.place {
+        Place::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.block).collect(),
+        _ => Catalog::blocks_of(entry),
+    };
+    let blocks = ids.iter().filter_map(|id| catalog.blocks.get(id));
+    // Opened, not only compared: where a container is sealed, a digest is about nonces and tags.
+    blocks.filter(|block| source.block(block).is_err()).map(Span::of).collect()
+}
+
+fn reason(
+    source: &Source,
+    search: &Search<'_>,
+    catalog: &Catalog,
+    entry: &Entry,
+    damage: &[Span],
+) -> Reason {
+    if !catalog.has_content(entry) || damage.iter().any(|span| span.to > search.size) {
+        return Reason::Missing;
+    }
+    let Some(first) = damage.first() else { return Reason::Damaged };
+    let start = search.read(first.from, first.len()).unwrap_or_default();
+    let dead = match &source.layers.container {
+        Some(seal) => {
+            let mut plain = Vec::new();
+            crate::format::chunk::parse(&start).is_some_and(|chunk| {
+                seal.open(chunk.sealed, &mut plain).is_ok()
+                    && crate::format::frame::skippable_content(&plain).is_some()
+            })
+        }
+        None => crate::format::frame::skippable_content(&start).is_some(),
+    };
+    if dead { Reason::Overwritten } else { Reason::Damaged }
+}
+
+fn attributes(entry: &Entry) -> Attributes {
+    Attributes { mode: entry.mode, mtime_s: entry.mtime_s, mtime_ns: entry.mtime_ns }
+}

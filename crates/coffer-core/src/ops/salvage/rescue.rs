@@ -1,0 +1,248 @@
+//! The new coffer, as it fills, and what is said of it in the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::history::State;
+use super::span::Span;
+use super::{APART, Lost, Reason, Salvaged};
+use crate::coffer::Notice;
+use crate::engine::container::{Attributes, Container, Raw};
+use crate::error::{Code, Error, Result};
+use crate::format::name;
+use crate::io::lock_set::Locks;
+use crate::progress::{Report, Watch};
+
+/// What became of an attempt to bring a member over.
+pub(super) enum Put {
+    Done,
+    /// It could not be read, or has no place in the new coffer.
+    Failed(Error),
+}
+
+/// A salvage under way.
+pub(super) struct Rescue<'a> {
+    pub(super) container: Container,
+    pub(super) watch: &'a Watch,
+    salvaged: Salvaged,
+    lost: BTreeMap<Arc<str>, Lost>,
+    /// Unverified members get the names that they claim.
+    claimed_names: bool,
+    /// The directory of unverified members, once one has been placed.
+    apart: Option<String>,
+    report: Report,
+    /// The first that a key did not open.
+    refusal: Option<Error>,
+}
+
+impl<'a> Rescue<'a> {
+    pub(super) fn new(container: Container, claimed_names: bool, watch: &'a Watch) -> Self {
+        let salvaged = Salvaged::default();
+        let (lost, report) = (BTreeMap::new(), Report::default());
+        Self { container, watch, salvaged, lost, claimed_names, apart: None, report, refusal: None }
+    }
+
+    /// Takes note of how much of the coffer's history there is.
+    pub(super) fn begin(&mut self, state: &State) {
+        self.salvaged.commit = state.commit;
+        self.salvaged.complete = state.complete;
+        if state.complete {
+            let bytes = state.catalog.iter().map(|(_, entry)| entry.size);
+            self.report.total_bytes = Some(bytes.fold(0, u64::saturating_add));
+        }
+        match state.commit {
+            None => self.notice(
+                "no-commit",
+                "no commit could be read: members are what the blocks themselves say".to_owned(),
+            ),
+            Some(commit) if !state.complete => self.notice(
+                "damaged-commit",
+                format!(
+                    "commits are damaged; the newest that could be read is {}. What the others said is not known",
+                    commit.generation
+                ),
+            ),
+            Some(_) => {}
+        }
+    }
+
+    pub(super) fn notice(&mut self, code: &'static str, message: String) {
+        self.salvaged.notices.push(Notice { code, message });
+    }
+
+    /// Members brought over so far.
+    pub(super) fn count(&self) -> u64 {
+        self.report.members
+    }
+
+    /// Whether nothing was brought over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.container.view.read().catalog.len() == 0
+    }
+
+    /// Takes note of whether everything there was could be read.
+    pub(super) fn complete(&mut self, complete: bool) {
+        self.salvaged.complete = complete;
+    }
+
+    /// What says that a key is the wrong one, if anything does.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.refusal.clone()
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.container.view.read().catalog.get(name).is_some()
+    }
+
+    /// The name in the new coffer of an unverified member: below a directory that no member is in
+    /// which a commit names. A person who chose contents may have made the member up, and then its
+    /// name must not be taken for that of a member.
+    pub(super) fn place(&mut self, claimed: &str) -> String {
+        if self.claimed_names {
+            return claimed.to_owned();
+        }
+        let directory = self.apart.get_or_insert_with(|| free_directory(&self.container));
+        format!("{directory}/{claimed}")
+    }
+
+    /// Whether an unverified member has nothing to add: a commit names one of its name that was
+    /// brought over, or another unverified one was found before.
+    pub(super) fn is_known(&mut self, claimed: &str) -> bool {
+        self.has(claimed) || {
+            let placed = self.place(claimed);
+            self.has(&placed)
+        }
+    }
+
+    /// Brings a small member over, which is through the member layer already.
+    pub(super) fn small(
+        &mut self,
+        name: &str,
+        directory: bool,
+        size: u64,
+        attributes: Attributes,
+        stored: Vec<u8>,
+    ) -> Result<Put> {
+        self.watch.cancel.check()?;
+        let put = checked(name)
+            .and_then(|()| self.container.put_small(name, directory, size, attributes, stored));
+        self.put(name, size, put)
+    }
+
+    /// Brings a large member over; `next` gives its pieces.
+    pub(super) fn large(
+        &mut self,
+        name: &str,
+        attributes: Attributes,
+        mut next: impl FnMut() -> Option<Raw>,
+    ) -> Result<Put> {
+        let cancel = self.watch.cancel.clone();
+        let put = checked(name).and_then(|()| {
+            self.container.put_large(name, attributes, &[], || {
+                cancel.check()?;
+                Ok(next())
+            })
+        });
+        let size = self.size_of(name);
+        self.put(name, size, put)
+    }
+
+    /// What is wrong with the member is no error of the salvage; what is wrong with the new file is.
+    pub(super) fn put(&mut self, name: &str, size: u64, put: Result<()>) -> Result<Put> {
+        match put {
+            Ok(()) => {
+                self.lost.remove(name);
+                self.report.members += 1;
+                self.report.bytes = self.report.bytes.saturating_add(size);
+                self.report.name = Some(name.to_owned());
+                self.watch.report(|| self.report.clone());
+                Ok(Put::Done)
+            }
+            Err(e)
+                if matches!(
+                    e.code(),
+                    Code::Corrupt | Code::MemberExists | Code::UnsafePath | Code::WrongKey
+                ) =>
+            {
+                if e.code() == Code::WrongKey {
+                    self.refusal.get_or_insert(e.clone());
+                }
+                Ok(Put::Failed(e))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes a member back that was brought over.
+    pub(super) fn take_back(&mut self, name: &str) -> Result<()> {
+        self.container.remove(name)
+    }
+
+    /// The size of a member that was brought over.
+    pub(super) fn size_of(&self, name: &str) -> u64 {
+        self.container.view.read().catalog.get(name).map_or(0, |entry| entry.size)
+    }
+
+    /// Whether a directory is there already, as a member or by what is in it.
+    pub(super) fn implies(&self, name: &str) -> bool {
+        let view = self.container.view.read();
+        view.catalog.has_below(name) || view.catalog.get(name).is_some_and(|e| e.directory)
+    }
+
+    /// Takes note that no commit vouches for a member that was brought over.
+    pub(super) fn unverified(&mut self, claimed: &str) {
+        self.lost.remove(claimed);
+        let placed = self.place(claimed);
+        self.salvaged.unverified.push(placed);
+        self.salvaged.apart.clone_from(&self.apart);
+    }
+
+    /// The same of a member that has the name that it claims in any case.
+    pub(super) fn unverified_in_place(&mut self, name: &str) {
+        self.salvaged.unverified.push(name.to_owned());
+    }
+
+    /// Takes note that a member is lost, unless it is brought over in another way.
+    pub(super) fn lose(&mut self, name: &str, reason: Reason, error: &Error, damage: Vec<Span>) {
+        let message = error.message().to_owned();
+        let lost = Lost { name: name.to_owned(), reason, message, damage };
+        self.lost.entry(name.into()).or_insert(lost);
+    }
+
+    pub(super) fn nameless(&mut self, bytes: u64) {
+        self.salvaged.nameless = self.salvaged.nameless.saturating_add(bytes);
+    }
+
+    /// Makes the new file a coffer.
+    pub(super) fn finish(mut self) -> Result<Salvaged> {
+        self.watch.cancel.check()?;
+        let path = self.container.source.path.clone();
+        self.container.commit(true, &Locks::none(&path))?;
+        let Self { mut salvaged, lost, container, .. } = self;
+        for (_, entry) in container.view.read().catalog.iter() {
+            salvaged.members += 1;
+            salvaged.bytes = salvaged.bytes.saturating_add(entry.size);
+        }
+        salvaged.lost = lost.into_values().collect();
+        salvaged.unverified.sort_unstable();
+        salvaged.unverified.dedup();
+        Ok(salvaged)
+    }
+}
+
+/// A name for the directory of unverified members, which nothing has yet: the coffer may have come
+/// out of a salvage itself.
+fn free_directory(container: &Container) -> String {
+    let view = container.view.read();
+    let free = |name: &String| !view.catalog.has_below(name) && view.catalog.get(name).is_none();
+    let numbered = (2u64..).map(|n| format!("{APART}-{n}"));
+    std::iter::once(APART.to_owned()).chain(numbered).find(free).unwrap_or_default()
+}
+
+/// The directory makes names longer than they were.
+pub(super) fn checked(name: &str) -> Result<()> {
+    name::fault(name).map_or(Ok(()), |fault| {
+        let message = format!("its name in the new coffer is refused: {fault}");
+        Err(Error::new(Code::UnsafePath, message))
+    })
+}
