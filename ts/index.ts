@@ -27,21 +27,16 @@
  */
 export { CofferBank } from './coffer/bank.ts'
 export type { Batch } from './coffer/batch.ts'
-export {
-  type ChangePassphraseOptions,
-  Coffer,
-  type CofferOptions,
-  type ExtractAllOptions,
-  type Extracted,
-  type ExtractOptions,
-  type Notice,
-  type Verified,
-} from './coffer/coffer.ts'
-export { type Identity, identify, type KindName } from './coffer/identify.ts'
+export { type ChangePassphraseOptions, Coffer, type CofferOptions } from './coffer/coffer.ts'
+export type { ExtractAllOptions, Extracted, ExtractOptions } from './coffer/extraction.ts'
+export type { Verified } from './coffer/handle.ts'
+export { type Identity, identify } from './coffer/identify.ts'
 export type { Info } from './coffer/info.ts'
 export { CofferMarket } from './coffer/market.ts'
 export { CofferNull } from './coffer/null.ts'
-export type { Commit, Key, Mode, ModeText, OpenOptions, SourceOptions, WriteOptions } from './coffer/options.ts'
+export type { Notice } from './coffer/open.ts'
+export type { Commit, OpenOptions } from './coffer/options.ts'
+export type { PluginName, Plugins } from './coffer/plugins.ts'
 export type { LostMember, Salvaged, SalvageOptions } from './coffer/salvage.ts'
 export { CofferStore } from './coffer/store.ts'
 export type { Added, AddOptions, DeleteOptions, Skipped } from './coffer/writes.ts'
@@ -55,22 +50,30 @@ export type {
   TargetStreamOptions,
 } from './crypt/cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
-export type { Cipher, Keys, Layer, Layers, NewKeys } from './keys/kinds.ts'
+export type { Key, Keys } from './keys/key.ts'
+export type { Cipher, KindName, Layer, Layers } from './keys/kinds.ts'
 export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './keys/passphrase.ts'
-export type { CofferFile, FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './member/file.ts'
-export type { Source } from './member/input.ts'
+export type { NewKeys } from './keys/secret.ts'
+export type { CofferFile } from './member/file.ts'
+export type { FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './member/file-options.ts'
+export type { MemberInput as Source } from './member/input.ts'
 export type { Member } from './member/member.ts'
-export type { ReadStreamOptions, WriteStreamOptions } from './member/streams.ts'
+export type {
+  Mode,
+  ModeText,
+  ReadStreamOptions,
+  SourceOptions,
+  Symlinks,
+  WriteOptions,
+  WriteStreamOptions,
+} from './member/options.ts'
 export {
   CofferPlugin,
   KeyPlugin,
   type Plugin,
   type PluginClass,
   type PluginHost,
-  type PluginName,
-  type Plugins,
   RecordPlugin,
-  registerPlugin,
 } from './plugins/base.ts'
 export type { ChromeSource } from './plugins/chrome.ts'
 export type { CryptPlugin } from './plugins/crypt.ts'
@@ -79,14 +82,11 @@ export type {
   ImportChromeOptions,
   ImportedPasswords,
   ImportPyCofferOptions,
-  NewPassword,
-  PasswordEntry,
-  PasswordInfo,
-  PasswordKey,
   PasswordPlugin,
 } from './plugins/password.ts'
+export type { NewPassword, PasswordEntry, PasswordInfo, PasswordKey } from './plugins/password-entry.ts'
+export { registerPlugin } from './plugins/registry.ts'
 export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
 export type { Progress, WatchOptions } from './progress.ts'
-export type { Symlinks } from './rsync/trees.ts'
 export { type ExportTarOptions, exportTar } from './tar/export.ts'
 export { type Imported, type ImportTarOptions, importTar } from './tar/import.ts'

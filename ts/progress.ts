@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { clearInterval, setInterval } from 'node:timers'
 import { Aborted, binding, type NativeWatch, type Settled, settled } from './binding/native.ts'
-import { checkSignal, shown } from './coffer/options.ts'
+import { checkSignal, shown } from './check.ts'
 import { invalid } from './errors.ts'
 
 /** How far a long call has come. */

@@ -5,6 +5,7 @@ export type {
   NativeCoffer,
   NativeDerivation,
   NativeEntry,
+  NativeExtraction,
   NativeFeed,
   NativeInfo,
   NativeKdf,

@@ -1,5 +1,5 @@
 import { SequenceEvents } from 'cbor2/decoder'
-import { shown } from '../coffer/options.ts'
+import { shown } from '../check.ts'
 import { CofferError } from '../errors.ts'
 import { tooLong } from '../member/text.ts'
 import { HeapRoom, NoRoom } from './heap.ts'

@@ -1,5 +1,6 @@
 import { Help, InvalidArgumentError, Option } from 'commander'
 import type { Commit } from '../coffer/options.ts'
+import { bankCiphers, kindNames } from '../keys/kinds.ts'
 import { add } from './commands/add.ts'
 import { cat } from './commands/cat.ts'
 import { check } from './commands/check.ts'
@@ -19,7 +20,6 @@ import { rsync } from './commands/rsync.ts'
 import { salvage } from './commands/salvage.ts'
 import { upgrade } from './commands/upgrade.ts'
 import { verify } from './commands/verify.ts'
-import { cipherNames, kindNames } from './config/section.ts'
 import { Entry, examplesText, wrapped } from './entry.ts'
 import { manner } from './terminal/output.ts'
 import { version } from './version.ts'
@@ -40,7 +40,7 @@ export function program(): Entry {
     .option('-f, --coffer <name>', "a coffer of the configuration; by default the configuration's own, or the only one")
     .option('--file <path>', 'a coffer by its file')
     .addOption(new Option('--type <kind>', 'the kind of the coffer').choices(kindNames))
-    .addOption(new Option('--cipher <cipher>', 'the outer cipher of a new bank').choices(cipherNames))
+    .addOption(new Option('--cipher <cipher>', 'the outer cipher of a new bank').choices(bankCiphers))
     .option('--ask-passphrase', 'ask for the passphrase')
     .option('--password-command <command>', 'a command that prints the passphrase or the keys')
     .option('--keyring <service>', "a service of the system's keyring that has the passphrase or the keys")

@@ -9,7 +9,8 @@ import type { Commit, OpenOptions } from '../coffer/options.ts'
 import type { Salvaged, SalvageOptions } from '../coffer/salvage.ts'
 import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
-import { keyless } from '../keys/kinds.ts'
+import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../keys/kinds.ts'
+import { keyless } from '../keys/secret.ts'
 import { changeSection } from './config/config.ts'
 import type { Changes } from './config/edit.ts'
 import {
@@ -24,7 +25,7 @@ import {
   renewed,
   sectionHasKeys,
 } from './config/keys.ts'
-import { type CipherName, expandHome, type KindName, kindNames } from './config/section.ts'
+import { expandHome } from './config/section.ts'
 import { findTarget, type Target, type TargetOptions } from './config/target.ts'
 import { UsageError } from './exit.ts'
 import { changes, interrupted, untilInterrupted } from './terminal/interrupt.ts'
@@ -32,8 +33,8 @@ import { warn } from './terminal/output.ts'
 
 /** The options that all commands have. */
 export interface CommonOptions extends TargetOptions, KeyOptions {
-  type?: KindName
-  cipher?: CipherName
+  type?: FixedKindName
+  cipher?: BankCipher
   lockTimeout?: number
   expect?: Commit
   json?: boolean
@@ -56,14 +57,6 @@ export interface Use {
 }
 
 const classes = { bank: CofferBank, store: CofferStore, market: CofferMarket, null: CofferNull } as const
-
-/** Which keys each kind needs. */
-export const neededKeys: Readonly<Record<KindName, readonly ('cofferKey' | 'secureKey')[]>> = {
-  bank: ['cofferKey', 'secureKey'],
-  store: ['cofferKey'],
-  market: ['secureKey'],
-  null: [],
-}
 
 /** A coffer that is open, and how it was found. */
 export interface Session {
@@ -226,7 +219,7 @@ export function missing({ path, section }: Pick<Target, 'path' | 'section'>): Co
   return new CofferError('ERR_COFFER_NOT_FOUND', message, { path })
 }
 
-async function kindOf(target: Target, options: CommonOptions, exists: boolean): Promise<KindName> {
+async function kindOf(target: Target, options: CommonOptions, exists: boolean): Promise<FixedKindName> {
   const { name, path, section } = target
   const said = options.type ?? section?.type
   if (section?.type !== undefined && said !== section.type) {
@@ -240,8 +233,8 @@ async function kindOf(target: Target, options: CommonOptions, exists: boolean): 
   throw new UsageError(`what kind of coffer is ${name}? --type says one of ${kindNames.join(', ')}`)
 }
 
-async function keysOf(target: Target, kind: KindName, options: CommonOptions, exists: boolean): Promise<Keys> {
-  if (neededKeys[kind].length === 0) {
+async function keysOf(target: Target, kind: FixedKindName, options: CommonOptions, exists: boolean): Promise<Keys> {
+  if (neededKeys(kind).length === 0) {
     if (givesKeys(target, options)) throw keyless(target.path)
     return {}
   }

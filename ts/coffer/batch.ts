@@ -1,12 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { type NativeCoffer, settled } from '../binding/native.ts'
+import { shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
-import type { Source } from '../member/input.ts'
+import type { MemberInput } from '../member/input.ts'
 import type { Member } from '../member/member.ts'
-import type { Coffer } from './coffer.ts'
-import { type SourceOptions, shown, type WriteOptions } from './options.ts'
+import type { SourceOptions, WriteOptions } from '../member/options.ts'
+import type { CofferReader } from './reader.ts'
 import type { Added, AddOptions, DeleteOptions } from './writes.ts'
-import { Changes } from './writes.ts'
+import { MemberWrites } from './writes.ts'
 
 /** The batches that the running code is inside of, innermost first. */
 const running = new AsyncLocalStorage<Scope>()
@@ -15,14 +16,14 @@ const running = new AsyncLocalStorage<Scope>()
 export const MAKE_DIRECTORY = Symbol('makeDirectory')
 
 /** The batch that is open on a coffer: all other changes to it wait for its end. */
-const open = new WeakMap<Coffer, Scope>()
+const open = new WeakMap<CofferReader, Scope>()
 
 /** A batch whose function runs. */
 interface Scope {
-  readonly coffer: Coffer
+  readonly coffer: CofferReader
   readonly outer: Scope | undefined
   /** The coffers that its function, or a batch inside of it, waits for. One is there once for each call. */
-  readonly waits: Coffer[]
+  readonly waits: CofferReader[]
 }
 
 /** A scope, and those around it. */
@@ -31,7 +32,7 @@ function* around(scope: Scope | undefined): Generator<Scope, void, undefined> {
 }
 
 /** Whether a coffer's open batch waits, itself or through others, for the end of one of some batches. */
-function waitsFor(coffer: Coffer, scopes: ReadonlySet<Scope>, seen = new Set<Coffer>()): boolean {
+function waitsFor(coffer: CofferReader, scopes: ReadonlySet<Scope>, seen = new Set<CofferReader>()): boolean {
   const holder = open.get(coffer)
   if (holder === undefined || seen.has(coffer)) return false
   if (scopes.has(holder)) return true
@@ -40,7 +41,7 @@ function waitsFor(coffer: Coffer, scopes: ReadonlySet<Scope>, seen = new Set<Cof
 }
 
 /**
- * Changes to a coffer that become one commit: all of them, or none. {@link Coffer.batch} makes it.
+ * MemberWrites to a coffer that become one commit: all of them, or none. {@link Coffer.batch} makes it.
  * Its calls are those of the coffer, and fail as those do; after its end each
  * is `ERR_COFFER_INVALID_ARG`. What it reads is as its changes have left it.
  *
@@ -61,22 +62,22 @@ function waitsFor(coffer: Coffer, scopes: ReadonlySet<Scope>, seen = new Set<Cof
  * ```
  */
 export class Batch {
-  readonly #coffer: Coffer
-  readonly #changes: Changes
+  readonly #coffer: CofferReader
+  readonly #writes: MemberWrites
   #ended = false
 
-  private constructor(coffer: Coffer, changes: Changes) {
+  private constructor(coffer: CofferReader, writes: MemberWrites) {
     this.#coffer = coffer
-    this.#changes = changes
+    this.#writes = writes
   }
 
   /** Runs a function in a batch of its own, and commits if it succeeds. */
-  static async run<T>(coffer: Coffer, native: NativeCoffer, work: (batch: Batch) => Promise<T>): Promise<T> {
+  static async run<T>(coffer: CofferReader, native: NativeCoffer, work: (batch: Batch) => Promise<T>): Promise<T> {
     if (typeof work !== 'function') {
       throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
     }
     const token = await Batch.waiting(coffer, 'batch', () => settled(native.begin()))
-    const batch = new Batch(coffer, new Changes(native, token))
+    const batch = new Batch(coffer, new MemberWrites(native, token))
     const scope: Scope = { coffer, outer: running.getStore(), waits: [] }
     open.set(coffer, scope)
     const end = async (commit: boolean): Promise<void> => {
@@ -100,7 +101,7 @@ export class Batch {
    * Fails where a change to a coffer would wait for ever: for the batch that it is made in, or for
    * one that waits for that batch.
    */
-  static check(coffer: Coffer, call: string): void {
+  static check(coffer: CofferReader, call: string): void {
     const scopes = new Set(around(running.getStore()))
     const holder = open.get(coffer)
     if (holder && scopes.has(holder)) {
@@ -115,7 +116,7 @@ export class Batch {
   }
 
   /** Does what waits for the open batch of a coffer, if there is one. */
-  static async waiting<T>(coffer: Coffer, call: string, work: () => Promise<T>): Promise<T> {
+  static async waiting<T>(coffer: CofferReader, call: string, work: () => Promise<T>): Promise<T> {
     const scope = running.getStore()
     if (scope === undefined) return work()
     Batch.check(coffer, call)
@@ -136,7 +137,7 @@ export class Batch {
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.write}
    */
-  async write(name: string, data: Source, options: WriteOptions & SourceOptions = {}): Promise<void> {
+  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#open().write(name, data, options)
   }
 
@@ -149,7 +150,7 @@ export class Batch {
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.append}
    */
-  async append(name: string, data: Source, options: SourceOptions = {}): Promise<void> {
+  async append(name: string, data: MemberInput, options: SourceOptions = {}): Promise<void> {
     return this.#open().append(name, data, options)
   }
 
@@ -281,8 +282,8 @@ export class Batch {
     return this.#coffer.members(prefix)
   }
 
-  #open(): Changes {
+  #open(): MemberWrites {
     if (this.#ended) throw invalid('the batch has ended: await every change before its function returns')
-    return this.#changes
+    return this.#writes
   }
 }

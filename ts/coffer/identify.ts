@@ -1,10 +1,7 @@
 import { binding, settled } from '../binding/native.ts'
-import type { Cipher } from '../keys/kinds.ts'
+import { checkPath } from '../check.ts'
+import type { Cipher, KindName } from '../keys/kinds.ts'
 import { type Kdf, kdfFrom } from '../keys/passphrase.ts'
-import { checkPath } from './options.ts'
-
-/** The name of a kind, that of its class in short: `custom` for a {@link Coffer} with layers of its own. */
-export type KindName = 'bank' | 'store' | 'market' | 'null' | 'custom'
 
 /** What kind of file something is, by its beginning alone. Nothing of it is authenticated. */
 export interface Identity {

@@ -1,7 +1,6 @@
 import type { NativeInfo, NativeLayer } from '../binding/native.ts'
-import type { Cipher, Layer } from '../keys/kinds.ts'
+import type { Cipher, KindName, Layer } from '../keys/kinds.ts'
 import { type Kdf, kdfFrom } from '../keys/passphrase.ts'
-import type { KindName } from './identify.ts'
 
 /** What a coffer is, and how it fills its file: see {@link Coffer.info}. Sizes are in bytes; unflushed changes are counted. */
 export interface Info {

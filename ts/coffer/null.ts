@@ -1,7 +1,9 @@
-import { nothing } from '../keys/kinds.ts'
+import { checkOptions } from '../check.ts'
+import { keylessKind } from '../keys/kinds.ts'
+import type { ModeText } from '../member/options.ts'
 import { Coffer } from './coffer.ts'
 import { open } from './open.ts'
-import { checkOptions, type ModeText, type OpenOptions, openOptions } from './options.ts'
+import { type OpenOptions, openOptions } from './options.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 
 /**
@@ -29,7 +31,7 @@ export class CofferNull extends Coffer {
    */
   static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferNull> {
     checkOptions(options, 'CofferNull.open', openOptions)
-    return new CofferNull(await open(path, mode, nothing, options))
+    return new CofferNull(await open(path, mode, keylessKind, options))
   }
 
   /**
@@ -47,7 +49,7 @@ export class CofferNull extends Coffer {
     options: SalvageOptions = {},
   ): Promise<Salvaged> {
     checkOptions(options, 'CofferNull.salvage', salvageOptions)
-    return salvage(path, target, nothing, options)
+    return salvage(path, target, keylessKind, options)
   }
 
   /**

@@ -1,7 +1,19 @@
 import { binding, type NativeCoffer } from '../binding/native.ts'
-import { checkSecret, type Kind, wipe } from '../keys/kinds.ts'
+import { checkPath } from '../check.ts'
+import { invalid } from '../errors.ts'
+import type { Kind } from '../keys/kinds.ts'
+import { checkSecret, wipe } from '../keys/secret.ts'
+import { checkMode, type Mode, type ModeText } from '../member/options.ts'
 import { watched } from '../progress.ts'
-import { checkMode, checkOpenOptions, checkPath, type Mode, type ModeText, type OpenOptions } from './options.ts'
+import { checkOpenOptions, type OpenOptions } from './options.ts'
+
+/** Something that was found, and dealt with, when a coffer was opened or salvaged. */
+export interface Notice {
+  /** A stable name for it, such as `torn-tail`. */
+  code: string
+  /** What it was; this may change. */
+  message: string
+}
 
 /** What the constructor of a coffer is given. */
 export interface Opened {
@@ -23,4 +35,10 @@ export async function open(path: string | URL, modeText: ModeText, kind: Kind, o
   // The engine has copies of its own by now, and wipes them when it is done.
   wipe(secret)
   return { native: await opening, path: file, mode, kind }
+}
+
+/** Refuses a constructor's argument that does not come from {@link open}. */
+export function checkOpened(opened: Opened, label: string): Opened {
+  if (typeof opened?.native?.status === 'function') return opened
+  throw invalid(`a ${label} comes from ${label}.open(path, mode, options), not from a constructor`)
 }

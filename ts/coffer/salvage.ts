@@ -1,8 +1,10 @@
 import { binding } from '../binding/native.ts'
-import { checkSecret, type Kind, wipe } from '../keys/kinds.ts'
+import { checkBoolean, checkPath } from '../check.ts'
+import type { Kind } from '../keys/kinds.ts'
+import { checkSecret, wipe } from '../keys/secret.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
-import type { Notice } from './coffer.ts'
-import { type Commit, checkBoolean, checkOpenOptions, checkPath, type OpenOptions } from './options.ts'
+import type { Notice } from './open.ts'
+import { type Commit, checkOpenOptions, type OpenOptions } from './options.ts'
 
 /** What {@link Coffer.salvage} takes: what opens the coffer, and what `open` takes that matters here. */
 export interface SalvageOptions

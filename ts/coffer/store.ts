@@ -1,7 +1,11 @@
-import { generateKey, type Keys, store } from '../keys/kinds.ts'
+import { checkOptions } from '../check.ts'
+import type { Keys } from '../keys/key.ts'
+import { store } from '../keys/kinds.ts'
+import { generateKey } from '../keys/secret.ts'
+import type { ModeText } from '../member/options.ts'
 import { Coffer } from './coffer.ts'
 import { open } from './open.ts'
-import { checkOptions, type ModeText, type OpenOptions, openOptions } from './options.ts'
+import { type OpenOptions, openOptions } from './options.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 
 /**

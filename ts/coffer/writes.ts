@@ -1,26 +1,22 @@
 import { COPIED_BYTES, feed, ownBytes } from '../binding/feed.ts'
 import { type NativeCoffer, settled } from '../binding/native.ts'
 import { encode } from '../cbor/encode.ts'
+import { checkBoolean, checkName, checkOptions, checkPath, checkSignal, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
-import { Ending, stopOf } from '../member/cancellation.ts'
-import { isWhole, pour, type Source } from '../member/input.ts'
+import { Cancellation, cancelledBy } from '../member/cancellation.ts'
+import { isWhole, type MemberInput, pour } from '../member/input.ts'
 import { joinLines } from '../member/lines.ts'
-import { type Flag, Stage } from '../member/upload.ts'
-import { type WatchOptions, watched, watchOptions } from '../progress.ts'
-import { checkSymlinks, type Symlinks } from '../rsync/trees.ts'
 import {
   checkAttributes,
-  checkBoolean,
   checkData,
-  checkName,
-  checkOptions,
-  checkPath,
-  checkSignal,
+  checkSymlinks,
   defaultName,
   type SourceOptions,
-  shown,
+  type Symlinks,
   type WriteOptions,
-} from './options.ts'
+} from '../member/options.ts'
+import { type Flag, Upload } from '../member/upload.ts'
+import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 
 /** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
@@ -64,11 +60,11 @@ export interface DeleteOptions {
  * The changes that a coffer and a batch have in common. Each is handed to the engine before its
  * first `await`, so the order of the calls is the order of their effect.
  */
-export class Changes {
+export class MemberWrites {
   readonly #native: NativeCoffer
   readonly #batch: bigint | undefined
   /** Stops what waits for a source when nothing can come of it any more. */
-  readonly #ending = new Ending()
+  readonly #ending = new Cancellation()
 
   /** @param batch the token of the batch that the changes belong to, if any */
   constructor(native: NativeCoffer, batch?: bigint) {
@@ -81,7 +77,7 @@ export class Changes {
     this.#ending.end(reason)
   }
 
-  async write(name: string, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
+  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions): Promise<void> {
     checkName(name)
     const { signal } = checkOptions(options, 'write', ['mode', 'mtime', 'signal'])
     if (!isWhole(data)) return this.#pour(name, 'w', data, options)
@@ -94,7 +90,7 @@ export class Changes {
     await settled(this.#native.write(this.#batch, name, ownBytes(bytes), mode, mtime))
   }
 
-  async append(name: string, data: Source, options: SourceOptions): Promise<void> {
+  async append(name: string, data: MemberInput, options: SourceOptions): Promise<void> {
     checkName(name)
     const { signal } = checkOptions(options, 'append', ['signal'])
     if (!isWhole(data)) return this.#pour(name, 'a', data, options)
@@ -107,10 +103,10 @@ export class Changes {
   }
 
   /** Writes or appends what comes little by little. It takes effect when all of it is there. */
-  async #pour(name: string, flag: Flag, data: Source, options: WriteOptions & SourceOptions): Promise<void> {
+  async #pour(name: string, flag: Flag, data: MemberInput, options: WriteOptions & SourceOptions): Promise<void> {
     const { mode, mtime } = checkAttributes(options)
-    const signal = stopOf(checkSignal(options.signal))
-    const stage = new Stage(this.#native, name, this.#batch)
+    const signal = cancelledBy(checkSignal(options.signal))
+    const stage = new Upload(this.#native, name, this.#batch)
     try {
       await pour(data, stage, signal, this.#ending)
     } catch (error) {

@@ -1,6 +1,7 @@
 import type { Transform, Writable } from 'node:stream'
 import { type NativeCoffer, settled } from '../binding/native.ts'
-import { checkBoolean, checkInteger, checkOptions, checkPath, LEVELS } from '../coffer/options.ts'
+import { checkBoolean, checkInteger, checkOptions, checkPath } from '../check.ts'
+import { LEVELS } from '../keys/kinds.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 import { CodingStream } from './coding-stream.ts'
 import { TargetStream } from './target-stream.ts'

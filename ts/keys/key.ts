@@ -1,6 +1,20 @@
 import { types } from 'node:util'
-import { checkThere, type Key, shown } from '../coffer/options.ts'
+import { checkThere, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
+
+/**
+ * A key: raw bytes, or base64 or base64url text as `generateKeys` returns it. Secretbox and Fernet
+ * keys have 32 bytes, AES-OCB keys 16, 24 or 32.
+ */
+export type Key = Uint8Array | string
+
+/** Keys as `generateKeys` and {@link deriveKeys} return them: url-safe base64 with padding (RFC 4648). */
+export interface Keys {
+  /** The key of the container, where it is sealed. */
+  cofferKey?: string
+  /** The key of the members, where they are sealed. */
+  secureKey?: string
+}
 
 /** A copy of a key's bytes, which is ours to {@link Buffer.fill | wipe}. Nothing of the key may enter a message. */
 export function parseKey(key: Key, what: string): Buffer {

@@ -1,9 +1,9 @@
 import { types } from 'node:util'
 import { binding, type NativeDerivation, type NativeKdf, settled } from '../binding/native.ts'
-import { checkInteger, checkOptions, KDF_MEMORY, shown } from '../coffer/options.ts'
+import { checkInteger, checkOptions, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
+import type { Keys } from './key.ts'
 import { copied, decoded, keyText } from './key.ts'
-import type { Keys } from './kinds.ts'
 
 /**
  * A passphrase: text, which is put into Unicode's form NFC and encoded as UTF-8, so that it is the
@@ -40,6 +40,8 @@ export interface DeriveOptions extends KdfOptions {
 
 const KIB = 1024
 const SALT_BYTES = 16
+/** The least and the most memory that keys are derived with, in bytes. */
+export const KDF_MEMORY = { min: 19 * 2 ** 20, max: 2 ** 30 } as const
 const PASSES = { min: 2, max: 16 } as const
 
 /**

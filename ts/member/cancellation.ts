@@ -11,7 +11,7 @@ export interface Stop {
  * same under jsdom and in Electron, which have classes of their own, and it holds nothing of a call
  * that is over.
  */
-export class Ending implements Stop {
+export class Cancellation implements Stop {
   #stopped: { reason: unknown } | undefined
   readonly #waiting = new Set<(reason: unknown) => void>()
 
@@ -41,7 +41,7 @@ export class Ending implements Stop {
 }
 
 /** A signal, or nothing, as what stops a call. */
-export function stopOf(signal: AbortSignal | undefined): Stop | undefined {
+export function cancelledBy(signal: AbortSignal | undefined): Stop | undefined {
   if (signal === undefined) return undefined
   return {
     get stopped() {

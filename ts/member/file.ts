@@ -1,103 +1,44 @@
 import { Readable, Writable } from 'node:stream'
 import type { ReadableStream, WritableStream } from 'node:stream/web'
 import { inspect } from 'node:util'
-import { COPIED_BYTES } from '../binding/feed.ts'
-import { type NativeCoffer, type NativeTime, settled } from '../binding/native.ts'
+import { settled } from '../binding/native.ts'
 import {
-  checkAttributes,
   checkBoolean,
   checkEncoding,
   checkInteger,
-  checkMode,
   checkName,
   checkOptions,
   checkSignal,
   checkThere,
-  type Mode,
-  type ModeText,
-  type SourceOptions,
   shown,
-  type WriteOptions,
-} from '../coffer/options.ts'
+} from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { Ending, stopOf } from './cancellation.ts'
-import { isWhole, pour, type Sink, type Source } from './input.ts'
+import type { FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './file-options.ts'
+import { checkPosition, positional } from './file-options.ts'
+import { isWhole, type MemberInput } from './input.ts'
 import { streamLines } from './lines.ts'
 import { type Member, memberFrom } from './member.ts'
-import { Version } from './snapshot.ts'
 import {
+  checkAttributes,
+  checkMode,
   checkReadStream,
   checkStreamOptions,
-  MemberReadable,
-  MemberWritable,
+  type Mode,
+  type ModeText,
   type ReadStreamOptions,
   readStreamOptions,
+  type SourceOptions,
+  type WriteOptions,
   type WriteStreamOptions,
-} from './streams.ts'
+} from './options.ts'
+import { MemberSnapshot } from './snapshot.ts'
+import { MemberReadable, MemberWritable } from './streams.ts'
 import { MOST_BYTES, mostBytesOf, textOf } from './text.ts'
-import { type Flag, Stage } from './upload.ts'
-
-/**
- * What {@link CofferFile.read} takes.
- *
- * @typeParam Into the type of the buffer
- */
-export interface FileReadOptions<Into extends NodeJS.ArrayBufferView = Buffer> {
-  /** Where the bytes go: 16,384 new ones by default. */
-  buffer?: Into | undefined
-  /** Where in the buffer they begin, in bytes: 0 by default. */
-  offset?: number | undefined
-  /** How many bytes to read at most: as many as fit by default. */
-  length?: number | undefined
-  /** The byte of the member to begin with; by default, or with null or -1, where the last read ended. */
-  position?: number | bigint | null | undefined
-}
-
-/** What {@link CofferFile.write} takes for bytes. */
-export interface FileWriteOptions {
-  /** Where in the buffer the bytes begin: 0 by default. */
-  offset?: number | undefined
-  /** How many they are: to the end of the buffer by default. */
-  length?: number | undefined
-  /** The end of the member, or null: a handle writes one byte after another. */
-  position?: number | null | undefined
-}
-
-/**
- * What {@link CofferFile.read} read.
- *
- * @typeParam Into the type of the buffer
- */
-export interface FileRead<Into extends NodeJS.ArrayBufferView> {
-  /** How many bytes were read: none at the end of the member. */
-  bytesRead: number
-  /** Where they are. */
-  buffer: Into
-}
-
-/**
- * What {@link CofferFile.write} wrote.
- *
- * @typeParam Data the type of what was given
- */
-export interface FileWritten<Data extends string | Uint8Array> {
-  /** How many bytes were written. */
-  bytesWritten: number
-  /** What was given. */
-  buffer: Data
-}
-
-/** What a handle is opened on. */
-export interface Host {
-  readonly path: string
-  readonly native: NativeCoffer
-  /** Makes a change, and fails where it would wait for the batch that it is made in. */
-  readonly change: <T>(call: string, change: () => Promise<T>) => Promise<T>
-}
+import type { FileHost } from './writer.ts'
+import { MemberWriter, ownCopy } from './writer.ts'
 
 /** What `read` allocates, as Node.js does. */
 const READ_BYTES = 16_384
-const NEW_FILE = 0o644
 
 /**
  * A handle on one member, with the habits of a `FileHandle` of `node:fs/promises`.
@@ -129,27 +70,27 @@ export class CofferFile implements AsyncDisposable {
   readonly name: string
   /** How the handle was opened, without the `b`. */
   readonly mode: Mode
-  readonly #host: Host
-  readonly #source: Version | Writing
+  readonly #host: FileHost
+  readonly #side: MemberSnapshot | MemberWriter
   #position = 0
   #closing: Promise<void> | undefined
   /** What a call is still busy with. */
   #busy: Promise<unknown> = Promise.resolve()
 
-  private constructor(host: Host, name: string, mode: Mode, source: Version | Writing) {
+  private constructor(host: FileHost, name: string, mode: Mode, source: MemberSnapshot | MemberWriter) {
     this.#host = host
     this.name = name
     this.mode = mode
-    this.#source = source
+    this.#side = source
   }
 
   /** Opens a handle: see {@link Coffer.file}. */
-  static async open(host: Host, name: string, modeText: ModeText, options: WriteOptions): Promise<CofferFile> {
+  static async open(host: FileHost, name: string, modeText: ModeText, options: WriteOptions): Promise<CofferFile> {
     checkName(name)
     const mode = checkMode(modeText)
     const attributes = checkAttributes(checkOptions(options, 'file', ['mode', 'mtime']))
-    if (mode === 'r') return new CofferFile(host, name, mode, await Version.open(host.native, name))
-    const writing = await host.change('file', () => Writing.open(host, name, mode, attributes))
+    if (mode === 'r') return new CofferFile(host, name, mode, await MemberSnapshot.open(host.native, name))
+    const writing = await host.change('file', () => MemberWriter.open(host, name, mode, attributes))
     return new CofferFile(host, name, mode, writing)
   }
 
@@ -343,7 +284,7 @@ export class CofferFile implements AsyncDisposable {
     const offset = checkInteger(given.offset, 'offset', 0, data.length) ?? 0
     const length = checkInteger(given.length, 'length', 0, data.length - offset) ?? data.length - offset
     const bytes = data.subarray(offset, offset + length)
-    return { bytesWritten: await writing.write(keep(bytes), checkPosition(given.position)), buffer: data }
+    return { bytesWritten: await writing.write(ownCopy(bytes), checkPosition(given.position)), buffer: data }
   }
 
   /**
@@ -355,7 +296,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns when the source has ended and all of it was taken
    * @throws {@link CofferError} as {@link write}; or whatever `data` or `signal` fail with
    */
-  async writeFile(data: Source, options: SourceOptions = {}): Promise<void> {
+  async writeFile(data: MemberInput, options: SourceOptions = {}): Promise<void> {
     const writing = this.#writing('writeFile')
     const { signal } = checkOptions(options, 'writeFile', ['signal'])
     await writing.pour(data, checkSignal(signal))
@@ -369,7 +310,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns when the source has ended and all of it was taken
    * @throws {@link CofferError} as {@link writeFile}
    */
-  async appendFile(data: Source, options: SourceOptions = {}): Promise<void> {
+  async appendFile(data: MemberInput, options: SourceOptions = {}): Promise<void> {
     await this.writeFile(data, options)
   }
 
@@ -381,10 +322,10 @@ export class CofferFile implements AsyncDisposable {
    */
   async stat(): Promise<Member> {
     this.#open('stat')
-    if (this.#source instanceof Writing) return this.#source.stat(this.name)
+    if (this.#side instanceof MemberWriter) return this.#side.stat(this.name)
     const member = await settled(this.#host.native.stat(this.name))
     // Whatever that was, it is of this version if this version is still there.
-    await this.#during(this.#source.range(0, 0))
+    await this.#during(this.#side.range(0, 0))
     if (member === null)
       throw new CofferError('ERR_COFFER_STALE', `${shown(this.name, 'name')} was deleted`, { member: this.name })
     return memberFrom(member)
@@ -465,7 +406,7 @@ export class CofferFile implements AsyncDisposable {
    *   fail before
    */
   async close(): Promise<void> {
-    if (this.#source instanceof Writing && !this.closed) return this.#host.change('close', () => this.#close())
+    if (this.#side instanceof MemberWriter && !this.closed) return this.#host.change('close', () => this.#close())
     return this.#close()
   }
 
@@ -489,7 +430,7 @@ export class CofferFile implements AsyncDisposable {
    */
   abort(reason: unknown = new DOMException('The handle was aborted', 'AbortError')): void {
     if (this.closed) return
-    if (this.#source instanceof Writing) this.#source.fail(reason)
+    if (this.#side instanceof MemberWriter) this.#side.fail(reason)
     this.#closing = Promise.resolve()
   }
 
@@ -499,7 +440,7 @@ export class CofferFile implements AsyncDisposable {
    * @throws {@link CofferError} as {@link close}
    */
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#source instanceof Writing && this.#source.failed) this.abort()
+    if (this.#side instanceof MemberWriter && this.#side.failed) this.abort()
     else await this.close()
   }
 
@@ -514,11 +455,11 @@ export class CofferFile implements AsyncDisposable {
   }
 
   #close(): Promise<void> {
-    this.#closing ??= this.#source instanceof Writing ? this.#source.close() : this.#forget(this.#source)
+    this.#closing ??= this.#side instanceof MemberWriter ? this.#side.close() : this.#forget(this.#side)
     return this.#closing
   }
 
-  async #forget(version: Version): Promise<void> {
+  async #forget(version: MemberSnapshot): Promise<void> {
     await this.#busy
     version.forget()
   }
@@ -529,17 +470,17 @@ export class CofferFile implements AsyncDisposable {
     throw new CofferError('ERR_COFFER_CLOSED', message, { path: this.#host.path, member: this.name })
   }
 
-  #reading(call: string): Version {
+  #reading(call: string): MemberSnapshot {
     this.#open(call)
-    if (this.#source instanceof Version) return this.#source
+    if (this.#side instanceof MemberSnapshot) return this.#side
     throw invalid(
       `${call}: the handle was opened with '${this.mode}', to write: what it writes can be read once it is closed`,
     )
   }
 
-  #writing(call: string): Writing {
+  #writing(call: string): MemberWriter {
     this.#open(call)
-    if (this.#source instanceof Writing) return this.#source
+    if (this.#side instanceof MemberWriter) return this.#side
     const message = `${call}: the handle was opened with 'r': open it with 'w', 'a' or 'x' to write`
     throw new CofferError('ERR_COFFER_READ_ONLY', message, { path: this.#host.path, member: this.name })
   }
@@ -549,165 +490,4 @@ export class CofferFile implements AsyncDisposable {
     this.#busy = Promise.all([this.#busy, done])
     return work
   }
-}
-
-/** The writing side of a handle: one write after another. */
-class Writing {
-  readonly #stage: Stage
-  readonly #flag: Flag
-  readonly #mode: number | undefined
-  readonly #mtime: NativeTime | undefined
-  /** The bytes of the member so far: those that were there, and those that were written. */
-  #size: number
-  /** The last of what is to be done. It never rejects. */
-  #last: Promise<unknown> = Promise.resolve()
-  #failure: { reason: unknown } | undefined
-  readonly #stop = new Ending()
-
-  private constructor(stage: Stage, flag: Flag, size: number, mode: number | undefined, mtime: NativeTime | undefined) {
-    this.#stage = stage
-    this.#flag = flag
-    this.#size = size
-    this.#mode = mode
-    this.#mtime = mtime
-  }
-
-  static async open(
-    { native, path }: Host,
-    name: string,
-    flag: Flag,
-    { mode, mtime }: { mode?: number; mtime?: NativeTime },
-  ): Promise<Writing> {
-    const stage = new Stage(native, name)
-    await stage.ready()
-    const member = await settled(native.stat(name))
-    if (member?.directory || (member && flag === 'x')) {
-      stage.abort()
-      const what = member.directory ? 'a directory' : 'a member'
-      throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is ${what} ${shown(name, 'name')} already`, {
-        path,
-        member: name,
-      })
-    }
-    const before = flag === 'a' ? (member?.size ?? 0) : 0
-    return new Writing(stage, flag, before, mode ?? member?.mode, mtime)
-  }
-
-  get failed(): boolean {
-    return this.#failure !== undefined
-  }
-
-  async write(bytes: Uint8Array, position: number | null): Promise<number> {
-    const { length } = bytes
-    return this.#next(async () => {
-      if (position !== null && position !== this.#size) {
-        throw invalid(
-          `position must be null, or ${this.#size}, where the member ends so far: a handle writes one byte after another`,
-        )
-      }
-      await this.#guard(this.#stage.write(bytes))
-      this.#size += length
-      return length
-    })
-  }
-
-  async pour(data: Source, signal: AbortSignal | undefined): Promise<void> {
-    const before = this.#last
-    const sink: Sink = {
-      ready: async () => {
-        await before
-        this.#check()
-      },
-      write: async (bytes) => {
-        const { length } = bytes
-        await this.#stage.write(bytes)
-        this.#size += length
-      },
-    }
-    if (isWhole(data) && typeof data !== 'string') this.checkThere(data)
-    const source = isWhole(data) ? [typeof data === 'string' ? data : keep(data)] : data
-    // Not after what is before it: the source is listened to at once.
-    const pouring = this.#guard(pour(source, sink, stopOf(signal), this.#stop))
-    this.#last = pouring.catch(() => {})
-    return pouring
-  }
-
-  async close(): Promise<void> {
-    return this.#next(async () => this.#guard(this.#stage.finish(this.#flag, this.#mode, this.#mtime)))
-  }
-
-  /** Gives everything up if the bytes that are to be written are gone. */
-  checkThere(data: Uint8Array): void {
-    try {
-      checkThere(data, 'the data')
-    } catch (error) {
-      this.fail(error)
-      throw error
-    }
-  }
-
-  /** Gives everything up. The first reason stays. */
-  fail(reason: unknown): void {
-    if (this.#failure) return
-    this.#failure = { reason }
-    this.#stage.abort()
-    this.#stop.end(reason)
-  }
-
-  stat(name: string): Member {
-    const now = Date.now()
-    const mtime = this.#mtime ?? { seconds: Math.floor(now / 1000), nanoseconds: (now % 1000) * 1_000_000 }
-    return memberFrom({
-      name,
-      directory: false,
-      size: this.#size,
-      storedSize: 0,
-      mtime,
-      mode: this.#mode ?? NEW_FILE,
-    })
-  }
-
-  #next<T>(work: () => Promise<T>): Promise<T> {
-    const done = this.#last.then(() => {
-      this.#check()
-      return work()
-    })
-    this.#last = done.catch(() => {})
-    return done
-  }
-
-  #check(): void {
-    if (this.#failure) throw this.#failure.reason
-  }
-
-  /** A write that fails takes the whole member with it. */
-  async #guard<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work
-    } catch (error) {
-      this.fail(error)
-      throw this.#failure?.reason
-    }
-  }
-}
-
-/** Bytes that are the caller's again at once, as those of {@link Coffer.write} are: it is a copy, if they are not too many. */
-function keep(bytes: Uint8Array): Uint8Array {
-  return bytes.length > COPIED_BYTES ? bytes : new Uint8Array(bytes)
-}
-
-/** The three arguments behind a buffer. */
-function positional(offset: unknown, length: unknown, position: unknown) {
-  return {
-    offset: (offset ?? undefined) as number | undefined,
-    length: (length ?? undefined) as number | undefined,
-    position: position as number | null | undefined,
-  }
-}
-
-/** A position, or null for the current one. */
-function checkPosition(position: number | bigint | null | undefined): number | null {
-  if (position === undefined || position === null || position === -1 || position === -1n) return null
-  const number = typeof position === 'bigint' ? Number(position) : position
-  return checkInteger(number, 'position', 0, Number.MAX_SAFE_INTEGER) ?? null
 }

@@ -1,7 +1,7 @@
 import { isErrored, isReadable, Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { types } from 'node:util'
-import { checkThere, shown } from '../coffer/options.ts'
+import { checkThere, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
 import type { Stop } from './cancellation.ts'
 
@@ -12,7 +12,7 @@ import type { Stop } from './cancellation.ts'
  * What comes little by little may have any length. It waits in a sealed temporary file, and becomes
  * part of the coffer when it has ended, all of it or nothing.
  */
-export type Source =
+export type MemberInput =
   | string
   | Uint8Array
   | Readable
@@ -29,7 +29,7 @@ export interface Sink {
 }
 
 /** Whether all of a source is there already. */
-export function isWhole(data: Source): data is string | Uint8Array {
+export function isWhole(data: MemberInput): data is string | Uint8Array {
   return typeof data === 'string' || types.isUint8Array(data)
 }
 
@@ -66,7 +66,7 @@ export class Encoder {
  * returns, so that no error of it goes unheard; when anything fails, it is stopped. How it takes
  * that changes nothing: what it throws then is dropped.
  */
-export async function pour(data: Source, sink: Sink, ...given: (Stop | undefined)[]): Promise<void> {
+export async function pour(data: MemberInput, sink: Sink, ...given: (Stop | undefined)[]): Promise<void> {
   const stops = given.filter((stop) => stop !== undefined)
   const chunks = chunksOf(data)
   const encoder = new Encoder()
@@ -116,7 +116,7 @@ interface Chunks {
   stop(reason: unknown): void
 }
 
-function chunksOf(data: Source): Chunks {
+function chunksOf(data: MemberInput): Chunks {
   const given: unknown = data
   if (isObject(given)) {
     if ('getReader' in given) return chunksOfWeb(given as ReadableStream)

@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer'
 import { TextDecoder } from 'node:util'
-import { shown } from '../coffer/options.ts'
+import { shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { checkResult, chunksOfIterator } from './input.ts'
 

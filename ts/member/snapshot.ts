@@ -3,13 +3,13 @@ import type { Range } from './lines.ts'
 import type { Member } from './member.ts'
 
 /** What gives {@link exportTar} the members of a coffer in one state. */
-export const VERSIONS = Symbol('versions')
+export const SNAPSHOTS = Symbol('versions')
 
 /**
  * One version of a member, to be read part by part. Once the member is replaced or deleted, every
  * read is `ERR_COFFER_STALE`.
  */
-export class Version {
+export class MemberSnapshot {
   /** The bytes of the member. */
   readonly size: number
   readonly #native: NativeCoffer
@@ -26,13 +26,13 @@ export class Version {
   }
 
   /** The version that a look at the coffer found. */
-  static of(native: NativeCoffer, { name, size }: Member, version: bigint): Version {
-    return new Version(native, name, { size, version, bytes: new Uint8Array() })
+  static of(native: NativeCoffer, { name, size }: Member, version: bigint): MemberSnapshot {
+    return new MemberSnapshot(native, name, { size, version, bytes: new Uint8Array() })
   }
 
   /** The version that is there now. */
-  static async open(native: NativeCoffer, name: string): Promise<Version> {
-    return new Version(native, name, await settled(native.readRange(name, 0, 0)))
+  static async open(native: NativeCoffer, name: string): Promise<MemberSnapshot> {
+    return new MemberSnapshot(native, name, await settled(native.readRange(name, 0, 0)))
   }
 
   /** Some bytes, and with `most` more where they had to be decoded anyway. */

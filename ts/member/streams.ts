@@ -1,69 +1,19 @@
 import { Readable, Writable } from 'node:stream'
-import { checkEncoding, checkInteger, checkOptions, checkSignal, type WriteOptions } from '../coffer/options.ts'
-import { invalid } from '../errors.ts'
 import { Encoder, type Sink } from './input.ts'
-import type { Version } from './snapshot.ts'
+import type { ReadStreamOptions, WriteStreamOptions } from './options.ts'
+import type { MemberSnapshot } from './snapshot.ts'
 import { MOST_BYTES } from './text.ts'
-
-/** What {@link Coffer.createReadStream} takes. */
-export interface ReadStreamOptions {
-  /** The first byte to be read: 0 by default. */
-  start?: number | undefined
-  /** The last byte to be read, inclusive: the last of the member by default. */
-  end?: number | undefined
-  /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
-  highWaterMark?: number | undefined
-  /** If given, the stream gives strings; bytes by default. */
-  encoding?: BufferEncoding | undefined
-  /** Destroys the stream, with the signal's reason. */
-  signal?: AbortSignal | undefined
-}
-
-/** What {@link Coffer.createWriteStream} takes. */
-export interface WriteStreamOptions extends WriteOptions {
-  /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
-  flags?: 'w' | 'a' | 'x' | undefined
-  /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
-  highWaterMark?: number | undefined
-  /** Destroys the stream, with the signal's reason. */
-  signal?: AbortSignal | undefined
-}
-
-/** The names of {@link ReadStreamOptions}. */
-export const readStreamOptions = ['start', 'end', 'highWaterMark', 'encoding', 'signal'] as const
-
-/** The names of {@link WriteStreamOptions}. */
-export const writeStreamOptions = ['flags', 'mode', 'mtime', 'highWaterMark', 'signal'] as const
 
 const HIGH_WATER_MARK = 64 * 1024
 /** Whoever reads on gets more at a time, up to this, so that several pieces are decoded at once. */
 const MOST_AHEAD = 4 << 20
 
-/** The common options of both streams. */
-export function checkStreamOptions<T extends ReadStreamOptions | WriteStreamOptions>(options: T): T {
-  checkInteger(options.highWaterMark, 'highWaterMark', 1, Number.MAX_SAFE_INTEGER)
-  checkSignal(options.signal)
-  return options
-}
-
-/** The options of a reading stream. */
-export function checkReadStream<T extends ReadStreamOptions>(options: T, known: readonly (keyof T)[]): T {
-  const { start, end, encoding } = checkOptions(options, 'createReadStream', known)
-  checkInteger(start, 'start', 0, Number.MAX_SAFE_INTEGER)
-  if (end !== Number.POSITIVE_INFINITY) checkInteger(end, 'end', 0, Number.MAX_SAFE_INTEGER)
-  if (start !== undefined && end !== undefined && start > end) {
-    throw invalid(`start must not be behind end, but is ${start}, and end is ${end}`)
-  }
-  checkEncoding(encoding)
-  return checkStreamOptions(options)
-}
-
 /** A stream of a part of a member. It reads ahead while its consumer works. */
 export class MemberReadable extends Readable {
-  readonly #open: () => Promise<Version>
+  readonly #open: () => Promise<MemberSnapshot>
   readonly #highWaterMark: number
   readonly #unhook: () => void
-  #version: Version | undefined
+  #version: MemberSnapshot | undefined
   #at: number
   #end: number
   #step: number
@@ -72,7 +22,7 @@ export class MemberReadable extends Readable {
   /** Those behind them. */
   #ahead: Promise<Buffer> | undefined
 
-  constructor(open: () => Promise<Version>, options: ReadStreamOptions) {
+  constructor(open: () => Promise<MemberSnapshot>, options: ReadStreamOptions) {
     const { start = 0, end = Number.POSITIVE_INFINITY, highWaterMark = HIGH_WATER_MARK, encoding, signal } = options
     super({ highWaterMark, ...(encoding === undefined ? {} : { encoding }) })
     this.#open = open

@@ -11,7 +11,7 @@ const MOST_BYTES = 1 << 20
 export type Flag = 'w' | 'a' | 'x'
 
 /** A member that comes little by little. The writes must come one after another. */
-export class Stage implements Sink {
+export class Upload implements Sink {
   readonly #native: NativeStage
   readonly #batch: bigint | undefined
   #gathered: Buffer | undefined

@@ -1,11 +1,8 @@
+import { shown } from '../check.ts'
 import type { Coffer } from '../coffer/coffer.ts'
-import { shown } from '../coffer/options.ts'
 import type { Cryptor } from '../crypt/cryptor.ts'
 import { CofferError, invalid } from '../errors.ts'
 import type { Trees } from '../rsync/trees.ts'
-import type { CryptPlugin } from './crypt.ts'
-import type { PasswordPlugin } from './password.ts'
-import type { RsyncPlugin } from './rsync.ts'
 
 /** What a plugin is made from: {@link Coffer.plugin} hands it to the constructor. */
 export interface PluginHost {
@@ -28,28 +25,6 @@ export interface PluginHost {
  * @param host what {@link Coffer.plugin} hands over
  */
 export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
-
-/**
- * The plugins by their names, for {@link Coffer.plugin}. Add yours by declaration merging, so that
- * `coffer.plugin('mine')` is typed:
- *
- * ```ts
- * declare module 'coffer' {
- *   interface Plugins { mine: MyPlugin }
- * }
- * ```
- */
-export interface Plugins {
-  /** Encrypts and decrypts files outside the coffer. */
-  crypt: CryptPlugin
-  /** Keeps passwords. */
-  password: PasswordPlugin
-  /** Brings directory trees up to date, both ways. */
-  rsync: RsyncPlugin
-}
-
-/** The name of a plugin. */
-export type PluginName = keyof Plugins & string
 
 /**
  * What all plugins have: an end. Plugins extend {@link CofferPlugin}, {@link RecordPlugin} or
@@ -309,48 +284,4 @@ export abstract class KeyPlugin extends Plugin {
     this.checkOpen()
     return this.#crypt
   }
-}
-
-/** Coffer's own plugins are loaded when somebody asks for them. */
-const own = {
-  crypt: async () => (await import('./crypt.ts')).CryptPlugin,
-  password: async () => (await import('./password.ts')).PasswordPlugin,
-  rsync: async () => (await import('./rsync.ts')).RsyncPlugin,
-} satisfies Record<string, () => Promise<PluginClass>>
-
-const registered = new Map<string, PluginClass>()
-
-const names = (): string[] => [...Object.keys(own), ...registered.keys()]
-
-/**
- * Makes a plugin known under a name, in this process. {@link CofferPlugin}, {@link RecordPlugin} and
- * {@link KeyPlugin} have examples.
- *
- * @typeParam N the name
- * @param name what {@link Coffer.plugin} is to know it by
- * @param plugin its class, which extends one of the three
- * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken, or the class extends
- *   none of the three
- */
-export function registerPlugin<N extends PluginName>(name: N, plugin: PluginClass<Plugins[N] & Plugin>): void {
-  const text: string = name
-  if (typeof text !== 'string' || text === '') {
-    throw invalid(`the name of a plugin must be a string, not ${text === '' ? 'an empty string' : shown(name)}`)
-  }
-  if (typeof plugin !== 'function' || !(plugin.prototype instanceof Plugin)) {
-    throw invalid(`the plugin ${name} must be a class that extends CofferPlugin, RecordPlugin or KeyPlugin`)
-  }
-  if (names().includes(name)) throw invalid(`there is a plugin ${name} already: choose another name`)
-  registered.set(name, plugin)
-}
-
-/** A plugin for a coffer. The names of the plugins say of which class it is. */
-export async function openPlugin<N extends PluginName>(name: N, host: PluginHost): Promise<Plugins[N]> {
-  const found = Object.hasOwn(own, name) ? await own[name as keyof typeof own]() : registered.get(name)
-  if (found === undefined) {
-    throw invalid(`there is no plugin ${shown(name, 'name')}: there are ${names().join(', ')}`)
-  }
-  const { path, closed } = host.coffer
-  if (closed) throw new CofferError('ERR_COFFER_CLOSED', `${path} is closed`, { path })
-  return new found(host) as unknown as Plugins[N]
 }

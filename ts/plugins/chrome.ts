@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { CsvError, parse } from 'csv-parse/sync'
-import { checkOptions, checkPath, isURL, shown } from '../coffer/options.ts'
+import { checkOptions, checkPath, isURL, shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
 
 /** Where an export of Chrome's is: a path or a `file:` URL, or the text itself as `csv`. */

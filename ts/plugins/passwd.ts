@@ -1,6 +1,6 @@
 import { NoRoom } from '../cbor/heap.ts'
 import { CofferError } from '../errors.ts'
-import type { PasswordEntry } from './password.ts'
+import type { PasswordEntry } from './password-entry.ts'
 import { Global, PickledObject, unpickle } from './pickle.ts'
 
 /** Where PyCoffer's password plugin keeps its pickle. */

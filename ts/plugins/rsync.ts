@@ -1,14 +1,15 @@
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import { checkBoolean, checkName, checkOptions, checkPath, defaultName } from '../coffer/options.ts'
+import { checkBoolean, checkName, checkOptions, checkPath } from '../check.ts'
 import type { Skipped } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { isOfPlugins, type Member } from '../member/member.ts'
+import { checkSymlinks, defaultName, type Symlinks } from '../member/options.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../progress.ts'
 import { Filter, parentOf } from '../rsync/filter.ts'
 import { joined, nodesOf, type Walked, walk } from '../rsync/nodes.ts'
 import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
-import { checkSymlinks, type Entry, type Symlinks, type Trees } from '../rsync/trees.ts'
+import type { Entry, Trees } from '../rsync/trees.ts'
 import { CofferPlugin, type PluginHost } from './base.ts'
 
 /**

@@ -3,9 +3,10 @@ import { basename } from 'node:path'
 import type { Skipped } from '../coffer/writes.ts'
 import { CofferError } from '../errors.ts'
 import { isOfPlugins, type Member, timeNs } from '../member/member.ts'
+import type { Symlinks } from '../member/options.ts'
 import type { Filter } from './filter.ts'
 import { type Node, withParents } from './plan.ts'
-import type { Entry, Symlinks, Trees } from './trees.ts'
+import type { Entry, Trees } from './trees.ts'
 
 /** The permissions of a file's owner. */
 const OWNER = 0o700

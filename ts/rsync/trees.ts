@@ -1,19 +1,7 @@
 import { type NativeCoffer, type NativeEntry, settled } from '../binding/native.ts'
-import { checkChoice } from '../coffer/options.ts'
 import type { Skipped } from '../coffer/writes.ts'
+import type { Symlinks } from '../member/options.ts'
 import { type WatchOptions, watched } from '../progress.ts'
-
-/**
- * What to do with symbolic links in a directory tree: store the file they lead to (`follow`), leave
- * them out (`skip`), or refuse them with `ERR_COFFER_UNSAFE_PATH` (`error`). Links to directories are
- * never entered.
- */
-export type Symlinks = 'follow' | 'skip' | 'error'
-
-/** A choice of what to do with symbolic links: they are followed by default. */
-export function checkSymlinks(symlinks: Symlinks | undefined): Symlinks {
-  return checkChoice(symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
-}
 
 /**
  * An entry of a directory outside the coffer. An `other` is left alone: the coffer itself, devices

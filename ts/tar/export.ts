@@ -1,11 +1,10 @@
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { Pack } from 'tar-stream'
+import { checkBoolean, checkNames, checkOptions, checkSignal } from '../check.ts'
 import type { Coffer } from '../coffer/coffer.ts'
-import { checkBoolean, checkName, checkOptions, checkSignal } from '../coffer/options.ts'
-import { invalid } from '../errors.ts'
 import { isOfPlugins, type Member } from '../member/member.ts'
-import { VERSIONS, type Version } from '../member/snapshot.ts'
+import { type MemberSnapshot, SNAPSHOTS } from '../member/snapshot.ts'
 import { MemberReadable } from '../member/streams.ts'
 import { type Progress, paced, type WatchOptions } from '../progress.ts'
 
@@ -60,8 +59,7 @@ export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Reada
     'onProgress',
   ])
   checkSignal(signal)
-  if (members !== undefined && !Array.isArray(members)) throw invalid('members must be an array of names')
-  const names = members?.map((name: string) => checkName(name))
+  const names = checkNames(members)
   return Readable.from(archive(coffer, names, checkBoolean(plugins, 'plugins') ?? false, signal, onProgress), {
     objectMode: false,
   })
@@ -115,8 +113,8 @@ async function chosen(
   coffer: Coffer,
   names: readonly string[] | undefined,
   plugins: boolean,
-): Promise<{ member: Member; version: Version }[]> {
-  const versions = await coffer[VERSIONS](names)
+): Promise<{ member: Member; version: MemberSnapshot }[]> {
+  const versions = await coffer[SNAPSHOTS](names)
   if (names !== undefined || plugins) return versions
   return versions.filter(({ member, version }) => {
     const taken = !isOfPlugins(member.name)
@@ -128,7 +126,7 @@ async function chosen(
 async function put(
   packed: Pack,
   member: Member,
-  version: Version,
+  version: MemberSnapshot,
   signal: AbortSignal | undefined,
   done: (length: number) => void,
 ): Promise<void> {

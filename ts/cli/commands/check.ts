@@ -3,10 +3,10 @@ import { machine, release, tmpdir, type } from 'node:os'
 import { join } from 'node:path'
 import { binary } from '../../binding/binary.ts'
 import { CofferNull } from '../../coffer/null.ts'
+import { cipherNames, kindNames } from '../../keys/kinds.ts'
 import { defaultConfigPath } from '../config/config.ts'
 import { systemKeyring } from '../config/keyring.ts'
 import { readPrivate } from '../config/private.ts'
-import { cipherNames, kindNames } from '../config/section.ts'
 import { Entry } from '../entry.ts'
 import { EXIT } from '../exit.ts'
 import { json, manner, properties } from '../terminal/output.ts'
@@ -27,7 +27,7 @@ export function check(): Entry {
         node: process.version,
         system: `${type()} ${release()} (${process.platform}-${machine()})`,
         kinds: kindNames.join(', '),
-        ciphers: ['secretbox', ...cipherNames].join(', '),
+        ciphers: cipherNames.join(', '),
         plugins: 'crypt, password, rsync',
         openssl: 'not used',
         configuration: await configuration(),

@@ -4,15 +4,15 @@ import { stringify } from 'yaml'
 import { CofferBank } from '../../coffer/bank.ts'
 import { CofferMarket } from '../../coffer/market.ts'
 import { CofferStore } from '../../coffer/store.ts'
+import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../../keys/kinds.ts'
 import { addSection, defaultConfigPath, readConfig } from '../config/config.ts'
 import { yamlEntry } from '../config/edit.ts'
 import { iniSection } from '../config/ini.ts'
 import { systemKeyring } from '../config/keyring.ts'
 import { type Keys, secretText, standard } from '../config/keys.ts'
-import { type CipherName, type KindName, kindNames } from '../config/section.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { type CommonOptions, neededKeys } from '../session.ts'
+import type { CommonOptions } from '../session.ts'
 import { json, manner, say, write } from '../terminal/output.ts'
 
 interface Options extends CommonOptions {
@@ -85,13 +85,13 @@ function advice(section: Section): string {
 /** Keys, or what says where they come from. */
 async function source(
   name: string,
-  type: KindName,
-  cipher: CipherName | undefined,
+  type: FixedKindName,
+  cipher: BankCipher | undefined,
   { passphrase, passwordCommand, keyring }: Options & { passphrase?: boolean },
 ): Promise<Section> {
   const ways = [passphrase, passwordCommand, keyring].filter((way) => way !== undefined)
   if (ways.length > 1) throw new UsageError('--passphrase, --password-command and --keyring exclude each other')
-  if (neededKeys[type].length === 0) return {}
+  if (neededKeys(type).length === 0) return {}
   if (passphrase) return { passphrase: true }
   if (passwordCommand !== undefined) return { password_command: passwordCommand }
   const keys = newKeys(type, cipher)
@@ -110,7 +110,7 @@ async function source(
 }
 
 /** Fresh keys. PyCoffer's banks have AES-OCB with keys of 16 bytes, which is what a bank with that cipher gets. */
-function newKeys(type: KindName, cipher: CipherName | undefined): Keys {
+function newKeys(type: FixedKindName, cipher: BankCipher | undefined): Keys {
   switch (type) {
     case 'bank': {
       const keys = CofferBank.generateKeys({ cipher })
@@ -144,7 +144,7 @@ function yamlSection(name: string, section: Section): string {
   return `${stringify(name, { lineWidth: 0 }).trim()}:\n${lines.join('')}`
 }
 
-function kindFrom(type: string | undefined): KindName | undefined {
+function kindFrom(type: string | undefined): FixedKindName | undefined {
   const kind = kindNames.find((kind) => kind === type)
   if (kind === type) return kind
   throw new UsageError(`the configuration's default type must be one of ${kindNames.join(', ')}`)

@@ -1,6 +1,7 @@
 import { text } from 'node:stream/consumers'
 import { InvalidArgumentError } from 'commander'
-import type { PasswordEntry, PasswordInfo, PasswordPlugin } from '../../plugins/password.ts'
+import type { PasswordPlugin } from '../../plugins/password.ts'
+import type { PasswordEntry, PasswordInfo } from '../../plugins/password-entry.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { changing, reading } from '../session.ts'

@@ -1,9 +1,10 @@
 import type { Coffer } from '../../coffer/coffer.ts'
+import { neededKeys } from '../../keys/kinds.ts'
 import { changeSection } from '../config/config.ts'
 import { announced, areOf, freshKeys, type Keys, nextKeys, renewed } from '../config/keys.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { type CommonOptions, changing, neededKeys, noteArchive, type Session, stoppable } from '../session.ts'
+import { type CommonOptions, changing, noteArchive, type Session, stoppable } from '../session.ts'
 import { json, manner, say } from '../terminal/output.ts'
 import { withProgress } from '../terminal/progress.ts'
 import { keysOfSection, sealAnew } from './rekey.ts'
@@ -59,7 +60,7 @@ type Give = (coffer: Coffer, watch: object) => Promise<void>
 async function newKeys(session: Session, to: string | undefined, options: CommonOptions): Promise<Give | undefined> {
   const { coffer, keys, target } = session
   const { kind } = await coffer.info()
-  if (kind === 'custom' || neededKeys[kind].length === 0) return undefined
+  if (kind === 'custom' || neededKeys(kind).length === 0) return undefined
   if (to !== undefined) {
     const other = await keysOfSection(options.conf, to)
     return async (coffer, watch) => {

@@ -1,25 +1,14 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Key } from '../../coffer/options.ts'
+import type { Key } from '../../keys/key.ts'
+import { type BankCipher, bankCiphers, type FixedKindName, kindNames } from '../../keys/kinds.ts'
 import { UsageError } from '../exit.ts'
 import { home } from './home.ts'
-
-/** The kinds of coffers, as configurations name them. */
-export const kindNames = ['bank', 'store', 'market', 'null'] as const
-
-/** A kind of coffer. */
-export type KindName = (typeof kindNames)[number]
-
-/** The ciphers of a bank. */
-export const cipherNames = ['fernet', 'aes-ocb'] as const
-
-/** A cipher of a bank. */
-export type CipherName = (typeof cipherNames)[number]
 
 /** What a configuration says of one coffer. */
 export interface Section {
   name: string
-  type?: KindName
+  type?: FixedKindName
   /** The file, or the directory that holds it; see {@link location}. */
   location?: string
   cofferKey?: Key
@@ -29,7 +18,7 @@ export interface Section {
   nextSecureKey?: Key
   /** The archive id of the coffer, in hexadecimal. */
   archiveId?: string
-  cipher?: CipherName
+  cipher?: BankCipher
   backup?: string
   autoFlush?: boolean
   level?: number
@@ -96,7 +85,7 @@ export function sectionFrom(name: string, entries: Readonly<Record<string, unkno
     nextCofferKey: values.key('next_coffer_key'),
     nextSecureKey: values.key('next_secure_key'),
     archiveId: values.hexadecimal('archive_id'),
-    cipher: values.choice('cipher', cipherNames),
+    cipher: values.choice('cipher', bankCiphers),
     backup: values.text('backup'),
     autoFlush: values.flag('auto_flush'),
     level: values.integer('level'),

@@ -1,0 +1,339 @@
+import type { Writable } from 'node:stream'
+import { type NativeCoffer, settled } from '../binding/native.ts'
+import { checkBoolean, checkChoice, checkName, checkOptions } from '../check.ts'
+import { CofferError } from '../errors.ts'
+import type { CofferFile } from '../member/file.ts'
+import type { MemberInput } from '../member/input.ts'
+import {
+  checkAttributes,
+  checkStreamOptions,
+  type ModeText,
+  type SourceOptions,
+  type WriteOptions,
+  type WriteStreamOptions,
+  writeStreamOptions,
+} from '../member/options.ts'
+import { MemberWritable } from '../member/streams.ts'
+import { Batch } from './batch.ts'
+import type { Opened } from './open.ts'
+import { CofferReader } from './reader.ts'
+import { type Added, type AddOptions, type DeleteOptions, MemberWrites } from './writes.ts'
+
+/** What changes the members of an open coffer. */
+export class CofferWriter extends CofferReader {
+  readonly #native: NativeCoffer
+  readonly #writes: MemberWrites
+
+  /** @internal */
+  protected constructor(opened: Opened) {
+    super(opened)
+    this.#native = opened.native
+    this.#writes = new MemberWrites(opened.native)
+  }
+
+  /**
+   * Creates or replaces a member. Once it has returned, reading through the same coffer gives the new
+   * bytes; a read that does not wait for it gives the old ones or the new ones.
+   *
+   * @param name the name of the member
+   * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
+   *   not be changed until the promise settles, and if it is transferred to another thread before,
+   *   nothing is written. Or a stream, or another iterable of text and bytes: then the change takes
+   *   effect when it has ended. If it fails, nothing changes, and its own error is thrown.
+   * @param options permissions and time, and what stops a source
+   * @returns when the change is accepted, and with `autoFlush` when it is on the disk
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is a directory's, or needs a
+   *   member to be one), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (what
+   *   shares a block with the old member has to be moved, and is damaged), `…_POISONED` (an earlier
+   *   failure; somebody replaced the file or its lock), `…_IO`; and whatever `data` or `signal` fail
+   *   with
+   *
+   * @example
+   * ```js
+   * import { createReadStream } from 'node:fs'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('notes/todo.txt', 'buy milk', { mode: 0o600, mtime: new Date('2024-01-01') })
+   * await box.write('example', createReadStream('example.mjs'))
+   * await box.close()
+   * ```
+   */
+  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'write', () => this.#writes.write(name, data, options))
+  }
+
+  /**
+   * Adds to the end of a member, which is created if there is none. Costs as much as writing it
+   * whole, but that the blocks of a large member are copied as they are.
+   *
+   * @param name the name of the member
+   * @param data as for {@link write}
+   * @param options what stops a source
+   * @returns as {@link write}
+   * @throws {@link CofferError} as {@link write}; `ERR_COFFER_CORRUPT` also if the end of the member
+   *   is damaged
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.append('log', 'one')
+   * await box.append('log', 'two')
+   * console.log(await box.readText('log')) // onetwo
+   * await box.close()
+   * ```
+   */
+  async append(name: string, data: MemberInput, options: SourceOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'append', () => this.#writes.append(name, data, options))
+  }
+
+  /**
+   * Writes a member of lines: a newline is put after each.
+   *
+   * @param name the name of the member
+   * @param lines any iterable of strings
+   * @returns as {@link write}
+   * @throws {@link CofferError} as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.writeLines('hosts', ['alpha', 'beta'])
+   * await box.close()
+   * ```
+   */
+  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
+    return Batch.waiting(this, 'writeLines', () => this.#writes.writeLines(name, lines))
+  }
+
+  /**
+   * Stores a value as CBOR (RFC 8949; typed arrays as RFC 8746 has them), as {@link load} gives it
+   * back: plain objects, arrays, `Map`, `Set`, `Date`, `Buffer`, typed arrays, strings, numbers,
+   * bigints, booleans, null and undefined. It is encoded before the call returns, so what happens to
+   * it afterwards makes no difference.
+   *
+   * @param name the name of the member
+   * @param value the value
+   * @param options permissions and time
+   * @returns as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other value: the message has the
+   *   path to it. `…_LIMIT` if it is more than 200 levels deep. And as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.dump('state', { users: new Map([['alice', { score: 12n }]]), open: new Set([1, 2]) })
+   * const state = await box.load('state')
+   * console.log(state.users.get('alice').score) // 12n
+   * await box.close()
+   * ```
+   */
+  async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'dump', () => this.#writes.dump(name, value, options))
+  }
+
+  /**
+   * Stores a file, or a directory with all that is below it, with permissions and times. If it
+   * fails, nothing of it is stored.
+   *
+   * @param source a path or a `file:` URL
+   * @param name what it is called in the coffer: the last component of `source` by default; `.` puts
+   *   what is in a directory at the top
+   * @param options what is replaced, links, and who watches
+   * @returns what was stored, and what was left out
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also with `replace: false`,
+   *   `…_UNSAFE_PATH` for a link with `symlinks: 'error'`, `…_IO` also if there is no such file, and
+   *   as {@link write}
+   *
+   * @example
+   * ```js
+   * import { mkdir, writeFile } from 'node:fs/promises'
+   * import { CofferNull } from 'coffer'
+   *
+   * await mkdir('reports/2024', { recursive: true })
+   * await writeFile('reports/2024/may.txt', 'fine')
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * const { files, bytes } = await box.add('reports') // reports/2024/may.txt
+   * console.log(files, bytes)
+   * await box.close()
+   * ```
+   */
+  async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
+    return Batch.waiting(this, 'add', () => this.#writes.add(source, name, options))
+  }
+
+  /**
+   * Removes a member, or a directory with `recursive`. Its bytes are gone from the file once the
+   * deletion is flushed, and its name once the coffer is compacted.
+   *
+   * @param name the name of the member
+   * @param options whether a directory goes with all that is below it
+   * @returns as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG` also for a directory
+   *   with members in it without `recursive`, and as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a/1', 'x')
+   * await box.delete('a', { recursive: true })
+   * console.log(await box.has('a/1')) // false
+   * await box.close()
+   * ```
+   */
+  async delete(name: string, options: DeleteOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'delete', () => this.#writes.delete(name, options))
+  }
+
+  /**
+   * Makes several changes one commit: all of them, or none if the function throws or the process
+   * ends. Changes to the coffer that are made elsewhere meanwhile wait for its end, so inside the
+   * function use the batch, not the coffer.
+   *
+   * @typeParam T what the function returns
+   * @param work makes the changes
+   * @returns what the function returned, with `autoFlush` when the changes are on the disk
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer,
+   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, and as {@link write};
+   *   and whatever the function throws
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * await bank.write('alice', '100')
+   * await bank.batch(async (batch) => {
+   *   const balance = Number(await batch.readText('alice'))
+   *   await batch.write('alice', String(balance - 30))
+   *   await batch.write('bob', '30')
+   * })
+   * console.log(await bank.readText('alice')) // 70
+   * await bank.close()
+   * ```
+   */
+  async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
+    return Batch.run(this, this.#native, work)
+  }
+
+  /**
+   * A handle on one member: see {@link CofferFile}.
+   *
+   * @param name the name of the member
+   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to make it; a `b` may follow.
+   *   What is written becomes part of the coffer when the handle closes, all of it or nothing.
+   * @param options permissions and time of a member that is written
+   * @returns the open handle
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
+   *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * const log = await store.file('log', 'a')
+   * await log.write('first line')
+   * await log.close()
+   * console.log((await store.stat('log')).size) // 10
+   * await store.close()
+   * ```
+   */
+  async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
+    const { CofferFile } = await import('../member/file.ts')
+    return CofferFile.open(
+      { path: this.path, native: this.#native, change: (call, work) => Batch.waiting(this, call, work) },
+      name,
+      mode,
+      options,
+    )
+  }
+
+  /**
+   * A stream into a member, which is part of the coffer once the stream has finished. Destroyed
+   * before that, it changes nothing.
+   *
+   * @param name the name of the member
+   * @param options what becomes of a member that is there, permissions and time
+   * @returns the stream. It fails as {@link write}, with `ERR_COFFER_MEMBER_EXISTS` also for
+   *   `flags: 'x'`, and with the signal's reason
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   *
+   * @example
+   * ```js
+   * import { createReadStream } from 'node:fs'
+   * import { pipeline } from 'node:stream/promises'
+   * import { createGzip } from 'node:zlib'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await pipeline(createReadStream('example.mjs'), createGzip(), box.createWriteStream('example.gz'))
+   * await box.close()
+   * ```
+   */
+  createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
+    Batch.check(this, 'createWriteStream')
+    checkName(name)
+    checkStreamOptions(checkOptions(options, 'createWriteStream', writeStreamOptions))
+    const { flags, mode, mtime } = options
+    checkChoice(flags, 'flags', ['w', 'a', 'x'])
+    checkAttributes({ mode, mtime })
+    return new MemberWritable(() => this.file(name, flags ?? 'w', { mode, mtime }), options)
+  }
+
+  /**
+   * Commits what has changed; when it returns, the changes are on the disk (unless `durability` is
+   * `none`) and deleted bytes are gone from the file.
+   *
+   * @param options `force`: commit even if nothing has changed
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
+   *   `…_POISONED`, `…_LIMIT`, `…_INVALID_ARG` also inside a batch, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * await store.write('a', '1')
+   * console.log(store.modified) // true
+   * await store.flush()
+   * console.log(store.modified) // false
+   * await store.close()
+   * ```
+   */
+  async flush(options: { force?: boolean | undefined } = {}): Promise<void> {
+    const { force } = checkOptions(options, 'flush', ['force'])
+    const always = checkBoolean(force, 'force') ?? false
+    await Batch.waiting(this, 'flush', () => settled(this.#native.flush(always)))
+  }
+
+  /**
+   * Waits for the calls under way, commits, and releases the file and its locks. May be called more
+   * than once. If the commit fails, the coffer is closed all the same.
+   *
+   * @throws {@link CofferError} what kept the last changes from being committed: as {@link flush}
+   */
+  async close(): Promise<void> {
+    await Batch.waiting(this, 'close', () => {
+      this.#writes.end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
+      return settled(this.#native.close())
+    })
+  }
+
+  /**
+   * The same as {@link close}, for `await using`.
+   *
+   * @throws {@link CofferError} as {@link close}
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}

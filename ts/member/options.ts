@@ -1,0 +1,152 @@
+import { basename } from 'node:path'
+import { types } from 'node:util'
+import type { NativeTime } from '../binding/native.ts'
+import {
+  checkChoice,
+  checkEncoding,
+  checkInteger,
+  checkName,
+  checkOptions,
+  checkSignal,
+  checkThere,
+  shown,
+} from '../check.ts'
+import { invalid } from '../errors.ts'
+
+/** How a coffer is opened: read, write anew, append (read and change), create. */
+export type Mode = 'r' | 'w' | 'a' | 'x'
+
+/** A {@link Mode}, or its form with a `b` that PyCoffer takes as well. */
+export type ModeText = Mode | `${Mode}b`
+
+/** Permissions, set-user-id, set-group-id and sticky. */
+const MAX_FILE_MODE = 0o7777
+
+/** What {@link Coffer.write} takes besides contents. */
+export interface WriteOptions {
+  /** Permission bits, up to 0o7777: as they were by default, or 0o644. */
+  mode?: number | undefined
+  /** When it was changed last: a date, or nanoseconds since 1970. Now by default. */
+  mtime?: Date | bigint | undefined
+}
+
+/** What {@link Coffer.write} and {@link Coffer.append} take for contents that come little by little. */
+export interface SourceOptions {
+  /** Stops reading the source, and rejects with the signal's reason. Nothing is written then. */
+  signal?: AbortSignal | undefined
+}
+
+/** What a member has beside its contents, in the engine's form. */
+export function checkAttributes({ mode, mtime }: WriteOptions): {
+  mode: number | undefined
+  mtime: NativeTime | undefined
+} {
+  return {
+    mode: checkInteger(mode, 'mode', 0, MAX_FILE_MODE),
+    mtime: mtime === undefined ? undefined : checkTime(mtime),
+  }
+}
+
+const NS_PER_S = 1_000_000_000n
+const NS_PER_MS = 1_000_000n
+/** The seconds that the format has room for. */
+const MAX_SECONDS = 2n ** 63n - 1n
+
+function checkTime(time: Date | bigint): NativeTime {
+  const ns = types.isDate(time) && !Number.isNaN(time.valueOf()) ? BigInt(Math.trunc(time.valueOf())) * NS_PER_MS : time
+  if (typeof ns !== 'bigint') throw invalid(`mtime must be a valid Date or nanoseconds as a bigint, not ${shown(time)}`)
+  // BigInt division truncates; the engine wants the nanoseconds after the second.
+  const nanoseconds = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S
+  const whole = (ns - nanoseconds) / NS_PER_S
+  if (whole > MAX_SECONDS || whole < -MAX_SECONDS) {
+    throw invalid(`mtime must be less than 2^63 seconds from 1970, and is ${shown(ns, 'number')} nanoseconds`)
+  }
+  const seconds = Number(whole)
+  return { seconds, nanoseconds: Number(nanoseconds), ...(Number.isSafeInteger(seconds) ? {} : { exact: whole }) }
+}
+
+/** The mode of `open`. */
+export function checkMode(mode: ModeText): Mode {
+  const match = typeof mode === 'string' && /^([rwax])b?$/.exec(mode)
+  if (match) return match[1] as Mode
+  throw invalid(`the mode must be 'r', 'w', 'a' or 'x' (a 'b' may follow), not ${shown(mode, 'choice')}`)
+}
+
+/** The name that `add` gives to a file or tree if it is given none. */
+export function defaultName(source: string): string {
+  const name = basename(source)
+  if (name === '') throw invalid(`${source} has no name of its own: say what it is called in the coffer`)
+  return checkName(name)
+}
+
+/** Contents, as bytes. */
+export function checkData(data: string | Uint8Array): Uint8Array {
+  if (typeof data === 'string') return Buffer.from(data, 'utf8')
+  if (!types.isUint8Array(data)) {
+    throw invalid(`the data must be a string or a Uint8Array, not ${shown(data)}`)
+  }
+  checkThere(data, 'the data')
+  // Memory that its owner can make smaller at any time is copied at once.
+  return types.isArrayBuffer(data.buffer) && data.buffer.resizable ? Uint8Array.from(data) : data
+}
+
+/**
+ * What to do with symbolic links in a directory tree: store the file they lead to (`follow`), leave
+ * them out (`skip`), or refuse them with `ERR_COFFER_UNSAFE_PATH` (`error`). Links to directories are
+ * never entered.
+ */
+export type Symlinks = 'follow' | 'skip' | 'error'
+
+/** A choice of what to do with symbolic links: they are followed by default. */
+export function checkSymlinks(symlinks: Symlinks | undefined): Symlinks {
+  return checkChoice(symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
+}
+
+/** What {@link Coffer.createReadStream} takes. */
+export interface ReadStreamOptions {
+  /** The first byte to be read: 0 by default. */
+  start?: number | undefined
+  /** The last byte to be read, inclusive: the last of the member by default. */
+  end?: number | undefined
+  /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
+  highWaterMark?: number | undefined
+  /** If given, the stream gives strings; bytes by default. */
+  encoding?: BufferEncoding | undefined
+  /** Destroys the stream, with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** What {@link Coffer.createWriteStream} takes. */
+export interface WriteStreamOptions extends WriteOptions {
+  /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
+  flags?: 'w' | 'a' | 'x' | undefined
+  /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
+  highWaterMark?: number | undefined
+  /** Destroys the stream, with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** The names of {@link ReadStreamOptions}. */
+export const readStreamOptions = ['start', 'end', 'highWaterMark', 'encoding', 'signal'] as const
+
+/** The names of {@link WriteStreamOptions}. */
+export const writeStreamOptions = ['flags', 'mode', 'mtime', 'highWaterMark', 'signal'] as const
+
+/** The common options of both streams. */
+export function checkStreamOptions<T extends ReadStreamOptions | WriteStreamOptions>(options: T): T {
+  checkInteger(options.highWaterMark, 'highWaterMark', 1, Number.MAX_SAFE_INTEGER)
+  checkSignal(options.signal)
+  return options
+}
+
+/** The options of a reading stream. */
+export function checkReadStream<T extends ReadStreamOptions>(options: T, known: readonly (keyof T)[]): T {
+  const { start, end, encoding } = checkOptions(options, 'createReadStream', known)
+  checkInteger(start, 'start', 0, Number.MAX_SAFE_INTEGER)
+  if (end !== Number.POSITIVE_INFINITY) checkInteger(end, 'end', 0, Number.MAX_SAFE_INTEGER)
+  if (start !== undefined && end !== undefined && start > end) {
+    throw invalid(`start must not be behind end, but is ${start}, and end is ${end}`)
+  }
+  checkEncoding(encoding)
+  return checkStreamOptions(options)
+}
