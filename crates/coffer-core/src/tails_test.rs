@@ -10,15 +10,18 @@ use std::sync::{Arc, Mutex};
 use crate::coffer::{Change, Coffer, Mode, Options};
 use crate::crypto::key::Key;
 use crate::crypto::seal::Seal;
-use crate::engine::container::{Attributes, Container};
+use crate::engine::container::Container;
 use crate::engine::credentials::Keyring;
 use crate::engine::file::Source;
 use crate::engine::open::{self, Expected, Found, Opened};
 use crate::engine::recovery;
 use crate::error::{Code, Result};
-use crate::format::commit::{self, Ahead, Commit, Footer, Position};
+use crate::format::catalog::Attributes;
+use crate::format::commit::{Ahead, Commit, Position};
+use crate::format::footer::Footer;
 use crate::format::frame;
-use crate::format::header::{Header, Keys};
+use crate::format::header::Header;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
 use crate::format::work;
@@ -246,8 +249,14 @@ impl Scene {
         (commit.removed, commit.scrub, commit.ahead) = (Vec::new(), Vec::new(), None);
         change(&mut commit);
         let mut out = Vec::new();
-        let digest =
-            commit::write(&commit, self.container(), &self.source.meta, offset, &mut out).unwrap();
+        let digest = crate::format::commit_parts::write(
+            &commit,
+            self.container(),
+            &self.source.meta,
+            offset,
+            &mut out,
+        )
+        .unwrap();
         let len = out.len() as u64;
         (Position { generation: commit.generation, offset, len, digest }, out)
     }
@@ -394,7 +403,7 @@ fn parts_within_parts_are_no_parts() {
     assert_eq!(opened.newest.position, scene.commits[2].0);
     // The innermost is a part like any other.
     assert_eq!(codes(&opened), ["damaged-commit"]);
-    let outermost = commit::read_part(&inner, end, None, &meta);
+    let outermost = crate::format::commit_parts::read_part(&inner, end, None, &meta);
     assert!(outermost.is_none());
 }
 

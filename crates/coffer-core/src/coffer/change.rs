@@ -1,57 +1,13 @@
 //! What can be done to a coffer, and what comes of it.
 
+use crate::io::data::Data;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
-use crate::coffer::CommitId;
 use crate::engine::credentials::NewSecret;
 use crate::engine::upload::Stage;
-use crate::error::{Code, Error, Result};
-use crate::ops::add::{Added, Item};
+use crate::ops::add::Item;
 use crate::ops::fs_tree::Symlinks;
 use crate::progress::Watch;
-
-/// Bytes that a caller hands over. Those of a large member are copied piece by piece, in order and
-/// each once, on the thread that writes: they may still be coming.
-pub trait Bytes: Send + Sync {
-    /// How many there are.
-    fn size(&self) -> usize;
-
-    /// Copies the bytes from `offset` on into all of `into`.
-    ///
-    /// # Errors
-    /// [`Code::Aborted`] if they will never come.
-    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()>;
-
-    /// A copy of all of them, wiped when it is dropped.
-    ///
-    /// # Errors
-    /// As [`Self::copy_to`].
-    fn copied(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let mut copy = Zeroizing::new(vec![0; self.size()]);
-        self.copy_to(0, &mut copy)?;
-        Ok(copy)
-    }
-}
-
-impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
-    fn size(&self) -> usize {
-        self.as_ref().len()
-    }
-
-    fn copy_to(&self, offset: usize, into: &mut [u8]) -> Result<()> {
-        let bytes = self.as_ref().get(offset..).and_then(|rest| rest.get(..into.len()));
-        into.copy_from_slice(
-            bytes.ok_or_else(|| Error::new(Code::InvalidArg, "there are fewer bytes"))?,
-        );
-        Ok(())
-    }
-}
-
-/// Bytes that a caller hands over.
-pub type Data = Arc<dyn Bytes>;
 
 /// A change to a coffer.
 pub enum Change {
@@ -169,26 +125,4 @@ pub enum Existing {
     Extend,
     /// It stays, and the new one is an error.
     Keep,
-}
-
-/// What came of a change.
-#[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It is done.
-    Done,
-    /// What an add or an update did, or whether a directory became a member.
-    Added(Added),
-    /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
-    Batch(u64),
-}
-
-/// How a coffer stands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Status {
-    /// It is closed, or being closed.
-    pub closed: bool,
-    /// It has changes that no commit has.
-    pub modified: bool,
-    /// The last commit; all zero in a legacy coffer.
-    pub commit: CommitId,
 }

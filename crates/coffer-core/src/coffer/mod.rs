@@ -53,17 +53,21 @@ use crate::ops::info;
 use crate::ops::verify;
 use crate::progress::{Cancel, Watch};
 
-pub use self::change::{Bytes, Change, Data, Existing, Outcome, Status};
+pub use self::change::{Change, Existing};
 pub use crate::engine::credentials::NewSecret;
 pub use crate::engine::limits::Limits;
 pub use crate::engine::open::Notice;
+use crate::engine::open::Notices;
 pub use crate::engine::options::{Mode, Options};
 pub use crate::engine::reader::{Member, Range};
+pub use crate::engine::selection::Selection;
 pub use crate::engine::upload::{Ready, Stage};
+pub use crate::engine::writer::{Added, Skipped};
+pub use crate::engine::writer::{Outcome, Status};
 pub use crate::format::commit::CommitId;
+pub use crate::io::data::{Bytes, Data};
 pub use crate::io::lock_set::LockMode;
-pub use crate::ops::add::{Added, Item, Skipped};
-pub use crate::ops::bulk_read::Selection;
+pub use crate::ops::add::Item;
 pub use crate::ops::extract::{Extracted, Extraction, Refused};
 pub use crate::ops::fs_tree::{Entry, Kind, Root, Symlinks};
 pub use crate::ops::info::Info;
@@ -99,9 +103,6 @@ struct Inner {
     idle: Condvar,
     side: Side,
 }
-
-/// What a handle has to say, which its writing thread adds to.
-pub(crate) type Notices = Arc<Mutex<Vec<Notice>>>;
 
 enum Side {
     Writes(Sender<Message>, Arc<Stages>),
@@ -210,15 +211,21 @@ impl Coffer {
             }
             Change::Add { source, name, replace, symlinks, watch } => {
                 let backup = self.0.backup.clone();
-                Task::Add(add::Request { source, name, replace, symlinks, backup, watch })
+                let request = add::Request { source, name, replace, symlinks, backup, watch };
+                Task::Bulk(Box::new(move |container| add::add(container, &request)))
             }
             Change::Update { delete, add, watch } => {
-                Task::Update(add::Update { delete, add, watch })
+                let update = add::Update { delete, add, watch };
+                Task::Bulk(Box::new(move |container| add::update(container, update)))
             }
             Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
             Change::Flush { force } => Task::Flush { force },
             Change::Compact { watch } => Task::Compact { watch },
-            Change::Rekey { to, watch } => Task::Rekey { to, watch },
+            Change::Rekey { to, watch } => {
+                let verify =
+                    |reader: &Reader, watch: &Watch| verify::verify(reader, watch).map(drop);
+                Task::Rekey { to, watch, verify }
+            }
             Change::Begin => Task::Begin,
             Change::End { commit } => Task::End { commit },
             Change::Close => Task::Close,

@@ -7,13 +7,14 @@ use std::time::Instant;
 use crossbeam_channel::unbounded;
 
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
-use crate::engine::container::{Container, Shared, View, suffixed, torn};
+use crate::engine::container::{Container, suffixed, torn};
 use crate::engine::credentials::{self, Keyring, Secret};
 use crate::engine::file::Source;
 use crate::engine::open::{self, Expected, Found, Opened};
 use crate::engine::reader::Reader;
 use crate::engine::recovery;
 use crate::engine::upload::Stages;
+use crate::engine::view::{Shared, View};
 use crate::engine::writer::{self, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
 use crate::io::lock_file::{self, Share};

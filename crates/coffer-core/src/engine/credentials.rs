@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use crate::crypto::kdf::{self, Kdf, KdfChoice, Passphrase};
 use crate::crypto::key::Key;
 use crate::error::{Code, Error, Result};
-use crate::format::commit::HEADER_MARKS;
-use crate::format::header::{Header, Keys};
+use crate::format::header::Header;
 use crate::format::key_source::Origin;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
+use crate::format::record::HEADER_MARKS;
 use crate::progress::Cancel;
 
 /// How many headers of one file a passphrase is tried on: the first, and a copy that says something

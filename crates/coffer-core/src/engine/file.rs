@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use crate::buffer::Buffer;
 use crate::engine::pack_cache::{Packs, Tar};
-use crate::error::{self, Code, Error, Result};
+use crate::error::{self, Error, Result};
 use crate::format::block::Layers;
-use crate::format::catalog::{Block, Catalog, Entry, Piece, Place};
-use crate::format::commit::ARCHIVE_ID;
-use crate::format::header::{Header, Keys};
+use crate::format::catalog::{Block, Entry, Piece, Place};
+use crate::format::header::Header;
+use crate::format::keys::Keys;
+use crate::format::record::ARCHIVE_ID;
 use crate::format::record::MetaSeal;
 use crate::format::tar;
 use crate::io::storage::{Directory, DiskDirectory, Storage};
@@ -191,7 +190,7 @@ impl Source {
     }
 
     /// The bytes of a piece of a large member.
-    fn piece(&self, piece: &Piece, block: &Block) -> Result<Buffer> {
+    pub(crate) fn piece(&self, piece: &Piece, block: &Block) -> Result<Buffer> {
         let tar = self.block(block)?;
         let stored = self.slice(&tar, block, 0, piece.stored)?;
         self.layers.decode_member(stored, piece.raw as usize)
@@ -240,163 +239,11 @@ pub(crate) fn contradiction(block: &Block) -> Error {
     ))
 }
 
-/// A member as it is to be read: what the catalog says of it, and the blocks that hold it.
-#[derive(Clone)]
-pub(crate) struct Found {
-    name: Arc<str>,
-    pub(crate) entry: Entry,
-    pub(crate) blocks: Vec<Block>,
-    /// The block with the tar header of a large member.
-    header: Option<Block>,
-}
-
-impl Found {
-    pub(crate) fn in_catalog(catalog: &Catalog, name: &str, entry: &Entry) -> Result<Self> {
-        let header = match &entry.place {
-            Place::Pieces { header, .. } => Some(catalog.block(*header)?.clone()),
-            _ => None,
-        };
-        let blocks = match &entry.place {
-            Place::Pieces { pieces, .. } => {
-                pieces.iter().map(|p| catalog.block(p.block).cloned()).collect::<Result<_>>()?
-            }
-            Place::Packed { block, .. } => vec![catalog.block(*block)?.clone()],
-            Place::Memory(_) => Vec::new(),
-        };
-        Ok(Self { name: name.into(), entry: entry.clone(), blocks, header })
-    }
-
-    /// Where the bytes end that are decoded with those before `end`, which is within the member.
-    pub(crate) fn decoded_to(&self, end: u64) -> u64 {
-        let Place::Pieces { pieces, .. } = &self.entry.place else { return self.entry.size };
-        let mut at = 0;
-        for piece in pieces.iter() {
-            if at >= end {
-                break;
-            }
-            at += u64::from(piece.raw);
-        }
-        at
-    }
-
-    /// All bytes of a small member, if its pack is at hand and nothing is wrong with it.
-    pub(crate) fn at_hand(&self, source: &Source) -> Option<Zeroizing<Vec<u8>>> {
-        let size = usize::try_from(self.entry.size).ok()?;
-        let bytes = match (&self.entry.place, self.blocks.first()) {
-            (Place::Memory(stored), _) => source.layers.decode_member(stored, size),
-            (Place::Packed { .. }, Some(block)) => {
-                let tar = source.packs.at_hand(&block.digest)?;
-                let stored = source.packed(&tar, block, &self.name, &self.entry).ok()?;
-                source.layers.decode_member(stored, size)
-            }
-            _ => return None,
-        };
-        bytes.ok().map(|bytes| Zeroizing::new(bytes.into_vec()))
-    }
-
-    /// Gives the pieces that begin in `len` bytes from `start` to `take`, with the offset of each, in
-    /// parallel and in no order. Returns where the last of them ends. From the beginning, the tar
-    /// header is compared with the catalog as well.
-    pub(crate) fn each_piece(
-        &self,
-        source: &Source,
-        start: u64,
-        len: u64,
-        take: &(impl Fn(u64, &[u8]) -> Result<()> + Sync),
-    ) -> Result<u64> {
-        use rayon::prelude::*;
-        let Place::Pieces { pieces, .. } = &self.entry.place else {
-            let len = usize::try_from(self.entry.size - start).map_err(|_| too_large())?;
-            take(start, &self.read(source, start, len)?)?;
-            return Ok(self.entry.size);
-        };
-        if let (0, Some(header)) = (start, &self.header) {
-            source.check_header(header, &self.name, &self.entry)?;
-        }
-        let mut chosen = Vec::new();
-        let mut at = 0u64;
-        for (piece, block) in pieces.iter().zip(&self.blocks) {
-            if at >= start.saturating_add(len) {
-                break;
-            }
-            if at >= start {
-                chosen.push((at, piece, block));
-            }
-            at += u64::from(piece.raw);
-        }
-        crate::io::pool::within(|| {
-            chosen
-                .par_iter()
-                .try_for_each(|(at, piece, block)| take(*at, &source.piece(piece, block)?))
-        })?;
-        Ok(at)
-    }
-
-    /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel. From the
-    /// beginning, the tar header is compared with the catalog as well.
-    pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
-        use rayon::prelude::*;
-        let layers = &source.layers;
-        let size = usize::try_from(self.entry.size).map_err(|_| too_large())?;
-        let whole = match &self.entry.place {
-            Place::Memory(stored) => layers.decode_member(stored, size)?,
-            Place::Packed { .. } => {
-                let Some(block) = self.blocks.first() else {
-                    return Err(Error::corrupt("a member has no block"));
-                };
-                let tar = source.pack(block)?;
-                layers.decode_member(source.packed(&tar, block, &self.name, &self.entry)?, size)?
-            }
-            Place::Pieces { pieces, .. } => {
-                if let (0, Some(header)) = (start, &self.header) {
-                    source.check_header(header, &self.name, &self.entry)?;
-                }
-                let mut from = 0u64;
-                let end = start + len as u64;
-                let mut touched = Vec::new();
-                for (piece, block) in pieces.iter().zip(&self.blocks) {
-                    let to = from + u64::from(piece.raw);
-                    if to > start && from < end {
-                        touched.push((from, piece, block));
-                    }
-                    from = to;
-                }
-                let decode = |(from, piece, block): &(u64, &Piece, &Block)| {
-                    let raw = source.piece(piece, block)?;
-                    let skip = start.saturating_sub(*from) as usize;
-                    let keep = ((end - from) as usize).min(raw.len());
-                    Ok((skip, keep, raw))
-                };
-                let mut out = Vec::new();
-                out.try_reserve_exact(len).map_err(|_| too_large())?;
-                for window in touched.chunks(crate::io::pool::window()) {
-                    let decoded: Vec<_> = crate::io::pool::within(|| {
-                        window.par_iter().map(decode).collect::<Result<_>>()
-                    })?;
-                    for (skip, keep, raw) in decoded {
-                        out.extend_from_slice(&raw[skip..keep]);
-                    }
-                }
-                return Ok(out);
-            }
-        };
-        let start = usize::try_from(start).map_err(|_| too_large())?;
-        if start == 0 && len == whole.len() {
-            return Ok(whole.into_vec());
-        }
-        Ok(whole.get(start..start + len).unwrap_or_default().to_vec())
-    }
-}
-
 fn damaged(block: &Block, error: &Error) -> Error {
     Error::new(
         error.code(),
         format!("the block at byte {} is damaged: {}", block.offset, error.message()),
     )
-}
-
-fn too_large() -> Error {
-    Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
 }
 
 /// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk, also where it

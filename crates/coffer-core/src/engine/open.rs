@@ -2,16 +2,17 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use crate::engine::credentials::Keyring;
 use crate::engine::file::{self, Source};
 use crate::engine::recovery::{self, Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
 use crate::format::chunk;
-use crate::format::commit::{ARCHIVE_ID, HEADER_MARKS};
 use crate::format::header::{self, Header};
 use crate::format::kind::Kind;
 use crate::format::record;
+use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
 use crate::io::storage::{self, Directory, Storage};
 
 /// Something that was found at opening or came up since, and was set right or passed over: worth a word,
@@ -23,6 +24,9 @@ pub struct Notice {
     /// What was found, and what was done about it.
     pub message: String,
 }
+
+/// What a handle has to say, which its writing thread adds to.
+pub(crate) type Notices = Arc<Mutex<Vec<Notice>>>;
 
 impl Notice {
     /// The file at `path` has another owner or group than the one it replaced; see

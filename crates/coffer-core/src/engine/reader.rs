@@ -1,17 +1,19 @@
 //! Reading members through a handle, while they may move or change under it.
 
+use crate::engine::member::no_member;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use crate::engine::container::Shared;
-use crate::engine::file::{Found, Source};
+use crate::engine::file::Source;
+use crate::engine::member::Found;
 use crate::engine::recovery;
+use crate::engine::selection::{Selection, choose};
+use crate::engine::view::Shared;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Catalog, Entry};
 use crate::format::commit::CommitId;
 use crate::format::name;
-use crate::ops::bulk_read::{Selection, choose};
 
 /// A member, as a caller sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -331,10 +333,6 @@ fn latest(
         *newer = Some(found.clone());
     }
     Ok(found)
-}
-
-pub(crate) fn no_member(member: &str) -> Error {
-    Error::new(Code::MemberNotFound, format!("there is no member {member:?}")).of_member(member)
 }
 
 fn is_directory(member: &str) -> Error {

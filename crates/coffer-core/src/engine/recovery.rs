@@ -8,8 +8,10 @@ use crate::crypto::key;
 use crate::engine::file::Source;
 use crate::error::{self, Code, Error, Result};
 use crate::format::catalog::{Block, Catalog};
-use crate::format::commit::{self, Commit, Footer, Part, Position, Room};
+use crate::format::commit::{Commit, Position, Room};
+use crate::format::commit_parts::Part;
 use crate::format::extents;
+use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, Mark};
 use crate::format::work;
@@ -97,7 +99,10 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
     while let Some(footer) = footers.next()? {
         let Some(commit) = looked.commit(source, size, &footer.commit)? else {
             damage.get_or_insert_with(|| {
-                commit::damaged(&footer.commit, "it is not what its footer says")
+                crate::format::commit_parts::damaged(
+                    &footer.commit,
+                    "it is not what its footer says",
+                )
             });
             continue;
         };
@@ -160,7 +165,7 @@ impl Looked {
         }
         let container = source.layers.container.as_deref();
         let most = source.max_catalog;
-        let standing = commit::standing_at(
+        let standing = crate::format::commit_parts::standing_at(
             position.offset,
             size,
             container,
@@ -209,7 +214,10 @@ fn finished(
         return Err(misplaced());
     }
     let Some(commit) = looked.commit(source, size, &previous)? else {
-        return Ok(Err(commit::damaged(&previous, "it is not what the commit after it says")));
+        return Ok(Err(crate::format::commit_parts::damaged(
+            &previous,
+            "it is not what the commit after it says",
+        )));
     };
     Ok(Ok(Newest { tail: Tail::Authentic, ..at(source, previous, commit)? }))
 }
@@ -265,7 +273,7 @@ pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
         let last = older.last().unwrap_or(&newest.commit);
         last.check(at.offset)?;
         raw = raw.saturating_add(last.raw_len);
-        commit::check_size(raw, source.max_catalog)?;
+        crate::format::commit_parts::check_size(raw, source.max_catalog)?;
         named = named.saturating_add(last.blocks_named());
         memory = memory.saturating_add(last.memory());
         if named > room.saturating_mul(3) {
@@ -345,7 +353,7 @@ pub(crate) fn has_ancestor(
 /// Reads the commit at a position.
 pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
     let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
-    commit::read_at(position, container, &source.meta, most, reader(source))
+    crate::format::commit_parts::read_at(position, container, &source.meta, most, reader(source))
 }
 
 /// The authentic footers of a coffer, from the end of its file backwards.
@@ -500,15 +508,17 @@ impl<'a> Walk<'a> {
     /// A commit is whole: it is the newest, or the walk adopts no other.
     fn whole(&mut self) -> Result<()> {
         let parts = std::mem::take(&mut self.parts);
-        let (commit, digest) =
-            match commit::assemble(&parts.iter().collect::<Vec<_>>(), self.source.max_catalog) {
-                Ok(whole) => whole,
-                Err(e) if e.code() == Code::Corrupt => {
-                    self.stopped = true;
-                    return Ok(());
-                }
-                Err(e) => return Err(e),
-            };
+        let (commit, digest) = match crate::format::commit_parts::assemble(
+            &parts.iter().collect::<Vec<_>>(),
+            self.source.max_catalog,
+        ) {
+            Ok(whole) => whole,
+            Err(e) if e.code() == Code::Corrupt => {
+                self.stopped = true;
+                return Ok(());
+            }
+            Err(e) => return Err(e),
+        };
         let follows = match &self.newest {
             Some(Newest { position, .. }) => commit.previous.is_some_and(|p| {
                 p.generation == position.generation && key::same(&p.digest, &position.digest)
@@ -564,7 +574,7 @@ pub(crate) fn header_copies<'a>(
         while copies.len() < MOST_COPIES
             && let Some(candidate) = seek.next()?
         {
-            let copy = commit::header_copy_in(&candidate.mark);
+            let copy = crate::format::footer::header_copy_in(&candidate.mark);
             let names_one = candidate.mark.starts_with(&FOOTER_TAG)
                 && candidate.is_home()
                 && copy > 0

@@ -282,8 +282,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::crypto::key::Key;
-    use crate::format::header::{Header, Keys};
+    use crate::format::header::Header;
     use crate::format::key_source::Origin;
+    use crate::format::keys::Keys;
     use crate::format::kind::{Cipher, Kind};
 
     fn layers(kind: Kind) -> Layers {

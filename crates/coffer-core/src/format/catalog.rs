@@ -370,3 +370,11 @@ fn taken(member: &str, by: &str, what: &str) -> Error {
     )
     .of_member(member)
 }
+
+/// What a member has beside its bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) mtime_s: i64,
+    pub(crate) mtime_ns: u32,
+}

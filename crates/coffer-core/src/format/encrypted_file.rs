@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::crypto::key::{self, Key};
 use crate::crypto::seal::{self, Seal};
+use crate::crypto::seal::{cipher_byte, cipher_name, cipher_of};
 use crate::error::{Code, Error, Result};
 use crate::format::chunk;
 use crate::format::codec::{Decoder, Encoder};
-use crate::format::header::{Keys, cipher_byte, cipher_name, cipher_of};
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, FILE_HEAD_TAG, FILE_TAIL_TAG, MARK, Mark, MetaSeal, TAG};
 

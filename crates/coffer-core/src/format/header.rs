@@ -1,65 +1,24 @@
 //! The header: what a file is, in clear; and what only its owner may know of it, sealed.
 
-use crate::crypto::key::{self, CHECK_LEN, Key};
+use crate::crypto::key::{self, CHECK_LEN};
+use crate::crypto::seal::cipher_byte;
+use crate::crypto::seal::cipher_name;
+use crate::crypto::seal::cipher_of;
 use crate::crypto::seal::{self, Seal};
 use crate::error::{Code, Error, Result};
 use crate::format::block::Layers;
 use crate::format::codec::{Decoder, Encoder};
-use crate::format::commit::{ARCHIVE_ID, HEADER_MARKS};
 use crate::format::encrypted_file::FileKey;
 use crate::format::key_source::{self, Origin};
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName, Layer};
 use crate::format::record::{self, HEADER_TAG, MARK, Mark, MetaSeal, SALT_TAG};
+use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
 
 /// The version of the format that this engine writes.
 pub(crate) const VERSION: u8 = 1;
 /// More than the header ever takes, for reading it at once.
 pub(crate) const MAX_LEN: usize = 4096;
-
-/// The keys of a coffer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Keys {
-    /// For the container.
-    pub(crate) coffer: Option<Key>,
-    /// For the members.
-    pub(crate) secure: Option<Key>,
-    /// They come from a passphrase, not from the caller.
-    pub(crate) derived: bool,
-}
-
-impl Keys {
-    /// The key that Coffer's own records and the key check are derived from.
-    fn root(&self, kind: &Kind) -> Option<&Key> {
-        if kind.container.cipher.is_some() {
-            self.coffer.as_ref()
-        } else if kind.member.cipher.is_some() {
-            self.secure.as_ref()
-        } else {
-            None
-        }
-    }
-
-    /// Checks that the keys the layers need are there and have a length that fits.
-    pub(crate) fn check(&self, kind: &Kind) -> Result<()> {
-        for (layer, key, name) in
-            [(kind.container, &self.coffer, "cofferKey"), (kind.member, &self.secure, "secureKey")]
-        {
-            let Some(cipher) = layer.cipher else { continue };
-            let key = key.as_ref().ok_or_else(|| {
-                Error::new(
-                    Code::InvalidArg,
-                    format!("{name} is missing: a {} coffer needs it", kind.name.as_str()),
-                )
-            })?;
-            cipher.check_len(key)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn meta(&self, kind: &Kind) -> MetaSeal {
-        MetaSeal::new(self.root(kind))
-    }
-}
 
 /// What a header says in clear, as far as this version of the format knows.
 pub(crate) struct Label {
@@ -360,25 +319,6 @@ fn wrong_key(which: &str, marks: &[u8; HEADER_MARKS], keys: &Keys) -> Error {
         format!("{which} is not the key this coffer was made with")
     };
     Error::new(Code::WrongKey, message)
-}
-
-pub(crate) fn cipher_byte(cipher: Option<Cipher>) -> u8 {
-    match cipher {
-        None => 0,
-        Some(Cipher::Secretbox) => 1,
-        Some(Cipher::Fernet) => 2,
-        Some(Cipher::AesOcb) => 3,
-    }
-}
-
-pub(crate) fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
-    [None, Some(Cipher::Secretbox), Some(Cipher::Fernet), Some(Cipher::AesOcb)]
-        .get(usize::from(byte))
-        .copied()
-}
-
-pub(crate) fn cipher_name(cipher: Option<Cipher>) -> &'static str {
-    cipher.map_or("nothing", Cipher::as_str)
 }
 
 fn encode_layer(e: &mut Encoder, layer: Layer) {

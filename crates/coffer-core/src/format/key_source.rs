@@ -3,7 +3,7 @@
 use crate::crypto::kdf::{Kdf, SALT_LEN};
 use crate::crypto::key;
 use crate::error::{Code, Error, Result};
-use crate::format::commit::HEADER_MARKS;
+use crate::format::record::HEADER_MARKS;
 use crate::format::record::{MARK, Mark, SALT_TAG, TAG};
 
 /// The feature of a coffer whose keys come from a passphrase.

@@ -8,11 +8,16 @@ pub(crate) mod catalog;
 pub mod chunk;
 pub(crate) mod codec;
 pub(crate) mod commit;
+pub(crate) mod commit_parts;
+#[cfg(test)]
+mod commit_tests;
 pub(crate) mod encrypted_file;
 pub(crate) mod extents;
+pub(crate) mod footer;
 pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod key_source;
+pub(crate) mod keys;
 pub mod kind;
 pub(crate) mod mark_search;
 pub(crate) mod name;

@@ -15,6 +15,10 @@ use crate::format::work;
 
 /// Bytes of a mark.
 pub(crate) const MARK: usize = chunk::RESERVED;
+/// Both marks of the header.
+pub(crate) const HEADER_MARKS: usize = 2 * MARK;
+/// Bytes of a coffer's random identity.
+pub(crate) const ARCHIVE_ID: usize = 16;
 /// Bytes of the tag that a mark begins with.
 pub(crate) const TAG: usize = 4;
 /// The first part of the header.

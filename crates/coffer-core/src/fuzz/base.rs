@@ -10,7 +10,7 @@ use crate::format::block::Layers;
 use crate::format::catalog::{Block, Catalog, Digest, Place};
 use crate::format::chunk;
 use crate::format::codec::Decoder;
-use crate::format::commit::{self, Commit};
+use crate::format::commit::Commit;
 use crate::format::header::Header;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, Mark, MetaSeal, SALT_TAG};
 
@@ -70,7 +70,7 @@ pub(super) struct Base {
     pub(super) case: Case,
     pub(super) layers: Layers,
     pub(super) meta: MetaSeal,
-    pub(super) archive: [u8; commit::ARCHIVE_ID],
+    pub(super) archive: [u8; crate::format::record::ARCHIVE_ID],
     pub(super) parts: Vec<Placed>,
     /// The newest state.
     pub(super) catalog: Catalog,
@@ -113,8 +113,15 @@ impl Base {
         let mut blocks: HashMap<u64, Block> = HashMap::new();
         let mut at = 0;
         while at < file.len() {
-            let commit = commit::read_part(&file[at..], at as u64, container, &self.meta)
-                .and_then(|(part, len)| Some((commit::assemble(&[&part], u64::MAX).ok()?.0, len)));
+            let commit = crate::format::commit_parts::read_part(
+                &file[at..],
+                at as u64,
+                container,
+                &self.meta,
+            )
+            .and_then(|(part, len)| {
+                Some((crate::format::commit_parts::assemble(&[&part], u64::MAX).ok()?.0, len))
+            });
             let Some((commit, len)) = commit else {
                 at += 1;
                 continue;
@@ -212,7 +219,7 @@ impl Base {
 /// The commit in the plaintext of the only record that it has.
 fn raw_of(plain: &[u8]) -> Vec<u8> {
     let mut d = Decoder::new(plain);
-    let _ = d.raw(commit::ARCHIVE_ID + 8);
+    let _ = d.raw(crate::format::record::ARCHIVE_ID + 8);
     let [_generation, _index, _count, len] = [(); 4].map(|()| d.uint().unwrap());
     crate::format::frame::decompress(d.rest(), len as usize).unwrap().into_vec()
 }

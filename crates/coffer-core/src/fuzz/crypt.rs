@@ -5,9 +5,9 @@ use super::input::Input;
 use super::scene::Case;
 use crate::error::Code;
 use crate::format::chunk;
-use crate::format::commit::ARCHIVE_ID;
 use crate::format::header::Header;
 use crate::format::key_source::Origin;
+use crate::format::record::ARCHIVE_ID;
 use crate::ops::file_crypt::{Cryptor, fuzzing};
 
 /// More than this is not taken out of a file: a little may decompress to much.

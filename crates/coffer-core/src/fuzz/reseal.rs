@@ -16,8 +16,9 @@ use crate::coffer::{Coffer, Mode};
 use crate::format::catalog::{Block, BlockId, Digest, Place};
 use crate::format::chunk;
 use crate::format::codec::{Decoder, Encoder};
-use crate::format::commit::{ARCHIVE_ID, Commit, Position};
+use crate::format::commit::{Commit, Position};
 use crate::format::frame;
+use crate::format::record::ARCHIVE_ID;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, Mark};
 use crate::format::tar::{self, Heading};
 

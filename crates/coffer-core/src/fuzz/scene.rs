@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::coffer::{Change, Coffer, Extraction, LockMode, Mode, Options, Selection};
 use crate::crypto::key::Key;
 use crate::error::{Code, Result};
-use crate::format::header::Keys;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, Layer};
 use crate::progress::Watch;
 

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::engine::container::Attributes;
+use crate::format::catalog::Attributes;
 
 /// What the system numbers a file by: the device, and the number there.
 pub(crate) type Id = (u64, u64);

@@ -1,6 +1,7 @@
 //! Files, names, locks, temp files and threads: everything that the engine asks of the system.
 
 pub(crate) mod beneath;
+pub(crate) mod data;
 pub(crate) mod input;
 pub(crate) mod lock_file;
 pub(crate) mod lock_set;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::state::Members;
 use super::workload::{PIECE, Run};
-use crate::engine::container::{Attributes, Container, Raw};
-use crate::engine::file::Found;
+use crate::engine::container::{Container, Raw};
+use crate::engine::member::Found;
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::catalog::Place;
 
 const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };

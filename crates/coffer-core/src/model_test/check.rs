@@ -9,11 +9,10 @@ use super::disk::Disk;
 use super::state::{Members, State, Trace, lens};
 use crate::engine::container::{Container, torn};
 use crate::engine::credentials::{Keyring, Secret};
-use crate::engine::file;
 use crate::engine::open::{self, Expected, Found};
 use crate::error::{Code, Error};
 use crate::format::catalog::Entry;
-use crate::format::header::Keys;
+use crate::format::keys::Keys;
 use crate::format::kind::{Kind, KindName};
 use crate::io::storage::sweep_unfinished;
 use crate::progress::Cancel;
@@ -245,7 +244,7 @@ impl Opener {
     pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {
         let view = container.view.read();
         let read = |name: &str, entry: &Entry| {
-            let found = file::Found::in_catalog(&view.catalog, name, entry)?;
+            let found = crate::engine::member::Found::in_catalog(&view.catalog, name, entry)?;
             let read = found.read(&view.source, 0, entry.size as usize);
             let Some(before) = self.damaged(container, name, entry) else {
                 return read.map_err(|e| e.of_member(name));

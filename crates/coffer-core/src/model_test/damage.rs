@@ -15,8 +15,8 @@ use crate::coffer::{Change, Coffer, Mode, Options};
 use crate::engine::container::Container;
 use crate::error::Code;
 use crate::format::catalog::{Block, Catalog, Digest, Entry};
-use crate::format::commit::HEADER_MARKS;
 use crate::format::kind::{Cipher, Kind};
+use crate::format::record::HEADER_MARKS;
 use crate::progress::Watch;
 
 /// A byte of a block that is not what was written. Rekeying writes the header of a large member anew

@@ -16,7 +16,7 @@ use super::workload::{ERRNOS, new_keys};
 use crate::coffer::{Change, Coffer, Existing, LockMode, Mode, Options, Outcome};
 use crate::engine::credentials::NewSecret;
 use crate::error::{Code, Error, Result};
-use crate::format::header::Keys;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
 use crate::progress::Watch;
 

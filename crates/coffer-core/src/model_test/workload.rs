@@ -12,7 +12,7 @@ use crate::engine::container::{Container, Damaged};
 use crate::engine::credentials::NewSecret;
 use crate::engine::upload::Stages;
 use crate::error::{Code, Result};
-use crate::format::header::Keys;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName, Layer};
 use crate::io::lock_set::Locks;
 use crate::progress::Watch;

@@ -1,5 +1,7 @@
 //! Files and directories on their way in.
 
+use crate::engine::writer::Added;
+use crate::engine::writer::Skipped;
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
@@ -9,8 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::Receiver;
 
 use crate::buffer::Buffer;
-use crate::engine::container::{Attributes, Container, Raw, SMALL};
+use crate::engine::container::{Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::name;
 use crate::io::beneath::About;
 use crate::io::input::Input;
@@ -18,28 +21,6 @@ use crate::io::pool;
 use crate::io::storage::{DiskFile, Storage};
 use crate::ops::fs_tree::{self, Entry, Kind, Opener, Own, Symlinks};
 use crate::progress::{Report, Watch};
-
-/// What an add did.
-#[derive(Debug, Default, Clone)]
-pub struct Added {
-    /// Files added.
-    pub files: u64,
-    /// Empty directories added.
-    pub directories: u64,
-    /// Bytes of the files.
-    pub bytes: u64,
-    /// What was left out.
-    pub skipped: Vec<Skipped>,
-}
-
-/// Something that was not added.
-#[derive(Debug, Clone)]
-pub struct Skipped {
-    /// Its path.
-    pub path: String,
-    /// Why.
-    pub reason: String,
-}
 
 /// What to add, and how.
 pub(crate) struct Request {

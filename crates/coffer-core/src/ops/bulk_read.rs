@@ -1,27 +1,17 @@
 //! Going through many members, so that each pack is decoded once.
 
+use crate::engine::selection::Selection;
+use crate::engine::selection::choose;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::engine::file::Source;
-use crate::engine::reader::{Reader, no_member};
+use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
-use crate::format::name;
+use crate::format::catalog::{Block, BlockId, Entry, Place};
 use crate::io::pool;
 use crate::progress::Watch;
-
-/// Which members.
-#[derive(Debug, Clone)]
-pub enum Selection {
-    /// All of them.
-    All,
-    /// These, and what is below those that are directories.
-    Names(Vec<String>),
-    /// These, and nothing else.
-    Exactly(Vec<String>),
-}
 
 /// Members, as one look at the coffer found them.
 pub(crate) struct Sweep<'a> {
@@ -101,43 +91,6 @@ impl<'a> Sweep<'a> {
     }
 }
 
-/// The members of a selection, each once, in the order of their names. A name that is below another
-/// one costs a look-up alone: names that lie in each other do not multiply.
-pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
-    let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
-    let (names, below) = match selection {
-        Selection::All => return Ok(catalog.iter().map(own).collect()),
-        Selection::Names(names) => (names, true),
-        Selection::Exactly(names) => (names, false),
-    };
-    let mut chosen = BTreeMap::new();
-    for wanted in names {
-        let wanted = name::check(wanted)?;
-        let member = catalog.get_key_value(wanted).map(own);
-        if member.is_none() && !(below && catalog.has_below(wanted)) {
-            return Err(no_member(wanted));
-        }
-        chosen.extend(member);
-    }
-    if below {
-        for directory in outermost(names) {
-            chosen.extend(catalog.with_prefix(&directory).map(own));
-        }
-    }
-    Ok(chosen.into_iter().collect())
-}
-
-/// The names that are in no other one as directories, with a slash behind each: no member is below
-/// two of them.
-fn outermost(names: &[String]) -> Vec<String> {
-    let checked = names.iter().filter_map(|name| name::check(name).ok());
-    let mut directories: Vec<String> = checked.map(|name| format!("{name}/")).collect();
-    // A directory comes right before what is in it.
-    directories.sort_unstable();
-    directories.dedup_by(|inner, outer| inner.starts_with(outer.as_str()));
-    directories
-}
-
 fn bytes_in_pack(
     source: &Source,
     block: &Block,
@@ -147,16 +100,4 @@ fn bytes_in_pack(
 ) -> Result<Buffer> {
     let size = usize::try_from(entry.size).map_err(|_| Error::new(Code::Limit, "too large"))?;
     source.layers.decode_member(source.packed(tar, block, name, entry)?, size)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_lie_in_each_other_do_not_go_through_a_member_twice() {
-        let names = ["a/b/c", "/a", "ab", "a", "a/b", "x/y", "a-b", "x/y/z", "ab"];
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        assert_eq!(outermost(&names), ["a-b/", "a/", "ab/", "x/y/"]);
-    }
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::engine::reader::{Reader, no_member};
+use crate::engine::member::no_member;
+use crate::engine::reader::Reader;
+use crate::engine::selection::Selection;
 use crate::error::{Error, Result};
 use crate::io::storage::{DiskFile, Storage};
-use crate::ops::bulk_read::{Selection, Sweep};
+use crate::ops::bulk_read::Sweep;
 use crate::ops::fs_tree::{Entry, Opener};
 use crate::progress::{Report, Watch};
 

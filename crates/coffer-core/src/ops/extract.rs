@@ -17,12 +17,13 @@ use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 
 use crate::engine::limits::Limits;
 use crate::engine::reader::Reader;
+use crate::engine::selection::Selection;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Entry;
 use crate::format::name;
 use crate::io::output;
 use crate::io::storage::{DiskFile, Storage};
-use crate::ops::bulk_read::{Selection, Sweep};
+use crate::ops::bulk_read::Sweep;
 use crate::ops::fs_tree;
 use crate::ops::fs_tree::Own;
 use crate::progress::{Report, Watch};
@@ -761,8 +762,8 @@ fn set_mode(_file: &std::fs::File, _mode: u32) -> std::io::Result<()> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::engine::container::{Shared, View};
     use crate::engine::file::Source;
+    use crate::engine::view::{Shared, View};
     use crate::format::catalog::{Catalog, Place};
 
     /// Two members come to one place, as on a file system that takes their names for the same: here

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use crate::engine::container::{Attributes, suffixed, torn};
+use crate::engine::container::{suffixed, torn};
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::name;
 use crate::io::beneath::{self, About, Id, Opened, What};
 use crate::io::lock_file;

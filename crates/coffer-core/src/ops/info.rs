@@ -6,10 +6,10 @@ use crate::crypto::kdf::{Kdf, SALT_LEN};
 use crate::engine::reader::Reader;
 use crate::error::{Error, Result};
 use crate::format::chunk;
-use crate::format::commit::ARCHIVE_ID;
 use crate::format::header::Header;
 use crate::format::key_source::Origin;
 use crate::format::kind::Kind;
+use crate::format::record::ARCHIVE_ID;
 
 /// What a coffer is, and how it fills its file. Sizes are in bytes.
 #[derive(Debug, Clone)]

@@ -293,3 +293,22 @@ pub(crate) mod tests {
         assert_eq!(Cipher::parse("none"), None);
     }
 }
+
+pub(crate) fn cipher_byte(cipher: Option<Cipher>) -> u8 {
+    match cipher {
+        None => 0,
+        Some(Cipher::Secretbox) => 1,
+        Some(Cipher::Fernet) => 2,
+        Some(Cipher::AesOcb) => 3,
+    }
+}
+
+pub(crate) fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
+    [None, Some(Cipher::Secretbox), Some(Cipher::Fernet), Some(Cipher::AesOcb)]
+        .get(usize::from(byte))
+        .copied()
+}
+
+pub(crate) fn cipher_name(cipher: Option<Cipher>) -> &'static str {
+    cipher.map_or("nothing", Cipher::as_str)
+}

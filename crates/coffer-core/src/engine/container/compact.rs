@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Container;
 use super::flush::{Ancestry, repacked};
-use super::{Container, View};
 use crate::engine::file::{self, Source};
 use crate::engine::pack_cache::Packs;
 use crate::engine::recovery;
+use crate::engine::view::View;
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Layers};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{Changes, Container, Pending};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Digest, Entry, MAX_COUNT, Place};
-use crate::format::commit::{self, Ahead, Commit, Footer, Position};
+use crate::format::commit::{Ahead, Commit, Position};
+use crate::format::footer::Footer;
 use crate::io::lock_set::Locks;
 
 /// A snapshot replaces deltas once these outweigh it, but not before they have this many bytes.
@@ -132,7 +133,13 @@ impl Container {
         let offset = self.tail;
         let mut commit = self.next_commit(snapshot, header_copy, scrub, ancestry, superseded)?;
         commit.ahead = ahead;
-        let written = commit::write(&commit, container, &self.source.meta, offset, &mut bytes);
+        let written = crate::format::commit_parts::write(
+            &commit,
+            container,
+            &self.source.meta,
+            offset,
+            &mut bytes,
+        );
         let digest = written.inspect_err(|_| {
             self.tail = tail;
             self.cut();
@@ -312,7 +319,7 @@ pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> P
         name,
         version: entry.version,
         directory: entry.directory,
-        attributes: super::Attributes {
+        attributes: crate::format::catalog::Attributes {
             mode: entry.mode,
             mtime_s: entry.mtime_s,
             mtime_ns: entry.mtime_ns,
@@ -326,11 +333,12 @@ pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> P
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::engine::container::Attributes;
     use crate::engine::file::Source;
     use crate::engine::recovery;
-    use crate::format::header::{Header, Keys};
+    use crate::format::catalog::Attributes;
+    use crate::format::header::Header;
     use crate::format::key_source::Origin;
+    use crate::format::keys::Keys;
     use crate::format::kind::Kind;
     use crate::io::storage::{Directory, DiskDirectory, DiskFile};
 

@@ -9,9 +9,12 @@ mod put;
 mod rekey;
 mod savepoint;
 
+use crate::engine::view::Shared;
+use crate::engine::view::View;
+use crate::format::catalog::Attributes;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
@@ -19,14 +22,13 @@ pub(crate) use self::compact::Damaged;
 pub(crate) use self::flush::Ancestry;
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use self::savepoint::{Changes, Savepoints};
-use crate::buffer;
 use crate::engine::file::Source;
 use crate::engine::recovery::{Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form};
 use crate::format::catalog::{BlockId, Catalog, Entry, Place};
-use crate::format::commit::{self, Footer, Position};
-use crate::format::frame;
+use crate::format::commit::{self, Position};
+use crate::format::footer::Footer;
 use crate::format::header::Header;
 use crate::format::tar;
 use crate::io::lock_set::Locks;
@@ -41,57 +43,6 @@ const WRITE_BACK_EVERY: u64 = 8 << 20;
 
 /// The most bytes that share the sync of the commit behind them.
 const AHEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { commit::MAX_AHEAD };
-
-/// What readers see.
-pub(crate) struct View {
-    pub(crate) catalog: Catalog,
-    pub(crate) source: Arc<Source>,
-    /// What the file says of itself; `None` once the handle is closed.
-    pub(crate) header: Option<Header>,
-}
-
-/// A view that a writer changes while readers look.
-pub(crate) struct Shared(RwLock<View>);
-
-impl Shared {
-    pub(crate) fn new(view: View) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(view)))
-    }
-
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, View> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A look for one who cannot wait for a writer.
-    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, View>> {
-        match self.0.try_read() {
-            Ok(view) => Some(view),
-            Err(TryLockError::Poisoned(view)) => Some(view.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, View> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets go of the file and the keys, and gives the catalog, which takes its time to free.
-    pub(crate) fn close(&self, path: &Path) -> Catalog {
-        buffer::forget();
-        frame::forget();
-        let source = Arc::new(Source::closed(path));
-        let closed = View { catalog: Catalog::default(), source, header: None };
-        std::mem::replace(&mut *self.write(), closed).catalog
-    }
-}
-
-/// What a member has beside its bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Attributes {
-    pub(crate) mode: u32,
-    pub(crate) mtime_s: i64,
-    pub(crate) mtime_ns: u32,
-}
 
 /// A member that waits for its pack.
 #[derive(Clone)]

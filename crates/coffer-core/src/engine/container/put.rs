@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Attributes, Container, Inflight, Pending};
+use super::{Container, Inflight, Pending};
 use crate::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form, Layers};
+use crate::format::catalog::Attributes;
 use crate::format::catalog::{BlockId, Entry, Piece, Place, Placed};
 use crate::format::tar::{self, Heading};
 use crate::io::pool;

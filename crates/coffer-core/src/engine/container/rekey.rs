@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Container;
 use super::compact::Form;
 use super::flush::{Ancestry, repacked};
 use super::put::{Part, Raw};
-use super::{Attributes, Container};
 use crate::engine::credentials::NewSecret;
 use crate::engine::file::Source;
 use crate::error::{Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::io::lock_set::Locks;
 use crate::io::pool;

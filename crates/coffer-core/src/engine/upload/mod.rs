@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 use self::spooled::Placed;
 pub(crate) use self::spooled::Staged;
-use crate::coffer::Data;
 use crate::engine::container::{Finished, SMALL};
 use crate::engine::writer::closed;
 use crate::error::{Code, Error, Result};
 use crate::format::block::Layers;
+use crate::io::data::Data;
 use crate::io::pool;
 use crate::io::spool::{Spool, SpoolDir};
 use crate::io::storage::Storage;

@@ -6,11 +6,14 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::*;
 use crate::crypto::key::Key;
-use crate::engine::container::{Attributes, Container};
-use crate::engine::file::{Found, Source};
+use crate::engine::container::Container;
+use crate::engine::file::Source;
+use crate::engine::member::Found;
 use crate::format::block::Form;
-use crate::format::header::{Header, Keys};
+use crate::format::catalog::Attributes;
+use crate::format::header::Header;
 use crate::format::key_source::Origin;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::io::storage::DiskDirectory;
 

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Given, Task, Writer};
+use super::{BulkWork, Given, Task, Writer};
 use crate::buffer::Buffer;
-use crate::coffer::{Data, Outcome};
-use crate::engine::container::{Attributes, Container, Raw, SMALL};
-use crate::engine::file::{Found, Source};
-use crate::engine::reader::no_member;
+use crate::engine::container::{Raw, SMALL};
+use crate::engine::file::Source;
+use crate::engine::member::Found;
+use crate::engine::member::no_member;
+use crate::engine::writer::outcome::{Added, Outcome};
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::catalog::{Entry, Place, Placed};
-use crate::ops::add::{self, Added};
+use crate::io::data::Data;
 
 /// The mode of a file that no file was the source of.
 const NEW_FILE: u32 = 0o644;
@@ -51,12 +53,7 @@ impl Writer {
                 self.container.put_large(&name, attributes, &kept, parts)?;
             }
             Task::Directory { name, given } => return self.directory(&name, given),
-            Task::Add(request) => {
-                return self.undivided(|container| add::add(container, &request));
-            }
-            Task::Update(update) => {
-                return self.undivided(|container| add::update(container, update));
-            }
+            Task::Bulk(work) => return self.atomically(work),
             Task::Delete { name, recursive } => self.delete(&name, recursive)?,
             Task::Flush { .. }
             | Task::Compact { .. }
@@ -84,9 +81,9 @@ impl Writer {
     }
 
     /// Adds all of something, or leaves everything as it was.
-    fn undivided(&mut self, add: impl FnOnce(&mut Container) -> Result<Added>) -> Result<Outcome> {
+    fn atomically(&mut self, work: BulkWork) -> Result<Outcome> {
         self.container.begin()?;
-        let added = add(&mut self.container);
+        let added = work(&mut self.container);
         if added.is_ok() {
             self.container.keep();
         } else {

@@ -2,6 +2,7 @@
 //! come together share a commit.
 
 mod apply;
+mod outcome;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -9,18 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 
-use crate::coffer::{CommitId, Data, Notice, Notices, Outcome, Status};
+pub use self::outcome::{Added, Outcome, Skipped, Status};
 use crate::engine::container::{Ancestry, Container, Damaged};
 use crate::engine::credentials::NewSecret;
 use crate::engine::file::Source;
+use crate::engine::open::{Notice, Notices};
 use crate::engine::reader::Reader;
 use crate::engine::upload::{Stage, Stages};
 use crate::error::{Code, Error, Result};
+use crate::format::commit::CommitId;
+use crate::io::data::Data;
 use crate::io::lock_set::Locks;
 use crate::io::spool::SpoolDir;
 use crate::io::storage::{Directory, NewFile, Storage};
-use crate::ops::add;
-use crate::ops::verify;
 use crate::progress::Watch;
 
 /// Told once what came of a change.
@@ -55,6 +57,12 @@ impl Drop for Answer {
         }
     }
 }
+
+/// A change of many members, all of which is undone where it fails.
+pub(crate) type BulkWork = Box<dyn FnOnce(&mut Container) -> Result<Added> + Send>;
+
+/// Looks for damage: an error names every member that cannot be read.
+pub(crate) type Verification = fn(&Reader, &Watch) -> Result<()>;
 
 /// How many changes share a commit at most.
 const GROUP: usize = 1024;
@@ -96,8 +104,7 @@ pub(crate) enum Task {
         name: String,
         given: Given,
     },
-    Add(add::Request),
-    Update(add::Update),
+    Bulk(BulkWork),
     Delete {
         name: String,
         recursive: bool,
@@ -111,6 +118,8 @@ pub(crate) enum Task {
     Rekey {
         to: NewSecret,
         watch: Watch,
+        /// Names what is damaged, where damage forbids new keys.
+        verify: Verification,
     },
     Begin,
     End {
@@ -258,9 +267,9 @@ impl Writer {
                 let result = self.compact(&watch).map(|()| Outcome::Done);
                 self.tell(answer, result);
             }
-            Task::Rekey { to, watch } => {
+            Task::Rekey { to, watch, verify } => {
                 self.commit_group();
-                let result = self.rekey(&to, &watch).map(|()| Outcome::Done);
+                let result = self.rekey(&to, &watch, verify).map(|()| Outcome::Done);
                 self.tell(answer, result);
             }
             Task::Begin => {
@@ -414,7 +423,7 @@ impl Writer {
         Ok(())
     }
 
-    fn rekey(&mut self, to: &NewSecret, watch: &Watch) -> Result<()> {
+    fn rekey(&mut self, to: &NewSecret, watch: &Watch, verify: Verification) -> Result<()> {
         if self.state.batch.is_some() {
             return Err(Error::new(
                 Code::InvalidArg,
@@ -427,7 +436,8 @@ impl Writer {
             let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);
             // An error of the disk stays what it is: it may pass.
             let corrupt = |e: &Error| e.code() == Code::Corrupt;
-            rekeyed.map_err(|e| if corrupt(&e) { self.not_rekeyed(e, watch) } else { e })?;
+            rekeyed
+                .map_err(|e| if corrupt(&e) { self.not_rekeyed(e, watch, verify) } else { e })?;
             self.replaced(&*old);
             return Ok(());
         };
@@ -439,10 +449,10 @@ impl Writer {
 
     /// Why the keys were not changed: an error that names all members that are damaged, or the first
     /// failure if a second look finds none. The coffer is as it was.
-    fn not_rekeyed(&self, first: Error, watch: &Watch) -> Error {
+    fn not_rekeyed(&self, first: Error, watch: &Watch, verify: Verification) -> Error {
         let watch = Watch { cancel: watch.cancel.clone(), progress: None };
         let reader = Reader::of_writer(self.container.view.clone());
-        let Err(damage) = verify::verify(&reader, &watch) else { return first };
+        let Err(damage) = verify(&reader, &watch) else { return first };
         let message = format!(
             "the keys were not changed, because what is damaged cannot be sealed with new ones: {}. Delete the damaged members or write them again, then change the keys",
             damage.message()

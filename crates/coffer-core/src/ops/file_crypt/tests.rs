@@ -6,7 +6,7 @@ use proptest::sample::Index;
 use super::*;
 use crate::crypto::key::Key;
 use crate::format::chunk::{Chunk, HEADER};
-use crate::format::header::Keys;
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, Layer};
 use crate::format::record;
 

@@ -13,14 +13,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::crypto::seal::{self, Seal};
-use crate::engine::container::{Attributes, Container, Raw, SMALL};
+use crate::engine::container::{Container, Raw, SMALL};
 use crate::engine::file::Source;
 use crate::engine::limits::Limits;
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::chunk;
-use crate::format::commit;
 use crate::format::frame;
-use crate::format::header::{Header, Keys, container_seal};
+use crate::format::header::{Header, container_seal};
+use crate::format::keys::Keys;
 use crate::format::kind::Kind;
 use crate::format::name;
 use crate::format::record;
@@ -67,7 +68,7 @@ pub(crate) fn import(
         let member =
             raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
         catalog = catalog.saturating_add(MEMBER + member.len() as u64);
-        commit::check_size(catalog, how.max_catalog)?;
+        crate::format::commit_parts::check_size(catalog, how.max_catalog)?;
         let attributes = entry.attributes();
         match entry.kind {
             tar::EntryType::Directory => {

@@ -74,14 +74,14 @@ fn a_search_for_chunks_deciphers_no_more_than_a_few_times_the_bytes() {
 fn a_search_for_frames_costs_no_more_than_a_few_times_the_bytes() {
     let header = Header::new(
         Kind::null(),
-        &crate::format::header::Keys::default(),
+        &crate::format::keys::Keys::default(),
         &crate::format::key_source::Origin::of_keys(),
         65_504,
         1 << 20,
     )
     .unwrap();
     let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-    let keys = crate::format::header::Keys::default();
+    let keys = crate::format::keys::Keys::default();
     let path = Path::new("in memory");
     // A frame that goes on with blocks of no bytes; one that is said to be all there, and whose
     // last block does not decompress.

@@ -1,6 +1,6 @@
 //! Members as the tar itself has them, where no commit says what is in a block.
 
-use crate::engine::container::Attributes;
+use crate::format::catalog::Attributes;
 use crate::format::name;
 use crate::format::tar::{RECORD, ROOT, padding};
 

@@ -9,8 +9,11 @@ use crate::coffer::CommitId;
 use crate::engine::file::Source;
 use crate::error::Result;
 use crate::format::catalog::Catalog;
-use crate::format::commit::{self, ARCHIVE_ID, Commit, Footer, Part, Position};
+use crate::format::commit::{Commit, Position};
+use crate::format::commit_parts::Part;
+use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
+use crate::format::record::ARCHIVE_ID;
 use crate::format::record::{self, COMMIT_TAG};
 
 /// A commit that is whole and authentic.
@@ -32,9 +35,13 @@ impl Known {
             let within = offset.checked_sub(self.position.offset);
             within.and_then(|within| self.at.checked_add(within)).unwrap_or(u64::MAX)
         };
-        commit::read_at(&self.position, container, &source.meta, most, |offset, len| {
-            source.read(moved(offset), len).map(Buffer::into_vec)
-        })
+        crate::format::commit_parts::read_at(
+            &self.position,
+            container,
+            &source.meta,
+            most,
+            |offset, len| source.read(moved(offset), len).map(Buffer::into_vec),
+        )
     }
 
     fn span(&self) -> Span {
@@ -98,7 +105,9 @@ struct Found {
 impl Found {
     fn part(&mut self, source: &Source, bytes: &[u8], offset: u64, claimed: u64) {
         let container = source.layers.container.as_deref();
-        let Some((part, len)) = commit::read_part(bytes, claimed, container, &source.meta) else {
+        let Some((part, len)) =
+            crate::format::commit_parts::read_part(bytes, claimed, container, &source.meta)
+        else {
             return;
         };
         self.last = Some(part.archive);
@@ -119,7 +128,8 @@ impl Found {
 
     fn whole(&mut self) {
         let parts = std::mem::take(&mut self.parts);
-        let Ok((commit, digest)) = commit::assemble(&parts.iter().collect::<Vec<_>>(), u64::MAX)
+        let Ok((commit, digest)) =
+            crate::format::commit_parts::assemble(&parts.iter().collect::<Vec<_>>(), u64::MAX)
         else {
             return;
         };

@@ -8,10 +8,11 @@ use crate::coffer::Options;
 use crate::engine::credentials::{Keyring, Secret};
 use crate::engine::file::Source;
 use crate::error::{Code, Error, Result};
-use crate::format::commit::{ARCHIVE_ID, HEADER_MARKS};
-use crate::format::header::{self, Header, Keys, container_seal};
+use crate::format::header::{self, Header, container_seal};
+use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, HEADER_TAG};
+use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
 use crate::io::storage::{Directory, DiskDirectory, Storage};
 
 /// How many damaged headers are looked at: a file may be full of what looks like them.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::APART;
 use super::history::State;
+use super::report::{Lost, Reason, Salvaged};
 use super::span::Span;
-use super::{APART, Lost, Reason, Salvaged};
 use crate::coffer::Notice;
-use crate::engine::container::{Attributes, Container, Raw};
+use crate::engine::container::{Container, Raw};
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::Attributes;
 use crate::format::name;
 use crate::io::lock_set::Locks;
 use crate::progress::{Report, Watch};

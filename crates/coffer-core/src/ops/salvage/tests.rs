@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
-use crate::engine::container::{Attributes, Raw};
+use crate::engine::container::Raw;
 use crate::engine::credentials::Keyring;
 use crate::engine::open::{Expected, Found};
+use crate::format::catalog::Attributes;
 use crate::format::catalog::{BlockId, Catalog, Place};
 use crate::format::kind::{Cipher, Kind};
 

@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::coffer::{Mode, Options};
-use crate::engine::container::Attributes;
-use crate::engine::file::{Found, Source};
+use crate::engine::file::Source;
+use crate::engine::member::Found;
+use crate::format::catalog::Attributes;
 use crate::format::kind::Kind;
 use crate::io::lock_set::Locks;
 use crate::io::storage::{Directory, DiskDirectory, DiskFile, Storage};

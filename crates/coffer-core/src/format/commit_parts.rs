@@ -1,0 +1,290 @@
+//! A commit as it stands in the file: its bytes, compressed, cut into parts of one record each.
+
+use crate::buffer::Buffer;
+use crate::crypto::seal::Seal;
+use crate::error::{Code, Error, Result};
+use crate::format::catalog::Digest;
+use crate::format::codec::{Decoder, Encoder, malformed};
+use crate::format::commit::{Commit, Position, Room};
+use crate::format::record::{self, ARCHIVE_ID, COMMIT_TAG, MetaSeal};
+use crate::format::work;
+
+/// Bytes of the compressed commit in each of its records.
+pub(super) const PART: usize = 60_000;
+
+/// The zstd level of commits.
+pub(super) const LEVEL: i32 = 3;
+
+/// The largest commit that is read or written, in bytes before compression.
+pub(super) const MAX_COMMIT: u64 = if cfg!(test) { 8 << 20 } else { 1 << 32 };
+
+/// One authenticated part of a commit.
+pub(crate) struct Part {
+    /// Where it says that it stands.
+    pub(super) offset: u64,
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    pub(crate) generation: u64,
+    pub(crate) index: u32,
+    pub(crate) count: u32,
+    pub(super) raw_len: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Writes a commit's records as they stand at `offset`, and gives its digest.
+///
+/// # Errors
+/// [`Code::Limit`] if no reader takes it. `out` is then as it was.
+pub(crate) fn write(
+    commit: &Commit,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    offset: u64,
+    out: &mut Vec<u8>,
+) -> Result<Digest> {
+    let raw = commit.encode();
+    if raw.len() as u64 >= MAX_COMMIT {
+        return Err(Error::new(
+            Code::Limit,
+            format!(
+                "the coffer has too many members: its commit would have {} bytes, and {MAX_COMMIT} are the most. Delete members, or put some into another coffer",
+                raw.len()
+            ),
+        ));
+    }
+    let mut packed = crate::format::frame::compress(LEVEL, &raw)?;
+    let fits = |packed: usize| {
+        let room = Room::new(packed, offset);
+        Room::allows(packed, raw.len() as u64)
+            && commit.set.len() as u64 <= room.set
+            && commit.removed.len() as u64 <= room.removed
+    };
+    if !fits(packed.len()) {
+        // It compresses to less than a reader believes.
+        packed = crate::format::frame::Stored::new(&raw).joined();
+    }
+    let count = packed.len().div_ceil(PART) as u32;
+    let start = out.len();
+    for (index, bytes) in packed.chunks(PART).enumerate() {
+        let at = offset + (out.len() - start) as u64;
+        let mut e = Encoder::default();
+        e.raw(&commit.archive);
+        e.raw(&at.to_le_bytes());
+        e.uint(commit.generation);
+        e.uint(index as u64);
+        e.uint(u64::from(count));
+        e.uint(raw.len() as u64);
+        e.raw(bytes);
+        record::write(container, &record::mark_at(COMMIT_TAG, at), &meta.seal(&e.finish()), out);
+    }
+    Ok(*blake3::hash(&raw).as_bytes())
+}
+
+/// Reads the part of a commit that `bytes`, which lie at `offset`, begin with; with its length.
+/// `None` unless it is authentic and was written at that very offset.
+pub(crate) fn read_part(
+    bytes: &[u8],
+    offset: u64,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+) -> Option<(Part, usize)> {
+    let home = record::mark_at(COMMIT_TAG, offset);
+    let (_, plain, len) = record::open(container, meta, bytes, |mark| *mark == home)?;
+    Some((Part::decode(&plain, offset)?, len))
+}
+
+impl Part {
+    /// The part in the plaintext of a record's body, if it says that the record stands at `offset`.
+    pub(crate) fn decode(plain: &[u8], offset: u64) -> Option<Self> {
+        let mut d = Decoder::new(plain);
+        let archive = d.array().ok()?;
+        if u64::from_le_bytes(d.array().ok()?) != offset {
+            return None;
+        }
+        Some(Self {
+            offset,
+            archive,
+            generation: d.uint().ok()?,
+            index: d.uint32().ok()?,
+            count: d.uint32().ok()?,
+            raw_len: d.uint().ok()?,
+            bytes: d.rest().to_vec(),
+        })
+    }
+
+    /// Whether it is the part that follows `before`, which begin with the first.
+    pub(crate) fn follows(&self, before: &[Self]) -> bool {
+        self.index as usize == before.len()
+            && before.first().is_none_or(|first| {
+                self.count == first.count
+                    && self.generation == first.generation
+                    && self.archive == first.archive
+                    && self.raw_len == first.raw_len
+            })
+    }
+}
+
+/// Puts a commit's parts together.
+///
+/// # Errors
+/// [`Code::Corrupt`]; [`Code::TooLarge`] if it has more than `most` bytes before compression;
+/// [`Code::Limit`] if there is not enough memory.
+pub(crate) fn assemble(parts: &[&Part], most: u64) -> Result<(Commit, Digest)> {
+    let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
+    let raw = unpack(parts, most)?;
+    let digest = *blake3::hash(&raw.bytes).as_bytes();
+    Ok((raw.decode(first.generation, &first.archive)?, digest))
+}
+
+/// The bytes of a commit before compression, and what is known of it from its parts.
+struct Unpacked {
+    bytes: Buffer,
+    room: Room,
+    /// Whether its parts were as long as they must be.
+    well_cut: bool,
+}
+
+impl Unpacked {
+    /// The commit, which must be the one that its parts say.
+    fn decode(&self, generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
+        let mut commit = Commit::decode_within(&self.bytes, self.room)?;
+        commit.well_cut = self.well_cut;
+        if commit.generation != generation || commit.archive != *archive {
+            return Err(malformed("its parts speak of another commit"));
+        }
+        Ok(commit)
+    }
+}
+
+/// The bytes of a commit, from its parts.
+fn unpack(parts: &[&Part], most: u64) -> Result<Unpacked> {
+    let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
+    let orderly = parts.len() == first.count as usize
+        && parts.iter().enumerate().all(|(i, p)| {
+            p.index as usize == i
+                && p.count == first.count
+                && p.generation == first.generation
+                && p.archive == first.archive
+                && p.raw_len == first.raw_len
+        });
+    if !orderly || first.raw_len > MAX_COMMIT || usize::try_from(first.raw_len).is_err() {
+        return Err(malformed("its parts do not fit together"));
+    }
+    check_size(first.raw_len, most)?;
+    let packed: usize = parts.iter().map(|p| p.bytes.len()).sum();
+    if !Room::allows(packed, first.raw_len) {
+        return Err(malformed("it is said to be larger than its bytes can stand for"));
+    }
+    let room = Room::new(packed, first.offset);
+    let packed: Vec<u8> = parts.iter().flat_map(|p| p.bytes.iter().copied()).collect();
+    // In one piece, since a stream would take the window that the frame asks for as well.
+    let bytes = crate::format::frame::decompress(&packed, first.raw_len as usize).map_err(|e| {
+        if e.code() == Code::Corrupt {
+            malformed("it does not decompress to the length that it says")
+        } else {
+            e
+        }
+    })?;
+    work::count(bytes.len());
+    let full = parts.iter().rev().skip(1).all(|part| part.bytes.len() == PART);
+    let well_cut = full && parts.last().is_some_and(|part| part.bytes.len() <= PART);
+    Ok(Unpacked { bytes, room, well_cut })
+}
+
+/// Checks what commits have before compression against what the caller allows.
+///
+/// # Errors
+/// [`Code::TooLarge`].
+pub(crate) fn check_size(len: u64, most: u64) -> Result<()> {
+    if len <= most {
+        return Ok(());
+    }
+    let message = format!("the catalog has {len} bytes or more, and {most} were allowed");
+    Err(Error::new(Code::TooLarge, message))
+}
+
+/// A commit as it stands in the file.
+pub(crate) struct Standing {
+    /// Where it stands, and what its bytes are.
+    pub(crate) position: Position,
+    pub(crate) archive: [u8; ARCHIVE_ID],
+    raw: Unpacked,
+}
+
+impl Standing {
+    /// What it says. Its bytes are what was committed, so an error here is no damage.
+    pub(crate) fn decode(&self) -> Result<Commit> {
+        self.raw.decode(self.position.generation, &self.archive)
+    }
+}
+
+/// How much is read at first, to see how long a part is. Most commits are shorter.
+const FIRST_LOOK: u64 = 1 << 10;
+
+/// The whole and authentic commit whose first part stands at `offset` and whose last one ends at or
+/// before `limit`. `read` gives bytes of the file, whose offsets may be other ones than the parts
+/// name where bytes before them were lost.
+pub(crate) fn standing_at(
+    offset: u64,
+    limit: u64,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    most: u64,
+    mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
+) -> Result<Option<Standing>> {
+    let mut parts = Vec::<Part>::new();
+    let mut at = offset;
+    loop {
+        let rest = limit.saturating_sub(at);
+        let mut bytes = read(at, rest.min(FIRST_LOOK) as usize)?;
+        let Some((_, len)) = record::peek(container.is_some(), &bytes) else { return Ok(None) };
+        if len as u64 > rest {
+            return Ok(None);
+        }
+        if len > bytes.len() {
+            bytes = read(at, len)?;
+        }
+        let part = read_part(&bytes, at, container, meta).filter(|(part, _)| part.follows(&parts));
+        let Some((part, len)) = part else { return Ok(None) };
+        at += len as u64;
+        let count = part.count as usize;
+        parts.push(part);
+        if parts.len() >= count {
+            break;
+        }
+    }
+    let [first, ..] = parts.as_slice() else { return Ok(None) };
+    let (generation, archive) = (first.generation, first.archive);
+    let raw = match unpack(&parts.iter().collect::<Vec<_>>(), most) {
+        Ok(raw) => raw,
+        Err(e) if e.code() == Code::Corrupt => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let digest = *blake3::hash(&raw.bytes).as_bytes();
+    let position = Position { generation, offset, len: at - offset, digest };
+    Ok(Some(Standing { position, archive, raw }))
+}
+
+/// Reads and checks the commit at a position.
+pub(crate) fn read_at(
+    position: &Position,
+    container: Option<&dyn Seal>,
+    meta: &MetaSeal,
+    most: u64,
+    read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
+) -> Result<Commit> {
+    match standing_at(position.offset, position.end(), container, meta, most, read)? {
+        None => Err(damaged(position, "a part of it does not authenticate")),
+        Some(standing) if !standing.position.is(position) => {
+            Err(damaged(position, "its digest differs from what names it"))
+        }
+        Some(standing) => standing.decode(),
+    }
+}
+
+/// The error for a commit that does not verify.
+pub(crate) fn damaged(position: &Position, what: &str) -> Error {
+    Error::corrupt(format!(
+        "commit {} at byte {} is damaged: {what}",
+        position.generation, position.offset
+    ))
+}
