@@ -11,6 +11,8 @@ import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
 import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../keys/kinds.ts'
 import { keyless } from '../keys/secret.ts'
+// Its plugins are known to a coffer once this is loaded.
+import '../plugins/registry.ts'
 import { changeSection } from './config/config.ts'
 import type { Changes } from './config/edit.ts'
 import {

@@ -24,17 +24,16 @@ export interface PluginRequest<Coffer> {
   readonly change: <T>(call: string, work: () => Promise<T>) => Promise<T>
 }
 
-/** Makes the plugin of a name for a coffer. */
-type PluginFactory = (name: string, request: PluginRequest<never>) => Promise<unknown>
+type MakePlugin<Coffer> = (name: string, request: PluginRequest<Coffer>) => Promise<unknown>
 
-let factory: PluginFactory | undefined
+let make: MakePlugin<never> = () => Promise.reject(new Error('ts/plugins/registry.ts is not loaded'))
 
-/** Sets what makes plugins. They are made of coffers, so coffers cannot import them. */
-export function providePlugins(make: PluginFactory): void {
-  factory = make
+/** Sets what makes plugins. A plugin is made from a coffer, so this module cannot import the plugins. */
+export function setPluginFactory<Coffer>(factory: MakePlugin<Coffer>): void {
+  make = factory
 }
 
-/** A plugin for a coffer. The names of the plugins say of which class it is. */
+/** Makes a plugin for a coffer. Its class follows from its name: see {@link Plugins}. */
 export async function openPlugin<N extends PluginName>(name: N, request: PluginRequest<object>): Promise<Plugins[N]> {
-  return (await factory?.(name, request as PluginRequest<never>)) as Plugins[N]
+  return (await make(name, request as PluginRequest<never>)) as Plugins[N]
 }

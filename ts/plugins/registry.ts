@@ -1,6 +1,6 @@
 import { shown } from '../check.ts'
 import type { Coffer } from '../coffer/coffer.ts'
-import { type PluginName, type PluginRequest, type Plugins, providePlugins } from '../coffer/plugins.ts'
+import { type PluginName, type PluginRequest, type Plugins, setPluginFactory } from '../coffer/plugins.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { Plugin, type PluginClass } from './base.ts'
 import type { CryptPlugin } from './crypt.ts'
@@ -51,7 +51,7 @@ export function registerPlugin<N extends PluginName>(name: N, plugin: PluginClas
   registered.set(name, plugin)
 }
 
-providePlugins(async (name: string, { coffer, native, change }: PluginRequest<Coffer>) => {
+setPluginFactory(async (name: string, { coffer, native, change }: PluginRequest<Coffer>) => {
   const plugin = Object.hasOwn(own, name) ? await own[name as keyof typeof own]() : registered.get(name)
   if (plugin === undefined) {
     throw invalid(`there is no plugin ${shown(name, 'name')}: there are ${names().join(', ')}`)
