@@ -3,13 +3,13 @@ import { fileURLToPath } from 'node:url'
 import { inspect, types } from 'node:util'
 import { invalid } from './errors.ts'
 
-/** What a value was to be, where a message may show the value itself if it is of that type. */
+/** The expected type of a value that a message may show if it has that type. */
 type Showable = 'name' | 'number' | 'choice'
 
 /**
- * What a message says of a value that a caller gave: the one place that decides this. A value may be
- * a key, a passphrase or contents that got into the wrong place, so its type is said, and not the
- * value. Only what was to be a name and is a string, or was to be a number and is one, is shown.
+ * The description of a caller's value in a message. The value may be a key, a passphrase or contents in
+ * the wrong place, so only its type is shown; the value itself is shown where a name was expected and it
+ * is a string, or a number was expected and it is one. All messages about values use this function.
  */
 export function shown(value: unknown, as?: Showable): string {
   if (as === 'name' && typeof value === 'string') return inspect(value)
@@ -19,7 +19,7 @@ export function shown(value: unknown, as?: Showable): string {
   if (typeof value !== 'object') return `a ${typeof value}`
   if (Array.isArray(value)) return 'an array'
   if (types.isDate(value)) return Number.isNaN(Date.prototype.getTime.call(value)) ? 'an invalid Date' : 'a Date'
-  // The tag is the engine's own for these, while a class's name, or a tag of its own, is the caller's.
+  // The tag of a typed array is fixed by the engine; the name of a class or another tag is the caller's.
   if (types.isTypedArray(value)) return `a ${TYPED_ARRAY_TAG.call(value)}`
   return 'an object'
 }
@@ -27,7 +27,7 @@ export function shown(value: unknown, as?: Showable): string {
 const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)
   ?.get as (this: unknown) => string
 
-/** The names of all options that calls take: a message may show one of these where it does not belong. */
+/** The names of the options of all calls. A message shows the name of an unknown option only if it is one of these. */
 const optionNames = [
   'autoClose',
   'autoFlush',
@@ -87,9 +87,9 @@ const optionNames = [
 ]
 
 /**
- * Options as an object. A name that is not among the known ones is refused rather than ignored: a
- * misspelt key or lock would leave the coffer less protected than was meant. It is only shown if it
- * is the name of some option: a dictionary of secrets in the place of options has others.
+ * Checks that options are an object without unknown names. An unknown name is an error, because an
+ * ignored misspelling of a key or lock would leave the coffer less protected. It is shown only if it is
+ * the name of an option of another call: the names in a dictionary of secrets are not shown.
  */
 export function checkOptions<T extends object>(options: T, what: string, known: readonly (keyof T)[]): T {
   if (typeof options !== 'object' || options === null || Array.isArray(options) || ArrayBuffer.isView(options)) {
@@ -107,7 +107,7 @@ export function checkOptions<T extends object>(options: T, what: string, known: 
   return options
 }
 
-/** One of some strings, or nothing. */
+/** Checks that a value is one of some strings, or undefined. */
 export function checkChoice<T extends string>(
   value: T | undefined,
   what: string,
@@ -118,15 +118,15 @@ export function checkChoice<T extends string>(
   throw invalid(`${what} must be one of ${named}, not ${shown(value, 'choice')}`)
 }
 
-/** True, false, or nothing. */
+/** Checks that a value is a boolean, or undefined. */
 export function checkBoolean(value: boolean | undefined, what: string): boolean | undefined {
   if (value === undefined || typeof value === 'boolean') return value
   throw invalid(`${what} must be true or false, not ${shown(value)}`)
 }
 
-/** A signal, or nothing. */
+/** Checks that a value is an `AbortSignal`, or undefined. */
 export function checkSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
-  // That of jsdom, and of other realms, has its own class.
+  // Signals of jsdom and of other realms are instances of other classes.
   if (
     signal === undefined ||
     (typeof signal?.throwIfAborted === 'function' && typeof signal.addEventListener === 'function')
@@ -136,13 +136,13 @@ export function checkSignal(signal: AbortSignal | undefined): AbortSignal | unde
   throw invalid(`signal must be an AbortSignal, not ${shown(signal)}`)
 }
 
-/** An integer within limits, or nothing. */
+/** Checks that a value is an integer from `min` to `max`, or undefined. */
 export function checkInteger(value: number | undefined, what: string, min: number, max: number): number | undefined {
   if (value === undefined || (Number.isInteger(value) && value >= min && value <= max)) return value
   throw invalid(`${what} must be an integer from ${min} to ${max}, not ${shown(value, 'number')}`)
 }
 
-/** An absolute path of the file system, from a path or a `file:` URL. */
+/** The absolute path of a path or `file:` URL. */
 export function checkPath(value: string | URL, what: string): string {
   const path = isURL(value) ? pathOf(value, what) : value
   if (typeof path !== 'string' || path === '') {
@@ -152,14 +152,14 @@ export function checkPath(value: string | URL, what: string): string {
   return resolve(path)
 }
 
-/** Whether something is a URL, also one of another realm's class, as jsdom has it. */
+/** Whether a value is a URL, also of another realm, such as that of jsdom. */
 export function isURL(value: unknown): value is URL {
   if (typeof value !== 'object' || value === null) return false
   const { href, protocol } = value as Partial<URL>
   return typeof href === 'string' && typeof protocol === 'string'
 }
 
-/** Protocols that a message may show: another may be a secret with a colon in it. */
+/** Protocols that a message may show. Any other might be a secret with a colon in it. */
 const protocols = ['http:', 'https:', 'data:', 'blob:', 'ftp:', 'file:']
 
 function pathOf({ href, protocol }: URL, what: string): string {
@@ -172,20 +172,20 @@ function pathOf({ href, protocol }: URL, what: string): string {
   }
 }
 
-/** The name of an encoding of Node.js's, or nothing. */
+/** Checks that a value is an encoding of Node.js, or undefined. */
 export function checkEncoding(encoding: BufferEncoding | undefined): BufferEncoding | undefined {
   if (encoding === undefined || (typeof encoding === 'string' && Buffer.isEncoding(encoding))) return encoding
   throw invalid(`encoding must be one that Node.js has, such as 'utf8' or 'latin1', not ${shown(encoding, 'choice')}`)
 }
 
-/** The name of a member. The engine has rules of its own for it. */
+/** Checks that a name of a member is a well-formed string. The engine checks the rules of the format. */
 export function checkName(name: string, what = 'the name of a member'): string {
   if (typeof name !== 'string') throw invalid(`${what} must be a string, not ${shown(name)}`)
   if (!name.isWellFormed()) throw invalid(`${what} has half of a surrogate pair in it, so it cannot be stored as UTF-8`)
   return name
 }
 
-/** Names of members, or nothing. */
+/** Checks that a value is an array of names of members, or undefined. */
 export function checkNames(members: readonly string[] | undefined): string[] | undefined {
   if (members === undefined) return undefined
   if (!Array.isArray(members)) throw invalid(`members must be an array of names, not ${shown(members)}`)
@@ -193,9 +193,8 @@ export function checkNames(members: readonly string[] | undefined): string[] | u
 }
 
 /**
- * A view whose memory is there. That of one which was transferred to another thread, or lies behind
- * the end of a buffer that was made smaller, is not: it has no bytes, and an empty member in place of
- * them would look like success.
+ * Checks that the memory of a view still exists. A view whose buffer was transferred or shrunk has a
+ * length of 0, and an empty member written from it would look like success.
  */
 export function checkThere<View extends NodeJS.ArrayBufferView>(view: View, what: string): View {
   if (view.byteLength > 0 || isThere(view)) return view
@@ -204,7 +203,7 @@ export function checkThere<View extends NodeJS.ArrayBufferView>(view: View, what
 
 function isThere(view: NodeJS.ArrayBufferView): boolean {
   try {
-    // Every method of a typed array or DataView begins with this check, and this one does nothing else.
+    // These throw for a detached or out-of-bounds view, and have no other effect.
     if (types.isTypedArray(view)) Uint8Array.prototype.keys.call(view as Uint8Array)
     else BYTE_LENGTH.call(view)
     return true

@@ -4,27 +4,27 @@ import { Aborted, binding, type NativeWatch, type Settled, settled } from './bin
 import { checkSignal, shown } from './check.ts'
 import { invalid } from './errors.ts'
 
-/** How far a long call has come. */
+/** The progress of a long call. */
 export interface Progress {
-  /** The bytes of members done. */
+  /** The bytes of members processed so far. */
   bytes: number
-  /** The bytes of members in all, where that is known. */
+  /** The bytes of members in total, if known. */
   totalBytes?: number
-  /** The number of members done. */
+  /** The number of members processed so far. */
   members: number
-  /** The name of the member at hand, if there is one. */
+  /** The name of the current member, if there is one. */
   name?: string
 }
 
-/** What the long calls take: who stops and watches them. */
+/** Options of long calls: cancellation and progress. */
 export interface WatchOptions {
-  /** Stops the call at its next safe point; it then rejects with the signal's reason. */
+  /** Cancels the call at its next safe point; it then rejects with the signal's reason. */
   signal?: AbortSignal | undefined
   /**
-   * Hears how far the call has come: at most 20 times a second, and once more at the end. If it
-   * throws, the call stops and rejects with what was thrown.
+   * Is called with the progress at most 20 times a second, and once more at the end. If it throws, the
+   * call is cancelled and rejects with the thrown value.
    *
-   * @param progress how far that is
+   * @param progress the progress so far
    */
   onProgress?: ((progress: Progress) => void) | undefined
 }
@@ -34,7 +34,7 @@ export const watchOptions = ['signal', 'onProgress'] as const
 
 const INTERVAL_MS = 50
 
-/** Refuses what cannot stop or watch a call, and a call that has been stopped already. */
+/** Checks the options, and throws the signal's reason if it is aborted already. */
 export function checkWatch({ signal, onProgress }: WatchOptions): void {
   checkSignal(signal)
   if (onProgress !== undefined && typeof onProgress !== 'function') {
@@ -43,7 +43,7 @@ export function checkWatch({ signal, onProgress }: WatchOptions): void {
   signal?.throwIfAborted()
 }
 
-/** Runs a call of the engine that can be stopped and watched. */
+/** Runs a call of the engine with cancellation and progress. */
 export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch) => Promise<Settled<T>>): Promise<T> {
   checkWatch(options)
   const { signal, onProgress } = options
@@ -62,7 +62,7 @@ export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch
       cancel()
     }
   }
-  // The engine never waits for JavaScript: progress is asked for, not delivered.
+  // Progress is polled, so that the engine never waits for JavaScript.
   const timer = onProgress && setInterval(report, INTERVAL_MS).unref()
   try {
     const value = await settled(run(watch))
@@ -78,14 +78,14 @@ export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch
   }
 }
 
-/** Reports progress, but not more often than {@link WatchOptions} says. */
+/** Reports progress at most 20 times a second, as {@link WatchOptions} says. */
 export interface Paced {
   (progress: Progress): void
-  /** Reports the end. */
+  /** Reports the end, whenever the last report was. */
   end(progress: Progress): void
 }
 
-/** A report of progress for calls that are made of many others. */
+/** A rate-limited report for calls that consist of many calls of the engine. */
 export function paced(onProgress: ((progress: Progress) => void) | undefined): Paced {
   if (onProgress !== undefined && typeof onProgress !== 'function')
     throw invalid(`onProgress must be a function, not ${shown(onProgress)}`)

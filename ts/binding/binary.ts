@@ -2,10 +2,10 @@ import { createRequire } from 'node:module'
 import type * as Binding from '../../native/binding.d.cts'
 import { CofferError } from '../errors.ts'
 
-/** The version of this package, which its binary must have as well. */
+/** The version of this package; the binary must have the same. */
 const VERSION = '0.1.0'
 
-/** The platforms that there is a package with a binary for, named coffer-<platform>. */
+/** The platforms with a package of their binary, named coffer-<platform>. */
 const platforms = [
   'darwin-arm64',
   'darwin-x64',
@@ -17,10 +17,10 @@ const platforms = [
   'win32-x64-msvc',
 ]
 
-/** Relative to this file: whoever bundles it must keep the packages with binaries reachable from the bundle. */
+/** Resolves relative to this file: a bundler must keep the packages with binaries reachable from the bundle. */
 const require = createRequire(import.meta.url)
 
-/** The file that the engine was loaded from, and its generated binding: the one place where it is loaded. */
+/** The path of the loaded binary, and its binding. It is loaded here and nowhere else. */
 export const { binary, binding } = load()
 
 function load(): { binary: string; binding: typeof Binding } {
@@ -31,7 +31,7 @@ function load(): { binary: string; binding: typeof Binding } {
       `coffer has no binary for ${here}, only for ${platforms.join(', ')}. Elsewhere it may be built from its sources, with Rust and a C compiler.`,
     )
   }
-  // A package manager may have installed the packages for both C libraries of Linux.
+  // A package manager may install the packages for both C libraries of Linux.
   const found = fitting.map(find).filter((name) => name !== undefined)
   const name = found.length > 1 ? found.find((one) => one.includes(`-${libc()}`)) : found[0]
   if (name === undefined) {
@@ -60,7 +60,10 @@ function load(): { binary: string; binding: typeof Binding } {
   return { binary, binding }
 }
 
-/** What to require for a platform: in a clone what was built there, else its package, if that is installed. */
+/**
+ * The module with the binary of a platform: the local build in a clone, else its package; undefined if neither
+ * exists.
+ */
 function find(platform: string): string | undefined {
   return [`../../native/coffer.${platform}.node`, `coffer-${platform}`].find((name) => {
     try {
@@ -72,7 +75,7 @@ function find(platform: string): string | undefined {
   })
 }
 
-/** Which C library this process runs on, in the words of the packages' names. */
+/** The C library of this process, as the packages' names have it. */
 function libc(): 'gnu' | 'musl' {
   const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } }
   return header.glibcVersionRuntime === undefined ? 'musl' : 'gnu'

@@ -2,15 +2,15 @@ import { types } from 'node:util'
 import { invalid } from '../errors.ts'
 import { binding, type NativeFeed, type Settled, settled } from './native.ts'
 
-/** Up to this size bytes are copied at the call, so that the caller may use its array again at once. */
+/** Arrays of up to so many bytes are copied during the call, so that the caller may reuse them at once. */
 export const COPIED_BYTES = 1 << 20
 
-/** How much of a larger array is copied at a time: this thread does it, and other work waits meanwhile. */
+/** The bytes of a larger array that are copied at a time. The copy blocks JavaScript's thread. */
 const PART_BYTES = 1 << 20
 
 /**
- * Hands a large array to a change, part by part as the engine takes it. The change takes its place
- * among the others at the call. If the memory of the array goes away meanwhile, the change fails.
+ * Writes a large array part by part, as the engine takes it. The change is queued during the call. If
+ * the array is transferred or shrunk before its end, the change fails.
  */
 export async function feed(
   bytes: Uint8Array,
@@ -26,23 +26,23 @@ export async function feed(
     }
   } catch (error) {
     native.fail()
-    // It fails as well, because of this.
+    // It fails, too, because its feed failed.
     await changing
     throw error
   }
   await settled(changing)
 }
 
-/** A part of an array whose memory may go away. */
+/** A part of an array that may have been transferred or shrunk. */
 export function partOf(bytes: Uint8Array, at: number, length: number): Uint8Array {
-  // It has no length any more, and may not even be asked for a part.
+  // A detached array has a length of 0, and `subarray` would throw.
   if (bytes.length >= at + length) return ownBytes(bytes.subarray(at, at + length))
   throw invalid('the array was transferred, or its buffer made smaller, while it was written: nothing is written')
 }
 
 /**
- * Bytes that no other thread changes while the engine copies them: JavaScript's own copy of shared
- * memory is safe, where another reader's is a data race.
+ * Bytes that no other thread changes while the engine copies them. Shared memory is copied by
+ * JavaScript first: reading it from native code would be a data race.
  */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
   return types.isSharedArrayBuffer(bytes.buffer) ? Uint8Array.from(bytes) : bytes

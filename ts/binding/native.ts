@@ -22,13 +22,16 @@ export type {
 } from '../../native/binding.d.cts'
 export { binding } from './binary.ts'
 
-/** The code of an aborted call, which never leaves the facade. */
+/** The code of a cancelled call. It stays inside the facade. */
 const ABORTED = 'ERR_COFFER_ABORTED'
 
-/** The engine stopped because it was asked to. */
+/** The engine cancelled a call on request. */
 export class Aborted extends Error {}
 
-/** The value of a settled call, or its failure, thrown. What takes no time is settled at once. */
+/**
+ * Returns the value of a call of the engine, or throws its failure. A call that needs no thread settles
+ * synchronously.
+ */
 export async function settled<T>(call: Settled<T> | Promise<Settled<T>>): Promise<T> {
   const [failure, value] = await call
   if (failure === null) {

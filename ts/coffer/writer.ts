@@ -323,7 +323,7 @@ export class CofferWriter extends CofferReader {
    */
   async close(): Promise<void> {
     await Batch.waiting(this, 'close', () => {
-      this.#writes.end(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
+      this.#writes.cancel(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
       return settled(this.#native.close())
     })
   }

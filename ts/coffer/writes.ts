@@ -20,21 +20,24 @@ import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 
 /** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
-  /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
+  /**
+   * Whether existing members are replaced: true by default. If not, an existing one is
+   * `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored.
+   */
   replace?: boolean | undefined
-  /** What to do with symbolic links: `follow` by default. */
+  /** The treatment of symbolic links: `follow` by default. */
   symlinks?: Symlinks | undefined
 }
 
-/** Something that was left out, and why. */
+/** Something that was not stored or restored, and why. */
 export interface Skipped {
-  /** Where it is; for an archive its name there. */
+  /** Its path; for an archive its name there. */
   path: string
-  /** Why it was left out; this may change. */
+  /** The reason; its text may change. */
   reason: string
-  /** The member that it belongs to, where it is about one. */
+  /** The member concerned, if there is one. */
   member?: string
-  /** The operating system's error number, where the system refused something: then what is there may be incomplete. */
+  /** The operating system's error number, if a call of it failed: the result may be incomplete then. */
   errno?: number
 }
 
@@ -46,25 +49,25 @@ export interface Added {
   directories: number
   /** The bytes of the files. */
   bytes: number
-  /** Links, what is neither a file nor a directory, names that are not UTF-8, and the coffer itself. */
+  /** Links, anything that is neither a file nor a directory, names that are not UTF-8, and the coffer itself. */
   skipped: Skipped[]
 }
 
 /** What {@link Coffer.delete} takes. */
 export interface DeleteOptions {
-  /** Whether a directory goes with all that is below it: false by default. */
+  /** Whether a directory is deleted with everything below it: false by default. */
   recursive?: boolean | undefined
 }
 
 /**
- * The changes that a coffer and a batch have in common. Each is handed to the engine before its
- * first `await`, so the order of the calls is the order of their effect.
+ * The changes of a coffer or a batch. Each is handed to the engine before its first `await`, so they
+ * take effect in the order of the calls.
  */
 export class MemberWrites {
   readonly #native: NativeCoffer
   readonly #batch: bigint | undefined
-  /** Stops what waits for a source when nothing can come of it any more. */
-  readonly #ending = new Cancellation()
+  /** Cancels the changes that wait for their input when the coffer closes. */
+  readonly #closing = new Cancellation()
 
   /** @param batch the token of the batch that the changes belong to, if any */
   constructor(native: NativeCoffer, batch?: bigint) {
@@ -72,9 +75,9 @@ export class MemberWrites {
     this.#batch = batch
   }
 
-  /** Ends every change that still waits for its source, with a reason. */
-  end(reason: Error): void {
-    this.#ending.end(reason)
+  /** Cancels every change that still waits for its input. */
+  cancel(reason: Error): void {
+    this.#closing.cancel(reason)
   }
 
   async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions): Promise<void> {
@@ -102,18 +105,18 @@ export class MemberWrites {
     await settled(this.#native.append(this.#batch, name, ownBytes(bytes)))
   }
 
-  /** Writes or appends what comes little by little. It takes effect when all of it is there. */
+  /** Writes or appends a stream or iterable. The change takes effect at its end. */
   async #pour(name: string, flag: Flag, data: MemberInput, options: WriteOptions & SourceOptions): Promise<void> {
     const { mode, mtime } = checkAttributes(options)
     const signal = cancelledBy(checkSignal(options.signal))
-    const stage = new Upload(this.#native, name, this.#batch)
+    const upload = new Upload(this.#native, name, this.#batch)
     try {
-      await pour(data, stage, signal, this.#ending)
+      await pour(data, upload, signal, this.#closing)
     } catch (error) {
-      stage.abort()
+      upload.abort()
       throw error
     }
-    await stage.finish(flag, mode, mtime)
+    await upload.finish(flag, mode, mtime)
   }
 
   async writeLines(name: string, lines: Iterable<string>): Promise<void> {

@@ -16,7 +16,7 @@ export interface Keys {
   secureKey?: string
 }
 
-/** A copy of a key's bytes, which is ours to {@link Buffer.fill | wipe}. Nothing of the key may enter a message. */
+/** A copy of a key's bytes, for the caller to wipe. No part of the key may enter a message. */
 export function parseKey(key: Key, what: string): Buffer {
   if (types.isUint8Array(key)) return copied(checkThere(key, what))
   if (typeof key !== 'string') throw invalid(`${what} must be a Uint8Array or base64 text, not ${shown(key)}`)
@@ -25,21 +25,21 @@ export function parseKey(key: Key, what: string): Buffer {
   return decoded(text, 'base64')
 }
 
-/** A key as the text that `generateKeys` returns, url-safe base64. Its bytes are wiped. */
+/** Encodes a key as `generateKeys` returns it, in url-safe base64, and wipes its bytes. */
 export function keyText(bytes: Buffer): string {
   const text = bytes.toString('base64').replaceAll('+', '-').replaceAll('/', '_')
   bytes.fill(0)
   return text
 }
 
-/** A copy of bytes in memory of its own: what Node.js shares between small buffers is seen by others. */
+/** A copy of bytes outside Node.js's buffer pool, whose memory other buffers share. */
 export function copied(bytes: Uint8Array): Buffer {
   const copy = Buffer.allocUnsafeSlow(bytes.length)
   copy.set(bytes)
   return copy
 }
 
-/** The bytes of a text, in memory of their own. */
+/** The bytes of a text, outside Node.js's buffer pool. */
 export function decoded(text: string, encoding: 'base64' | 'utf8'): Buffer {
   const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(text, encoding))
   return bytes.subarray(0, bytes.write(text, encoding))

@@ -3,13 +3,13 @@ import { checkChoice, checkInteger, checkOptions } from '../check.ts'
 import { invalid } from '../errors.ts'
 
 /**
- * What a layer seals with, as section 5 of docs/format.md has it: NaCl's `secretbox` (XSalsa20 and
- * Poly1305), `fernet` (the Fernet specification), `aes-ocb` (RFC 7253); `none` where it does not
- * seal.
+ * The cipher of a layer, as section 5 of docs/format.md defines it: NaCl's `secretbox` (XSalsa20 and
+ * Poly1305), `fernet` (the Fernet specification), `aes-ocb` (RFC 7253); `none` for a layer that does
+ * not seal.
  */
 export type Cipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
 
-/** The ciphers, with the bytes that a key of each may have: the first length is what `generateKeys` makes. */
+/** The ciphers, each with the allowed lengths of its key in bytes; `generateKeys` uses the first. */
 export const ciphers = {
   secretbox: { keyBytes: [32] },
   fernet: { keyBytes: [32] },
@@ -19,13 +19,16 @@ export const ciphers = {
 /** The names of {@link ciphers}. */
 export const cipherNames = Object.keys(ciphers) as Exclude<Cipher, 'none'>[]
 
-/** The name of a kind, that of its class in short: `custom` for a {@link Coffer} with layers of its own. */
+/** The name of a kind; `custom` is a {@link Coffer} with layers of its own. */
 export type KindName = 'bank' | 'store' | 'market' | 'null' | 'custom'
 
 /** The name of a kind whose layers are fixed. */
 export type FixedKindName = Exclude<KindName, 'custom'>
 
-/** The kinds whose layers are fixed: the class, the cipher of the members, and those that the container may have, the default first. */
+/**
+ * The kinds with fixed layers: the class, the cipher of members, and the allowed ciphers of the container, the
+ * default first.
+ */
 export const kinds = {
   bank: { label: 'CofferBank', member: 'secretbox', containers: ['fernet', 'aes-ocb'] },
   store: { label: 'CofferStore', member: 'none', containers: ['secretbox'] },
@@ -49,21 +52,21 @@ export interface Layer {
    * members, and for the container 1, or 3 if members are neither compressed nor sealed.
    */
   level?: number | null | undefined
-  /** What to seal with. */
+  /** The cipher. */
   cipher: Cipher
 }
 
-/** The layers of a coffer of your own mix. */
+/** The layers of a {@link Coffer}. */
 export interface Layers {
-  /** What is done to a member's bytes before they enter the tar. */
+  /** Applied to a member's bytes before they enter the tar. */
   member: Layer
-  /** What is done to the tar, which is always compressed. */
+  /** Applied to the tar, which is always compressed. */
   container: Layer
 }
 
-/** A kind: its form for the engine, and what it seals with. */
+/** A kind: its form for the engine, and the ciphers of its layers. */
 export interface Kind {
-  /** The class's name, for messages. */
+  /** The name of the class, for messages. */
   label: string
   native: NativeKind
   member: Cipher
@@ -89,7 +92,7 @@ function fixed(name: FixedKindName): Kind {
   return { label, native: { name }, member, container: containers[0] }
 }
 
-/** Layers of the caller's choice. */
+/** The kind with the caller's layers. */
 export function custom(layers: Layers): Kind {
   const member = checkLayer(layers.member, 'member')
   const container = checkLayer(layers.container, 'container')
@@ -100,7 +103,7 @@ export function custom(layers: Layers): Kind {
     native: {
       name: 'custom',
       member: nativeLayer(member, DEFAULT_LEVEL),
-      // A container that only sees compressed or sealed bytes gains nothing by trying harder.
+      // Compressed or sealed members do not compress further, so a higher level gains nothing.
       container: nativeLayer(container, plain ? DEFAULT_LEVEL : FASTEST_LEVEL),
     },
     member: member.cipher,
@@ -125,7 +128,7 @@ export function neededKeys(name: FixedKindName): ('cofferKey' | 'secureKey')[] {
 /** The lowest and the highest zstd level. */
 export const LEVELS = { min: 1, max: 22 } as const
 
-/** zstd's own default. */
+/** The default level of zstd. */
 const DEFAULT_LEVEL = 3
 const FASTEST_LEVEL = 1
 

@@ -12,8 +12,7 @@ import { copied, decoded, keyText } from './key.ts'
 export type Passphrase = string | Uint8Array
 
 /**
- * How hard a passphrase is to guess: what Argon2id (RFC 9106) spends on each attempt, and so on each
- * opening.
+ * The cost of Argon2id (RFC 9106), which every guess of the passphrase, and every opening, has to pay.
  */
 export interface KdfOptions {
   /** Memory in bytes, a multiple of 1,024 from 19 MiB to 1 GiB: 256 MiB by default. */
@@ -22,7 +21,7 @@ export interface KdfOptions {
   passes?: number | undefined
 }
 
-/** How the keys of a coffer come from its passphrase. Nothing of it is secret. */
+/** The public parameters of the derivation of keys from a passphrase. */
 export interface Kdf {
   /** 16 random bytes as url-safe base64. */
   salt: string
@@ -40,20 +39,20 @@ export interface DeriveOptions extends KdfOptions {
 
 const KIB = 1024
 const SALT_BYTES = 16
-/** The least and the most memory that keys are derived with, in bytes. */
+/** The limits of the memory of a derivation, in bytes. */
 export const KDF_MEMORY = { min: 19 * 2 ** 20, max: 2 ** 30 } as const
 const PASSES = { min: 2, max: 16 } as const
 
 /**
- * The keys that a passphrase makes with a salt: for those who keep the salt themselves, and for
- * reading a coffer that was made from a passphrase by its keys. The same passphrase, salt and
- * strength always make the same keys, by Argon2id (RFC 9106) and BLAKE3 as section 6 of
+ * Derives keys from a passphrase and a salt: for callers that keep the salt themselves, and for opening
+ * a coffer that has a passphrase by its keys. The same passphrase, salt and
+ * cost always give the same keys, by Argon2id (RFC 9106) and BLAKE3 as section 6 of
  * docs/format.md has it.
  *
  * @param passphrase the passphrase
- * @param options the salt, and how hard the passphrase is to guess; keep both, defaults may change
+ * @param options the salt and the cost; keep both, since defaults may change
  * @returns both keys, of 32 bytes each, as url-safe base64
- * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`; `…_LIMIT` if the system has not the memory
+ * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`; `…_LIMIT` if the system lacks the memory
  *
  * @example
  * ```js
@@ -72,13 +71,13 @@ export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions)
   const kdf = checkStrength({ memory, passes }, '')
   const bytes = checkPassphrase(passphrase)
   const deriving = binding.deriveKeys(bytes, saltBytes, kdf)
-  // The engine has a copy of its own by now.
+  // The engine has copied it during the call.
   bytes.fill(0)
   const { cofferKey, secureKey } = await settled(deriving)
   return { cofferKey: keyText(cofferKey), secureKey: keyText(secureKey) }
 }
 
-/** A passphrase as bytes of our own that may be wiped. Nothing of it may enter a message. */
+/** A copy of a passphrase as bytes, for the caller to wipe. No part of it may enter a message. */
 export function checkPassphrase(passphrase: Passphrase): Buffer {
   if (typeof passphrase !== 'string' && !types.isUint8Array(passphrase)) {
     throw invalid(`the passphrase must be a string or a Uint8Array, not ${shown(passphrase)}`)
@@ -96,7 +95,7 @@ export function checkKdf(kdf: KdfOptions): NativeKdf {
   return checkStrength(checkOptions(kdf, 'kdf', ['memory', 'passes']), 'kdf.')
 }
 
-/** A derivation as the engine tells it, for the caller. */
+/** The parameters of a derivation, from the engine's form. */
 export function kdfFrom({ salt, memory, passes }: NativeDerivation): Kdf {
   return { salt: Buffer.from(salt).toString('base64url'), memory: memory * KIB, passes }
 }

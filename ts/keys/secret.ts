@@ -5,13 +5,16 @@ import { type Key, type Keys, keyText, parseKey } from './key.ts'
 import { type BankCipher, bank, type Cipher, ciphers, isSealed, type Kind } from './kinds.ts'
 import { checkKdf, checkPassphrase, type KdfOptions, type Passphrase } from './passphrase.ts'
 
-/** What {@link Coffer.rekey} takes: all keys that the kind needs, also one that stays. */
+/** What {@link Coffer.rekey} takes: all keys that the kind needs, also one that does not change. */
 export interface NewKeys {
   /** The key of the container. */
   cofferKey?: Key | undefined
   /** The key of the members. */
   secureKey?: Key | undefined
-  /** The container's cipher from now on, for a `CofferBank`: as it was by default, or `aes-ocb` for a key of 16 or 24 bytes. */
+  /**
+   * The new cipher of the container, for a `CofferBank`. By default the current one, or `aes-ocb` for a key of
+   * 16 or 24 bytes.
+   */
   cipher?: 'fernet' | 'aes-ocb' | undefined
 }
 
@@ -23,7 +26,7 @@ export interface SecretOptions {
   kdf?: KdfOptions | undefined
 }
 
-/** What opens a coffer, in the engine's form: bytes of our own, which {@link wipe} overwrites. */
+/** What opens a coffer, in the engine's form: copies of the caller's bytes, which {@link wipe} overwrites. */
 export interface Secret {
   cofferKey?: Buffer
   secureKey?: Buffer
@@ -31,7 +34,7 @@ export interface Secret {
   kdf?: NativeKdf
 }
 
-/** New random keys for what a kind seals. */
+/** New random keys for the sealed layers of a kind. */
 export function generateKeys({ member, container }: Kind): Keys {
   return {
     ...(container === 'none' ? {} : { cofferKey: generateKey(container) }),
@@ -44,7 +47,7 @@ export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
   return keyText(binding.generateKey(ciphers[cipher].keyBytes[0]))
 }
 
-/** The cipher that a bank's options imply: Fernet knows keys of one length only. */
+/** The cipher that a bank's options imply: a key of 16 or 24 bytes is one of AES-OCB. */
 export function bankCipher({ cipher, cofferKey }: NewKeys): BankCipher | undefined {
   if (cipher !== undefined || cofferKey === undefined) return cipher
   const bytes = parseKey(cofferKey, 'cofferKey')
@@ -53,7 +56,7 @@ export function bankCipher({ cipher, cofferKey }: NewKeys): BankCipher | undefin
   return length === 16 || length === 24 ? 'aes-ocb' : undefined
 }
 
-/** What opens a coffer of a kind: the keys that it needs, or a passphrase. */
+/** Checks what opens a coffer of a kind: the keys that it needs, or a passphrase. */
 export function checkSecret(kind: Kind, options: SecretOptions): Secret {
   const { passphrase, kdf, cofferKey, secureKey } = options
   if (!isSealed(kind) && (passphrase ?? cofferKey ?? secureKey) !== undefined) throw keyless(`a ${kind.label}`)
@@ -67,7 +70,7 @@ export function checkSecret(kind: Kind, options: SecretOptions): Secret {
   return checkPassphraseFor(kind, passphrase, kdf)
 }
 
-/** The keys that a coffer of a kind is to have from now on, and a bank's new cipher. */
+/** Checks the new keys of a coffer of a kind, and the new cipher of a bank. */
 export function checkNewKeys(kind: Kind, keys: NewKeys): Secret & { cipher?: string } {
   const isBank = kind.native.name === 'bank'
   checkOptions(keys, 'rekey', ['cofferKey', 'secureKey', ...(isBank ? (['cipher'] as const) : [])])
@@ -77,13 +80,13 @@ export function checkNewKeys(kind: Kind, keys: NewKeys): Secret & { cipher?: str
   return { ...checkKeys(bank(cipher), keys), cipher }
 }
 
-/** The passphrase that a coffer of a kind has, or is to have from now on. */
+/** Checks the passphrase, current or new, of a coffer of a kind. */
 export function checkPassphraseFor(kind: Kind, passphrase: Passphrase, kdf: KdfOptions | undefined): Secret {
   checkSealed(kind, 'a passphrase would protect nothing')
   return { kdf: kdf === undefined ? undefined : checkKdf(kdf), passphrase: checkPassphrase(passphrase) }
 }
 
-/** Overwrites what a secret consists of. */
+/** Overwrites the bytes of a secret. */
 export function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
   for (const bytes of [cofferKey, secureKey, passphrase]) bytes?.fill(0)
 }
@@ -101,7 +104,10 @@ function checkKeys(kind: Kind, { cofferKey, secureKey }: NewKeys): Secret {
   return secret
 }
 
-/** The error about keys for what has none: a forged file in place of a sealed one would be taken for it. */
+/**
+ * The error for keys of a coffer that is not sealed: opening it would accept a forged file in place of a sealed
+ * one.
+ */
 export function keyless(what: string): CofferError {
   return new CofferError(
     'ERR_COFFER_KEYLESS',

@@ -1,60 +1,59 @@
-/** What can stop a call that waits: a signal of the caller's, or the end of what the call belongs to. */
-export interface Stop {
-  /** The reason, once it has stopped. */
-  readonly stopped: { reason: unknown } | undefined
-  /** Calls a function when it stops, at once if it has. Gives what undoes that. */
-  onStop(stop: (reason: unknown) => void): () => void
+/** A source of cancellation: a signal of the caller, or the end of the handle that a call belongs to. */
+export interface Canceller {
+  /** The reason, once it is cancelled. */
+  readonly cancelled: { reason: unknown } | undefined
+  /** Calls a listener on cancellation, at once if it has happened. Returns a function that removes the listener. */
+  onCancel(listener: (reason: unknown) => void): () => void
 }
 
 /**
- * The end of something that calls wait in, with its reason. Unlike an `AbortController`, it is the
- * same under jsdom and in Electron, which have classes of their own, and it holds nothing of a call
- * that is over.
+ * A cancellation with its reason. Unlike an `AbortController` it does not depend on the classes of jsdom
+ * or Electron, and it keeps no reference to a call that has ended.
  */
-export class Cancellation implements Stop {
-  #stopped: { reason: unknown } | undefined
-  readonly #waiting = new Set<(reason: unknown) => void>()
+export class Cancellation implements Canceller {
+  #cancelled: { reason: unknown } | undefined
+  readonly #listeners = new Set<(reason: unknown) => void>()
 
-  get stopped(): { reason: unknown } | undefined {
-    return this.#stopped
+  get cancelled(): { reason: unknown } | undefined {
+    return this.#cancelled
   }
 
-  onStop(stop: (reason: unknown) => void): () => void {
-    if (this.#stopped) stop(this.#stopped.reason)
-    else this.#waiting.add(stop)
-    return () => this.#waiting.delete(stop)
+  onCancel(listener: (reason: unknown) => void): () => void {
+    if (this.#cancelled) listener(this.#cancelled.reason)
+    else this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
   }
 
-  /** Ends it. The first reason stays. */
-  end(reason: unknown): void {
-    if (this.#stopped) return
-    this.#stopped = { reason }
-    const waiting = [...this.#waiting]
-    this.#waiting.clear()
-    for (const stop of waiting) stop(reason)
+  /** Cancels, unless it is cancelled already: the first reason stays. */
+  cancel(reason: unknown): void {
+    if (this.#cancelled) return
+    this.#cancelled = { reason }
+    const listeners = [...this.#listeners]
+    this.#listeners.clear()
+    for (const listener of listeners) listener(reason)
   }
 
   /** How many calls wait in it. */
   get waiting(): number {
-    return this.#waiting.size
+    return this.#listeners.size
   }
 }
 
-/** A signal, or nothing, as what stops a call. */
-export function cancelledBy(signal: AbortSignal | undefined): Stop | undefined {
+/** A signal as a canceller. */
+export function cancelledBy(signal: AbortSignal | undefined): Canceller | undefined {
   if (signal === undefined) return undefined
   return {
-    get stopped() {
+    get cancelled() {
       return signal.aborted ? { reason: signal.reason as unknown } : undefined
     },
-    onStop(stop) {
+    onCancel(listener) {
       if (signal.aborted) {
-        stop(signal.reason)
+        listener(signal.reason)
         return () => {}
       }
-      const heard = (): void => stop(signal.reason)
-      signal.addEventListener('abort', heard, { once: true })
-      return () => signal.removeEventListener('abort', heard)
+      const abort = (): void => listener(signal.reason)
+      signal.addEventListener('abort', abort, { once: true })
+      return () => signal.removeEventListener('abort', abort)
     },
   }
 }

@@ -6,23 +6,23 @@ import { checkInteger } from '../check.ts'
  * @typeParam Into the type of the buffer
  */
 export interface FileReadOptions<Into extends NodeJS.ArrayBufferView = Buffer> {
-  /** Where the bytes go: 16,384 new ones by default. */
+  /** The buffer to fill: a new one of 16,384 bytes by default. */
   buffer?: Into | undefined
-  /** Where in the buffer they begin, in bytes: 0 by default. */
+  /** The offset in the buffer, in bytes: 0 by default. */
   offset?: number | undefined
-  /** How many bytes to read at most: as many as fit by default. */
+  /** The most bytes to read: as many as fit by default. */
   length?: number | undefined
-  /** The byte of the member to begin with; by default, or with null or -1, where the last read ended. */
+  /** The offset in the member; by default, or with null or -1, the end of the last read. */
   position?: number | bigint | null | undefined
 }
 
 /** What {@link CofferFile.write} takes for bytes. */
 export interface FileWriteOptions {
-  /** Where in the buffer the bytes begin: 0 by default. */
+  /** The offset in the buffer: 0 by default. */
   offset?: number | undefined
-  /** How many they are: to the end of the buffer by default. */
+  /** The number of bytes: to the end of the buffer by default. */
   length?: number | undefined
-  /** The end of the member, or null: a handle writes one byte after another. */
+  /** The end of the member, or null: a handle writes sequentially. */
   position?: number | null | undefined
 }
 
@@ -32,9 +32,9 @@ export interface FileWriteOptions {
  * @typeParam Into the type of the buffer
  */
 export interface FileRead<Into extends NodeJS.ArrayBufferView> {
-  /** How many bytes were read: none at the end of the member. */
+  /** The number of bytes read: 0 at the end of the member. */
   bytesRead: number
-  /** Where they are. */
+  /** The filled buffer. */
   buffer: Into
 }
 
@@ -44,13 +44,13 @@ export interface FileRead<Into extends NodeJS.ArrayBufferView> {
  * @typeParam Data the type of what was given
  */
 export interface FileWritten<Data extends string | Uint8Array> {
-  /** How many bytes were written. */
+  /** The number of bytes written. */
   bytesWritten: number
-  /** What was given. */
+  /** The given data. */
   buffer: Data
 }
 
-/** The three arguments behind a buffer. */
+/** The positional arguments after a buffer, as options. */
 export function positional(offset: unknown, length: unknown, position: unknown) {
   return {
     offset: (offset ?? undefined) as number | undefined,
@@ -59,7 +59,7 @@ export function positional(offset: unknown, length: unknown, position: unknown) 
   }
 }
 
-/** A position, or null for the current one. */
+/** Checks a position; null is the current one. */
 export function checkPosition(position: number | bigint | null | undefined): number | null {
   if (position === undefined || position === null || position === -1 || position === -1n) return null
   const number = typeof position === 'bigint' ? Number(position) : position

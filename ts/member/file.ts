@@ -37,17 +37,17 @@ import { MOST_BYTES, mostBytesOf, textOf } from './text.ts'
 import type { FileHost } from './writer.ts'
 import { MemberWriter, ownCopy } from './writer.ts'
 
-/** What `read` allocates, as Node.js does. */
+/** The buffer that `read` allocates, as in Node.js. */
 const READ_BYTES = 16_384
 
 /**
- * A handle on one member, with the habits of a `FileHandle` of `node:fs/promises`.
+ * A handle on a member, modelled on `FileHandle` of `node:fs/promises`.
  * {@link Coffer.file} opens it.
  *
- * For reading it stays with the version of the member that it was opened on. What is written
- * becomes part of the coffer when the handle closes, all of it or nothing. Calls need not wait for
- * each other; after {@link close} each is `ERR_COFFER_CLOSED`, and one for the other direction is
- * `ERR_COFFER_READ_ONLY` or `ERR_COFFER_INVALID_ARG`.
+ * A handle for reading stays with the version of the member that it was opened on. What is written
+ * becomes part of the coffer when the handle closes, all of it or nothing. Calls need not wait for each
+ * other. After {@link close} each call is `ERR_COFFER_CLOSED`; a write on a handle for reading is
+ * `ERR_COFFER_READ_ONLY`, and a read on one for writing `ERR_COFFER_INVALID_ARG`.
  *
  * @example
  * ```js
@@ -68,13 +68,13 @@ const READ_BYTES = 16_384
 export class CofferFile implements AsyncDisposable {
   /** The name of the member. */
   readonly name: string
-  /** How the handle was opened, without the `b`. */
+  /** The mode it was opened with, without the `b`. */
   readonly mode: Mode
   readonly #host: FileHost
   readonly #side: MemberSnapshot | MemberWriter
   #position = 0
   #closing: Promise<void> | undefined
-  /** What a call is still busy with. */
+  /** The reads under way. */
   #busy: Promise<unknown> = Promise.resolve()
 
   private constructor(host: FileHost, name: string, mode: Mode, source: MemberSnapshot | MemberWriter) {
@@ -100,14 +100,14 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Reads bytes into a buffer. At the end of the member there are fewer, or none.
+   * Reads bytes into a buffer: fewer, or none, at the end of the member.
    *
    * @typeParam Into the type of the buffer
-   * @param buffer where the bytes go
-   * @param offset where in the buffer they begin: 0 by default
-   * @param length how many to read at most: as many as fit by default
-   * @param position the byte of the member to begin with: where the last read ended by default
-   * @returns how many bytes were read, and the buffer
+   * @param buffer the buffer to fill
+   * @param offset the offset in the buffer: 0 by default
+   * @param length the most bytes to read: as many as fit by default
+   * @param position the offset in the member: the end of the last read by default
+   * @returns the number of bytes read, and the buffer
    * @throws {@link CofferError} `ERR_COFFER_STALE` if the member was replaced or deleted,
    *   `…_CORRUPT`, `…_LIMIT`, `…_INVALID_ARG`, `…_CLOSED` (the handle, or the coffer), `…_IO`
    */
@@ -118,12 +118,12 @@ export class CofferFile implements AsyncDisposable {
     position?: number | bigint | null,
   ): Promise<FileRead<Into>>
   /**
-   * The same, with options behind the buffer.
+   * The same, with options after the buffer.
    *
    * @typeParam Into the type of the buffer
-   * @param buffer where the bytes go
-   * @param options which bytes
-   * @returns how many bytes were read, and the buffer
+   * @param buffer the buffer to fill
+   * @param options which bytes to read
+   * @returns the number of bytes read, and the buffer
    * @throws {@link CofferError} as the first form
    */
   async read<Into extends NodeJS.ArrayBufferView>(
@@ -134,8 +134,8 @@ export class CofferFile implements AsyncDisposable {
    * The same, with options alone.
    *
    * @typeParam Into the type of the buffer
-   * @param options which bytes, and where they go
-   * @returns how many bytes were read, and the buffer
+   * @param options which bytes to read, and the buffer
+   * @returns the number of bytes read, and the buffer
    * @throws {@link CofferError} as the first form
    */
   async read<Into extends NodeJS.ArrayBufferView = Buffer>(options?: FileReadOptions<Into>): Promise<FileRead<Into>>
@@ -165,7 +165,7 @@ export class CofferFile implements AsyncDisposable {
     const at = checkPosition(given.position)
     const start = at ?? this.#position
     const bytesRead = Math.max(0, Math.min(length, version.size - start))
-    // Taken at once, so that reads need not wait for each other.
+    // Advanced before the read, so that reads need not wait for each other.
     if (at === null) this.#position += bytesRead
     if (bytesRead > 0) {
       const bytes = await this.#during(version.read(start, bytesRead))
@@ -175,9 +175,9 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Reads from where the last read ended to the end of the member.
+   * Reads from the end of the last read to the end of the member.
    *
-   * @param options nothing that says how to decode
+   * @param options no encoding
    * @returns the bytes
    * @throws {@link CofferError} as {@link read}
    */
@@ -185,7 +185,7 @@ export class CofferFile implements AsyncDisposable {
   /**
    * The same, as text.
    *
-   * @param options the encoding, or it as `encoding`
+   * @param options the encoding, or an object with it as `encoding`
    * @returns the text
    * @throws {@link CofferError} as {@link read}
    */
@@ -207,8 +207,8 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * The lines of a UTF-8 member from where the last read ended, without their ends (`\n` or
-   * `\r\n`), one by one. A line is held in memory whole.
+   * The lines of a UTF-8 member from the end of the last read, without their ends (`\n` or `\r\n`). Each
+   * line is held in memory.
    *
    * @returns the lines
    * @throws {@link CofferError} as {@link read}
@@ -224,17 +224,17 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Writes bytes behind what was written before. If that fails, nothing of the handle becomes part
-   * of the coffer.
+   * Writes bytes after those written before. If it fails, nothing that the handle wrote becomes part of
+   * the coffer.
    *
    * @typeParam Data the type of what is given
    * @param data the bytes
-   * @param offset where in `data` they begin: 0 by default
-   * @param length how many they are: to the end of `data` by default
+   * @param offset the offset in `data`: 0 by default
+   * @param length the number of bytes: to the end of `data` by default
    * @param position the end of the member, or null
-   * @returns how many bytes were written, and what was given
+   * @returns the number of bytes written, and the given data
    * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_LIMIT`, `…_CLOSED` (the
-   *   handle, or the coffer), `…_IO`; or what made a write fail before
+   *   handle, or the coffer), `…_IO`; or the error of an earlier write
    */
   async write<Data extends Uint8Array>(
     data: Data,
@@ -247,8 +247,8 @@ export class CofferFile implements AsyncDisposable {
    *
    * @typeParam Data the type of what is given
    * @param data the bytes
-   * @param options which of them
-   * @returns how many bytes were written, and what was given
+   * @param options which bytes to write
+   * @returns the number of bytes written, and the given data
    * @throws {@link CofferError} as the first form
    */
   async write<Data extends Uint8Array>(data: Data, options: FileWriteOptions): Promise<FileWritten<Data>>
@@ -257,8 +257,8 @@ export class CofferFile implements AsyncDisposable {
    *
    * @param data the text
    * @param position the end of the member, or null
-   * @param encoding how it is encoded: `utf8` by default
-   * @returns how many bytes were written, and what was given
+   * @param encoding its encoding: `utf8` by default
+   * @returns the number of bytes written, and the given data
    * @throws {@link CofferError} as the first form
    */
   async write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<FileWritten<string>>
@@ -288,13 +288,13 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Writes all of a source behind what was written before. If the source fails, nothing of the
-   * handle becomes part of the coffer.
+   * Writes all of an input after what was written before. If the input fails, nothing that the handle
+   * wrote becomes part of the coffer.
    *
    * @param data text, bytes, a stream or another iterable of them
-   * @param options what stops the source
-   * @returns when the source has ended and all of it was taken
-   * @throws {@link CofferError} as {@link write}; or whatever `data` or `signal` fail with
+   * @param options the signal that stops it
+   * @returns when the input has ended and all of it is taken
+   * @throws {@link CofferError} as {@link write}; or the error of `data`, or the signal's reason
    */
   async writeFile(data: MemberInput, options: SourceOptions = {}): Promise<void> {
     const writing = this.#writing('writeFile')
@@ -306,8 +306,8 @@ export class CofferFile implements AsyncDisposable {
    * The same as {@link writeFile}.
    *
    * @param data text, bytes, a stream or another iterable of them
-   * @param options what stops the source
-   * @returns when the source has ended and all of it was taken
+   * @param options the signal that stops it
+   * @returns when the input has ended and all of it is taken
    * @throws {@link CofferError} as {@link writeFile}
    */
   async appendFile(data: MemberInput, options: SourceOptions = {}): Promise<void> {
@@ -315,7 +315,7 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * The member; for a handle that writes, as it would be if it closed now, but for `storedSize`, which is 0.
+   * The member. For a handle that writes, as if it were closed now, except that `storedSize` is 0.
    *
    * @returns the member
    * @throws {@link CofferError} `ERR_COFFER_STALE` if it was replaced or deleted, `…_CLOSED`
@@ -324,7 +324,7 @@ export class CofferFile implements AsyncDisposable {
     this.#open('stat')
     if (this.#side instanceof MemberWriter) return this.#side.stat(this.name)
     const member = await settled(this.#host.native.stat(this.name))
-    // Whatever that was, it is of this version if this version is still there.
+    // It is this version's if this version still exists.
     await this.#during(this.#side.range(0, 0))
     if (member === null)
       throw new CofferError('ERR_COFFER_STALE', `${shown(this.name, 'name')} was deleted`, { member: this.name })
@@ -332,9 +332,9 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * A stream of the member, by default from where the last read ended, which it does not change.
+   * A stream of the member, by default from the end of the last read, which it does not change.
    *
-   * @param options which part, in which chunks; `autoClose`: whether the handle closes with the
+   * @param options which part, and the size of chunks; `autoClose`: whether the handle closes with the
    *   stream, true by default
    * @returns the stream, which fails as {@link read}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
@@ -349,10 +349,10 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * A stream that writes behind what was written before, and closes the handle before it finishes;
-   * destroyed, it gives up what was written.
+   * A stream that writes after what was written before, and closes the handle before it finishes. If it
+   * is destroyed, what was written is discarded.
    *
-   * @param options how much may wait, and what destroys the stream
+   * @param options the size of the buffer, and the signal that destroys the stream
    * @returns the stream, which fails as {@link write} and {@link close}
    * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_CLOSED`
    */
@@ -363,7 +363,7 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * A web stream of the member, from where the last read ended. The handle stays open.
+   * A web stream of the member, from the end of the last read. The handle stays open.
    *
    * @returns the stream, which fails as {@link read}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
@@ -386,8 +386,8 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * A web stream that writes, and closes the handle before it closes; aborted, it gives up what was
-   * written.
+   * A web stream that writes, and closes the handle before it closes. If it is aborted, what was written
+   * is discarded.
    *
    * @returns the stream, which fails as {@link write} and {@link close}
    * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`
@@ -397,13 +397,12 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Waits for the calls under way, and makes what was written part of the coffer. May be called
-   * more than once.
+   * Waits for the calls under way, and makes what was written part of the coffer. May be called more than
+   * once.
    *
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also if somebody else has made it
-   *   meanwhile (`x`), `…_CLOSED` (the coffer), and as {@link Coffer.write}; or whatever made a write
-   *   fail before
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also if the member was created meanwhile (`x`),
+   *   `…_CLOSED` (the coffer), and as {@link Coffer.write}; or the error of an earlier write
    */
   async close(): Promise<void> {
     if (this.#side instanceof MemberWriter && !this.closed) return this.#host.change('close', () => this.#close())
@@ -411,9 +410,9 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * Gives up what was written, and closes.
+   * Discards what was written, and closes.
    *
-   * @param reason what writes that wait reject with: an `AbortError` by default
+   * @param reason the reason that pending writes reject with: an `AbortError` by default
    *
    * @example
    * ```js
@@ -435,7 +434,8 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * The same as {@link close}, for `await using`, but for a failure that a call has reported already.
+   * The same as {@link close}, for `await using`, except that it does not report an error again that a
+   * call has thrown.
    *
    * @throws {@link CofferError} as {@link close}
    */
@@ -445,7 +445,7 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /**
-   * What `console.log` shows.
+   * The output of `console.log`.
    *
    * @internal
    */

@@ -3,14 +3,14 @@ import type { ReadableStream } from 'node:stream/web'
 import { types } from 'node:util'
 import { checkThere, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
-import type { Stop } from './cancellation.ts'
+import type { Canceller } from './cancellation.ts'
 
 /**
- * What a member is written from: text, which is stored as UTF-8, or bytes; a stream of Node.js or
- * of the web; or any other iterable of text and bytes.
+ * The content of a member to write: text, which is stored as UTF-8, or bytes; a stream of Node.js or of
+ * the web; or any other iterable of text and bytes.
  *
- * What comes little by little may have any length. It waits in a sealed temporary file, and becomes
- * part of the coffer when it has ended, all of it or nothing.
+ * A stream or iterable may have any length. It is spooled to a sealed temporary file, and becomes part
+ * of the coffer when it has ended, all of it or nothing.
  */
 export type MemberInput =
   | string
@@ -20,24 +20,24 @@ export type MemberInput =
   | AsyncIterable<string | Uint8Array>
   | Iterable<string | Uint8Array>
 
-/** Where the bytes of a source go. */
+/** The target of the bytes of an input. */
 export interface Sink {
-  /** Fails if it would never take anything. */
+  /** Rejects if no write can succeed. */
   ready?(): Promise<void>
-  /** Takes bytes, and resolves when the next may come. They are the caller's again then. */
+  /** Takes bytes, and resolves when it can take more. The caller may reuse the bytes then. */
   write(bytes: Uint8Array): Promise<unknown>
 }
 
-/** Whether all of a source is there already. */
+/** Whether an input is text or bytes, and no stream or iterable. */
 export function isWhole(data: MemberInput): data is string | Uint8Array {
   return typeof data === 'string' || types.isUint8Array(data)
 }
 
-/** Chunks of text and bytes, as bytes. Half of a surrogate pair waits for its other half. */
+/** Encodes chunks of text and bytes. Half of a surrogate pair at the end of a chunk is kept for the next. */
 export class Encoder {
   #half = ''
 
-  /** A chunk's bytes, behind what waited. */
+  /** The bytes of a chunk, after what was kept of the last. */
   encode(chunk: unknown): Uint8Array {
     if (typeof chunk === 'string') {
       const text = this.#half + chunk
@@ -53,7 +53,7 @@ export class Encoder {
     return this.#half === '' ? chunk : Buffer.concat([this.end(), chunk])
   }
 
-  /** What waited for more, and is all there is. */
+  /** The bytes that are kept at the end of the input. */
   end(): Uint8Array {
     const rest = Buffer.from(this.#half, 'utf8')
     this.#half = ''
@@ -62,17 +62,17 @@ export class Encoder {
 }
 
 /**
- * Pours a source into a sink, chunk by chunk. The source is asked for its first chunk before this
- * returns, so that no error of it goes unheard; when anything fails, it is stopped. How it takes
- * that changes nothing: what it throws then is dropped.
+ * Writes an input to a sink, chunk by chunk. The first chunk is requested before this returns, so that an
+ * early error of the input is handled. On any failure the input is stopped, and errors of the stopping
+ * are ignored.
  */
-export async function pour(data: MemberInput, sink: Sink, ...given: (Stop | undefined)[]): Promise<void> {
-  const stops = given.filter((stop) => stop !== undefined)
+export async function pour(data: MemberInput, sink: Sink, ...given: (Canceller | undefined)[]): Promise<void> {
+  const cancellers = given.filter((one) => one !== undefined)
   const chunks = chunksOf(data)
   const encoder = new Encoder()
   const check = (): void => {
-    const stopped = stops.find((stop) => stop.stopped)?.stopped
-    if (stopped) throw stopped.reason
+    const cancelled = cancellers.find((one) => one.cancelled)?.cancelled
+    if (cancelled) throw cancelled.reason
   }
   const pouring = (async () => {
     try {
@@ -93,15 +93,15 @@ export async function pour(data: MemberInput, sink: Sink, ...given: (Stop | unde
       throw error
     }
   })()
-  if (stops.length === 0) return pouring
-  // A source that has stalled would never notice.
+  if (cancellers.length === 0) return pouring
+  // A stalled input would never check.
   const undo: (() => void)[] = []
   const stopped = new Promise<never>((_, reject) => {
     const stop = (reason: unknown): void => {
       reject(reason)
       chunks.stop(reason)
     }
-    for (const one of stops) undo.push(one.onStop(stop))
+    for (const one of cancellers) undo.push(one.onCancel(stop))
   })
   try {
     await Promise.race([pouring, stopped])
@@ -112,7 +112,7 @@ export async function pour(data: MemberInput, sink: Sink, ...given: (Stop | unde
 
 interface Chunks {
   next(): IteratorResult<unknown> | Promise<IteratorResult<unknown>>
-  /** Tells the source that nothing more of it is wanted. It never throws. */
+  /** Stops the input. It never throws. */
   stop(reason: unknown): void
 }
 
@@ -122,7 +122,7 @@ function chunksOf(data: MemberInput): Chunks {
     if ('getReader' in given) return chunksOfWeb(given as ReadableStream)
     if (Symbol.asyncIterator in given) {
       if ('destroy' in given) return chunksOfNode(given as Readable)
-      // A generator that waits for something ends when it has got it, and nothing waits for that.
+      // A generator that is waiting ends when its wait does; nothing waits for that.
       return chunksOfIterator((given as AsyncIterable<unknown>)[Symbol.asyncIterator]())
     }
     if (Symbol.iterator in given) return chunksOfIterator((given as Iterable<unknown>)[Symbol.iterator]())
@@ -132,7 +132,7 @@ function chunksOf(data: MemberInput): Chunks {
   )
 }
 
-/** What an iterator gives. The language's own loop shows a result that is no object in its error. */
+/** Checks the result of an iterator. `for…of` would show a result that is no object in its error. */
 export function checkResult<T>(result: T): T {
   if (isObject(result)) return result
   throw invalid(`an iterator must give result objects, not ${shown(result)}`)
@@ -143,7 +143,7 @@ export function chunksOfIterator(iterator: Iterator<unknown> | AsyncIterator<unk
   const stop = (): void => {
     if (stopped) return
     quietly(() => {
-      // A generator that is running, because it is what stops the call, cannot return, and throws.
+      // `return` of a generator that is running throws: it is the generator that stops the call.
       const returned: unknown = iterator.return?.()
       stopped = true
       return returned
@@ -154,9 +154,9 @@ export function chunksOfIterator(iterator: Iterator<unknown> | AsyncIterator<unk
 
 function chunksOfWeb(stream: ReadableStream): Chunks {
   if (stream.locked) throw invalid('the stream is locked: something else is reading it')
-  // These functions take web streams as well, which their types do not say.
+  // These functions also take web streams; their types do not say so.
   const given = stream as unknown as Readable
-  // A stream that failed says so when it is read.
+  // The error of a failed stream is thrown when it is read.
   if (Readable.isDisturbed(given) && !isReadable(given) && !isErrored(given)) {
     throw invalid('the stream has been read to its end, or cancelled, before: nothing is left in it')
   }
@@ -172,29 +172,29 @@ function chunksOfWeb(stream: ReadableStream): Chunks {
 
 function chunksOfNode(stream: Readable): Chunks {
   if (stream.errored) throw stream.errored
-  // Whatever it had is gone: an empty member in its place would look like success.
+  // Its data is gone: an empty member would look like success.
   if (stream.destroyed || stream.readableEnded) {
     throw invalid('the stream has been read to its end, or destroyed, before: nothing is left in it')
   }
   const iterator = stream[Symbol.asyncIterator]()
   const stop = (): void => {
-    // It may fail at being destroyed, and that is an event which ends the process where it is not heard.
+    // `destroy` may emit an error, which without a listener ends the process.
     stream.on('error', ignore)
     quietly(() => stream.destroy())
   }
   return { next: () => iterator.next(), stop }
 }
 
-/** Does something whose failure, now or later, changes nothing. */
+/** Runs something, and ignores its errors, also those of a promise. */
 function quietly(work: () => unknown): void {
   try {
     heard(work())
   } catch {
-    // What the call fails with is known already.
+    // The call rejects with its first error.
   }
 }
 
-/** A promise that may fail before something waits for it. */
+/** A promise whose rejection counts as handled before it is awaited. */
 function heard<T>(value: T | Promise<T>): Promise<T> {
   const promise = Promise.resolve(value)
   promise.catch(ignore)

@@ -4,17 +4,17 @@ import { shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { checkResult, chunksOfIterator } from './input.ts'
 
-/** How much of a member is read at a time, in bytes. */
+/** The bytes of a member that are read at a time. */
 const RANGE_BYTES = 1 << 20
 
-/** Part of a member, and which version of the member it is of. */
+/** A part of a member, with the version of the member that it belongs to. */
 export interface Range<Bytes extends Uint8Array = Uint8Array> {
   bytes: Bytes
   version: bigint
   size: number
 }
 
-/** The text of some lines: each ends with a newline. */
+/** Joins lines to text, with a newline after each. */
 export function joinLines(lines: Iterable<string>): string {
   let text = ''
   let length = 0
@@ -34,7 +34,7 @@ export function joinLines(lines: Iterable<string>): string {
   }
 }
 
-/** Refuses a text that is longer than a string can be. */
+/** Checks that a text fits into a string. */
 function checkLength(length: number, what: string): void {
   const most = constants.MAX_STRING_LENGTH
   if (length <= most) return
@@ -42,8 +42,8 @@ function checkLength(length: number, what: string): void {
 }
 
 /**
- * The lines of a text, without their line ends (`\n` or `\r\n`). A last line that has none counts,
- * if it is not empty.
+ * Splits text into lines, without their ends (`\n` or `\r\n`). A last line without an end counts unless
+ * it is empty.
  */
 export function splitLines(text: string): string[] {
   const lines = text.split(/\r?\n/)
@@ -60,7 +60,7 @@ export async function* streamLines(
   read: (start: number, length: number, version?: bigint) => Promise<Range>,
 ): AsyncGenerator<string, void, undefined> {
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-  // The pieces of a line that no newline has ended yet.
+  // The pieces of the current line.
   let begun: string[] = []
   let length = 0
   let start = 0

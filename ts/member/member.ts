@@ -4,21 +4,21 @@ import type { NativeMember, NativeTime } from '../binding/native.ts'
 export interface Member {
   /** Its name: components joined by `/`. */
   name: string
-  /** Which of the two it is. */
+  /** A file or a directory. */
   type: 'file' | 'directory'
   /** The number of its bytes; 0 for a directory. */
   size: number
   /** The number of bytes that they take in the coffer, compressed and sealed. */
   storedSize: number
-  /** When it was changed last, to the millisecond; the nearest there is for a time that no `Date` can have. */
+  /** The time of the last change, in milliseconds; the nearest possible `Date` if it is out of range. */
   mtime: Date
-  /** When it was changed last, in nanoseconds since 1970. `JSON.stringify` makes a string of it. */
+  /** The time of the last change, in nanoseconds since 1970. In JSON it is a string. */
   mtimeNs: bigint
   /** Its permission bits, such as 0o644. */
   mode: number
 }
 
-/** A member from its native form. */
+/** A member, from the engine's form. */
 export function memberFrom({ name, directory, size, storedSize, mtime, mode }: NativeMember): Member {
   const member = {
     name,
@@ -29,11 +29,11 @@ export function memberFrom({ name, directory, size, storedSize, mtime, mode }: N
     mtimeNs: timeNs(mtime),
     mode,
   }
-  // Not enumerable, so that it is no part of the member for what copies or stores it.
+  // Not enumerable, so that copies and stored values of a member do not include it.
   return Object.defineProperty(member, 'toJSON', { value: toJSON })
 }
 
-/** A member for JSON, which has no bigints. */
+/** A member for JSON, which has no bigint. */
 function toJSON(this: Member): object {
   return { ...this, mtimeNs: String(this.mtimeNs) }
 }
@@ -51,10 +51,10 @@ export function timeNs({ seconds, nanoseconds, exact }: NativeTime): bigint {
   return (exact ?? BigInt(seconds)) * 1_000_000_000n + BigInt(nanoseconds)
 }
 
-/** The directory in which plugins keep their records, also where salvage keeps it apart, and all below it. */
+/** Names of the directory with the records of plugins, also below the directory for unverified members of salvage. */
 const OF_PLUGINS = /^(\.salvaged(-\d+)?\/)?\.plugins(\/|$)/
 
-/** Whether a name is that of the directory in which plugins keep their records, or is below it. */
+/** Whether a name is the directory with the records of plugins, or below it. */
 export function isOfPlugins(name: string): boolean {
   return OF_PLUGINS.test(name)
 }

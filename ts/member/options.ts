@@ -13,30 +13,30 @@ import {
 } from '../check.ts'
 import { invalid } from '../errors.ts'
 
-/** How a coffer is opened: read, write anew, append (read and change), create. */
+/** The mode of `open`: read, write anew, append (read and change), create. */
 export type Mode = 'r' | 'w' | 'a' | 'x'
 
-/** A {@link Mode}, or its form with a `b` that PyCoffer takes as well. */
+/** A {@link Mode}; a `b` may follow, as in PyCoffer. */
 export type ModeText = Mode | `${Mode}b`
 
-/** Permissions, set-user-id, set-group-id and sticky. */
+/** All bits of a mode: permissions, set-user-id, set-group-id and sticky. */
 const MAX_FILE_MODE = 0o7777
 
 /** What {@link Coffer.write} takes besides contents. */
 export interface WriteOptions {
-  /** Permission bits, up to 0o7777: as they were by default, or 0o644. */
+  /** Permission bits, up to 0o7777. By default those of the member that is replaced, or 0o644. */
   mode?: number | undefined
-  /** When it was changed last: a date, or nanoseconds since 1970. Now by default. */
+  /** The time of the last change: a date, or nanoseconds since 1970. Now by default. */
   mtime?: Date | bigint | undefined
 }
 
-/** What {@link Coffer.write} and {@link Coffer.append} take for contents that come little by little. */
+/** What {@link Coffer.write} and {@link Coffer.append} take for streams and iterables. */
 export interface SourceOptions {
-  /** Stops reading the source, and rejects with the signal's reason. Nothing is written then. */
+  /** Stops reading, and rejects with the signal's reason. Nothing is written then. */
   signal?: AbortSignal | undefined
 }
 
-/** What a member has beside its contents, in the engine's form. */
+/** Checks the attributes of a member, and returns them in the engine's form. */
 export function checkAttributes({ mode, mtime }: WriteOptions): {
   mode: number | undefined
   mtime: NativeTime | undefined
@@ -49,13 +49,13 @@ export function checkAttributes({ mode, mtime }: WriteOptions): {
 
 const NS_PER_S = 1_000_000_000n
 const NS_PER_MS = 1_000_000n
-/** The seconds that the format has room for. */
+/** The limit of seconds in the format. */
 const MAX_SECONDS = 2n ** 63n - 1n
 
 function checkTime(time: Date | bigint): NativeTime {
   const ns = types.isDate(time) && !Number.isNaN(time.valueOf()) ? BigInt(Math.trunc(time.valueOf())) * NS_PER_MS : time
   if (typeof ns !== 'bigint') throw invalid(`mtime must be a valid Date or nanoseconds as a bigint, not ${shown(time)}`)
-  // BigInt division truncates; the engine wants the nanoseconds after the second.
+  // BigInt division truncates towards zero; the nanoseconds must count from the second below.
   const nanoseconds = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S
   const whole = (ns - nanoseconds) / NS_PER_S
   if (whole > MAX_SECONDS || whole < -MAX_SECONDS) {
@@ -65,52 +65,51 @@ function checkTime(time: Date | bigint): NativeTime {
   return { seconds, nanoseconds: Number(nanoseconds), ...(Number.isSafeInteger(seconds) ? {} : { exact: whole }) }
 }
 
-/** The mode of `open`. */
+/** Checks the mode of `open`. */
 export function checkMode(mode: ModeText): Mode {
   const match = typeof mode === 'string' && /^([rwax])b?$/.exec(mode)
   if (match) return match[1] as Mode
   throw invalid(`the mode must be 'r', 'w', 'a' or 'x' (a 'b' may follow), not ${shown(mode, 'choice')}`)
 }
 
-/** The name that `add` gives to a file or tree if it is given none. */
+/** The default name of a file or tree in the coffer: the last component of its path. */
 export function defaultName(source: string): string {
   const name = basename(source)
   if (name === '') throw invalid(`${source} has no name of its own: say what it is called in the coffer`)
   return checkName(name)
 }
 
-/** Contents, as bytes. */
+/** Checks text or bytes, and returns them as bytes. */
 export function checkData(data: string | Uint8Array): Uint8Array {
   if (typeof data === 'string') return Buffer.from(data, 'utf8')
   if (!types.isUint8Array(data)) {
     throw invalid(`the data must be a string or a Uint8Array, not ${shown(data)}`)
   }
   checkThere(data, 'the data')
-  // Memory that its owner can make smaller at any time is copied at once.
+  // A resizable buffer can shrink at any time, so it is copied.
   return types.isArrayBuffer(data.buffer) && data.buffer.resizable ? Uint8Array.from(data) : data
 }
 
 /**
- * What to do with symbolic links in a directory tree: store the file they lead to (`follow`), leave
- * them out (`skip`), or refuse them with `ERR_COFFER_UNSAFE_PATH` (`error`). Links to directories are
- * never entered.
+ * The treatment of symbolic links in a directory tree: store the target file (`follow`), leave the link
+ * out (`skip`), or fail with `ERR_COFFER_UNSAFE_PATH` (`error`). Links to directories are never followed.
  */
 export type Symlinks = 'follow' | 'skip' | 'error'
 
-/** A choice of what to do with symbolic links: they are followed by default. */
+/** Checks the option `symlinks`: `follow` by default. */
 export function checkSymlinks(symlinks: Symlinks | undefined): Symlinks {
   return checkChoice(symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
 }
 
 /** What {@link Coffer.createReadStream} takes. */
 export interface ReadStreamOptions {
-  /** The first byte to be read: 0 by default. */
+  /** The first byte to read: 0 by default. */
   start?: number | undefined
-  /** The last byte to be read, inclusive: the last of the member by default. */
+  /** The last byte to read, inclusive: the last of the member by default. */
   end?: number | undefined
-  /** The most bytes in a chunk, and about how many wait to be taken: 65,536 by default. */
+  /** The maximal bytes of a chunk, and about the bytes that are buffered: 65,536 by default. */
   highWaterMark?: number | undefined
-  /** If given, the stream gives strings; bytes by default. */
+  /** If given, the stream yields strings; bytes by default. */
   encoding?: BufferEncoding | undefined
   /** Destroys the stream, with the signal's reason. */
   signal?: AbortSignal | undefined
@@ -118,9 +117,9 @@ export interface ReadStreamOptions {
 
 /** What {@link Coffer.createWriteStream} takes. */
 export interface WriteStreamOptions extends WriteOptions {
-  /** What becomes of a member that is there: replaced (`w`, the default), appended to (`a`), or an error (`x`). */
+  /** The treatment of an existing member: replace it (`w`, the default), append (`a`), or fail (`x`). */
   flags?: 'w' | 'a' | 'x' | undefined
-  /** About how many bytes wait to be written before `write` returns false: 65,536 by default. */
+  /** About the bytes that are buffered before `write` returns false: 65,536 by default. */
   highWaterMark?: number | undefined
   /** Destroys the stream, with the signal's reason. */
   signal?: AbortSignal | undefined
@@ -132,14 +131,14 @@ export const readStreamOptions = ['start', 'end', 'highWaterMark', 'encoding', '
 /** The names of {@link WriteStreamOptions}. */
 export const writeStreamOptions = ['flags', 'mode', 'mtime', 'highWaterMark', 'signal'] as const
 
-/** The common options of both streams. */
+/** Checks the common options of both streams. */
 export function checkStreamOptions<T extends ReadStreamOptions | WriteStreamOptions>(options: T): T {
   checkInteger(options.highWaterMark, 'highWaterMark', 1, Number.MAX_SAFE_INTEGER)
   checkSignal(options.signal)
   return options
 }
 
-/** The options of a reading stream. */
+/** Checks the options of a reading stream. */
 export function checkReadStream<T extends ReadStreamOptions>(options: T, known: readonly (keyof T)[]): T {
   const { start, end, encoding } = checkOptions(options, 'createReadStream', known)
   checkInteger(start, 'start', 0, Number.MAX_SAFE_INTEGER)

@@ -2,12 +2,12 @@ import { type NativeCoffer, settled } from '../binding/native.ts'
 import type { Range } from './lines.ts'
 import type { Member } from './member.ts'
 
-/** What gives {@link exportTar} the members of a coffer in one state. */
+/** The key of the method of a coffer that returns snapshots of its members: see {@link exportTar}. */
 export const SNAPSHOTS = Symbol('versions')
 
 /**
- * One version of a member, to be read part by part. Once the member is replaced or deleted, every
- * read is `ERR_COFFER_STALE`.
+ * A version of a member, for reading part by part. Once the member is replaced or deleted, every read
+ * is `ERR_COFFER_STALE`.
  */
 export class MemberSnapshot {
   /** The bytes of the member. */
@@ -15,7 +15,7 @@ export class MemberSnapshot {
   readonly #native: NativeCoffer
   readonly #name: string
   readonly #version: bigint
-  /** What was decoded last, and where it begins. */
+  /** The bytes decoded last, and their offset. */
   #known: { at: number; bytes: Buffer } = { at: 0, bytes: Buffer.alloc(0) }
 
   private constructor(native: NativeCoffer, name: string, { size, version }: Range) {
@@ -25,22 +25,22 @@ export class MemberSnapshot {
     this.#version = version
   }
 
-  /** The version that a look at the coffer found. */
+  /** The snapshot of a version that the engine listed. */
   static of(native: NativeCoffer, { name, size }: Member, version: bigint): MemberSnapshot {
     return new MemberSnapshot(native, name, { size, version, bytes: new Uint8Array() })
   }
 
-  /** The version that is there now. */
+  /** The snapshot of the current version. */
   static async open(native: NativeCoffer, name: string): Promise<MemberSnapshot> {
     return new MemberSnapshot(native, name, await settled(native.readRange(name, 0, 0)))
   }
 
-  /** Some bytes, and with `most` more where they had to be decoded anyway. */
+  /** Reads `length` bytes; up to `most`, if the engine had to decode them anyway. */
   async range(start: number, length: number, most?: number): Promise<Range<Buffer>> {
     return settled(this.#native.readRange(this.#name, start, length, this.#version, most))
   }
 
-  /** Exactly these bytes of the member. The neighbours decoded with them are remembered. */
+  /** Reads exactly `length` bytes, and keeps the bytes after them that were decoded with them. */
   async read(start: number, length: number): Promise<Buffer> {
     const { at, bytes } = this.#known
     if (start >= at && start + length <= at + bytes.length) return bytes.subarray(start - at, start - at + length)
@@ -49,7 +49,7 @@ export class MemberSnapshot {
     return range.bytes.subarray(0, length)
   }
 
-  /** Forgets what it knows. */
+  /** Drops the kept bytes. */
   forget(): void {
     this.#known = { at: 0, bytes: Buffer.alloc(0) }
   }

@@ -5,7 +5,7 @@ import type { MemberSnapshot } from './snapshot.ts'
 import { MOST_BYTES } from './text.ts'
 
 const HIGH_WATER_MARK = 64 * 1024
-/** Whoever reads on gets more at a time, up to this, so that several pieces are decoded at once. */
+/** The limit of read-ahead in bytes. It grows up to this, so that several pieces are decoded in parallel. */
 const MOST_AHEAD = 4 << 20
 
 /** A stream of a part of a member. It reads ahead while its consumer works. */
@@ -17,9 +17,9 @@ export class MemberReadable extends Readable {
   #at: number
   #end: number
   #step: number
-  /** Bytes that were read and are to be given. */
+  /** Bytes that were read and not yet pushed. */
   #rest: Buffer = Buffer.alloc(0)
-  /** Those behind them. */
+  /** The read of the bytes after them. */
   #ahead: Promise<Buffer> | undefined
 
   constructor(open: () => Promise<MemberSnapshot>, options: ReadStreamOptions) {
@@ -62,7 +62,7 @@ export class MemberReadable extends Readable {
       if (this.#rest.length === 0) return null
     }
     const most = this.#highWaterMark
-    // A chunk has memory of its own: its consumer may give it away to another thread.
+    // Each chunk has its own memory: the consumer may transfer it to another thread.
     const chunk = this.#rest.length <= most ? this.#rest : Buffer.from(this.#rest.subarray(0, most))
     this.#rest = this.#rest.subarray(chunk.length)
     return chunk
@@ -70,7 +70,7 @@ export class MemberReadable extends Readable {
 
   #fetch(): Promise<Buffer> {
     const fetching = this.#range()
-    // It may be that nobody asks for it any more.
+    // A destroyed stream never awaits it.
     fetching.catch(() => {})
     return fetching
   }
@@ -86,11 +86,11 @@ export class MemberReadable extends Readable {
   }
 }
 
-/** A member that a stream writes. */
+/** The member that a stream writes. */
 export interface WritableMember extends Sink {
   /** Makes it part of the coffer. */
   close(): Promise<void>
-  /** Gives it up, unless it is closed. */
+  /** Discards it, unless it is closed. */
   abort(reason: unknown): void
 }
 
@@ -149,7 +149,7 @@ export class MemberWritable extends Writable {
   }
 }
 
-/** Lets a signal destroy a stream. Gives what undoes that. */
+/** Destroys a stream when a signal aborts. Returns a function that removes the listener. */
 function destroyedBy(stream: Readable | Writable, signal: AbortSignal | undefined): () => void {
   if (signal === undefined) return () => {}
   const abort = (): void => {

@@ -4,7 +4,7 @@ import { CofferError } from '../errors.ts'
 /** The most bytes that a Buffer can have. */
 export const MOST_BYTES = constants.MAX_LENGTH
 
-/** The most bytes that one of a string's characters, which are those of UTF-16, may come from. */
+/** The maximal bytes of an encoding that decode to one UTF-16 code unit. */
 const bytesPerCharacter: Readonly<Partial<Record<BufferEncoding, number>>> = {
   utf8: 3,
   'utf-8': 3,
@@ -17,13 +17,13 @@ const bytesPerCharacter: Readonly<Partial<Record<BufferEncoding, number>>> = {
   base64url: 3 / 4,
 }
 
-/** The bytes above which no text of an encoding fits into a string. */
+/** The maximal bytes of an encoding whose text can fit into a string. */
 export function mostBytesOf(encoding: BufferEncoding): number {
   const name = encoding.toLowerCase() as BufferEncoding
   return Math.min(MOST_BYTES, Math.ceil(constants.MAX_STRING_LENGTH * (bytesPerCharacter[name] ?? 1)) + 2)
 }
 
-/** Bytes as text, if a string can be so long. */
+/** Decodes bytes to text; an error if it does not fit into a string. */
 export function textOf(bytes: Buffer, encoding: BufferEncoding, member: string): string {
   try {
     return bytes.toString(encoding)
@@ -33,7 +33,7 @@ export function textOf(bytes: Buffer, encoding: BufferEncoding, member: string):
   }
 }
 
-/** The error about a member whose text no string can hold. */
+/** The error for a member whose text does not fit into a string. */
 export function tooLong(member: string): CofferError {
   const most = constants.MAX_STRING_LENGTH
   const message = `the text is longer than the ${most} characters that a string can have: read it as bytes, or as a stream`

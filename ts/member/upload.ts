@@ -2,15 +2,15 @@ import { partOf } from '../binding/feed.ts'
 import { type NativeCoffer, type NativeStage, type NativeTime, settled } from '../binding/native.ts'
 import type { Sink } from './input.ts'
 
-/** Small chunks are put together until they have this many bytes. */
+/** Small chunks are collected up to so many bytes. */
 const GATHER_BYTES = 128 * 1024
-/** The most bytes that are handed over at once: they are copied by this thread. */
+/** The most bytes per call of the engine, which JavaScript's thread copies. */
 const MOST_BYTES = 1 << 20
 
-/** What becomes of a member of the same name: replaced, appended to, or an error. */
+/** The treatment of an existing member of the name: replace, append, or fail. */
 export type Flag = 'w' | 'a' | 'x'
 
-/** A member that comes little by little. The writes must come one after another. */
+/** A member that is written in parts. One write at a time. */
 export class Upload implements Sink {
   readonly #native: NativeStage
   readonly #batch: bigint | undefined
@@ -22,7 +22,7 @@ export class Upload implements Sink {
     this.#batch = batch
   }
 
-  /** Fails if nothing could ever come of it: the coffer cannot be changed, or the name is none. */
+  /** Rejects if the upload cannot succeed: the coffer is read-only, or the name is invalid. */
   async ready(): Promise<void> {
     await this.#send(new Uint8Array())
   }
@@ -45,13 +45,13 @@ export class Upload implements Sink {
     }
   }
 
-  /** Makes it part of the coffer. */
+  /** Makes the member part of the coffer. */
   async finish(flag: Flag, mode?: number, mtime?: NativeTime): Promise<void> {
     await this.#flush()
     await settled(this.#native.finish(this.#batch, flag, mode, mtime))
   }
 
-  /** Gives it up. */
+  /** Discards the upload. */
   abort(): void {
     this.#native.abort()
   }

@@ -9,7 +9,7 @@ import { type Flag, Upload } from './upload.ts'
 
 const NEW_FILE = 0o644
 
-/** What a handle is opened on. */
+/** The coffer that a handle belongs to. */
 export interface FileHost {
   readonly path: string
   readonly native: NativeCoffer
@@ -17,15 +17,15 @@ export interface FileHost {
   readonly change: <T>(call: string, change: () => Promise<T>) => Promise<T>
 }
 
-/** The writing side of a handle: one write after another. */
+/** The writing side of a handle. Writes are queued. */
 export class MemberWriter {
   readonly #upload: Upload
   readonly #flag: Flag
   readonly #mode: number | undefined
   readonly #mtime: NativeTime | undefined
-  /** The bytes of the member so far: those that were there, and those that were written. */
+  /** The bytes of the member so far, with those that were there before. */
   #size: number
-  /** The last of what is to be done. It never rejects. */
+  /** The last queued operation. It never rejects. */
   #last: Promise<unknown> = Promise.resolve()
   #failure: { reason: unknown } | undefined
   readonly #stop = new Cancellation()
@@ -98,7 +98,7 @@ export class MemberWriter {
     }
     if (isWhole(data) && typeof data !== 'string') this.checkThere(data)
     const source = isWhole(data) ? [typeof data === 'string' ? data : ownCopy(data)] : data
-    // Not after what is before it: the source is listened to at once.
+    // The input is read at once; only its bytes wait for the writes before.
     const pouring = this.#guard(pour(source, sink, cancelledBy(signal), this.#stop))
     this.#last = pouring.catch(() => {})
     return pouring
@@ -108,7 +108,7 @@ export class MemberWriter {
     return this.#next(async () => this.#guard(this.#upload.finish(this.#flag, this.#mode, this.#mtime)))
   }
 
-  /** Gives everything up if the bytes that are to be written are gone. */
+  /** Discards everything if the memory of the bytes is gone. */
   checkThere(data: Uint8Array): void {
     try {
       checkThere(data, 'the data')
@@ -118,12 +118,12 @@ export class MemberWriter {
     }
   }
 
-  /** Gives everything up. The first reason stays. */
+  /** Discards everything. The first reason stays. */
   fail(reason: unknown): void {
     if (this.#failure) return
     this.#failure = { reason }
     this.#upload.abort()
-    this.#stop.end(reason)
+    this.#stop.cancel(reason)
   }
 
   stat(name: string): Member {
@@ -152,7 +152,7 @@ export class MemberWriter {
     if (this.#failure) throw this.#failure.reason
   }
 
-  /** A write that fails takes the whole member with it. */
+  /** Discards the member if a write fails. */
   async #guard<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
@@ -163,7 +163,7 @@ export class MemberWriter {
   }
 }
 
-/** Bytes that are the caller's again at once, as those of {@link Coffer.write} are: it is a copy, if they are not too many. */
+/** A copy of bytes that are few enough, so that the caller may reuse them at once, as for {@link Coffer.write}. */
 export function ownCopy(bytes: Uint8Array): Uint8Array {
   return bytes.length > COPIED_BYTES ? bytes : new Uint8Array(bytes)
 }
