@@ -1,8 +1,8 @@
 import { getHeapStatistics } from 'node:v8'
 
 /**
- * Memory that what a member says may take on JavaScript's heap, where too much would end the
- * process: half of what is left. It is counted in estimated bytes, before each value is made.
+ * A budget of heap memory for a value that is decoded from a member: by default half of the free heap,
+ * because running out of heap ends the process. Estimated bytes are taken before each value is created.
  */
 export class HeapRoom {
   #left: number
@@ -11,14 +11,14 @@ export class HeapRoom {
     this.#left = bytes
   }
 
-  /** @throws {NoRoom} if there is not so much left */
+  /** @throws {NoRoom} if the budget is exceeded */
   take(bytes: number): void {
     this.#left -= bytes
     if (this.#left < 0) throw new NoRoom('it takes more memory than JavaScript has')
   }
 }
 
-/** A value needs more memory than there is room for. */
+/** A value takes more memory than the budget. */
 export class NoRoom extends Error {}
 
 function heapLeft(): number {

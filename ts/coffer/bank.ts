@@ -9,9 +9,9 @@ import { type OpenOptions, openOptions } from './options.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 
 /**
- * For confidential records: members are compressed (zstd 3) and sealed with secretbox
- * (`secureKey`), and the whole is sealed again with Fernet or AES-OCB (`cofferKey`). Each change is
- * flushed, unless `autoFlush` is false.
+ * For confidential records: members are compressed (zstd 3) and sealed with secretbox (`secureKey`), and
+ * the container is sealed again with Fernet or AES-OCB (`cofferKey`). Each change is flushed, unless
+ * `autoFlush` is false.
  *
  * @example
  * ```js
@@ -27,10 +27,10 @@ export class CofferBank extends Coffer {
   /**
    * Opens a bank.
    *
-   * @param path where it is: a path or a `file:` URL
+   * @param path a path or a `file:` URL
    * @param mode as for {@link Coffer.open}
-   * @param options `cofferKey` and `secureKey`, or `passphrase`; and what is to be other than by
-   *   default
+   * @param options `cofferKey` and `secureKey`, or `passphrase`; and other
+   *   options
    * @returns the open bank
    * @throws {@link CofferError} as {@link Coffer.open}
    */
@@ -40,12 +40,12 @@ export class CofferBank extends Coffer {
   }
 
   /**
-   * Brings what is not damaged into a new bank: see {@link Coffer.salvage}.
+   * Copies every undamaged member into a new bank: see {@link Coffer.salvage}.
    *
    * @param path the damaged bank, which is only read
-   * @param target where the new bank is to be: there must be nothing
+   * @param target the path of the new bank, which must not exist
    * @param options `cofferKey` and `secureKey`, or `passphrase`
-   * @returns what was brought over, and what is lost
+   * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
   static override async salvage(
@@ -60,7 +60,7 @@ export class CofferBank extends Coffer {
   /**
    * New random keys of 32 bytes each.
    *
-   * @param options `cipher`: what the container is to be sealed with, `fernet` by default
+   * @param options `cipher`: the cipher of the container, `fernet` by default
    * @returns both keys, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other option
    */

@@ -9,29 +9,29 @@ import type { CofferReader } from './reader.ts'
 import type { Added, AddOptions, DeleteOptions } from './writes.ts'
 import { MemberWrites } from './writes.ts'
 
-/** The batches that the running code is inside of, innermost first. */
+/** The innermost batch that the running code is inside of. */
 const running = new AsyncLocalStorage<Scope>()
 
-/** What {@link importTar} makes empty directories with. */
+/** The key of the method with which {@link importTar} creates empty directories. */
 export const MAKE_DIRECTORY = Symbol('makeDirectory')
 
-/** The batch that is open on a coffer: all other changes to it wait for its end. */
+/** The open batch of each coffer. All other changes of the coffer wait for its end. */
 const open = new WeakMap<CofferReader, Scope>()
 
-/** A batch whose function runs. */
+/** A batch whose function is running. */
 interface Scope {
   readonly coffer: CofferReader
   readonly outer: Scope | undefined
-  /** The coffers that its function, or a batch inside of it, waits for. One is there once for each call. */
+  /** The coffers that its function, or a batch inside of it, waits for: one entry for each call. */
   readonly waits: CofferReader[]
 }
 
-/** A scope, and those around it. */
+/** A scope and the scopes around it. */
 function* around(scope: Scope | undefined): Generator<Scope, void, undefined> {
   for (let at = scope; at; at = at.outer) yield at
 }
 
-/** Whether a coffer's open batch waits, itself or through others, for the end of one of some batches. */
+/** Whether the open batch of a coffer waits, directly or through others, for the end of one of some batches. */
 function waitsFor(coffer: CofferReader, scopes: ReadonlySet<Scope>, seen = new Set<CofferReader>()): boolean {
   const holder = open.get(coffer)
   if (holder === undefined || seen.has(coffer)) return false
@@ -41,9 +41,9 @@ function waitsFor(coffer: CofferReader, scopes: ReadonlySet<Scope>, seen = new S
 }
 
 /**
- * MemberWrites to a coffer that become one commit: all of them, or none. {@link Coffer.batch} makes it.
- * Its calls are those of the coffer, and fail as those do; after its end each
- * is `ERR_COFFER_INVALID_ARG`. What it reads is as its changes have left it.
+ * Changes to a coffer that become one commit: all of them, or none. {@link Coffer.batch} creates it. Its
+ * calls are those of the coffer, with the same errors; after its end each is `ERR_COFFER_INVALID_ARG`.
+ * Its reads see its changes.
  *
  * @example
  * ```js
@@ -71,7 +71,7 @@ export class Batch {
     this.#writes = writes
   }
 
-  /** Runs a function in a batch of its own, and commits if it succeeds. */
+  /** Runs a function in a new batch, and commits if it succeeds. */
   static async run<T>(coffer: CofferReader, native: NativeCoffer, work: (batch: Batch) => Promise<T>): Promise<T> {
     if (typeof work !== 'function') {
       throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
@@ -89,7 +89,7 @@ export class Batch {
     try {
       result = await running.run(scope, () => work(batch))
     } catch (error) {
-      // What went wrong first is what counts; a coffer that cannot roll back says so at its next call.
+      // The first error is thrown; a coffer that cannot roll back fails at its next call.
       await end(false).catch(() => {})
       throw error
     }
@@ -98,8 +98,8 @@ export class Batch {
   }
 
   /**
-   * Fails where a change to a coffer would wait for ever: for the batch that it is made in, or for
-   * one that waits for that batch.
+   * Throws if a change to a coffer would deadlock: if it would wait for the batch that it is made in, or
+   * for one that waits for that batch.
    */
   static check(coffer: CofferReader, call: string): void {
     const scopes = new Set(around(running.getStore()))
@@ -115,7 +115,7 @@ export class Batch {
     )
   }
 
-  /** Does what waits for the open batch of a coffer, if there is one. */
+  /** Runs a call that waits for the open batch of a coffer, if there is one. */
   static async waiting<T>(coffer: CofferReader, call: string, work: () => Promise<T>): Promise<T> {
     const scope = running.getStore()
     if (scope === undefined) return work()
@@ -133,7 +133,7 @@ export class Batch {
    *
    * @param name the name of the member
    * @param data text, bytes, a stream or another iterable of them
-   * @param options permissions and time, and what stops a source
+   * @param options permissions, time, and a signal for streams
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.write}
    */
@@ -142,11 +142,11 @@ export class Batch {
   }
 
   /**
-   * Adds to the end of a member: see {@link Coffer.append}.
+   * Appends to a member: see {@link Coffer.append}.
    *
    * @param name the name of the member
    * @param data text, bytes, a stream or another iterable of them
-   * @param options what stops a source
+   * @param options a signal for streams
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.append}
    */
@@ -180,12 +180,12 @@ export class Batch {
   }
 
   /**
-   * Stores a file, or a directory with all that is below it: see {@link Coffer.add}.
+   * Stores a file, or a directory with everything below it: see {@link Coffer.add}.
    *
    * @param source a path or a `file:` URL
-   * @param name what it is called in the coffer: the last component of `source` by default
-   * @param options what is replaced, links, and who watches
-   * @returns what was stored, and what was left out
+   * @param name the name in the coffer: the last component of `source` by default
+   * @param options replacement, links, cancellation and progress
+   * @returns what was stored and left out
    * @throws {@link CofferError} as {@link Coffer.add}
    */
   async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
@@ -193,20 +193,20 @@ export class Batch {
   }
 
   /**
-   * Makes a directory a member, unless there are members in it, which say that it is there.
+   * Stores an empty directory. A directory with members in it needs no entry of its own.
    *
    * @internal
-   * @returns whether it is one now
+   * @returns whether it was stored
    */
   async [MAKE_DIRECTORY](name: string, attributes: WriteOptions): Promise<boolean> {
     return this.#open().makeDirectory(name, attributes)
   }
 
   /**
-   * Removes a member, or a directory: see {@link Coffer.delete}.
+   * Deletes a member, or a directory: see {@link Coffer.delete}.
    *
    * @param name the name of the member
-   * @param options whether a directory goes with all that is below it
+   * @param options whether a directory is deleted with everything below it
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.delete}
    */
@@ -215,7 +215,7 @@ export class Batch {
   }
 
   /**
-   * Reads a member whole: see {@link Coffer.read}.
+   * Reads a whole member: see {@link Coffer.read}.
    *
    * @param name the name of the member
    * @returns its bytes
@@ -226,10 +226,10 @@ export class Batch {
   }
 
   /**
-   * Reads a member whole, as text: see {@link Coffer.readText}.
+   * Reads a whole member as text: see {@link Coffer.readText}.
    *
    * @param name the name of the member
-   * @param encoding how it is encoded: `utf8` by default
+   * @param encoding its encoding: `utf8` by default
    * @returns its text
    * @throws {@link CofferError} as {@link Coffer.read}
    */
@@ -240,7 +240,7 @@ export class Batch {
   /**
    * The value that `dump` stored: see {@link Coffer.load}.
    *
-   * @typeParam T what the value is taken for: it is not checked
+   * @typeParam T the type of the value, which is not checked
    * @param name the name of the member
    * @returns the value
    * @throws {@link CofferError} as {@link Coffer.load}
@@ -253,7 +253,7 @@ export class Batch {
    * Whether there is a member or a directory of this name: see {@link Coffer.has}.
    *
    * @param name the name
-   * @returns whether there is
+   * @returns whether it exists
    * @throws {@link CofferError} as {@link Coffer.has}
    */
   async has(name: string): Promise<boolean> {
@@ -261,7 +261,7 @@ export class Batch {
   }
 
   /**
-   * What is known of a member or a directory: see {@link Coffer.stat}.
+   * The attributes of a member or directory: see {@link Coffer.stat}.
    *
    * @param name the name
    * @returns the member
@@ -274,7 +274,7 @@ export class Batch {
   /**
    * All members, or those whose names begin with a prefix: see {@link Coffer.members}.
    *
-   * @param prefix any beginning of a name
+   * @param prefix any prefix of names
    * @returns the members, sorted by the bytes of their names
    * @throws {@link CofferError} as {@link Coffer.members}
    */

@@ -13,28 +13,27 @@ import { openPlugin, type PluginName, type Plugins } from './plugins.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 import { CofferWriter } from './writer.ts'
 
-/** What {@link Coffer.open} takes: the layers of your own mix, and what every `open` takes. */
+/** What {@link Coffer.open} takes: the layers, and the options of every `open`. */
 export interface CofferOptions extends OpenOptions, Layers {}
 
 /** What {@link Coffer.changePassphrase} takes. */
 export interface ChangePassphraseOptions extends WatchOptions {
-  /** How hard the passphrase is to guess: what it does not say is as for the old one, if there was one. */
+  /** The cost of deriving keys from the passphrase. Absent values are those of the old passphrase, if there was one. */
   kdf?: KdfOptions | undefined
 }
 
 /**
  * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
  *
- * This class takes layers of your own mix; {@link CofferBank}, {@link CofferStore},
- * {@link CofferMarket} and {@link CofferNull} are ready-made ones. Coffers come from {@link open},
- * not from a constructor.
+ * This class takes any layers; {@link CofferBank}, {@link CofferStore}, {@link CofferMarket} and
+ * {@link CofferNull} have fixed ones. Coffers come from {@link open}, not from a constructor.
  *
- * Every call may be made at any time, also while others are under way; changes take effect in the
- * order of the calls. All work is done by threads of the engine's own.
+ * Calls may overlap; changes take effect in the order of the calls. The work is done by threads of the
+ * engine.
  *
  * The names of members are relative, with `/` between components of at most 255 bytes, and have at
- * most 3,800 bytes. What is no name, an option that is not known, and whatever else makes no sense
- * is `ERR_COFFER_INVALID_ARG`; after {@link close} every call is `ERR_COFFER_CLOSED`.
+ * most 3,800 bytes. An invalid name, an unknown option or another invalid argument is
+ * `ERR_COFFER_INVALID_ARG`; after {@link close} every call is `ERR_COFFER_CLOSED`.
  *
  * The file is described in docs/format.md: a tar (POSIX pax) in zstd (RFC 8878), sealed in chunks.
  *
@@ -63,15 +62,15 @@ export class Coffer extends CofferWriter {
   /**
    * Opens a coffer. It can be read in every mode.
    *
-   * @param path where it is: a path or a `file:` URL
-   * @param mode `r` to read, `w` to write it anew, `a` to read and change it (it is made if there
-   *   is none), `x` to make it; a `b` may follow
-   * @param options the layers, the keys that they need, and what is to be other than by default
+   * @param path a path or a `file:` URL
+   * @param mode `r` to read, `w` to write it anew, `a` to read and change it (it is created if it is
+   *   missing), `x` to create it; a `b` may follow
+   * @param options the layers, the keys that they need, and other options
    * @returns the open coffer
-   * @throws {@link CofferError} `ERR_COFFER_LOCKED` if somebody else holds the lock, `…_NOT_FOUND`,
+   * @throws {@link CofferError} `ERR_COFFER_LOCKED` if another handle holds the lock, `…_NOT_FOUND`,
    *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` (damage, or `expect` is not
-   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (the passphrase asks for more
-   *   memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
+   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (deriving keys takes
+   *   more memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
    *   PyCoffer wrote), `…_INVALID_ARG`, `…_IO`; or the signal's reason
    *
    * @example
@@ -94,19 +93,19 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * Brings every member that is not damaged out of a coffer into a new one, of the same kind and
-   * with the same keys, also if {@link open} refuses it. The damaged file is not changed. Members
-   * are taken from the newest commit that can be read, and from blocks that none of them names: see
-   * `unverified` of the result, and section 26 of docs/format.md.
+   * Copies every undamaged member of a coffer into a new one, of the same kind and with the same keys, also
+   * if {@link open} refuses it. The damaged file is not changed. Members are taken from the newest readable
+   * commit, and from blocks that no commit names: see `unverified` of the result, and section 26 of
+   * docs/format.md.
    *
    * @param path the damaged coffer, which is only read
-   * @param target where the new coffer is to be: there must be nothing
+   * @param target the path of the new coffer, which must not exist
    * @param options the layers, and the keys that they need
-   * @returns what was brought over, and what is lost
-   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if there is something at the target,
-   *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be read
-   *   at all, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`; or the signal's reason.
-   *   There is no new coffer then
+   * @returns what was recovered, and what is lost
+   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if the target exists,
+   *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be
+   *   read, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`; or the signal's reason.
+   *   Then there is no new coffer
    *
    * @example
    * ```js
@@ -130,7 +129,7 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * New random keys of 32 bytes for the layers that seal.
+   * New random keys of 32 bytes for the sealed layers.
    *
    * @param layers the layers, as {@link open} takes them
    * @returns the keys that they need, as url-safe base64
@@ -141,8 +140,8 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * A plugin for this coffer, by its name: one of Coffer's own, or one that {@link registerPlugin}
-   * made known. Close it, or let `await using` do so; the coffer stays open.
+   * A plugin for this coffer: one that comes with Coffer, or one that {@link registerPlugin} has registered.
+   * Close it, or use `await using`; the coffer stays open.
    *
    * @typeParam N the name
    * @param name `crypt`, `password`, `rsync`, or a registered name
@@ -169,11 +168,11 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * Flushes, and rewrites the coffer without dead space into a new file that takes the old one's
-   * place. It costs as much as the live part of the coffer, and needs that much space beside it.
-   * Afterwards not even the names of deleted members are in the file.
+   * Flushes, and rewrites the coffer without dead space into a new file, which replaces the old one. The
+   * cost, and the space needed beside the file, is the size of the live blocks. Afterwards the file has
+   * not even the names of deleted members.
    *
-   * @param options who watches; an abort leaves the coffer flushed and otherwise as it was
+   * @param options cancellation and progress; a cancelled call leaves the coffer flushed and otherwise unchanged
    * @throws {@link CofferError} as {@link flush}; or the signal's reason
    *
    * @example
@@ -194,20 +193,19 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * Rewrites the coffer under new keys: what it holds is opened with the old ones, sealed with the
-   * new ones into a new file, and put in place of the old file in one step. If it is stopped or
-   * fails, the coffer is as it was, with its old keys. A coffer that had a passphrase has none
-   * afterwards.
+   * Rewrites the coffer under new keys: everything is opened with the old keys and sealed with the new ones
+   * into a new file, which replaces the old one atomically. If the call is cancelled or fails, the coffer
+   * is unchanged, with its old keys. A coffer that had a passphrase has none afterwards.
    *
-   * The old file's bytes, copies and backups of it still open with the old keys. What `onProgress`
-   * throws in its last call, when the new file is in place, rejects the call, too: keep the new keys
-   * until the coffer has been opened with the old ones.
+   * Copies and backups of the old file still open with the old keys. If `onProgress` throws in its last
+   * call, when the new file is in place already, the call rejects, too: keep the new keys until the coffer
+   * has been opened with the old ones.
    *
-   * @param keys as {@link open} takes them, all that the kind needs
-   * @param options who watches
+   * @param keys all keys that the kind needs, as {@link open} takes them
+   * @param options cancellation and progress
    * @returns when the new file is in place
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` if something cannot be read that was to be
-   *   rewritten, and as {@link flush}; or the signal's reason
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` if a block that was to be rewritten cannot
+   *   be read, and as {@link flush}; or the signal's reason
    *
    * @example
    * ```js
@@ -226,13 +224,13 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * Rewrites the coffer under keys from a passphrase, with a new salt: see {@link rekey}. A coffer
-   * that was made with keys has a passphrase afterwards.
+   * Rewrites the coffer under keys that are derived from a passphrase with a new salt: see {@link rekey}. A
+   * coffer that had keys has a passphrase afterwards.
    *
-   * @param passphrase the new passphrase, or the same again to change its strength alone
-   * @param options how hard it is to guess, and who watches
+   * @param passphrase the new passphrase, or the current one to change only its cost
+   * @param options the cost of deriving keys, cancellation and progress
    * @returns when the new file is in place
-   * @throws {@link CofferError} `ERR_COFFER_LIMIT` also if the system has not the memory, and as
+   * @throws {@link CofferError} `ERR_COFFER_LIMIT` also if the system lacks the memory, and as
    *   {@link rekey}
    *
    * @example

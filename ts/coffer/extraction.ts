@@ -6,30 +6,33 @@ import type { Skipped } from './writes.ts'
 
 /** What {@link Coffer.extract} takes. */
 export interface ExtractOptions extends WatchOptions {
-  /** Whether files that are there are replaced: true by default. If not, one is `ERR_COFFER_EXISTS`, and nothing is written. */
+  /**
+   * Whether existing files are replaced: true by default. If not, an existing one is `ERR_COFFER_EXISTS`, and
+   * nothing is written.
+   */
   replace?: boolean | undefined
   /**
-   * Whether files and directories get the modes of their members as they are. By default what the
-   * process masks (`umask`) is taken from them, and a directory that is there keeps its own mode.
+   * Whether files and directories get the exact modes of their members. By default the process's `umask`
+   * is applied, and an existing directory keeps its mode.
    */
   preserve?: boolean | undefined
-  /** A directory that names are taken relative to: from `a`, the member `a/b` goes to `b` below the target. */
+  /** The directory that names are relative to: from `a`, the member `a/b` is written to `b` below the target. */
   from?: string | undefined
-  /** The most bytes that a file may have: one with more is `ERR_COFFER_TOO_LARGE`, and nothing is written. Any number by default. */
+  /** The most bytes of a file: a larger one is `ERR_COFFER_TOO_LARGE`, and nothing is written. No limit by default. */
   maxMemberSize?: number | undefined
-  /** The most bytes that all files together may have, likewise. Any number by default. */
+  /** The most bytes of all files together, likewise. No limit by default. */
   maxTotalSize?: number | undefined
 }
 
 /** What {@link Coffer.extractAll} takes. */
 export interface ExtractAllOptions extends ExtractOptions {
-  /** The names of the members to extract, directories with all that is below them; everything by default. */
+  /** The names of the members to extract, directories with everything below them; all members by default. */
   members?: readonly string[] | undefined
-  /** Whether everything includes the records of plugins, such as passwords, below `.plugins/`: false by default. */
+  /** Whether all members include the records of plugins, such as passwords, below `.plugins/`: false by default. */
   plugins?: boolean | undefined
 }
 
-/** What {@link Coffer.extract} and {@link Coffer.extractAll} did. */
+/** The result of {@link Coffer.extract} and {@link Coffer.extractAll}. */
 export interface Extracted {
   /** The number of files written. */
   files: number
@@ -37,13 +40,13 @@ export interface Extracted {
   directories: number
   /** The bytes of the files. */
   bytes: number
-  /** Modes and times that the system refused to set. The files and directories are there otherwise. */
+  /** Modes and times that the system refused to set. The files and directories themselves are written. */
   skipped: Skipped[]
 }
 
 const extractOptions = ['replace', 'preserve', 'from', 'maxMemberSize', 'maxTotalSize', ...watchOptions] as const
 
-/** The members that one call extracts, in the engine's form. */
+/** Checks the arguments of {@link Coffer.extract}, and returns them in the engine's form. */
 export function checkExtract(name: string, options: ExtractOptions): NativeExtraction {
   checkName(name)
   return checkExtraction([name], false, checkOptions(options, 'extract', extractOptions))

@@ -8,7 +8,7 @@ import type { Info } from './info.ts'
 import { checkOpened, type Notice, type Opened } from './open.ts'
 import type { Commit } from './options.ts'
 
-/** What {@link Coffer.verify} checked. */
+/** The extent of what {@link Coffer.verify} checked. */
 export interface Verified {
   /** The number of members. */
   members: number
@@ -18,11 +18,11 @@ export interface Verified {
   bytes: number
 }
 
-/** An open coffer's file: where it is, how it was opened, and its state as a whole. */
+/** An open coffer: its file, its mode, and its state as a whole. */
 export class CofferHandle {
   /** The absolute path of the coffer. */
   readonly path: string
-  /** How it was opened, without the `b`. */
+  /** The mode it was opened with, without the `b`. */
   readonly mode: Mode
   readonly #native: NativeCoffer
 
@@ -35,8 +35,8 @@ export class CofferHandle {
   }
 
   /**
-   * What was found, and dealt with, when the coffer was opened, and what came up since; empty as a rule.
-   * The codes are in docs/api.md.
+   * Conditions that were found and handled when the coffer was opened, or since; usually empty. The codes
+   * are in docs/api.md.
    */
   get notices(): readonly Notice[] {
     return this.#native.notices()
@@ -57,22 +57,22 @@ export class CofferHandle {
     return this.mode !== 'r' && !this.closed
   }
 
-  /** Whether there are changes that no commit holds yet. */
+  /** Whether there are uncommitted changes. */
   get modified(): boolean {
     return this.#native.status().modified
   }
 
   /**
-   * When the file was changed last; null if it is not there.
+   * The time of the file's last change; null if there is no file.
    *
-   * @throws Error of Node.js if the system does not say
+   * @throws the error of Node.js if the system refuses
    */
   get mtime(): Date | null {
     return statSync(this.path, { throwIfNoEntry: false })?.mtime ?? null
   }
 
   /**
-   * The newest commit of this handle: remember it elsewhere, and `expect` it at a later {@link open}.
+   * The newest commit of this handle. Keep it elsewhere, and pass it as `expect` to a later {@link Coffer.open}.
    *
    * @example
    * ```js
@@ -85,7 +85,7 @@ export class CofferHandle {
    * const expect = store.commit
    * await store.close()
    *
-   * // Fails with ERR_COFFER_CORRUPT if somebody has put back an older copy.
+   * // Fails with ERR_COFFER_CORRUPT if the file is an older copy.
    * await (await CofferStore.open('store.coffer', 'r', { ...keys, expect })).close()
    * ```
    */
@@ -94,7 +94,7 @@ export class CofferHandle {
   }
 
   /**
-   * What the coffer is, and how it fills its file.
+   * The kind and layers of the coffer, and the use of space in its file.
    *
    * @returns its kind and layers, and sizes in bytes
    * @throws {@link CofferError} `ERR_COFFER_CLOSED`, `…_IO`
@@ -118,11 +118,11 @@ export class CofferHandle {
   }
 
   /**
-   * Reads everything that is committed, and checks that it is what was written.
+   * Reads everything that is committed, and checks it against digests and seals.
    *
-   * @param options who watches
-   * @returns how much was checked
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`: which members are damaged, and how.
+   * @param options cancellation and progress
+   * @returns the extent of what was checked
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`: the message names the damaged members, and the damage.
    *   `…_LIMIT`, `…_INVALID_ARG`, `…_CLOSED`, `…_IO`; or the signal's reason
    *
    * @example
@@ -143,7 +143,7 @@ export class CofferHandle {
   }
 
   /**
-   * What `console.log` shows: no keys, no contents.
+   * The output of `console.log`, without keys and contents.
    *
    * @internal
    */

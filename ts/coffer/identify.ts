@@ -3,32 +3,31 @@ import { checkPath } from '../check.ts'
 import type { Cipher, KindName } from '../keys/kinds.ts'
 import { type Kdf, kdfFrom } from '../keys/passphrase.ts'
 
-/** What kind of file something is, by its beginning alone. Nothing of it is authenticated. */
+/** The format of a file, from its first bytes. Nothing of it is authenticated. */
 export interface Identity {
   /**
-   * `coffer`; `legacy` for what may be a coffer that PyCoffer wrote (a file in zstd begins the same
-   * way as one that is not sealed); `unknown` for everything else, a coffer whose first bytes are
-   * damaged among it.
+   * `coffer`; `legacy` for what may be a coffer that PyCoffer wrote (an unsealed one begins like any zstd
+   * file); `unknown` for everything else, also for a coffer whose first bytes are damaged.
    */
   format: 'coffer' | 'legacy' | 'unknown'
   /** The version of a coffer's format. */
   version?: number
-  /** The kind of a coffer, if this version of the package knows its format. */
+  /** The kind of a coffer, if this version of the package supports its format. */
   kind?: KindName
-  /** What a coffer's container is sealed with. */
+  /** The cipher of a coffer's container. */
   cipher?: Cipher
-  /** Whether a coffer's keys come from a passphrase. */
+  /** Whether a coffer's keys are derived from a passphrase. */
   passphrase?: boolean
-  /** How they come from it: what {@link deriveKeys} takes, absent if they do not. */
+  /** The parameters of the derivation, as {@link deriveKeys} takes them; absent without a passphrase. */
   kdf?: Kdf
 }
 
 /**
- * Tells what kind of file something is, by its first 4,096 bytes: without keys, and without taking
- * or heeding a lock. Nothing of it is authenticated, so a file may say what it likes.
+ * Identifies the format of a file by its first 4,096 bytes, without keys, and without taking or checking
+ * a lock. Nothing of it is authenticated: a forged file may claim anything.
  *
  * @param path a path or a `file:` URL
- * @returns what the file says
+ * @returns what the header of the file states
  * @throws {@link CofferError} `ERR_COFFER_NOT_FOUND`, `…_INVALID_ARG`, `…_IO`
  *
  * @example

@@ -2,29 +2,32 @@ import type { NativeInfo, NativeLayer } from '../binding/native.ts'
 import type { Cipher, KindName, Layer } from '../keys/kinds.ts'
 import { type Kdf, kdfFrom } from '../keys/passphrase.ts'
 
-/** What a coffer is, and how it fills its file: see {@link Coffer.info}. Sizes are in bytes; unflushed changes are counted. */
+/**
+ * The kind and layers of a coffer, and the use of space in its file: see {@link Coffer.info}. Sizes are in
+ * bytes, and include unflushed changes.
+ */
 export interface Info {
   /** The absolute path. */
   path: string
   /** The kind. */
   kind: KindName
-  /** What the container is sealed with; `none` if it is not. */
+  /** The cipher of the container; `none` if it is not sealed. */
   cipher: Cipher
-  /** What is done to a member's bytes before they enter the tar. */
+  /** Applied to a member's bytes before they enter the tar. */
   member: Layer
-  /** What is done to the tar. */
+  /** Applied to the tar. */
   container: Layer
-  /** A chunk, the unit of sealing. */
+  /** The bytes of a chunk, the unit of sealing. */
   chunkSize: number
-  /** A block, the unit of compression and random access. */
+  /** The bytes of a block, the unit of compression and random access. */
   blockSize: number
-  /** Whether the keys come from a passphrase. */
+  /** Whether the keys are derived from a passphrase. */
   passphrase: boolean
-  /** How they come from it: what {@link deriveKeys} takes, absent if they do not. */
+  /** The parameters of the derivation, as {@link deriveKeys} takes them; absent without a passphrase. */
   kdf?: Kdf
   /** 16 random bytes in hexadecimal that stay for the life of the coffer; absent in PyCoffer's format. */
   archiveId?: string
-  /** Whether the file is in PyCoffer's format still, until the first flush. */
+  /** Whether the file is still in PyCoffer's format, until the first flush. */
   legacy: boolean
   /** The number of the newest commit; 0 in a legacy coffer. */
   generation: number
@@ -42,15 +45,15 @@ export interface Info {
   blocks: number
   /** The bytes of the file. */
   fileSize: number
-  /** Those of its live blocks. What is neither live nor dead is headers and commits. */
+  /** The bytes of its live blocks. The bytes that are neither live nor dead are headers and commits. */
   liveBytes: number
-  /** Those of its dead blocks, superseded commits and old footers: what {@link Coffer.compact} gives back. */
+  /** The bytes of dead blocks, superseded commits and old footers, which {@link Coffer.compact} frees. */
   deadBytes: number
-  /** `bytes / fileSize`: how many bytes of members a byte of the file holds. */
+  /** `bytes / fileSize`: the bytes of members per byte of the file. */
   ratio: number
 }
 
-/** What the engine knows, for the caller. */
+/** The information about a coffer, from the engine's form. */
 export function infoFrom(path: string, { kind, member, container, kdf, archiveId, ...rest }: NativeInfo): Info {
   return {
     path,

@@ -9,8 +9,8 @@ import { type OpenOptions, openOptions } from './options.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 
 /**
- * For archives of big files: members are compressed well (zstd 9) and sealed with secretbox
- * (`secureKey`); the whole is not sealed, so names, sizes and times are readable. Changes are
+ * For archives of large files: members are compressed with zstd 9 and sealed with secretbox
+ * (`secureKey`); the container is not sealed, so names, sizes and times are readable. Changes are
  * committed by `flush` and `close`, unless `autoFlush` is true.
  *
  * @example
@@ -27,9 +27,9 @@ export class CofferMarket extends Coffer {
   /**
    * Opens a market.
    *
-   * @param path where it is: a path or a `file:` URL
+   * @param path a path or a `file:` URL
    * @param mode as for {@link Coffer.open}
-   * @param options `secureKey` or `passphrase`; and what is to be other than by default
+   * @param options `secureKey` or `passphrase`; and other options
    * @returns the open market
    * @throws {@link CofferError} as {@link Coffer.open}
    */
@@ -39,12 +39,12 @@ export class CofferMarket extends Coffer {
   }
 
   /**
-   * Brings what is not damaged into a new market: see {@link Coffer.salvage}.
+   * Copies every undamaged member into a new market: see {@link Coffer.salvage}.
    *
    * @param path the damaged market, which is only read
-   * @param target where the new market is to be: there must be nothing
+   * @param target the path of the new market, which must not exist
    * @param options `secureKey` or `passphrase`
-   * @returns what was brought over, and what is lost
+   * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
   static override async salvage(

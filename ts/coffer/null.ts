@@ -7,7 +7,7 @@ import { type OpenOptions, openOptions } from './options.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 
 /**
- * For tests: a tar in zstd, and nothing is sealed or protected against tampering. Changes are
+ * For tests: a tar in zstd, not sealed and not protected against tampering. Changes are
  * committed by `flush` and `close`, unless `autoFlush` is true.
  *
  * @example
@@ -15,7 +15,7 @@ import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './s
  * import { CofferNull } from 'coffer'
  *
  * const box = await CofferNull.open('box.coffer', 'w')
- * await box.write('a', 'readable by anybody')
+ * await box.write('a', 'readable without a key')
  * await box.close()
  * ```
  */
@@ -23,9 +23,9 @@ export class CofferNull extends Coffer {
   /**
    * Opens a coffer without keys.
    *
-   * @param path where it is: a path or a `file:` URL
+   * @param path a path or a `file:` URL
    * @param mode as for {@link Coffer.open}
-   * @param options what is to be other than by default
+   * @param options other options
    * @returns the open coffer
    * @throws {@link CofferError} as {@link Coffer.open}
    */
@@ -35,12 +35,12 @@ export class CofferNull extends Coffer {
   }
 
   /**
-   * Brings what is not damaged into a new coffer: see {@link Coffer.salvage}.
+   * Copies every undamaged member into a new coffer: see {@link Coffer.salvage}.
    *
    * @param path the damaged coffer, which is only read
-   * @param target where the new coffer is to be: there must be nothing
-   * @param options who else may hold the lock, and who watches
-   * @returns what was brought over, and what is lost
+   * @param target the path of the new coffer, which must not exist
+   * @param options the lock, cancellation and progress
+   * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
   static override async salvage(
@@ -55,7 +55,7 @@ export class CofferNull extends Coffer {
   /**
    * No keys: nothing is sealed.
    *
-   * @returns an empty object, so that the four kinds can be used alike
+   * @returns an empty object, so that all kinds have the same calls
    */
   static override generateKeys(): Record<never, string> {
     return {}

@@ -7,15 +7,15 @@ import { checkMode, type Mode, type ModeText } from '../member/options.ts'
 import { watched } from '../progress.ts'
 import { checkOpenOptions, type OpenOptions } from './options.ts'
 
-/** Something that was found, and dealt with, when a coffer was opened or salvaged. */
+/** A condition that was found and handled when a coffer was opened or salvaged. */
 export interface Notice {
-  /** A stable name for it, such as `torn-tail`. */
+  /** The stable code, such as `torn-tail`. */
   code: string
-  /** What it was; this may change. */
+  /** The description; its text may change. */
   message: string
 }
 
-/** What the constructor of a coffer is given. */
+/** The argument of the constructor of a coffer. */
 export interface Opened {
   native: NativeCoffer
   path: string
@@ -23,7 +23,7 @@ export interface Opened {
   kind: Kind
 }
 
-/** Opens a coffer of a kind. The names of the options have been checked. */
+/** Opens a coffer of a kind. The caller has checked the names of the options. */
 export async function open(path: string | URL, modeText: ModeText, kind: Kind, options: OpenOptions): Promise<Opened> {
   const file = checkPath(path, 'the path of a coffer')
   const mode = checkMode(modeText)

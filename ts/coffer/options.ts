@@ -4,7 +4,7 @@ import type { Key } from '../keys/key.ts'
 import { LEVELS } from '../keys/kinds.ts'
 import { KDF_MEMORY, type KdfOptions, type Passphrase } from '../keys/passphrase.ts'
 
-/** A commit of a coffer: {@link Coffer.commit}, to be remembered and given as `expect` at a later `open`. */
+/** A commit of a coffer: keep {@link Coffer.commit}, and pass it as `expect` to a later `open`. */
 export interface Commit {
   /** Its number, which grows by one from commit to commit. */
   generation: number
@@ -12,56 +12,74 @@ export interface Commit {
   digest: string
 }
 
-/** What `open` takes. Which keys a kind needs is said at its class. A name that is not here is an error. */
+/** What `open` takes. Each class documents the keys that it needs. An unknown name is an error. */
 export interface OpenOptions {
   /** The key of the container. */
   cofferKey?: Key | undefined
   /** The key of the members. */
   secureKey?: Key | undefined
-  /** A passphrase that the keys come from, in place of keys. */
+  /** A passphrase, from which the keys are derived, in place of keys. */
   passphrase?: Passphrase | undefined
-  /** How hard the passphrase of a new coffer is to guess: 256 MiB and 3 passes by default. A coffer that exists says itself. */
+  /**
+   * The cost of deriving keys from the passphrase of a new coffer: 256 MiB and 3 passes by default. Existing
+   * coffers record this.
+   */
   kdf?: KdfOptions | undefined
-  /** The most memory in bytes that a coffer may ask for to derive its keys from a passphrase: from 19 MiB to 1 GiB, the default. More is `ERR_COFFER_LIMIT`. */
+  /**
+   * The most memory in bytes that deriving the keys of an existing coffer may take: from 19 MiB to 1 GiB, the
+   * default. More is `ERR_COFFER_LIMIT`.
+   */
   maxKdfMemory?: number | undefined
   /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
   cipher?: 'fernet' | 'aes-ocb' | undefined
-  /** Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`, false for the others. */
+  /**
+   * Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`,
+   * false for the others.
+   */
   autoFlush?: boolean | undefined
-  /** Keep a copy of the coffer as it was when opened, made before the first change, under its name and this suffix; `true` is `.bak`. None by default. */
+  /** Copies the file before the first change, to its name with this suffix; `true` is `.bak`. No copy by default. */
   backup?: string | true | undefined
-  /** Who takes a lock: readers and writers (`rw`, the default), writers only (`w`), nobody (`none`). */
+  /** Which handles take a lock: readers and writers (`rw`, the default), writers only (`w`), none (`none`). */
   lock?: 'rw' | 'w' | 'none' | undefined
   /** How long to wait for a lock, in milliseconds: 1,000 by default. */
   lockTimeout?: number | undefined
-  /** Where temporary files go, which are sealed: the system's directory by default. */
+  /** The directory of temporary files, which are sealed: the system's by default. */
   tempDir?: string | URL | undefined
-  /** The zstd level for members that are written from now on, from 1 to 22: that of the kind by default. */
+  /** The zstd level of members that this handle writes, from 1 to 22: that of the kind by default. */
   level?: number | undefined
   /** Bytes in a chunk of a new coffer, the unit of sealing: from 288 to 4 MiB, 65,536 by default. */
   chunkSize?: number | undefined
-  /** Bytes in a block of a new coffer, the unit of compression and random access: from 4 KiB to 16 MiB, 1,048,576 by default, and 4,194,304 from level 9 up. */
+  /**
+   * Bytes in a block of a new coffer, the unit of compression and random access: from 4 KiB to 16 MiB,
+   * 1,048,576 by default, and 4,194,304 from level 9 up.
+   */
   blockSize?: number | undefined
-  /** Whether a flush waits for the disk (`full`, the default) or leaves that to the system (`none`): then a power failure may lose or damage the last flushes. */
+  /**
+   * Whether a flush syncs the file to the disk (`full`, the default) or not (`none`): then a power failure may
+   * lose or damage the last flushes.
+   */
   durability?: 'full' | 'none' | undefined
-  /** Whether a coffer in PyCoffer's format is opened, too: false by default. The first flush converts it. */
+  /** Whether a coffer in PyCoffer's format is accepted: false by default. The first flush converts it. */
   legacy?: boolean | undefined
-  /** The most bytes that a member of such a coffer may have, which is unpacked when it is opened; any number by default. More is `ERR_COFFER_TOO_LARGE`. */
+  /**
+   * The most bytes of a member of a coffer in PyCoffer's format, which is unpacked when it is opened. No limit
+   * by default. More is `ERR_COFFER_TOO_LARGE`.
+   */
   maxMemberSize?: number | undefined
-  /** The most bytes that all members of such a coffer together may have; any number by default. */
+  /** The most bytes of all members of such a coffer together. No limit by default. */
   maxTotalSize?: number | undefined
   /**
-   * The most bytes that the coffer's list of members and blocks may have, uncompressed, all commits that it is read from
-   * together: about 40 and the name for each member, and 45 for each block. Any number by default. More is `ERR_COFFER_TOO_LARGE`.
+   * The most bytes of the catalog, uncompressed, over all commits that it is read from: about 40 and the name for each
+   * member, and 45 for each block. No limit by default. More is `ERR_COFFER_TOO_LARGE`.
    */
   maxCatalogSize?: number | undefined
-  /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects that an older copy was put back. */
+  /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects an older copy of the file. */
   expect?: Commit | undefined
-  /** Stops the opening, for example while it waits for a lock. */
+  /** Cancels the opening, for example while it waits for a lock. */
   signal?: AbortSignal | undefined
 }
 
-/** The names of {@link OpenOptions}, but for `cipher`, which only a bank has. */
+/** The names of {@link OpenOptions} without `cipher`, which only a bank takes. */
 export const openOptions = [
   'cofferKey',
   'secureKey',
@@ -85,10 +103,10 @@ export const openOptions = [
   'signal',
 ] as const satisfies (keyof OpenOptions)[]
 
-/** Node.js's own limit for a time-out. */
+/** The limit of timers in Node.js, in milliseconds. */
 const MAX_TIMEOUT = 2 ** 31 - 1
 const MAX_U32 = 2 ** 32 - 1
-/** The common options of `open`, in the engine's form. Keys and ciphers depend on the kind. */
+/** Checks the options of `open` that do not depend on the kind, and returns them in the engine's form. */
 export function checkOpenOptions(options: OpenOptions) {
   return {
     maxKdfMemory: checkKdfCeiling(options.maxKdfMemory),
@@ -108,13 +126,13 @@ export function checkOpenOptions(options: OpenOptions) {
   }
 }
 
-/** How many bytes a caller allows. */
+/** Limits on the bytes of members. */
 export interface SizeLimits {
   maxMemberSize?: number | undefined
   maxTotalSize?: number | undefined
 }
 
-/** Limits of sizes, each of which may be absent. */
+/** Checks limits on the bytes of members; each may be absent. */
 export function checkSizeLimits({ maxMemberSize, maxTotalSize }: SizeLimits): SizeLimits {
   return {
     maxMemberSize: checkInteger(maxMemberSize, 'maxMemberSize', 0, Number.MAX_SAFE_INTEGER),
@@ -122,7 +140,7 @@ export function checkSizeLimits({ maxMemberSize, maxTotalSize }: SizeLimits): Si
   }
 }
 
-/** The ceiling for deriving keys, in KiB as the engine has it. */
+/** Checks the limit of memory for deriving keys, and returns it in KiB, the engine's unit. */
 function checkKdfCeiling(bytes: number | undefined): number | undefined {
   checkInteger(bytes, 'maxKdfMemory', KDF_MEMORY.min, KDF_MEMORY.max)
   return bytes === undefined ? undefined : Math.floor(bytes / 1024)

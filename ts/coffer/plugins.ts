@@ -1,7 +1,7 @@
 import type { NativeCoffer } from '../binding/native.ts'
 
 /**
- * The plugins by their names, for {@link Coffer.plugin}. Add yours by declaration merging, so that
+ * The plugins by their names, for {@link Coffer.plugin}. Add others by declaration merging, so that
  * `coffer.plugin('mine')` is typed:
  *
  * ```ts
@@ -10,17 +10,17 @@ import type { NativeCoffer } from '../binding/native.ts'
  * }
  * ```
  */
-// biome-ignore lint/suspicious/noEmptyInterface: those that come with Coffer are declared where they are made known
+// biome-ignore lint/suspicious/noEmptyInterface: plugins/registry.ts declares those that come with Coffer
 export interface Plugins {}
 
 /** The name of a plugin. */
 export type PluginName = keyof Plugins & string
 
-/** What a coffer hands over for a plugin. */
+/** What a plugin is made from. */
 export interface PluginRequest<Coffer> {
   readonly coffer: Coffer
   readonly native: NativeCoffer
-  /** Makes a change, and fails where it would wait for the batch that it is made in. */
+  /** Runs a change, and fails if it would wait for the batch that it is made in. */
   readonly change: <T>(call: string, work: () => Promise<T>) => Promise<T>
 }
 

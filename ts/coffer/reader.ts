@@ -19,7 +19,7 @@ import {
 import { CofferHandle } from './handle.ts'
 import type { Opened } from './open.ts'
 
-/** What reads the members of an open coffer. */
+/** The calls that read the members of an open coffer. */
 export class CofferReader extends CofferHandle implements AsyncIterable<Member> {
   readonly #native: NativeCoffer
 
@@ -30,12 +30,12 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * Reads a member whole.
+   * Reads a whole member.
    *
    * @param name the name of the member
    * @returns its bytes
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE` (it is gone
-   *   from the file, because a writer has changed it), `…_LIMIT` (no `Buffer` can hold it),
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE` (a writer has
+   *   replaced or deleted it in the file), `…_LIMIT` (no `Buffer` can hold it),
    *   `…_INVALID_ARG` also for a directory, `…_CLOSED`, `…_IO`
    *
    * @example
@@ -53,10 +53,10 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * Reads a member whole, as text.
+   * Reads a whole member as text.
    *
    * @param name the name of the member
-   * @param encoding how it is encoded: `utf8` by default
+   * @param encoding its encoding: `utf8` by default
    * @returns its text
    * @throws {@link CofferError} as {@link read}
    *
@@ -77,15 +77,15 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * The value that {@link dump} stored, or that somebody else wrote as CBOR (RFC 8949). Nothing in
-   * it is executed.
+   * The value that {@link Coffer.dump} stored, or that another program wrote as CBOR (RFC 8949). Nothing in it is
+   * executed.
    *
-   * @typeParam T what the value is taken for: it is not checked
+   * @typeParam T the type of the value, which is not checked
    * @param name the name of the member
    * @returns the value
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the member is no CBOR, or has tags
-   *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels, or would
-   *   take more than half of what is left of JavaScript's heap. And as {@link read}
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the member is not CBOR, or has tags
+   *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels, or would take
+   *   more than half of the free heap of JavaScript. And as {@link read}
    *
    * @example
    * ```js
@@ -105,7 +105,7 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * Reads a member of UTF-8 whole, as lines.
+   * Reads a whole UTF-8 member as lines.
    *
    * @param name the name of the member
    * @returns its lines, without their ends (`\n` or `\r\n`)
@@ -127,8 +127,8 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * The lines of a UTF-8 member, one by one, without their line ends. The member is read piece by
-   * piece, so it may be larger than memory. See {@link readLines} for an example.
+   * The lines of a UTF-8 member, without their ends. The member is read in parts, so it may be larger than
+   * memory. See {@link readLines} for an example.
    *
    * @param name the name of the member
    * @returns the lines
@@ -141,11 +141,11 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * A stream of a member, or of a part of it, which reads ahead, up to 4 MiB. It stays with the
-   * version that is there when it opens.
+   * A stream of a member, or of a part of it, which reads ahead up to 4 MiB. It stays with the version
+   * that exists when it opens.
    *
    * @param name the name of the member
-   * @param options which part, and in which chunks
+   * @param options which part, and the size of chunks
    * @returns the stream. It fails as {@link read}, with `ERR_COFFER_STALE` also once the member is
    *   replaced or deleted, and with the signal's reason
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
@@ -169,11 +169,11 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * Whether there is a member of this name, or a directory, also one that is only implied by the
-   * members below it.
+   * Whether there is a member of this name, or a directory, also one that exists only by the members
+   * below it.
    *
    * @param name the name
-   * @returns whether there is
+   * @returns whether it exists
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    *
    * @example
@@ -191,8 +191,8 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * What is known of a member, or of a directory, also of one that is only implied by the members
-   * below it: that is as new as the newest of them.
+   * The attributes of a member or directory. A directory that exists only by the members below it has the
+   * time of the newest of them.
    *
    * @param name the name
    * @returns the member
@@ -220,7 +220,7 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   /**
    * All members, or those whose names begin with a prefix.
    *
-   * @param prefix any beginning of a name; for what is in a directory, end it with `/`
+   * @param prefix any prefix of names; for the content of a directory, end it with `/`
    * @returns the members, sorted by the bytes of their names
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    *
@@ -241,8 +241,7 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * What `for await (const member of coffer)` goes through: the members one by one, as
-   * {@link members} has them at the start.
+   * Iterates over the members, as {@link members} returns them at the start: `for await (const member of coffer)`.
    *
    * @returns the members
    * @throws {@link CofferError} `ERR_COFFER_CLOSED`
@@ -252,15 +251,15 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * Extracts a member, or a directory with all that is below it, to its whole name below the
-   * target: `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target,
-   * and no link in it is followed. A member that is damaged, or that the system refuses to make, does
-   * not stop the others: the error at the end names it, and what was written stays.
+   * Extracts a member, or a directory with everything below it, to its full name below the target:
+   * `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target, and no link in
+   * it is followed. A member that is damaged, or that the system refuses to create, does not stop the
+   * others: the error at the end names it, and what was written stays.
    *
    * @param name the name of the member or directory
-   * @param target a directory, which is made if there is none: the current one by default
-   * @param options what is replaced, how much is too much, and who watches
-   * @returns how much was written
+   * @param target a directory, which is created if it is missing: the current one by default
+   * @param options replacement, limits, cancellation and progress
+   * @returns the extent of what was written
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` (with `replace: false`; two
    *   members have one name on the target's file system), `…_UNSAFE_PATH` (a link, or something of
    *   another type, is in the way), `…_TOO_LARGE`, `…_INVALID_ARG` also for a name that is not below
@@ -286,12 +285,12 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * Extracts everything, or the given members, below the target: see {@link extract}. What plugins
-   * keep comes out only if it is named or `plugins` says so, with no permissions for others.
+   * Extracts everything, or the given members, below the target: see {@link extract}. The records of plugins
+   * are extracted only if they are named or with `plugins`, and without permissions for others.
    *
-   * @param target a directory, which is made if there is none: the current one by default
-   * @param options which members, and as for {@link extract}
-   * @returns how much was written
+   * @param target a directory, which is created if it is missing: the current one by default
+   * @param options the members, and as for {@link extract}
+   * @returns the extent of what was written
    * @throws {@link CofferError} as {@link extract}
    *
    * @example
@@ -312,8 +311,8 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * The members of one state of the coffer, each with its version: those of the names, with all that
-   * is below them, or all.
+   * Snapshots of the members of one state of the coffer: those of the names, with everything below them,
+   * or all.
    *
    * @internal
    */

@@ -6,7 +6,7 @@ import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 import type { Notice } from './open.ts'
 import { type Commit, checkOpenOptions, type OpenOptions } from './options.ts'
 
-/** What {@link Coffer.salvage} takes: what opens the coffer, and what `open` takes that matters here. */
+/** What {@link Coffer.salvage} takes: the keys, and the options of `open` that apply. */
 export interface SalvageOptions
   extends WatchOptions,
     Pick<
@@ -22,13 +22,13 @@ export interface SalvageOptions
       | 'legacy'
     > {
   /**
-   * Whether members that no commit vouches for get the names that they claim: false by default, and
-   * then they are kept apart, below a directory. Anyone who chose contents may have made them up.
+   * Whether members that no commit authenticates get the names that they claim. By default they do not, and
+   * are stored below a separate directory: they may be forged inside the contents of another member.
    */
   claimedNames?: boolean | undefined
 }
 
-/** The names of {@link SalvageOptions}, but for `cipher`, which only a bank has. */
+/** The names of {@link SalvageOptions} without `cipher`, which only a bank takes. */
 export const salvageOptions = [
   'cofferKey',
   'secureKey',
@@ -42,60 +42,59 @@ export const salvageOptions = [
   ...watchOptions,
 ] as const satisfies (keyof SalvageOptions)[]
 
-/** A member that {@link Coffer.salvage} could not bring over. */
+/** A member that {@link Coffer.salvage} could not recover. */
 export interface LostMember {
   /** Its name. */
   name: string
   /**
-   * `damaged`; `missing` if the file ends before it, or nothing says where it is; `overwritten` if
-   * a commit that cannot be read deleted or moved it; `refused` if its name is, or what it is.
+   * `damaged`; `missing` if the file ends before it, or its position is unknown; `overwritten` if a commit
+   * that cannot be read has deleted or moved it; `refused` if its name or type is not allowed.
    */
   reason: 'damaged' | 'missing' | 'overwritten' | 'refused'
-  /** What is known beyond that; this may change. */
+  /** Details; the text may change. */
   message: string
-  /** Where in the damaged file its blocks lie that could not be read. */
+  /** The unreadable blocks of the member, as ranges of the damaged file. */
   damage: {
     /** The first byte. */
     from: number
-    /** The byte behind the last one. */
+    /** The byte after the last one. */
     to: number
   }[]
 }
 
-/** What {@link Coffer.salvage} brought over, and what is lost. */
+/** The result of {@link Coffer.salvage}. */
 export interface Salvaged {
   /** The number of members in the new coffer. */
   members: number
   /** The number of their bytes. */
   bytes: number
   /**
-   * The names in the new coffer of those members that no commit vouches for. Each is whole, but
-   * perhaps it is an old version, or was never committed, or was deleted; or it never was a member,
-   * and was made up by a person who chose the contents of another one.
+   * The names in the new coffer of members that no commit authenticates. Each is complete, but it may be an
+   * old version, may never have been committed, or may have been deleted; or it may be forged inside the
+   * contents of another member.
    */
   unverified: string[]
   /**
-   * The directory of the new coffer that these are below, each under the name that it claims:
-   * `.salvaged`, or with a number where the coffer had that. Null if there are none, or all of them
-   * have the names that they claim.
+   * The directory of the new coffer with these members, each under the name that it claims: `.salvaged`,
+   * with a number if the coffer had that name. Null if there are none, or with `claimedNames`.
    */
   apart: string | null
-  /** The members whose names are known, and that could not be brought over. */
+  /** The members with known names that could not be recovered. */
   lost: LostMember[]
-  /** The number of bytes that could be read, and belong to no member whose name is known. */
+  /** The number of readable bytes that belong to no member with a known name. */
   nameless: number
-  /** The newest commit that could be read; null if none could. */
+  /** The newest readable commit; null if there is none. */
   commit: Commit | null
   /**
-   * Whether every commit that is needed could be read: then `lost` is all that is lost. Of a coffer
-   * that PyCoffer wrote, whether it was read from beginning to end.
+   * Whether every needed commit could be read: then `lost` lists everything that is lost. For a coffer that
+   * PyCoffer wrote, whether it was read from beginning to end.
    */
   complete: boolean
-  /** What was found beside. The codes are in docs/api.md. */
+  /** Other conditions that were found. The codes are in docs/api.md. */
   notices: Notice[]
 }
 
-/** Salvages a coffer of a kind. The names of the options have been checked. */
+/** Salvages a coffer of a kind. The caller has checked the names of the options. */
 export async function salvage(
   path: string | URL,
   target: string | URL,

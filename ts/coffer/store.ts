@@ -9,7 +9,7 @@ import { type OpenOptions, openOptions } from './options.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 
 /**
- * For archives, fast and small: members are compressed well (zstd 9), and the whole is sealed with
+ * For archives, fast and small: members are compressed with zstd 9, and the container is sealed with
  * secretbox (`cofferKey`). Changes are committed by `flush` and `close`, unless `autoFlush` is true.
  *
  * @example
@@ -26,9 +26,9 @@ export class CofferStore extends Coffer {
   /**
    * Opens a store.
    *
-   * @param path where it is: a path or a `file:` URL
+   * @param path a path or a `file:` URL
    * @param mode as for {@link Coffer.open}
-   * @param options `cofferKey` or `passphrase`; and what is to be other than by default
+   * @param options `cofferKey` or `passphrase`; and other options
    * @returns the open store
    * @throws {@link CofferError} as {@link Coffer.open}
    */
@@ -38,12 +38,12 @@ export class CofferStore extends Coffer {
   }
 
   /**
-   * Brings what is not damaged into a new store: see {@link Coffer.salvage}.
+   * Copies every undamaged member into a new store: see {@link Coffer.salvage}.
    *
    * @param path the damaged store, which is only read
-   * @param target where the new store is to be: there must be nothing
+   * @param target the path of the new store, which must not exist
    * @param options `cofferKey` or `passphrase`
-   * @returns what was brought over, and what is lost
+   * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
   static override async salvage(

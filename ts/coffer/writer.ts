@@ -19,7 +19,7 @@ import type { Opened } from './open.ts'
 import { CofferReader } from './reader.ts'
 import { type Added, type AddOptions, type DeleteOptions, MemberWrites } from './writes.ts'
 
-/** What changes the members of an open coffer. */
+/** The calls that change the members of an open coffer. */
 export class CofferWriter extends CofferReader {
   readonly #native: NativeCoffer
   readonly #writes: MemberWrites
@@ -32,21 +32,21 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Creates or replaces a member. Once it has returned, reading through the same coffer gives the new
-   * bytes; a read that does not wait for it gives the old ones or the new ones.
+   * Creates or replaces a member. Once it has returned, reads through the same coffer return the new bytes;
+   * a concurrent read returns the old or the new ones.
    *
    * @param name the name of the member
    * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
    *   not be changed until the promise settles, and if it is transferred to another thread before,
    *   nothing is written. Or a stream, or another iterable of text and bytes: then the change takes
-   *   effect when it has ended. If it fails, nothing changes, and its own error is thrown.
-   * @param options permissions and time, and what stops a source
+   *   effect at its end. If it fails, nothing changes, and its error is thrown.
+   * @param options permissions, time, and a signal for streams
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is a directory's, or needs a
-   *   member to be one), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (what
-   *   shares a block with the old member has to be moved, and is damaged), `…_POISONED` (an earlier
-   *   failure; somebody replaced the file or its lock), `…_IO`; and whatever `data` or `signal` fail
-   *   with
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is that of a directory, or
+   *   a file is above it), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (members
+   *   that share a block with the old one have to be moved, and are damaged), `…_POISONED` (an earlier
+   *   failure, or the file or its lock was replaced), `…_IO`; or the error of `data`, or the signal's
+   *   reason
    *
    * @example
    * ```js
@@ -64,12 +64,12 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Adds to the end of a member, which is created if there is none. Costs as much as writing it
-   * whole, but that the blocks of a large member are copied as they are.
+   * Appends to a member, which is created if it is missing. The cost is that of writing the whole member,
+   * except that blocks of a large member are copied unchanged.
    *
    * @param name the name of the member
    * @param data as for {@link write}
-   * @param options what stops a source
+   * @param options a signal for streams
    * @returns as {@link write}
    * @throws {@link CofferError} as {@link write}; `ERR_COFFER_CORRUPT` also if the end of the member
    *   is damaged
@@ -111,17 +111,17 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Stores a value as CBOR (RFC 8949; typed arrays as RFC 8746 has them), as {@link load} gives it
-   * back: plain objects, arrays, `Map`, `Set`, `Date`, `Buffer`, typed arrays, strings, numbers,
-   * bigints, booleans, null and undefined. It is encoded before the call returns, so what happens to
-   * it afterwards makes no difference.
+   * Stores a value as CBOR (RFC 8949, and RFC 8746 for typed arrays), which {@link load} returns: plain
+   * objects, arrays, `Map`, `Set`, `Date`, `Buffer`, typed arrays, strings, numbers,
+   * bigints, booleans, null and undefined. It is encoded during the call, so later changes
+   * of it have no effect.
    *
    * @param name the name of the member
    * @param value the value
    * @param options permissions and time
    * @returns as {@link write}
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other value: the message has the
-   *   path to it. `…_LIMIT` if it is more than 200 levels deep. And as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other value; the message has its
+   *   path. `…_LIMIT` if it is more than 200 levels deep. And as {@link write}
    *
    * @example
    * ```js
@@ -139,14 +139,14 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Stores a file, or a directory with all that is below it, with permissions and times. If it
-   * fails, nothing of it is stored.
+   * Stores a file, or a directory with everything below it, with permissions and times. If it fails,
+   * nothing is stored.
    *
    * @param source a path or a `file:` URL
-   * @param name what it is called in the coffer: the last component of `source` by default; `.` puts
-   *   what is in a directory at the top
-   * @param options what is replaced, links, and who watches
-   * @returns what was stored, and what was left out
+   * @param name the name in the coffer: the last component of `source` by default; `.` puts the content
+   *   of a directory at the top
+   * @param options replacement, links, cancellation and progress
+   * @returns what was stored and left out
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also with `replace: false`,
    *   `…_UNSAFE_PATH` for a link with `symlinks: 'error'`, `…_IO` also if there is no such file, and
    *   as {@link write}
@@ -169,11 +169,11 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Removes a member, or a directory with `recursive`. Its bytes are gone from the file once the
-   * deletion is flushed, and its name once the coffer is compacted.
+   * Deletes a member, or a directory with `recursive`. Its bytes are overwritten in the file when the
+   * deletion is flushed; its name is gone when the coffer is compacted.
    *
    * @param name the name of the member
-   * @param options whether a directory goes with all that is below it
+   * @param options whether a directory is deleted with everything below it
    * @returns as {@link write}
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG` also for a directory
    *   with members in it without `recursive`, and as {@link write}
@@ -194,16 +194,16 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Makes several changes one commit: all of them, or none if the function throws or the process
-   * ends. Changes to the coffer that are made elsewhere meanwhile wait for its end, so inside the
-   * function use the batch, not the coffer.
+   * Makes several changes in one commit: all of them, or none if the function throws or the process ends.
+   * Changes to the coffer outside the batch wait for its end, so inside the function use the batch, not
+   * the coffer.
    *
-   * @typeParam T what the function returns
-   * @param work makes the changes
-   * @returns what the function returned, with `autoFlush` when the changes are on the disk
+   * @typeParam T the return type of the function
+   * @param work the function that makes the changes
+   * @returns the function's result, with `autoFlush` when the changes are on the disk
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer,
    *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, and as {@link write};
-   *   and whatever the function throws
+   *   or the error of the function
    *
    * @example
    * ```js
@@ -228,7 +228,7 @@ export class CofferWriter extends CofferReader {
    * A handle on one member: see {@link CofferFile}.
    *
    * @param name the name of the member
-   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to make it; a `b` may follow.
+   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to create it; a `b` may follow.
    *   What is written becomes part of the coffer when the handle closes, all of it or nothing.
    * @param options permissions and time of a member that is written
    * @returns the open handle
@@ -258,11 +258,11 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * A stream into a member, which is part of the coffer once the stream has finished. Destroyed
-   * before that, it changes nothing.
+   * A stream that writes a member, which becomes part of the coffer when the stream finishes. A stream that
+   * is destroyed before changes nothing.
    *
    * @param name the name of the member
-   * @param options what becomes of a member that is there, permissions and time
+   * @param options the treatment of an existing member, permissions and time
    * @returns the stream. It fails as {@link write}, with `ERR_COFFER_MEMBER_EXISTS` also for
    *   `flags: 'x'`, and with the signal's reason
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
@@ -290,8 +290,8 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Commits what has changed; when it returns, the changes are on the disk (unless `durability` is
-   * `none`) and deleted bytes are gone from the file.
+   * Commits the changes. When it returns, they are on the disk (unless `durability` is `none`), and deleted
+   * bytes are overwritten in the file.
    *
    * @param options `force`: commit even if nothing has changed
    * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
@@ -316,10 +316,10 @@ export class CofferWriter extends CofferReader {
   }
 
   /**
-   * Waits for the calls under way, commits, and releases the file and its locks. May be called more
-   * than once. If the commit fails, the coffer is closed all the same.
+   * Waits for the calls under way, commits, and releases the file and its locks. May be called more than
+   * once. If the commit fails, the coffer is closed anyway.
    *
-   * @throws {@link CofferError} what kept the last changes from being committed: as {@link flush}
+   * @throws {@link CofferError} if the last changes could not be committed: as {@link flush}
    */
   async close(): Promise<void> {
     await Batch.waiting(this, 'close', () => {

@@ -1,30 +1,30 @@
 import { Transform, type TransformCallback } from 'node:stream'
 
-/** A coder of the engine's: it works on one thing at a time, and is let go at the end. */
+/** An encryptor or decryptor of the engine: one call at a time, and released at the end. */
 interface Native {
   release(): void
 }
 
-/** What a stream asks of its coder. */
+/** How a stream uses its coder. */
 interface Coding<N extends Native> {
-  /** Takes bytes, and yields what comes out of them. */
+  /** Takes bytes, and yields output. */
   take(native: N, bytes: Uint8Array): AsyncIterable<Buffer>
-  /** Takes the end, and yields the rest. */
+  /** Takes the end of the input, and yields the rest of the output. */
   finish(native: N): AsyncIterable<Buffer>
 }
 
-/** How much is gathered before the engine is asked: enough to keep several of its threads busy. */
+/** The bytes collected for one call of the engine: enough for several of its threads. */
 const GATHERED = 4 << 20
 
 /**
- * A stream through a coder of the engine's. Neither side is ever run ahead of: nothing is taken in
- * while something that came out is not wanted yet.
+ * A stream through a coder of the engine, with backpressure: no input is taken while output waits for
+ * its reader.
  */
 export class CodingStream<N extends Native> extends Transform {
   readonly #coding: Coding<N>
   readonly #opening: Promise<N>
   #native: N | undefined
-  /** What is gathered: copies, because whoever wrote something may use its memory again. */
+  /** The collected bytes: a copy, because the writer may reuse its memory. */
   readonly #gathered = Buffer.allocUnsafeSlow(GATHERED)
   #size = 0
   #wanted: (() => void) | undefined
@@ -33,7 +33,7 @@ export class CodingStream<N extends Native> extends Transform {
     super()
     this.#coding = coding
     this.#opening = opening
-    // A stream that is destroyed at once never asks.
+    // A stream that is destroyed at once never awaits it.
     opening.catch(() => {})
   }
 
@@ -75,11 +75,11 @@ export class CodingStream<N extends Native> extends Transform {
     done(error)
   }
 
-  /** Passes on what comes out, as fast as it is wanted. */
+  /** Pushes output as fast as it is read. */
   #pass(coming: AsyncIterable<Buffer>, done: TransformCallback): void {
     const pass = async (): Promise<void> => {
       for await (const part of coming) {
-        // Nobody asks a stream that was destroyed meanwhile for more.
+        // A destroyed stream is never read again.
         if (part.length > 0 && !this.destroyed && !this.push(part)) {
           await new Promise<void>((wanted) => {
             this.#wanted = wanted
@@ -95,7 +95,7 @@ export class CodingStream<N extends Native> extends Transform {
     )
   }
 
-  /** Gathers what there is room for of a chunk, and says how much that was. */
+  /** Collects as much of a chunk as fits, and returns the number of bytes. */
   #gather(chunk: Buffer): number {
     const copied = chunk.copy(this.#gathered, this.#size)
     this.#size += copied
@@ -115,7 +115,7 @@ export class CodingStream<N extends Native> extends Transform {
     if (this.#native) yield* this.#coding.finish(this.#native)
   }
 
-  /** Gives to the engine what was gathered. */
+  /** Passes the collected bytes to the engine. */
   async *#code(): AsyncGenerator<Buffer, void, undefined> {
     const bytes = this.#gathered.subarray(0, this.#size)
     this.#size = 0

@@ -14,19 +14,22 @@ export interface EncryptStreamOptions {
 
 /** What {@link Cryptor.createDecryptStream} takes. */
 export interface DecryptStreamOptions {
-  /** Whether a file of PyCoffer's is decrypted, too: false by default, because nothing pins the order and number of its chunks. */
+  /**
+   * Whether files of PyCoffer are accepted: false by default, because nothing authenticates the order and
+   * number of their chunks.
+   */
   legacy?: boolean | undefined
 }
 
 /** What {@link Cryptor.createTargetStream} takes. */
 export interface TargetStreamOptions {
-  /** Whether a file that is there is replaced: false by default. */
+  /** Whether an existing file is replaced: false by default. */
   replace?: boolean
 }
 
-/** What both directions from file to file take. `bytes` of their progress are those of the source. */
+/** What encryption and decryption of files take. `bytes` of their progress are those of the source. */
 export interface ConvertOptions extends WatchOptions {
-  /** Whether a file that is there is replaced: false by default. */
+  /** Whether an existing file is replaced: false by default. */
   replace?: boolean | undefined
 }
 
@@ -37,11 +40,11 @@ export interface EncryptOptions extends EncryptStreamOptions, ConvertOptions {}
 export interface DecryptOptions extends DecryptStreamOptions, ConvertOptions {}
 
 /**
- * Encrypts and decrypts files outside a coffer with the coffer's key: `secureKey`, or `cofferKey`
- * where members are not sealed. The form of these files is section 25 of docs/format.md.
+ * Encrypts and decrypts files outside a coffer with the coffer's key: `secureKey`, or `cofferKey` if
+ * members are not sealed. Section 25 of docs/format.md defines the format of these files.
  *
- * {@link CryptPlugin} has its calls, and {@link KeyPlugin} hands it to plugins of your own: both
- * have examples.
+ * {@link CryptPlugin} has the same calls, and {@link KeyPlugin} gives plugins access to it: both have
+ * examples.
  */
 export class Cryptor {
   readonly #native: NativeCoffer
@@ -51,16 +54,16 @@ export class Cryptor {
   }
 
   /**
-   * Encrypts a file of any size into another, which appears when it is whole. Only its owner may
-   * read it.
+   * Encrypts a file of any size to another file, which appears when it is complete. Only its owner may read
+   * it.
    *
    * @param source a path or a `file:` URL
-   * @param target likewise; it may be the source with `replace`, and is never the coffer
-   * @param options how hard to compress, whether to replace, and who watches
-   * @returns when the target is there
-   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if there is a target and `replace` is not set,
-   *   `…_INVALID_ARG` also if the coffer has no key, or the target is there and no file, `…_LIMIT`,
-   *   `…_CLOSED`, `…_IO`; or the signal's reason. The target is then as it was
+   * @param target likewise; with `replace` it may be the source; it must not be the coffer
+   * @param options compression, replacement, cancellation and progress
+   * @returns when the target is complete
+   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if the target exists and `replace` is not set,
+   *   `…_INVALID_ARG` also if the coffer has no key, or the target exists and is not a file, `…_LIMIT`,
+   *   `…_CLOSED`, `…_IO`; or the signal's reason. The target is unchanged then
    */
   async encrypt(source: string | URL, target: string | URL, options: EncryptOptions = {}): Promise<void> {
     const [from, to] = checkPaths(source, target, 'encrypt')
@@ -71,14 +74,14 @@ export class Cryptor {
   }
 
   /**
-   * Decrypts a file into another, which appears when all of it has been checked. Only its owner may
-   * read it.
+   * Decrypts a file to another file, which appears when all of it is authenticated. Only its owner may read
+   * it.
    *
    * @param source a path or a `file:` URL
-   * @param target likewise; it may be the source with `replace`, and is never the coffer
-   * @param options whether the file may be PyCoffer's, whether to replace, and who watches
-   * @returns when the target is there
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` (damage, or something was moved, cut off or
+   * @param target likewise; with `replace` it may be the source; it must not be the coffer
+   * @param options whether files of PyCoffer are accepted, replacement, cancellation and progress
+   * @returns when the target is complete
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` (damage, or chunks were moved, removed or
    *   added), `…_WRONG_KEY`, `…_WRONG_KIND` (another cipher), `…_LEGACY`, `…_VERSION`, and as
    *   {@link encrypt}
    */
@@ -91,10 +94,9 @@ export class Cryptor {
   }
 
   /**
-   * A stream that encrypts what is written to it. It has a copy of the key until it ends, and goes
-   * on when the coffer is closed.
+   * A stream that encrypts. It has a copy of the key until it ends, and works on when the coffer is closed.
    *
-   * @param options how hard to compress
+   * @param options compression
    * @returns the stream, from bytes to bytes. It fails with `ERR_COFFER_INVALID_ARG` if the coffer
    *   has no key, `…_LIMIT` and `…_CLOSED`
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
@@ -112,10 +114,10 @@ export class Cryptor {
   }
 
   /**
-   * A stream that decrypts what is written to it. It may fail at its very end: only when it has
-   * ended without an error is what came out of it known to be the whole file.
+   * A stream that decrypts. It may fail at its end: the output is known to be complete only when the stream
+   * has ended without an error.
    *
-   * @param options whether the file may be PyCoffer's
+   * @param options whether files of PyCoffer are accepted
    * @returns the stream, from bytes to bytes. It fails with `ERR_COFFER_CORRUPT`, `…_WRONG_KEY`,
    *   `…_WRONG_KIND`, `…_LEGACY`, `…_VERSION`, and as {@link createEncryptStream}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
@@ -125,12 +127,12 @@ export class Cryptor {
     return new CodingStream(settled(this.#native.decryptor(checkLegacy(options))), {
       async *take(decryptor, bytes) {
         await settled(decryptor.push(bytes))
-        // A little may decompress to much: it comes in parts, and is asked for when it is wanted.
+        // The output may be much larger than the input, so it is pulled in parts.
         for (let part = await settled(decryptor.pull()); part.length > 0; part = await settled(decryptor.pull())) {
           yield part
         }
       },
-      // biome-ignore lint/correctness/useYield: nothing comes after the end
+      // biome-ignore lint/correctness/useYield: there is no output after the end
       async *finish(decryptor) {
         await settled(decryptor.finish())
       },
@@ -138,13 +140,13 @@ export class Cryptor {
   }
 
   /**
-   * A stream into a file that appears when the stream has ended: for what comes out of the other
-   * streams. Until then the file has another name beside its target, and if the stream is destroyed,
-   * as a pipeline does when any part of it fails, nothing of it is left. Only its owner may read it.
+   * A stream to a file that appears when the stream has ended, for the output of the other streams. Until
+   * then the file has a temporary name beside the target; if the stream is destroyed, as by a failed
+   * pipeline, the file is removed. Only its owner may read it.
    *
    * @param target a path or a `file:` URL
-   * @param options whether a file that is there is replaced
-   * @returns the stream. It fails as {@link encrypt} does
+   * @param options whether an existing file is replaced
+   * @returns the stream. It fails as {@link encrypt}
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
    */
   createTargetStream(target: string | URL, options: TargetStreamOptions = {}): Writable {

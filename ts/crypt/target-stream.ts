@@ -3,14 +3,14 @@ import { type NativeOutput, settled } from '../binding/native.ts'
 
 type Done = (error?: Error | null) => void
 
-/** A stream into a file of the engine's, which gets its name at the end. */
+/** A stream to a file that gets its name at the end. */
 export class TargetStream extends Writable {
   readonly #opening: Promise<NativeOutput>
 
   constructor(opening: Promise<NativeOutput>) {
     super({ decodeStrings: true })
     this.#opening = opening
-    // A stream that is destroyed at once never asks.
+    // A stream that is destroyed at once never awaits it.
     opening.catch(() => {})
   }
 

@@ -4,44 +4,45 @@ import type { Symlinks } from '../member/options.ts'
 import { type WatchOptions, watched } from '../progress.ts'
 
 /**
- * An entry of a directory outside the coffer. An `other` is left alone: the coffer itself, devices
- * and their like, names that are not UTF-8, and, with an `errno`, what the system says nothing of.
+ * An entry of a directory outside the coffer. The kind `other` is never stored: the coffer itself,
+ * devices, sockets and the like, names that are not UTF-8, and, with an `errno`, entries that the system
+ * could not stat.
  */
 export type Entry = NativeEntry
 
-/** What the engine does with directory trees outside the coffer. */
+/** Operations of the engine on directory trees outside the coffer. */
 export class Trees {
   readonly #native: NativeCoffer
   readonly #change: <T>(call: string, work: () => Promise<T>) => Promise<T>
 
-  /** @param change makes a change, and fails where it would wait for the batch that it is made in */
+  /** @param change runs a change, and fails if it would wait for the batch that it is made in */
   constructor(native: NativeCoffer, change: <T>(call: string, work: () => Promise<T>) => Promise<T>) {
     this.#native = native
     this.#change = change
   }
 
-  /** What is at a path, if anything is; `follow` says whether a link there is followed. */
+  /** The entry at a path, if there is one; `follow`: whether a link is followed. */
   async look(path: string, follow: boolean): Promise<Entry | undefined> {
     return (await settled(this.#native.look(path, follow))) ?? undefined
   }
 
   /**
-   * What is in a directory, in the order of the names. Links to directories are never followed, nor
-   * is one that has taken the place of the directory.
+   * The entries of a directory, sorted by name. Links to directories are never followed, not even one that
+   * has replaced the directory meanwhile.
    */
   async list(directory: Entry, symlinks: Symlinks): Promise<Entry[]> {
     return settled(this.#native.list(directory, symlinks))
   }
 
-  /** The names of those members whose bytes are not those of the file that is given for each. */
+  /** The names of the members whose bytes differ from those of the paired file. */
   async differing(pairs: ReadonlyMap<string, Entry>, watch: WatchOptions): Promise<string[]> {
     return watched(watch, (native) => this.#native.differing([...pairs.keys()], [...pairs.values()], native))
   }
 
   /**
-   * Deletes members and adds files, all of it or nothing.
+   * Deletes members and adds files, all or nothing.
    *
-   * @throws {CofferError} `ERR_COFFER_STALE` if a file is not as its entry says any more
+   * @throws {CofferError} `ERR_COFFER_STALE` if a file has changed since its entry was read
    */
   async update(call: string, remove: string[], add: ReadonlyMap<string, Entry>, watch: WatchOptions): Promise<void> {
     const items = [...add].map(([name, entry]) => ({ name, entry }))
@@ -49,8 +50,8 @@ export class Trees {
   }
 
   /**
-   * Extracts these members and nothing else, their names taken relative to a directory, in place of
-   * what is there. Returns what the system refused to do to what is there now.
+   * Extracts exactly these members, with their names relative to a directory, and replaces existing files.
+   * Returns the modes and times that the system refused to set.
    */
   async extract(
     names: string[],

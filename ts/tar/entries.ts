@@ -2,53 +2,53 @@ import type { Readable } from 'node:stream'
 import { types } from 'node:util'
 import { CofferError, invalid } from '../errors.ts'
 
-// tar-stream, which writes archives, does not say what is needed here: names as bytes, so that U+FFFD
-// in a name is told from bytes that are no UTF-8; where the end marker is; and headers of the oldest
-// form and of sparse files. It holds a PAX header of any length in memory.
+// tar-stream, which writes archives, lacks what import needs: names as bytes, so that U+FFFD in a name
+// differs from bytes that are not UTF-8; the end marker; headers of v7 and of sparse files; and a limit
+// on the length of a PAX header.
 
-/** What an archive says of an entry. */
+/** The header of an entry, with its extensions applied. */
 export interface TarEntry {
-  /** Its name; undefined if it is not UTF-8. */
+  /** The name; undefined if it is not UTF-8. */
   name: string | undefined
-  /** The same, with U+FFFD for what is not UTF-8. */
+  /** The name, with U+FFFD for bytes that are not UTF-8. */
   shownName: string
-  /** The type of its header, a character: `0` for a file. */
+  /** The type flag: `0` for a file. */
   type: string
-  /** What a link leads to; undefined if that is not UTF-8. */
+  /** The target of a link; undefined if it is not UTF-8. */
   linkname: string | undefined
-  /** The bytes of its content that follow. */
+  /** The bytes of content that follow the header. */
   size: number
   /** Permission bits; undefined if the header has none. */
   mode: number | undefined
   /** Nanoseconds since 1970; undefined if the header has none. */
   mtime: bigint | undefined
-  /** Whether its content has to be put together from a map of what is not zeros. */
+  /** Whether it is a sparse file, whose content is a map of its parts. */
   sparse: boolean
 }
 
 const RECORD = 512
 const NS_PER_S = 1_000_000_000n
 const PERMISSIONS = 0o7777
-/** The most bytes of a header that only says something of the next entry: it is held in memory. */
+/** The most bytes of an extension header, which is held in memory. */
 const MAX_EXTENSION = 8 << 20
 const EMPTY = Buffer.alloc(0)
 const ZEROS = Buffer.alloc(RECORD)
-/** What another chunk of the archive costs is paid once for so many bytes of an entry. */
+/** The most bytes of a chunk of content. */
 const MOST_BYTES = 1 << 20
 
-/** The types of entries that have no content, whatever their headers say. */
+/** The type flags of entries without content, also if their header has a size. */
 const WITHOUT_CONTENT = '23456V'
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** What PAX headers say, as bytes. */
+/** The records of PAX headers; values are bytes. */
 type Pax = ReadonlyMap<string, Buffer>
 
-/** The PAX keys that mean something here. The others are not kept. */
+/** The PAX keys that are used. Others are not kept. */
 const paxKeys = new Set(['path', 'linkpath', 'size', 'mtime'])
 const SPARSE = 'GNU.sparse.'
 
-/** What stands before an entry and is about it. */
+/** The extension headers before an entry. */
 interface Extensions {
   pax?: Pax
   name?: Buffer
@@ -56,18 +56,18 @@ interface Extensions {
 }
 
 /**
- * The entries of a tar archive: POSIX (ustar, PAX), GNU, and the oldest form (v7). An archive ends
- * with zeros; several may stand behind each other, as `tar --ignore-zeros` takes them.
+ * Reads the entries of a tar archive: POSIX (ustar, PAX), GNU, or v7. Archives that are concatenated,
+ * each ended by zeros, are read as one, as `tar --ignore-zeros` does.
  */
 export class TarReader {
   readonly #input: Input
-  /** What PAX headers say of all entries that follow. */
+  /** The records of global PAX headers. */
   #global: Pax = new Map()
   /** Whether there has been a PAX header. */
   #isPax = false
   /** Whether there has been a header. */
   #isBegun = false
-  /** Bytes of the content and the padding that have not been read. */
+  /** Unread bytes of the content and the padding. */
   #left = 0
   #padding = 0
 
@@ -77,10 +77,10 @@ export class TarReader {
   }
 
   /**
-   * The next entry. What was not read of the one before is passed over.
+   * The next entry. Unread content of the previous one is skipped.
    *
    * @returns the entry; undefined at the end of the archive
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`, `ERR_COFFER_LIMIT`, or what the source fails with
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`, `ERR_COFFER_LIMIT`, or the error of the source
    */
   async next(): Promise<TarEntry | undefined> {
     const extensions: Extensions = {}
@@ -109,7 +109,7 @@ export class TarReader {
           extensions.linkname = beforeNul(await this.#extension(size))
           break
         case 'V':
-          // The label of the archive: it is about no entry.
+          // A volume label, which belongs to no entry.
           this.#expect(0)
           break
         default:
@@ -128,10 +128,10 @@ export class TarReader {
     }
   }
 
-  /** Passes over what is left, and reads the next header; undefined at the end. */
+  /** Skips unread content, and reads the next header; undefined at the end. */
   async #header(): Promise<Buffer | undefined> {
     for await (const _ of this.content()) {
-      // It is not wanted.
+      // Skipped.
     }
     if ((await this.#input.upTo(this.#padding)).length < this.#padding) throw cutShort()
     this.#padding = 0
@@ -155,7 +155,7 @@ export class TarReader {
     throw record.length < RECORD ? cutShort() : damaged('the checksum of a header is wrong')
   }
 
-  /** Says how much content follows. */
+  /** Sets the size of the content that follows. */
   #expect(size: number): void {
     this.#left = size
     this.#padding = (RECORD - (size % RECORD)) % RECORD
@@ -181,9 +181,9 @@ export class TarReader {
     const linkname = pax.get('linkpath') ?? extensions.linkname ?? beforeNul(header.subarray(157, 257))
     const given = pax.get('size')
     let size = given === undefined ? said : decimalSize(given)
-    // The content of a hard link is a thing of PAX archives; others put a size there, and nothing behind it.
+    // Only in PAX archives does a hard link have content; others may have a size without content.
     if (WITHOUT_CONTENT.includes(type) || (type === '1' && !this.#isPax)) size = 0
-    // The map of a sparse file goes on in records that its size does not count.
+    // The size does not count the records that continue the map of a sparse file.
     let more = type === 'S' && header[482] !== 0
     while (more) {
       const record = await this.#input.upTo(RECORD)
@@ -205,11 +205,11 @@ export class TarReader {
   }
 }
 
-/** The bytes of a stream, as many at a time as are wanted. */
+/** Reads bytes of a stream in the requested lengths. */
 class Input {
   readonly #chunks: AsyncIterator<unknown>
   #rest: Buffer = EMPTY
-  /** Whether no byte has come yet. */
+  /** Whether no byte has been read. */
   isEmpty = true
 
   constructor(source: Readable) {
@@ -232,7 +232,7 @@ class Input {
     return part
   }
 
-  /** So many bytes, or fewer where the stream ends. */
+  /** `length` bytes, or fewer at the end of the stream. */
   async upTo(length: number): Promise<Buffer> {
     const parts: Buffer[] = []
     let left = length
@@ -246,12 +246,15 @@ class Input {
   }
 }
 
-/** The type in a header; files of the oldest form have NUL. */
+/** The type flag of a header; that of a file in v7 is NUL. */
 function typeOf(header: Buffer): string {
   return header[156] === 0 || header[156] === 0x37 ? '0' : String.fromCharCode(header[156] ?? 0)
 }
 
-/** The sum of the bytes of a header, the checksum itself taken for spaces. Some writers add signed bytes. */
+/**
+ * Whether the checksum of a header fits: the sum of its bytes, with spaces for the checksum. Some writers add
+ * signed bytes.
+ */
 function hasChecksum(header: Buffer): boolean {
   let [unsigned, signed] = [0, 0]
   for (let at = 0; at < RECORD; at += 1) {
@@ -263,11 +266,11 @@ function hasChecksum(header: Buffer): boolean {
   return said === BigInt(unsigned) || said === BigInt(signed)
 }
 
-/** The name in a header: POSIX has the beginning of a long one in a field of its own. */
+/** The name in a header. In ustar the field `prefix` has the beginning of a long name. */
 function nameIn(header: Buffer): Buffer {
   const name = beforeNul(header.subarray(0, 100))
   if (header.toString('latin1', 257, 263) !== 'ustar\0' || header[345] === 0) return name
-  // In the form of star two times stand behind a shorter field.
+  // In the format of star the prefix is shorter, and two times follow it.
   const end = header.toString('latin1', 508, 512) === 'tar\0' ? 476 : 500
   return Buffer.concat([beforeNul(header.subarray(345, end)), Buffer.from('/'), name])
 }
@@ -302,19 +305,19 @@ function timeIn(header: Buffer): bigint | undefined {
   return seconds === undefined ? undefined : seconds * NS_PER_S
 }
 
-/** A number of a header; nothing if the field is blank. */
+/** A numeric field; undefined if it is blank. */
 function numberIn(header: Buffer, at: number, length: number): bigint | undefined {
   const number = parsedNumber(header.subarray(at, at + length))
   if (number === null) throw damaged('a header has something else where a number should be')
   return number
 }
 
-/** Octal digits, or a binary number where the first bit is set. Null for anything else. */
+/** Parses octal digits, or a binary number if the first bit is set. Null for anything else. */
 function parsedNumber(field: Buffer): bigint | undefined | null {
   const first = field[0] ?? 0
   if (first >= 0x80) {
     const number = BigInt(`0x${field.toString('hex')}`)
-    // Two's complement; the first bit of a number that is not negative says only that it is binary.
+    // Two's complement; in a number that is not negative the first bit is only the flag of the binary form.
     const bits = BigInt(8 * field.length)
     return first >= 0xc0 ? number - (1n << bits) : number - (1n << (bits - 1n))
   }
@@ -323,7 +326,7 @@ function parsedNumber(field: Buffer): bigint | undefined | null {
   return /^[0-7]+$/.test(text) ? BigInt(`0o${text}`) : null
 }
 
-/** The records of a PAX header, each `LENGTH KEY=VALUE` and a newline. Of two with one key the later one counts. */
+/** Parses the records of a PAX header, each `LENGTH KEY=VALUE` and a newline. The last of one key counts. */
 function parsePax(bytes: Buffer): Pax {
   const pax = new Map<string, Buffer>()
   for (let at = 0; at < bytes.length; ) {
@@ -333,7 +336,7 @@ function parsePax(bytes: Buffer): Pax {
     const equals = bytes.indexOf(0x3d, space)
     const isRecord = /^\d+$/.test(digits) && end <= bytes.length && space < equals && equals < end - 1
     if (!isRecord || bytes[end - 1] !== 0x0a) {
-      // Zeros at the end are padding that a writer has counted.
+      // Some writers include the padding in the size.
       if (bytes.subarray(at).every((byte) => byte === 0)) break
       throw damaged('a PAX header is malformed')
     }
@@ -344,14 +347,14 @@ function parsePax(bytes: Buffer): Pax {
   return pax
 }
 
-/** What two PAX headers say together: the second counts more, and takes back what it has no value for. */
+/** Merges the records of two PAX headers: the second overrides the first, and an empty value removes a key. */
 function merged(first: Pax, second: Pax): Pax {
   const all = new Map([...first, ...second])
   for (const [key, value] of all) if (value.length === 0) all.delete(key)
   return all
 }
 
-/** Seconds with decimals, in nanoseconds, rounded down. */
+/** Parses seconds with decimals to nanoseconds, rounded down. */
 function paxTime(text: Buffer | undefined): bigint | undefined {
   if (text === undefined) return undefined
   const [, sign, whole = '', part = ''] = /^(-?)(\d{1,17})(?:\.(\d*))?$/.exec(text.toString('latin1')) ?? []

@@ -10,17 +10,17 @@ import { type Progress, paced, type WatchOptions } from '../progress.ts'
 
 /** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
-  /** The names of the members to export, directories with all that is below them; everything by default. */
+  /** The names of the members to export, directories with everything below them; all members by default. */
   members?: readonly string[] | undefined
-  /** Whether everything includes the records of plugins, such as passwords, below `.plugins/`: false by default. */
+  /** Whether all members include the records of plugins, such as passwords, below `.plugins/`: false by default. */
   plugins?: boolean | undefined
 }
 
-/** The last second that a header of the original format can hold; pax holds the others. */
+/** The last second in the numeric field; later and earlier times are in PAX records. */
 const MAX_SECONDS = 2 ** 31 - 1
-/** Files of up to so many bytes are read whole. */
+/** Files of up to so many bytes are read with one call. */
 const WHOLE_BYTES = 128 * 1024
-/** tar-stream takes a mode of 0 for none. Of this bit it writes nothing. */
+/** tar-stream takes mode 0 as absent. This bit, which it does not write, makes it present. */
 const GIVEN = 0o10000
 /** The permissions of a file's owner. */
 const OWNER = 0o700
@@ -29,12 +29,12 @@ const MS_PER_S = 1000
 
 /**
  * The members of a coffer as a plain tar archive (POSIX pax): files and empty directories, with
- * permissions and times to the nanosecond. Members are read as the archive is, piece by piece.
- * The archive has one state of the coffer, that of the first read: if a member is replaced or
- * deleted before it has been read, the stream fails.
+ * permissions and times to the nanosecond. Members are read while the archive is read.
+ * The archive is a snapshot of the coffer at the first read: if a member is replaced or deleted before it
+ * has been read, the stream fails.
  *
  * @param coffer the coffer
- * @param options which members, and who watches
+ * @param options the members, cancellation and progress
  * @returns a stream of bytes, which fails as {@link Coffer.read}, with `ERR_COFFER_STALE` if a member
  *   was replaced or deleted meanwhile, and with the signal's reason
  * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
@@ -108,7 +108,7 @@ async function* archive(
   if (failure) throw failure.reason
 }
 
-/** The members that are named, or all but what plugins keep, in one state of the coffer. */
+/** Snapshots of the named members; of all but the records of plugins if none are named. */
 async function chosen(
   coffer: Coffer,
   names: readonly string[] | undefined,
@@ -134,10 +134,10 @@ async function put(
     const bytes = member.type === 'directory' ? Buffer.alloc(0) : await version.read(0, member.size)
     version.forget()
     done(bytes.length)
-    // Entries wait in memory until the archive is read: so each is waited for.
+    // tar-stream buffers entries without limit, so each is awaited.
     await new Promise<void>((resolve, reject) => {
       const entry = packed.entry(headerOf(member), bytes, (error) => (error ? reject(error) : resolve()))
-      // The callback has it.
+      // The callback gets the error.
       entry.on('error', () => {})
     })
     return
@@ -158,14 +158,14 @@ function headerOf({ name, type, size, mode, mtimeNs }: Member) {
     name: type === 'directory' ? `${name}/` : name,
     type,
     size,
-    // What plugins keep is for its owner alone.
+    // Records of plugins are for their owner only.
     mode: (isOfPlugins(name) ? mode & OWNER : mode) | GIVEN,
     mtime: new Date(Math.min(Math.max(seconds, 0), MAX_SECONDS) * MS_PER_S),
     pax: { mtime: paxTime(mtimeNs) },
   }
 }
 
-/** Seconds with as many decimals as there are (POSIX pax, `mtime`). */
+/** Formats a time as PAX does: seconds with the necessary decimals. */
 function paxTime(ns: bigint): string {
   const digits = (ns < 0n ? -ns : ns).toString().padStart(10, '0')
   const decimals = digits.slice(-9).replace(/0+$/, '')

@@ -10,13 +10,16 @@ import type { TarEntry, TarReader } from './entries.ts'
 
 /** What {@link importTar} takes. */
 export interface ImportTarOptions extends WatchOptions {
-  /** A directory of the coffer that everything goes below: the top by default. */
+  /** A directory of the coffer for everything in the archive: the top by default. */
   prefix?: string | undefined
-  /** Whether members that exist are replaced: true by default. If not, one is `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored. */
+  /**
+   * Whether existing members are replaced: true by default. If not, an existing one is
+   * `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored.
+   */
   replace?: boolean | undefined
 }
 
-/** What {@link importTar} did. */
+/** The result of {@link importTar}. */
 export interface Imported {
   /** The number of files stored. */
   files: number
@@ -24,28 +27,28 @@ export interface Imported {
   directories: number
   /** The bytes of the files. */
   bytes: number
-  /** Symbolic links, devices, sparse files, hard links to what is not stored, and names that are not UTF-8. */
+  /** Symbolic links, devices, sparse files, hard links to files that are not stored, and names that are not UTF-8. */
   skipped: Skipped[]
 }
 
-/** Files of up to so many bytes are handed over whole. */
+/** Files of up to so many bytes are written with one call. */
 const WHOLE_BYTES = 128 * 1024
 
 /**
- * Stores what is in a tar archive (POSIX, GNU, or of the oldest form): files and empty directories,
- * with permissions and times, all of it or nothing. For a hard link to a file that came before it in
- * the archive the content is stored again. Symbolic links, sparse files and devices are left out,
- * and reported. Files are stored as they arrive, piece by piece.
+ * Stores the content of a tar archive (POSIX, GNU or v7): files and empty directories, with permissions
+ * and times, all of it or nothing. A hard link to an earlier file of the archive is stored as a copy.
+ * Symbolic links, sparse files and devices are left out, and reported. Files are stored while they are
+ * read.
  *
  * @param coffer the coffer
  * @param source the archive, not compressed
- * @param options where it goes, what is replaced, and who watches
- * @returns what was stored, and what was left out
+ * @param options the target, replacement, cancellation and progress
+ * @returns what was stored and left out
  * @throws {@link CofferError} `ERR_COFFER_UNSAFE_PATH` if a name leads out of the coffer,
- *   `…_CORRUPT` also if it is no archive or is cut short, `…_LIMIT` also if a header of it does not
- *   fit into memory, `…_MEMBER_EXISTS` also with `replace: false` and where a directory of the
- *   archive is a file of the coffer, and as {@link Coffer.batch}; or whatever `source` or `signal`
- *   fail with
+ *   `…_CORRUPT` also if it is not an archive or is truncated, `…_LIMIT` also if a header does not fit
+ *   into memory, `…_MEMBER_EXISTS` also with `replace: false` and where a directory of the
+ *   archive is a file of the coffer, and as {@link Coffer.batch}; or the error of `source`, or the signal's
+ *   reason
  *
  * @example
  * ```js
@@ -69,7 +72,7 @@ export async function importTar(coffer: Coffer, source: Readable, options: Impor
   checkSource(source)
   checkSignal(options.signal)?.throwIfAborted()
   const report = paced(options.onProgress)
-  // Its failure is what reading it rejects with; until then, and after an abort, it must only be heard.
+  // Reading it rejects with its error; before, and after an abort, the event only needs a listener.
   source.on('error', ignore)
   try {
     const imported = await coffer.batch(async (batch) => {
@@ -94,7 +97,7 @@ function checkSource(source: Readable): void {
   }
 }
 
-/** What is known of a directory. */
+/** The attributes of a directory. */
 type Directory = Pick<TarEntry, 'mode' | 'mtime'>
 
 /** The import of one archive. */
@@ -107,7 +110,7 @@ class Import {
   readonly #signal: AbortSignal | undefined
   readonly #report: Paced
   readonly #result: Imported = { files: 0, directories: 0, bytes: 0, skipped: [] }
-  /** What the archive itself has stored: a second entry of the same name takes its place. */
+  /** The names stored from this archive: a later entry of the same name replaces the earlier. */
   readonly #stored = new Set<string>()
   readonly #directories = new Map<string, Directory>()
 
@@ -131,7 +134,7 @@ class Import {
     const working = this.#all()
     if (this.#signal === undefined) return working
     const signal = this.#signal
-    // A source that has stalled would never notice.
+    // A stalled source would never check.
     return new Promise((resolve, reject) => {
       const abort = (): void => reject(signal.reason)
       signal.addEventListener('abort', abort, { once: true })
@@ -175,12 +178,12 @@ class Import {
     this.#result.skipped.push({ path: shownName, reason })
   }
 
-  /** The content of a file or a hard link; text says why there is none. */
+  /** The content of a file or a hard link, or the reason why there is none. */
   #contentOf({ type, size, linkname }: TarEntry): AsyncIterable<Buffer> | string {
     if (type !== '1' || size > 0) return this.#archive.content()
     if (linkname === undefined) return 'it is a link to a name that is not UTF-8'
     const target = this.#nameOf(linkname)
-    // Any other member is none of the archive's business: the link would make a copy of it.
+    // A link must not copy a member that is not from the archive.
     if (!this.#stored.has(target)) return `it is a link to ${linkname}, which the archive did not store before it`
     return this.#coffer.createReadStream(target)
   }
@@ -194,7 +197,7 @@ class Import {
     }
   }
 
-  /** Only directories that nothing is in are members; what is in the others says that they are there. */
+  /** Stores empty directories. Others exist by the members in them. */
   async #storeDirectories(): Promise<void> {
     const deepestFirst = [...this.#directories].sort(([a], [b]) => b.length - a.length)
     for (const [name, attributes] of deepestFirst) {
@@ -219,7 +222,7 @@ class Import {
   }
 }
 
-/** Why an entry is left out, if what it is says so. */
+/** The reason why an entry of its type is left out, if it is. */
 function left({ type, name, linkname, sparse }: TarEntry): string | undefined {
   if (name === undefined) return 'its name is not UTF-8'
   if (sparse) return 'it is a sparse file'
