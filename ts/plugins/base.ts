@@ -4,17 +4,17 @@ import type { Cryptor } from '../crypt/cryptor.ts'
 import { CofferError, invalid } from '../errors.ts'
 import type { Trees } from '../rsync/trees.ts'
 
-/** What a plugin is made from: {@link Coffer.plugin} hands it to the constructor. */
+/** The argument of a plugin's constructor, from {@link Coffer.plugin}. */
 export interface PluginHost {
   /** The coffer that the plugin belongs to. */
   readonly coffer: Coffer
   /**
-   * What the engine does with directory trees outside the coffer.
+   * Operations on directory trees outside the coffer.
    *
    * @internal
    */
   readonly trees: Trees
-  /** What encrypts with the coffer's key outside of it. */
+  /** Encryption of files outside the coffer with its key. */
   readonly crypt: Cryptor
 }
 
@@ -22,13 +22,13 @@ export interface PluginHost {
  * A class of plugins, as {@link registerPlugin} takes it.
  *
  * @typeParam P the plugin
- * @param host what {@link Coffer.plugin} hands over
+ * @param host the argument from {@link Coffer.plugin}
  */
 export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
 
 /**
- * What all plugins have: an end. Plugins extend {@link CofferPlugin}, {@link RecordPlugin} or
- * {@link KeyPlugin}, which have examples.
+ * The base of all plugins. Plugins extend {@link CofferPlugin}, {@link RecordPlugin} or {@link KeyPlugin},
+ * which have examples.
  */
 export abstract class Plugin implements AsyncDisposable {
   readonly #coffer: Coffer
@@ -44,8 +44,7 @@ export abstract class Plugin implements AsyncDisposable {
   }
 
   /**
-   * Ends the work with the plugin. The coffer stays open, and calls that have begun come to their
-   * end. May be called more than once.
+   * Closes the plugin. The coffer stays open, and calls under way complete. May be called more than once.
    */
   async close(): Promise<void> {
     this.#closed = true
@@ -57,7 +56,7 @@ export abstract class Plugin implements AsyncDisposable {
   }
 
   /**
-   * Throws if the plugin has been closed: for the beginning of a plugin's calls.
+   * Throws if the plugin is closed: for the beginning of each call of a plugin.
    *
    * @throws {@link CofferError} `ERR_COFFER_CLOSED`
    */
@@ -69,7 +68,7 @@ export abstract class Plugin implements AsyncDisposable {
 }
 
 /**
- * A plugin that has the whole coffer.
+ * A plugin with access to the whole coffer.
  *
  * @example
  * ```js
@@ -96,7 +95,7 @@ export abstract class CofferPlugin extends Plugin {
   /**
    * A plugin for one coffer.
    *
-   * @param host what {@link Coffer.plugin} hands over
+   * @param host the argument from {@link Coffer.plugin}
    */
   constructor(host: PluginHost) {
     super(host)
@@ -114,11 +113,11 @@ export abstract class CofferPlugin extends Plugin {
   }
 }
 
-/** Records are for their owner alone, should they be extracted. */
+/** The permissions of an extracted record: for its owner only. */
 const RECORD_MODE = 0o600
 
 /**
- * A plugin that has a record of its own: a value, stored as {@link Coffer.dump} does.
+ * A plugin with a record: a value that is stored as by {@link Coffer.dump}.
  *
  * @typeParam T the type of the value
  *
@@ -149,14 +148,14 @@ const RECORD_MODE = 0o600
  * ```
  */
 export abstract class RecordPlugin<T> extends Plugin {
-  /** The name of the record: a member below `.plugins/`, or else every call is `ERR_COFFER_INVALID_ARG`. */
+  /** The name of the record, which must be below `.plugins/`: otherwise every call is `ERR_COFFER_INVALID_ARG`. */
   protected abstract readonly record: string
   readonly #coffer: Coffer
 
   /**
    * A plugin for one coffer.
    *
-   * @param host what {@link Coffer.plugin} hands over
+   * @param host the argument from {@link Coffer.plugin}
    */
   constructor(host: PluginHost) {
     super(host)
@@ -164,17 +163,17 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 
   /**
-   * What the record holds before anything was stored in it.
+   * The initial value of the record.
    *
    * @returns a new value
    */
   protected abstract empty(): T
 
   /**
-   * The record, from what is stored. It may have been written by somebody else: override this to
-   * look at it, and throw if it is not what it should be.
+   * Converts the stored value to the record. It may have been written by another program: override this to
+   * validate it, and throw if it is invalid.
    *
-   * @param stored the value as {@link Coffer.load} gives it
+   * @param stored the value as {@link Coffer.load} returns it
    * @returns the record
    */
   protected restore(stored: unknown): T {
@@ -182,24 +181,24 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 
   /**
-   * What is stored for a record: the record itself, unless this is overridden, and {@link restore}
-   * with it. The record is compressed before it is sealed, so its size tells something of what is in
-   * it: of a record in which secrets are beside what others choose, store something that does not
-   * compress, and whose size comes in steps.
+   * Converts the record to the stored value: by default the record itself; override it together with
+   * {@link restore}. The value is compressed before it is sealed, so its size reveals something of its
+   * content: a record with secrets beside text that others choose should be stored in a form that does not
+   * compress, and whose size is padded.
    *
    * @param record the record
-   * @returns the value that {@link Coffer.dump} gets
+   * @returns the value for {@link Coffer.dump}
    */
   protected stored(record: T): unknown {
     return record
   }
 
   /**
-   * The record as it is now. Changing what is returned changes nothing in the coffer.
+   * The current record. Changes to the returned value do not change the coffer.
    *
    * @returns the record
-   * @throws {@link CofferError} as {@link Coffer.load}, and what {@link restore} throws; but a record
-   *   that is not there is {@link empty}
+   * @throws {@link CofferError} as {@link Coffer.load}, and errors of {@link restore}. A missing record
+   *   is {@link empty}, not an error
    */
   protected async view(): Promise<T> {
     this.checkOpen()
@@ -207,13 +206,13 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 
   /**
-   * Changes the record: reads it, lets the function change it in place, and stores it, all in a
-   * batch. So changes that are made at the same time wait for one another and none is lost, and if
-   * the function throws, nothing is changed.
+   * Changes the record: reads it, lets the function change it in place, and stores it, all in a batch.
+   * Concurrent changes are made one after another, so none is lost. If the function throws, nothing
+   * changes.
    *
-   * @typeParam R what the function returns
-   * @param change changes the record
-   * @returns what the function returned
+   * @typeParam R the return type of the function
+   * @param change the function that changes the record
+   * @returns the function's result
    * @throws {@link CofferError} as {@link view} and {@link Coffer.batch}
    */
   protected async update<R>(change: (record: T) => R | Promise<R>): Promise<R> {
@@ -227,7 +226,7 @@ export abstract class RecordPlugin<T> extends Plugin {
   }
 
   async #load(): Promise<T> {
-    // Its type cannot say so: `record = '.plugins/tags'` in a class is a string of any value to the compiler.
+    // A template type cannot express this: the type of `record = '.plugins/tags'` in a class is `string`.
     if (typeof this.record !== 'string' || !this.record.startsWith('.plugins/')) {
       throw invalid(`the record of a plugin must be a member below .plugins/, not ${shown(this.record, 'name')}`)
     }
@@ -241,7 +240,7 @@ export abstract class RecordPlugin<T> extends Plugin {
 }
 
 /**
- * A plugin that works with the coffer's key on what is outside the coffer.
+ * A plugin that uses the coffer's key on files outside the coffer.
  *
  * @example
  * ```js
@@ -268,7 +267,7 @@ export abstract class KeyPlugin extends Plugin {
   /**
    * A plugin for one coffer.
    *
-   * @param host what {@link Coffer.plugin} hands over
+   * @param host the argument from {@link Coffer.plugin}
    */
   constructor(host: PluginHost) {
     super(host)
@@ -276,7 +275,7 @@ export abstract class KeyPlugin extends Plugin {
   }
 
   /**
-   * What encrypts and decrypts.
+   * Encryption and decryption with the coffer's key.
    *
    * @throws {@link CofferError} `ERR_COFFER_CLOSED` when the plugin is closed
    */

@@ -1,37 +1,37 @@
-/** What a password is found by. */
+/** The key of a password. */
 export interface PasswordKey {
-  /** What it is called, such as the site's name. */
+  /** The name, such as that of the site. */
   name: string
-  /** Whose it is, or where it comes from: `null` by default. */
+  /** The owner, or the origin: `null` by default. */
   owner?: string | null | undefined
 }
 
-/** What may be shown of a password. */
+/** A password entry without the password itself. */
 export interface PasswordInfo {
-  /** What it is called. */
+  /** The name. */
   name: string
-  /** Whose it is, or where it comes from. */
+  /** The owner, or the origin. */
   owner: string | null
-  /** The name to log in with. */
+  /** The name for logging in. */
   username: string | null
-  /** Where to log in. */
+  /** The address for logging in. */
   url: string | null
-  /** Anything else. */
+  /** A note. */
   note: string | null
-  /** When it was added first. */
+  /** The time when it was first added. */
   ctime: Date
-  /** When it was added last. */
+  /** The time when it was last added. */
   mtime: Date
 }
 
-/** A password with all that belongs to it. */
+/** A password entry. */
 export interface PasswordEntry extends PasswordInfo {
   /** The password itself. */
   password: string | null
 }
 
-/** The same, of which anything may be absent or undefined. */
+/** A type with all properties optional or undefined. */
 type Optional<T> = { [Name in keyof T]?: T[Name] | undefined }
 
-/** What {@link PasswordPlugin.add} takes: what is absent is `null`. The times are set by it; given ones are not used. */
+/** What {@link PasswordPlugin.add} takes: absent values are `null`. It sets the times; given ones are ignored. */
 export interface NewPassword extends PasswordKey, Optional<Omit<PasswordEntry, keyof PasswordKey>> {}

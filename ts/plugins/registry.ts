@@ -18,7 +18,7 @@ declare module '../coffer/plugins.ts' {
   }
 }
 
-/** Coffer's own plugins are loaded when somebody asks for them. */
+/** The plugins that come with Coffer, which are loaded on demand. */
 const own = {
   crypt: async () => (await import('./crypt.ts')).CryptPlugin,
   password: async () => (await import('./password.ts')).PasswordPlugin,
@@ -30,11 +30,11 @@ const registered = new Map<string, PluginClass>()
 const names = (): string[] => [...Object.keys(own), ...registered.keys()]
 
 /**
- * Makes a plugin known under a name, in this process. {@link CofferPlugin}, {@link RecordPlugin} and
+ * Registers a plugin under a name, in this process. {@link CofferPlugin}, {@link RecordPlugin} and
  * {@link KeyPlugin} have examples.
  *
  * @typeParam N the name
- * @param name what {@link Coffer.plugin} is to know it by
+ * @param name the name for {@link Coffer.plugin}
  * @param plugin its class, which extends one of the three
  * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if the name is taken, or the class extends
  *   none of the three
