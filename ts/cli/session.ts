@@ -11,7 +11,7 @@ import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
 import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../keys/kinds.ts'
 import { keyless } from '../keys/secret.ts'
-// Its plugins are known to a coffer once this is loaded.
+// Registers the plugins that come with Coffer.
 import '../plugins/registry.ts'
 import { changeSection } from './config/config.ts'
 import type { Changes } from './config/edit.ts'
@@ -33,7 +33,7 @@ import { UsageError } from './exit.ts'
 import { changes, interrupted, untilInterrupted } from './terminal/interrupt.ts'
 import { warn } from './terminal/output.ts'
 
-/** The options that all commands have. */
+/** The options of all commands. */
 export interface CommonOptions extends TargetOptions, KeyOptions {
   type?: FixedKindName
   cipher?: BankCipher
@@ -43,24 +43,24 @@ export interface CommonOptions extends TargetOptions, KeyOptions {
   quiet?: boolean
 }
 
-/** How a command uses a coffer. */
+/** Options of a command for opening a coffer. */
 export interface Use {
   /** Whether PyCoffer's format is accepted. */
   legacy?: boolean
-  /** The most bytes that a coffer in that format may unpack to, of a member and of all. */
+  /** The most bytes of a member, and of all members, of a coffer in that format. */
   maxMemberSize?: number
   maxTotalSize?: number
-  /** The most bytes that its list of members may have. */
+  /** The most bytes of the catalog. */
   maxCatalogSize?: number
-  /** Keep a copy under this suffix. */
+  /** The suffix of a copy of the file. */
   backup?: string | true
-  /** Whether the coffer is made if there is none. */
+  /** Whether a missing coffer is created. */
   create?: boolean
 }
 
 const classes = { bank: CofferBank, store: CofferStore, market: CofferMarket, null: CofferNull } as const
 
-/** A coffer that is open, and how it was found. */
+/** An open coffer, with the target and the keys that it was opened with. */
 export interface Session {
   coffer: Coffer
   target: Target
@@ -68,7 +68,7 @@ export interface Session {
   keys: Keys
 }
 
-/** Reads with a coffer, and closes it. */
+/** Opens a coffer for reading, runs a function with it, and closes it. */
 export async function reading<T>(command: Command, use: Use, work: (coffer: Coffer) => Promise<T>): Promise<T> {
   const { coffer } = await openTarget(command.optsWithGlobals(), 'r', use)
   try {
@@ -78,7 +78,10 @@ export async function reading<T>(command: Command, use: Use, work: (coffer: Coff
   }
 }
 
-/** Changes a coffer, flushes, and closes it. If the work fails, nothing of it is flushed. */
+/**
+ * Opens a coffer for changes, runs a function with it, flushes, and closes it. If the function fails, nothing
+ * is flushed.
+ */
 export async function changing<T>(
   command: Command,
   use: Use,
@@ -92,7 +95,7 @@ export async function changing<T>(
     result = await work(coffer, session)
     await coffer.flush()
   } catch (error) {
-    // What went wrong first is what counts.
+    // The first error is thrown.
     await coffer.close().catch(() => {})
     throw error
   }
@@ -100,7 +103,7 @@ export async function changing<T>(
   return result
 }
 
-/** Brings what is not damaged in a coffer into a new one. */
+/** Salvages a coffer into a new one. */
 export async function salvaging(command: Command, to: string, options: SalvageOptions): Promise<Salvaged> {
   const common = command.optsWithGlobals<CommonOptions>()
   const target = await findTarget(common)
@@ -117,7 +120,7 @@ export async function salvaging(command: Command, to: string, options: SalvageOp
   return classes[kind].salvage(target.path, expandHome(to), { ...given, signal, onProgress, legacy, claimedNames })
 }
 
-/** Whether anything gives keys for a coffer, or says where they come from. */
+/** Whether a source of keys for a coffer is given. */
 export function givesKeys({ section }: Target, options: CommonOptions): boolean {
   return (
     options.askPassphrase === true ||
@@ -128,7 +131,7 @@ export function givesKeys({ section }: Target, options: CommonOptions): boolean 
   )
 }
 
-/** The signal of Ctrl-C, in the form that the long calls take. */
+/** The signal of Ctrl-C, as an option of long calls. */
 export const stoppable = { signal: interrupted } as const
 
 async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Promise<Session> {
@@ -164,7 +167,7 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
   return session
 }
 
-/** Opens a coffer, if need be with the keys that its section was about to get when a command was interrupted. */
+/** Opens a coffer, if necessary with the next keys of its section, which an interrupted command has left there. */
 async function openWith(target: Target, keys: Keys, open: (keys: Keys) => Promise<Coffer>): Promise<Session> {
   const { section } = target
   const next = section && nextKeys(section)
@@ -182,7 +185,7 @@ async function openWith(target: Target, keys: Keys, open: (keys: Keys) => Promis
   }
 }
 
-/** Refuses a coffer that is not the one that the section is about. PyCoffer's format has no archive id. */
+/** Checks the archive id of a coffer against its section. PyCoffer's format has no archive id. */
 async function checkArchive({ coffer, target: { path, name, section } }: Session): Promise<void> {
   const expected = section?.archiveId
   if (expected === undefined) return
@@ -195,7 +198,7 @@ async function checkArchive({ coffer, target: { path, name, section } }: Session
   )
 }
 
-/** Writes what tells a coffer from all others into its section: its kind, and its archive id. */
+/** Records the kind and archive id of a coffer in its section. */
 export async function noteArchive(coffer: Coffer, target: Pick<Target, 'section' | 'conf'>): Promise<void> {
   const { archiveId, kind } = await coffer.info()
   const { section } = target
@@ -203,7 +206,7 @@ export async function noteArchive(coffer: Coffer, target: Pick<Target, 'section'
   await noteInSection(target, { ...(section.type === undefined ? { type: kind } : {}), archive_id: archiveId })
 }
 
-/** Changes a section. If that fails, the command goes on, and says what is missing there. */
+/** Changes a section. If that fails, the command continues with a warning of the missing entries. */
 async function noteInSection({ section, conf }: Pick<Target, 'section' | 'conf'>, entries: Changes): Promise<void> {
   if (section === undefined || conf === undefined) return
   await changeSection(conf, section.name, entries).catch((error: Error) => {
@@ -213,7 +216,7 @@ async function noteInSection({ section, conf }: Pick<Target, 'section' | 'conf'>
   })
 }
 
-/** What to do about a coffer that is not there: one of the configuration is made by what adds to it. */
+/** The error for a missing coffer. */
 export function missing({ path, section }: Pick<Target, 'path' | 'section'>): CofferError {
   const message = section
     ? `there is no coffer ${path} yet: coffer add makes it`

@@ -17,7 +17,7 @@ const COUNTER_BYTES = 16
 const LENGTH_BYTES = 4
 /** The smallest step of padding, in bytes. */
 const MIN_STEP = 1024
-/** The least number of steps of a content that is longer than this many smallest steps. */
+/** A length is padded by at most one part in this many, except to the smallest step. */
 const STEPS = 8
 
 /**

@@ -17,7 +17,7 @@ export function check(): Entry {
   const group = new Entry('check').summary('check this machine').description('Checks this machine.')
   group
     .command('system')
-    .description('Shows what Coffer runs on and what it can do here, and tries whether it works.')
+    .description('Shows the environment and the features of Coffer, and tests a coffer in a temporary directory.')
     .example('For a bug report', 'coffer check system')
     .action(async () => {
       const locks = await trial()
@@ -46,7 +46,7 @@ export function check(): Entry {
 
 const WORKS = 'work'
 
-/** Makes, changes, locks and reads a coffer in the system's temporary directory. */
+/** Creates, changes, locks and reads a coffer in the system's temporary directory. */
 async function trial(): Promise<string> {
   let directory: string | undefined
   try {

@@ -17,10 +17,10 @@ export function remove(): Entry {
   return new Entry('delete')
     .summary('delete members')
     .description(
-      'Deletes members, all of them or none. It asks first. Afterwards their contents are no longer in the file; their names are until the next compact.',
+      'Deletes members, all of them or none, after confirmation. Their contents are then no longer in the file; their names are until the next compact.',
     )
     .argument('<members...>', 'members, and with -r directories')
-    .option('-r, --recursive', 'delete directories with all that is below them')
+    .option('-r, --recursive', 'delete directories with everything below them')
     .option('--force', 'do not ask')
     .example('One member', 'coffer delete notes/todo.txt')
     .example('A directory, from a script', 'coffer delete -r reports/2019 --force')
@@ -45,7 +45,7 @@ export function remove(): Entry {
         if (!force && !(await askWhether(question(members, coffer.path)))) throw new Error('nothing was deleted')
         await coffer.batch(async (batch) => {
           for (const name of chosen) {
-            // A directory that was given before may have taken it along.
+            // It may have been deleted with a directory that was given before.
             if (await batch.has(name)) await batch.delete(name, { recursive: recursive ?? false })
           }
         })

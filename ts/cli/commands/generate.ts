@@ -27,14 +27,17 @@ type Section = Record<string, string | boolean>
 /** `coffer generate` */
 export function generate(): Entry {
   return new Entry('generate')
-    .summary('make keys, and the configuration of a new coffer')
+    .summary('make keys and the configuration of a new coffer')
     .description(
-      'Makes new keys and prints a section for the configuration, or adds it there with --write. With --passphrase, --password-command or --keyring the section says where the passphrase or the keys come from, and has none itself. The coffer is made by the first command that changes it.',
+      'Makes new keys and prints a section for the configuration, or adds it there with --write. With --passphrase, --password-command or --keyring the section has the source of the passphrase or keys instead of keys. The first command that changes the coffer creates it.',
     )
-    .argument('[name]', 'what the coffer is called in the configuration; -f says the same', nameOf)
-    .option('--location <path>', 'its file, or a directory, which holds it as .name; NAME.coffer here by default')
-    .option('--backup <suffix>', 'keep a copy of the coffer under this suffix before each change')
-    .addOption(new Option('--format <format>', 'the form of the section').choices(['yaml', 'pycoffer']))
+    .argument('[name]', 'the name of the coffer in the configuration; -f is the same', nameOf)
+    .option(
+      '--location <path>',
+      'its file, or a directory for the file .NAME; NAME.coffer in the current directory by default',
+    )
+    .option('--backup <suffix>', 'keep a copy of the file with this suffix before the first change of each command')
+    .addOption(new Option('--format <format>', 'the format of the section').choices(['yaml', 'pycoffer']))
     .option('--passphrase', 'ask for a passphrase at each use, instead of keys')
     .option('--write', 'add the section to the configuration instead of printing it')
     .example('A bank, the kind for confidential records', 'coffer generate vault --write')
@@ -46,7 +49,7 @@ export function generate(): Entry {
         throw new UsageError('the name is given twice, and differs')
       }
       const name = argument ?? (options.coffer === undefined ? undefined : nameOf(options.coffer))
-      if (name === undefined) throw new UsageError('what is the coffer called? coffer generate NAME')
+      if (name === undefined) throw new UsageError('the name of the coffer is missing: coffer generate NAME')
       const conf = options.conf ?? defaultConfigPath()
       const config = await readConfig(conf)
       if (config?.sections.has(name) && options.write) {
@@ -72,17 +75,17 @@ export function generate(): Entry {
     })
 }
 
-/** What has to be kept, so that the coffer can be opened. */
+/** Advice on what to keep to be able to open the coffer. */
 function advice(section: Section): string {
   const { type, passphrase } = section
-  if (passphrase) return 'It is opened by its passphrase, which nobody can restore: do not forget it'
+  if (passphrase) return 'It is opened by its passphrase, which cannot be recovered: do not forget it'
   if ('password_command' in section) return 'It is opened by what the password command prints: keep a copy of that'
   if ('keyring' in section) return "Its keys are in the system's keyring alone: keep a copy of them"
   if (type === 'null') return 'It has no keys: a person who can read or write its file can read or change what is in it'
-  return 'Without what is in there nobody can open the coffer: keep a copy in a safe place'
+  return 'Without its keys the coffer cannot be opened: keep a copy of them in a safe place'
 }
 
-/** Keys, or what says where they come from. */
+/** The entries with keys, or with their source. */
 async function source(
   name: string,
   type: FixedKindName,
@@ -109,7 +112,7 @@ async function source(
   return { keyring }
 }
 
-/** Fresh keys. PyCoffer's banks have AES-OCB with keys of 16 bytes, which is what a bank with that cipher gets. */
+/** New keys. With AES-OCB the container's key has 16 bytes, as in PyCoffer. */
 function newKeys(type: FixedKindName, cipher: BankCipher | undefined): Keys {
   switch (type) {
     case 'bank': {

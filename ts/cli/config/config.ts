@@ -9,7 +9,7 @@ import { isIni, parseIni } from './ini.ts'
 import { OWNER_ONLY, readPrivate } from './private.ts'
 import { type Defaults, defaultsFrom, type Section, sectionFrom } from './section.ts'
 
-/** A configuration. */
+/** A parsed configuration. */
 export interface Config {
   path: string
   format: 'yaml' | 'ini'
@@ -19,20 +19,20 @@ export interface Config {
 
 const DEFAULT = 'DEFAULT'
 
-/** Where the configuration is, unless `--conf` names another file. */
+/** The path of the configuration without `--conf`. */
 export function defaultConfigPath(): string {
   return join(home('--conf names the configuration'), '.cofferrc')
 }
 
-/** Reads a configuration; null if there is no such file. */
+/** Reads a configuration; null if the file does not exist. */
 export async function readConfig(path: string): Promise<Config | null> {
   const text = await readPrivate(path)
   return text === null ? null : parseConfig(path, text)
 }
 
 /**
- * Adds the text of a section to a configuration, which is made if there is none. All else in it
- * stays as it is, and a crash leaves the old file or the new one.
+ * Appends the text of a section to a configuration, which is created if it is missing. The rest of the file
+ * is unchanged, and a crash leaves the old file or the new one.
  */
 export async function addSection(path: string, name: string, text: string): Promise<void> {
   await replaceConfig(path, (old, file) => {
@@ -51,11 +51,10 @@ export async function addSection(path: string, name: string, text: string): Prom
 }
 
 /**
- * Changes entries of a section. All else in the configuration stays as it is, byte for byte, and a
- * crash leaves the old file or the new one.
+ * Changes entries of a section. The rest of the file is unchanged, byte for byte, and a crash leaves the
+ * old file or the new one.
  *
- * @throws {UsageError} if the section is written in a way that this does not understand; nothing is
- *   changed then
+ * @throws {UsageError} if the layout of the section is not supported; nothing is changed then
  */
 export async function changeSection(path: string, name: string, changes: Changes): Promise<void> {
   await replaceConfig(path, (old, file) => {
@@ -72,7 +71,7 @@ export async function changeSection(path: string, name: string, changes: Changes
   })
 }
 
-/** Puts a new text in place of a configuration, while no other coffer does. */
+/** Replaces a configuration atomically, under a lock file. */
 async function replaceConfig(path: string, change: (old: string, file: string) => string): Promise<void> {
   const file = await realpath(path).catch(() => path)
   const lock = `${file}.new`
@@ -148,7 +147,7 @@ function parseConfig(path: string, text: string): Config {
   }
 }
 
-/** As PyCoffer has it: what stands in DEFAULT holds for every section, and `default_…` for the command line. */
+/** As in PyCoffer: entries of DEFAULT apply to every section, and `default_…` to the command line. */
 function fromIni(path: string, text: string): Config {
   const all = parseIni(text)
   const inherited = all.get(DEFAULT) ?? new Map<string, string>()
@@ -168,10 +167,10 @@ function yamlDocument(text: string) {
   return parseDocument(text, { customTags: ['binary'], merge: true, stringKeys: true, prettyErrors: false })
 }
 
-/** A mapping of names to sections. What stands in DEFAULT is for the command line, not for other sections. */
+/** A mapping of names to sections. Entries of DEFAULT apply to the command line, not to sections. */
 function fromYaml(path: string, text: string): Config {
   const document = yamlDocument(text)
-  // The library's messages quote the text, which may be a key.
+  // Messages of the library quote the text, which may be a key.
   const problem = document.errors[0] ?? document.warnings[0]
   if (problem) {
     const line = text.slice(0, problem.pos[0]).split('\n').length

@@ -1,14 +1,14 @@
 import { isMap, isScalar, parseDocument, stringify, type YAMLMap } from 'yaml'
 import { UsageError } from '../exit.ts'
 
-/** New entries of a section: text, a key as base64 text where the name ends in `_key`; null takes one out. */
+/** Changes to the entries of a section: text, or base64 text if the name ends in `_key`; null removes an entry. */
 export type Changes = Readonly<Record<string, string | null>>
 
 /**
- * The text of a YAML configuration with some entries of a section changed, and all else in it byte
- * for byte as it was. New entries stand first in the section.
+ * Changes entries of a section in the text of a YAML configuration; the rest is unchanged, byte for byte.
+ * New entries are first in the section.
  *
- * @throws {UsageError} if the section is not written as one entry a line
+ * @throws {UsageError} if the section does not have one entry per line
  */
 export function editYaml(text: string, name: string, changes: Changes): string {
   const document = parseDocument(text, { customTags: ['binary'], merge: true, stringKeys: true, prettyErrors: false })
@@ -24,13 +24,13 @@ export function editYaml(text: string, name: string, changes: Changes): string {
   let edited = text
   for (const { option, from, to } of [...cuts].reverse()) {
     if (Object.hasOwn(changes, option)) edited = edited.slice(0, from) + edited.slice(to)
-    // What is taken out lies behind the beginning of the first entry, which stays where it is.
+    // Everything removed is after the start of the first entry, so that offset stays valid.
   }
   const lines = added(changes).map(([option, value]) => first.indent + yamlEntry(option, value))
   return edited.slice(0, first.from) + lines.join('') + edited.slice(first.from)
 }
 
-/** An entry of a YAML section, as a line: keys are binary, as PyCoffer writes them. */
+/** An entry of a YAML section, as a line. Keys are binary, as in PyCoffer. */
 export function yamlEntry(option: string, value: string | boolean): string {
   const binary = option.endsWith('_key')
   const scalar = stringify(value, { lineWidth: 0, defaultStringType: binary ? 'QUOTE_DOUBLE' : 'PLAIN' })
@@ -47,7 +47,7 @@ export function editIni(text: string, name: string, changes: Changes): string {
   for (const [at, line] of lines.entries()) {
     if (/^\[/.test(line)) inside = at === title
     const option = /^([^\s=:#;][^=:]*?)\s*[=:]/.exec(line)?.[1]?.toLowerCase()
-    // A value goes on in the indented lines behind it.
+    // Indented lines continue a value.
     dropping = inside && (option === undefined ? dropping && /^\s+\S/.test(line) : Object.hasOwn(changes, option))
     if (!dropping) kept.push(line)
     if (at !== title) continue
@@ -61,7 +61,7 @@ function added(changes: Changes): [string, string][] {
   return Object.entries(changes).filter((entry): entry is [string, string] => entry[1] !== null)
 }
 
-/** The entries of a section, with where each begins and ends. */
+/** The entries of a section with their offsets. */
 function pairs(section: YAMLMap): { option: string; from: number; to: number }[] {
   return section.items.map(({ key, value }) => {
     if (!isScalar(key) || !key.range) return { option: '', from: 0, to: 0 }
@@ -70,13 +70,13 @@ function pairs(section: YAMLMap): { option: string; from: number; to: number }[]
   })
 }
 
-/** The blanks before a place, if there is nothing else before it on its line. */
+/** The indentation before an offset; undefined if there is other text on the line. */
 function indentAt(text: string, at: number): string | undefined {
   const before = text.slice(text.lastIndexOf('\n', at - 1) + 1, at)
   return /^ +$/.test(before) ? before : undefined
 }
 
-/** The end of the line that a value ends on; a block ends with its line already. */
+/** The end of the line of a value; a block value includes it already. */
 function endOfLine(text: string, at: number): number {
   if (text[at - 1] === '\n') return at
   const end = text.indexOf('\n', at)

@@ -5,9 +5,9 @@ import { UsageError } from '../exit.ts'
 /**
  * The home directory of this user.
  *
- * @param instead what to do if there is none, for the message
- * @throws {UsageError} if HOME is empty or no absolute path: what belongs there would be looked for,
- *   and written, in the current directory
+ * @param instead the alternative, for the message
+ * @throws {UsageError} if HOME is empty or not an absolute path: files would be read and written in the
+ *   current directory
  */
 export function home(instead: string): string {
   const directory = homedir()

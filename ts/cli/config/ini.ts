@@ -3,15 +3,15 @@ import { UsageError } from '../exit.ts'
 /** The sections of an INI file, by name; `DEFAULT` is one of them. */
 export type Sections = Map<string, Map<string, string>>
 
-/** Whether a text is INI rather than YAML: its first line that says something is a section. */
+/** Whether a text is INI rather than YAML: its first line that is not blank or a comment is a section header. */
 export function isIni(text: string): boolean {
   const first = text.split(/\r?\n/).find((line) => !/^\s*([#;].*)?$/.test(line))
   return first !== undefined && /^\[[^\]]+\]\s*$/.test(first)
 }
 
 /**
- * Reads what Python's configparser reads: sections, `=` or `:` between an option and its value,
- * comments on lines of their own, values that go on in indented lines. Options are in lower case.
+ * Parses the syntax of Python's configparser: sections, `=` or `:` between option and value, comments on
+ * separate lines, values continued by indented lines. Options are converted to lower case.
  */
 export function parseIni(text: string): Sections {
   const sections: Sections = new Map()
@@ -39,13 +39,13 @@ export function parseIni(text: string): Sections {
   return sections
 }
 
-/** Python replaces `%(name)s`, so it writes a percent sign twice. */
+/** Unescapes `%%`: configparser interpolates `%(name)s`. */
 function value(text: string, at: string): string {
   if (/(^|[^%])(%%)*%([^%]|$)/.test(text)) throw new UsageError(`${at}: %(…)s is not replaced here; write %% for %`)
   return text.replaceAll('%%', '%')
 }
 
-/** An INI section as configparser reads it. */
+/** Formats an INI section for configparser. */
 export function iniSection(name: string, entries: Readonly<Record<string, string>>): string {
   const lines = Object.entries(entries).map(([option, text]) => `${option} = ${text.replaceAll('%', '%%')}`)
   return `[${name}]\n${lines.join('\n')}\n`

@@ -1,6 +1,6 @@
 import { UsageError } from '../exit.ts'
 
-/** A place of the operating system's for secrets. */
+/** The operating system's store of secrets. */
 export interface Keyring {
   /** The secret of an account, or null if there is none. */
   get(service: string, account: string): string | null
@@ -14,7 +14,7 @@ interface KeyringModule {
 }
 
 /**
- * The system's keyring. The package that speaks to it is a guest: it need not be there.
+ * The system's keyring, by an optional package.
  *
  * @throws {UsageError} if it is not installed
  */

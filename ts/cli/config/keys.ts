@@ -20,22 +20,22 @@ export interface Keys {
   passphrase?: string
 }
 
-/** Where keys come from, as the command line says. */
+/** The options of the command line for the source of keys. */
 export interface KeyOptions {
   askPassphrase?: boolean
   passwordCommand?: string
   keyring?: string
 }
 
-/** The keys that the environment gives; taken out of it, so that no command we start sees them. */
+/** The keys from the environment, which are removed from it, so that child processes do not get them. */
 const environment = takeEnvironment()
 
 /**
- * The keys of a coffer: from where the command line says, else from the environment, else from the
- * configuration. Nothing if none of them has any.
+ * Finds the keys of a coffer: from the options of the command line, else from the environment, else from
+ * the configuration. Empty if none of them has any.
  *
- * @param name what the coffer is called, for questions and in the keyring
- * @param fresh whether a passphrase that is asked for is a new one
+ * @param name the name of the coffer, for prompts and in the keyring
+ * @param fresh whether a passphrase that is asked for is new
  */
 export async function findKeys(
   name: string,
@@ -53,7 +53,7 @@ export async function findKeys(
   return (await fromEnvironment()) ?? (section === undefined ? {} : fromSection(section, fresh))
 }
 
-/** The keys that a section of a configuration gives or points to; nothing if it does neither. */
+/** The keys in a section, or from the source that it names; empty if it has neither. */
 export async function fromSection(section: Section, fresh: boolean): Promise<Keys> {
   const { name, cofferKey, secureKey, passwordCommand, keyring, passphrase, auth } = section
   if (cofferKey !== undefined || secureKey !== undefined) return { cofferKey, secureKey }
@@ -69,34 +69,37 @@ export async function askPassphrase(name: string, fresh: boolean): Promise<Keys>
   return { passphrase: fresh ? await askNewSecret(`passphrase of ${name}`) : await askSecret(`Passphrase of ${name}`) }
 }
 
-/** Whether the passphrase of a coffer could be asked for, if nothing else gives it. */
+/** Whether a passphrase can be asked for. */
 export const canAskPassphrase = canAsk
 
-/** Whether the environment gives keys or a passphrase. */
+/** Whether the environment has keys or a passphrase. */
 export function environmentHasKeys(): boolean {
   return Object.values(environment).some((value) => value !== undefined)
 }
 
-/** Whether a section gives keys, or says where they come from. */
+/** Whether a section has keys, or names their source. */
 export function sectionHasKeys(section: Section): boolean {
   const { cofferKey, secureKey, passwordCommand, keyring, passphrase, auth } = section
   const said = cofferKey ?? secureKey ?? passwordCommand ?? keyring
   return said !== undefined || passphrase === true || (auth !== undefined && auth !== 'file')
 }
 
-/** Whether keys are those that stand in a section. */
+/** Whether keys are those in a section. */
 export function areOf(section: Section, { cofferKey, secureKey }: Keys): boolean {
   if (cofferKey === undefined && secureKey === undefined) return false
   return cofferKey === section.cofferKey && secureKey === section.secureKey
 }
 
-/** The keys that a section's coffer was about to get when a command was interrupted. */
+/** The next keys of a section, which an interrupted command has left there. */
 export function nextKeys({ nextCofferKey, nextSecureKey }: Section): Keys | undefined {
   if (nextCofferKey === undefined && nextSecureKey === undefined) return undefined
   return { cofferKey: nextCofferKey, secureKey: nextSecureKey }
 }
 
-/** What a section says before its coffer gets new keys, so that they are not lost whenever the machine stops. */
+/**
+ * The entries with the next keys, which are recorded before the coffer gets them, so that a crash does not lose
+ * them.
+ */
 export function announced({ cofferKey, secureKey }: Keys): Changes {
   return {
     ...(cofferKey === undefined ? {} : { next_coffer_key: standard(cofferKey) }),
@@ -104,7 +107,7 @@ export function announced({ cofferKey, secureKey }: Keys): Changes {
   }
 }
 
-/** What a section says when its coffer has the new keys: those, and the former ones, which copies still have. */
+/** The entries after the coffer has got new keys: the new ones, and the former ones, which open older copies. */
 export function renewed(section: Section, { cofferKey, secureKey }: Keys): Changes {
   const { cofferKey: formerCofferKey, secureKey: formerSecureKey } = section
   return {
@@ -117,19 +120,19 @@ export function renewed(section: Section, { cofferKey, secureKey }: Keys): Chang
   }
 }
 
-/** New random keys, as long as some that there are. */
+/** New random keys of the same lengths as existing ones. */
 export function freshKeys({ cofferKey, secureKey }: Keys): Keys {
   const fresh = (key: Key | undefined) =>
     key === undefined ? undefined : randomBytes(Buffer.from(base64(key), 'base64').length).toString('base64')
   return { cofferKey: fresh(cofferKey), secureKey: fresh(secureKey) }
 }
 
-/** A key in the alphabet that PyCoffer and YAML read. */
+/** A key in standard base64, which PyCoffer and YAML read. */
 export function standard(key: Key): string {
   return Buffer.from(base64(key), 'base64').toString('base64')
 }
 
-/** Keys as text that {@link parseSecret} reads. */
+/** Keys as text for {@link parseSecret}. */
 export function secretText({ cofferKey, secureKey }: Keys): string {
   const lines: string[] = []
   if (cofferKey !== undefined) lines.push(`coffer_key = ${base64(cofferKey)}`)
@@ -142,7 +145,7 @@ export function base64(key: Key): string {
   return typeof key === 'string' ? key : Buffer.from(key).toString('base64')
 }
 
-/** Keys, if every line is `coffer_key = …` or `secure_key = …`; otherwise the first line is a passphrase. */
+/** Parses keys, if every line is `coffer_key = …` or `secure_key = …`; otherwise the first line is a passphrase. */
 function parseSecret(secret: string, source: string): Keys {
   const lines = secret.split(/\r?\n/)
   const keys: Keys = {}
@@ -162,10 +165,10 @@ function passphraseFrom(line: string, source: string): Keys {
 
 async function fromCommand(command: string | readonly string[]): Promise<Keys> {
   const [name = '', ...args] = typeof command === 'string' ? [command] : command
-  // The current directory may be anybody's: no program is looked up in it, nor by Windows' shell.
+  // Any user may have put a program into the current directory, so neither this nor Windows' shell searches it.
   const program = typeof command === 'string' || /[/\\]/.test(name) ? name : findProgram(name)
   if (program === undefined) throw new UsageError(`the password command cannot be run: ${name} is not on the PATH`)
-  // It may ask for something itself, so it has our terminal.
+  // The command may ask for input itself, so it inherits the terminal.
   const child = spawn(program, args, {
     shell: typeof command === 'string',
     stdio: ['inherit', 'pipe', 'inherit'],
@@ -222,7 +225,7 @@ async function fromEnvironment(): Promise<Keys | null> {
   return { cofferKey, secureKey, passphrase }
 }
 
-/** A secret from the environment, or the first line of the file that it names; `-` is standard input. */
+/** A secret from the environment, or the first line of a file named there; `-` is standard input. */
 async function given(name: string, value: string | undefined, file: string | undefined): Promise<string | undefined> {
   if (file === undefined) return value
   if (value !== undefined) throw new UsageError(`${name} and ${name}_FILE exclude each other`)

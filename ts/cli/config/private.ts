@@ -1,15 +1,15 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { UsageError } from '../exit.ts'
 
-/** The permissions of a file that only its owner may read. */
+/** The permissions of a file for its owner only. */
 export const OWNER_ONLY = 0o600
 const OTHERS = 0o077
 const PERMISSIONS = 0o777
 
 /**
- * The text of a file that only its owner may read, which is this user; null if there is none.
+ * Reads a file that only its owner, who must be this user, has permissions on; null if it does not exist.
  *
- * @throws {UsageError} if others may read or change it
+ * @throws {UsageError} if another user has permissions on it
  */
 export async function readPrivate(path: string): Promise<string | null> {
   let handle: FileHandle
@@ -21,7 +21,7 @@ export async function readPrivate(path: string): Promise<string | null> {
   }
   try {
     const { mode, uid } = await handle.stat()
-    // Windows has other means, and reports nothing here.
+    // Windows does not report its permissions here.
     if (process.platform !== 'win32') {
       if ((mode & OTHERS) !== 0) {
         const bits = (mode & PERMISSIONS).toString(8).padStart(4, '0')

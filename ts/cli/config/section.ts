@@ -5,15 +5,15 @@ import { type BankCipher, bankCiphers, type FixedKindName, kindNames } from '../
 import { UsageError } from '../exit.ts'
 import { home } from './home.ts'
 
-/** What a configuration says of one coffer. */
+/** The entries of a configuration for one coffer. */
 export interface Section {
   name: string
   type?: FixedKindName
-  /** The file, or the directory that holds it; see {@link location}. */
+  /** The file, or its directory; see {@link location}. */
   location?: string
   cofferKey?: Key
   secureKey?: Key
-  /** Keys that the coffer is getting, or has got: written down before it gets them. */
+  /** The next keys of the coffer, recorded before it gets them. */
   nextCofferKey?: Key
   nextSecureKey?: Key
   /** The archive id of the coffer, in hexadecimal. */
@@ -22,27 +22,27 @@ export interface Section {
   backup?: string
   autoFlush?: boolean
   level?: number
-  /** A command that prints the passphrase or the keys: a line for the shell, or a program with its arguments. */
+  /** A command that prints the passphrase or the keys: a line for the shell, or a program with arguments. */
   passwordCommand?: string | readonly string[]
-  /** The service in the system's keyring that has the passphrase or the keys. */
+  /** The service of the system's keyring with the passphrase or the keys. */
   keyring?: string
   /** Whether a passphrase is asked for. */
   passphrase?: boolean
-  /** How PyCoffer is told to get the keys, where that is not from the file. */
+  /** PyCoffer's method of getting the keys, if it is not the file. */
   auth?: string
 }
 
-/** What a configuration says where the command line says nothing. */
+/** The defaults of the command line. */
 export interface Defaults {
   /** The name of the coffer. */
   coffer?: string
-  /** Of a new coffer. */
+  /** The kind of a new coffer. */
   type?: string
   location?: string
   backup?: string
 }
 
-/** The file of a coffer: a directory holds it as `.name`, as PyCoffer has it. */
+/** The file of a coffer. In a directory it is `.name`, as in PyCoffer. */
 export async function location({ name, location }: Section): Promise<string> {
   const hidden = `.${name}`
   if (location === undefined) return hidden
@@ -62,7 +62,7 @@ async function isDirectory(path: string): Promise<boolean> {
   )
 }
 
-/** What DEFAULT says. */
+/** Parses the entries of DEFAULT. */
 export function defaultsFrom(name: string, entries: Readonly<Record<string, unknown>>): Defaults {
   const texts = new Entries(name, entries)
   return {
@@ -73,7 +73,7 @@ export function defaultsFrom(name: string, entries: Readonly<Record<string, unkn
   }
 }
 
-/** A section from its entries; those that are not known are others' business. */
+/** Parses a section. Unknown entries are ignored. */
 export function sectionFrom(name: string, entries: Readonly<Record<string, unknown>>): Section {
   const values = new Entries(name, entries)
   return {
@@ -96,7 +96,7 @@ export function sectionFrom(name: string, entries: Readonly<Record<string, unkno
   }
 }
 
-/** The entries of a section, each with the type it must have. No value enters a message. */
+/** Reads the entries of a section by type. No value appears in a message. */
 class Entries {
   readonly #section: string
   readonly #values: Readonly<Record<string, unknown>>

@@ -5,27 +5,27 @@ import { UsageError } from '../exit.ts'
 import { type Config, defaultConfigPath, readConfig } from './config.ts'
 import { expandHome, location, type Section } from './section.ts'
 
-/** How the command line says which coffer it means. */
+/** The options of the command line that select a coffer. */
 export interface TargetOptions {
   conf?: string
   coffer?: string
   file?: string
-  /** Whether `file` is taken without what the configuration says of it. */
+  /** Whether the configuration is ignored for `file`. */
   bare?: boolean
 }
 
-/** The coffer that is meant. */
+/** The selected coffer. */
 export interface Target {
-  /** What to call it: its name in the configuration, or its path. */
+  /** Its name in the configuration, or its path. */
   name: string
   path: string
-  /** What the configuration says of it. */
+  /** Its section in the configuration. */
   section?: Section
-  /** The configuration that says so. */
+  /** The path of the configuration. */
   conf?: string
 }
 
-/** The configuration that holds; null if there is none, which only the default one may be. */
+/** Reads the configuration; null if the default one does not exist. */
 export async function findConfig(conf: string | undefined): Promise<Config | null> {
   const config = await readConfig(conf === undefined ? defaultConfigPath() : expandHome(conf))
   if (config === null && conf !== undefined) throw new UsageError(`there is no configuration ${conf}`)
@@ -33,8 +33,8 @@ export async function findConfig(conf: string | undefined): Promise<Config | nul
 }
 
 /**
- * The coffer that is meant: the file that `--file` names, the coffer that `--coffer` names in the
- * configuration, the configuration's default, or the only one in it.
+ * Finds the selected coffer: the file of `--file`, the coffer of `--coffer` in the configuration, the
+ * configuration's default, or its only one.
  */
 export async function findTarget(options: TargetOptions): Promise<Target> {
   const { coffer, file } = options
@@ -49,9 +49,9 @@ export async function findTarget(options: TargetOptions): Promise<Target> {
   return { name: section.name, path: await location(section), section, conf: config?.path }
 }
 
-/** The coffer of the configuration that has a file for its location, if there is one. */
+/** The coffer of the configuration whose location is a file; undefined if there is none. */
 async function sectionOf(path: string, conf: string | undefined): Promise<Target | undefined> {
-  // Without a home directory there is no configuration, and none is needed.
+  // Without a home directory there is no default configuration, and `--file` does not need one.
   if (conf === undefined && !isAbsolute(homedir())) return undefined
   const config = await findConfig(conf)
   const meant = await realFile(path)
@@ -68,7 +68,7 @@ async function sectionOf(path: string, conf: string | undefined): Promise<Target
   )
 }
 
-/** A path that is the same for the same file; that of a file that is not there is made from its directory's. */
+/** The canonical path of a file; of a missing file, its name in the canonical path of its directory. */
 async function realFile(path: string): Promise<string> {
   const whole = resolve(path)
   return realpath(whole).catch(async () =>
@@ -79,7 +79,7 @@ async function realFile(path: string): Promise<string> {
   )
 }
 
-/** A section by its name, or the only one. */
+/** The section of a name, or the only one. */
 export function findSection(config: Config | null, name: string | undefined): Section {
   const where = config?.path ?? '~/.cofferrc'
   const sections = [...(config?.sections.values() ?? [])]

@@ -1,12 +1,12 @@
 import type { Option } from 'commander'
 import type { Entry } from '../entry.ts'
 
-/** The completion of a program, for each shell. */
+/** The completion scripts by shell. */
 export const scripts = { bash, zsh, fish } as const
 
-/** A command with what can follow it. */
+/** A command with its completions. */
 interface Place {
-  /** Its name and those above it, without the program's: empty for the program itself. */
+  /** Its name and those of its parents, without the program's: empty for the program itself. */
   path: string[]
   entry: Entry
   options: Option[]
@@ -119,7 +119,7 @@ function fish(root: Entry): string {
       if (argument.argChoices)
         lines.push(`complete -c coffer -n ${quote(place)} -a ${quote(argument.argChoices.join(' '))}`)
     }
-    // The program's own options are good everywhere.
+    // The options of the program apply to all commands.
     const where = path.length === 0 ? '' : ` -n ${quote(seen.join('; and '))}`
     for (const option of entry.options.filter((option) => !option.hidden)) {
       const short = option.short ? ` -s ${option.short.slice(1)}` : ''

@@ -1,6 +1,6 @@
 import type { Entry } from '../entry.ts'
 
-/** What the man page says besides the commands, by section. */
+/** The sections of the man page besides the commands. */
 const chapters: readonly (readonly [string, readonly string[]])[] = [
   [
     'CONFIGURATION',
@@ -23,18 +23,18 @@ const environment: readonly (readonly [string, string])[] = [
     'COFFER_KEY_FILE, COFFER_SECURE_KEY_FILE, COFFER_PASSPHRASE_FILE',
     'A file whose first line is that; - is standard input.',
   ],
-  ['NO_COLOR, FORCE_COLOR', 'No colours; colours although the output is no terminal.'],
-  ['COFFER_DEBUG', 'If it is set, errors come with where in the program they arose.'],
+  ['NO_COLOR, FORCE_COLOR', 'No colours; colours although the output is not a terminal.'],
+  ['COFFER_DEBUG', 'If it is set, errors are printed with their stack trace.'],
 ]
 
 const exitStatus: readonly (readonly [string, string])[] = [
   ['0', 'Done.'],
-  ['1', 'It failed.'],
-  ['2', 'The command was not called as it wants to be.'],
-  ['3', 'The key is wrong, or keys were given for a coffer that is sealed with none.'],
+  ['1', 'Failure.'],
+  ['2', 'Usage error.'],
+  ['3', 'The key is wrong, or keys were given for a coffer that is not sealed.'],
   ['4', 'The coffer is damaged, or it is not the one that was expected.'],
-  ['5', 'The coffer is locked by somebody else.'],
-  ['130, 143', 'It was interrupted, or told to end: the coffer is as it was at its last flush.'],
+  ['5', 'The coffer is locked by another process.'],
+  ['130, 143', 'Interrupted or terminated by a signal: the coffer is as of its last flush.'],
 ]
 
 /** The man page of a program, as roff. */
@@ -49,7 +49,7 @@ export function manPage(root: Entry): string {
     '.SH DESCRIPTION',
     roff(root.description()),
     '.SH OPTIONS',
-    'These belong to all commands.',
+    'These apply to all commands.',
     ...options(root),
     '.SH COMMANDS',
     ...root.entries.flatMap(command),
@@ -103,7 +103,7 @@ function sentence(text: string): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`
 }
 
-/** Text in which roff sees no requests and no escapes. */
+/** Escapes text for roff. */
 function roff(text: string): string {
   return text
     .replaceAll('\\', '\\e')

@@ -3,9 +3,9 @@ import { buffer, text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
 import { type Clearing, digestOf, feed } from './clipboard.ts'
 
-// A process of its own, which `coffer password clip` starts: it waits, and empties the clipboard if it
-// still holds what was put there. What that was it cannot tell, and where nothing reads the clipboard it
-// empties it in any case: a password that stays is worse than another text that is lost.
+// The process that `coffer password clip` starts: it waits, and clears the clipboard if it still has the
+// password, which it knows only by a keyed digest. If no program reads the clipboard, it is cleared in any
+// case: a password that stays is worse than another text that is lost.
 const { milliseconds, read, clear, salt, digest } = JSON.parse(await text(process.stdin)) as Clearing
 await setTimeout(milliseconds)
 if (read === undefined || digestOf(await content(read), salt) === digest) await feed(clear, '')

@@ -5,17 +5,17 @@ import { fileURLToPath } from 'node:url'
 import { UsageError } from '../exit.ts'
 import { findProgram } from '../programs.ts'
 
-/** The programs for one clipboard, each with its arguments: they read standard input, and write standard output. */
+/** The programs for a clipboard, with arguments. They read standard input, or write standard output. */
 interface Tools {
   fill: readonly string[]
   read: readonly string[]
-  /** What empties it, where filling it with nothing does not. */
+  /** Clears the clipboard, if filling it with an empty text does not. */
   clear?: readonly string[]
 }
 
 const clip: Tools = { fill: ['clip.exe'], read: ['powershell.exe', '-NoProfile', '-Command', 'Get-Clipboard -Raw'] }
 
-/** In the order in which they are tried. */
+/** The programs, in the order in which they are tried. */
 function candidates(): readonly Tools[] {
   if (process.platform === 'darwin') return [{ fill: ['pbcopy'], read: ['pbpaste'] }]
   if (process.platform === 'win32') return [clip]
@@ -29,24 +29,24 @@ function candidates(): readonly Tools[] {
       read: ['xsel', '--clipboard', '--output'],
       clear: ['xsel', '--clipboard', '--clear'],
     },
-    // Windows below which this Linux runs.
+    // The Windows host of WSL.
     clip,
   ]
 }
 
-/** What the process gets on its standard input that clears the clipboard later. No secret is in it. */
+/** The standard input of the process that clears the clipboard. It has no secret in it. */
 export interface Clearing {
   milliseconds: number
-  /** A program that writes what is in the clipboard; absent if there is none. */
+  /** The program that prints the clipboard; absent if there is none. */
   read?: readonly string[]
-  /** A program that empties it, from an empty standard input. */
+  /** The program that clears it, with an empty standard input. */
   clear: readonly string[]
-  /** What the clipboard is compared by: see {@link digestOf}. */
+  /** For comparing the clipboard: see {@link digestOf}. */
   salt: string
   digest: string
 }
 
-/** By what the content of a clipboard is known again without its being kept. Programs may add the end of a line. */
+/** A keyed digest of the content of a clipboard. Newlines at the end are ignored, because programs may add one. */
 export function digestOf(content: string | Uint8Array, salt: string): string {
   return createHmac('sha256', salt)
     .update(
@@ -58,10 +58,10 @@ export function digestOf(content: string | Uint8Array, salt: string): string {
 }
 
 /**
- * Puts a text into the clipboard, through the standard input of a program of the system. After some
- * time a process of its own, which outlives this one, takes it out again, if it is still there.
+ * Copies a text to the clipboard, by the standard input of a program of the system. After a time a
+ * separate process, which outlives this one, clears it if it still has the text.
  *
- * @param milliseconds after how long; 0 for never
+ * @param milliseconds the time until it is cleared; 0 for never
  * @throws {UsageError} if there is no such program
  */
 export async function copy(text: string, milliseconds: number): Promise<void> {
@@ -93,7 +93,7 @@ export async function copy(text: string, milliseconds: number): Promise<void> {
   child.unref()
 }
 
-/** A command with the path of its program in place of the name, if there is one. */
+/** A command with the path of its program in place of the name; undefined if it is not found. */
 function found([name = '', ...args]: readonly string[]): string[] | undefined {
   const path = findProgram(name)
   return path === undefined ? undefined : [path, ...args]
@@ -101,7 +101,7 @@ function found([name = '', ...args]: readonly string[]): string[] | undefined {
 
 /** Runs a program with a text as its standard input. */
 export async function feed([program = '', ...args]: readonly string[], text: string): Promise<void> {
-  // A program that stays to serve the clipboard would keep our output open.
+  // A program that stays to serve the clipboard would keep an inherited output open.
   const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'ignore'], windowsHide: true })
   child.stdin.on('error', () => {})
   child.stdin.end(text)

@@ -6,26 +6,26 @@ export { interrupt, interrupted, untilInterrupted } from './interrupted.ts'
 
 const changing = new Set<string>()
 
-/** How long a command may take to end in order after a signal, in milliseconds. */
+/** The time for an orderly end after a signal, in milliseconds. */
 const GRACE_MS = 5_000
 
 /**
- * From now on the first signal lets the command end in order, so that it leaves no lock and no
- * half-written file behind, and the second ends it at once. So does the first where a command does
- * not end in order, such as one that waits for a pipe or a disk that does not answer.
+ * Handles SIGINT and SIGTERM. The first signal ends the command in order, so that it leaves no lock and no
+ * incomplete file; the second ends it at once. If the command does not end in time, because a pipe or a
+ * disk does not respond, it is ended, too.
  */
 export function watchSignals(): void {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
       interrupt(signal)
-      note('stopping; once more to end at once')
+      note('stopping; press Ctrl-C again to end at once')
       setTimeout(endNow, GRACE_MS)
-      // Without a listener the next one has the system's effect.
+      // Without a listener the next signal has its default effect.
     })
   }
 }
 
-/** Ends the process, whatever it still waits for: a coffer stays at its last flush. */
+/** Ends the process without waiting: a coffer stays at its last flush. */
 function endNow(): void {
   note(leftBehind())
   process.exitCode = exitCode(interrupted.reason)
@@ -33,8 +33,8 @@ function endNow(): void {
 }
 
 /**
- * Ends the process. In order that would wait for calls to the system that do not return, such as
- * opening a pipe without a writer: a signal's own effect does not.
+ * Ends the process. `exit` would wait for system calls that do not return, such as opening a pipe without
+ * a writer; the default effect of a signal does not.
  */
 export function leave(): void {
   const { reason } = interrupted
@@ -44,12 +44,12 @@ export function leave(): void {
   } else process.exit()
 }
 
-/** Remembers which coffer is being changed, for the message that Ctrl-C leaves. */
+/** Records the coffer that is being changed, for the message after Ctrl-C. */
 export function changes(path: string): void {
   changing.add(path)
 }
 
-/** What Ctrl-C has left behind. */
+/** The message after Ctrl-C. */
 export function leftBehind(): string {
   const coffers = [...changing]
   if (coffers.length === 0) return 'interrupted'

@@ -2,16 +2,16 @@ import { Interrupted } from '../exit.ts'
 
 const controller = new AbortController()
 
-/** Aborts at the first signal that asks the command to end; the reason is an {@link Interrupted}. */
+/** Aborts at the first SIGINT or SIGTERM; the reason is an {@link Interrupted}. */
 export const interrupted: AbortSignal = controller.signal
 
-/** Asks the command to end, as Ctrl-C does. */
+/** Interrupts the command, as Ctrl-C does. */
 export function interrupt(signal: 'SIGINT' | 'SIGTERM'): Interrupted {
   if (!interrupted.aborted) controller.abort(new Interrupted(signal))
   return interrupted.reason
 }
 
-/** What a promise comes to, or the reason of an interruption that comes before: then it is not waited for any more. */
+/** Awaits a promise, or rejects with the reason of an interruption that comes first. */
 export async function untilInterrupted<T>(work: Promise<T>): Promise<T> {
   let stop = (): void => {}
   const stopped = new Promise<never>((_, reject) => {

@@ -6,10 +6,10 @@ import { interrupted } from './interrupted.ts'
 /** A style of `util.styleText`. */
 type Style = 'bold' | 'dim' | 'red' | 'yellow' | 'blue' | 'cyan'
 
-/** How the command is to speak. */
+/** The form of output, from `--quiet` and `--json`. */
 export const manner = { quiet: false, json: false }
 
-/** Whether a stream shows colours: a terminal does, unless NO_COLOR or FORCE_COLOR say otherwise. */
+/** Whether a stream gets colours: a terminal does, unless NO_COLOR or FORCE_COLOR override it. */
 export function hasColors(stream: { isTTY?: boolean }): boolean {
   const { NO_COLOR, FORCE_COLOR, TERM } = process.env
   if (NO_COLOR !== undefined && NO_COLOR !== '') return false
@@ -17,19 +17,19 @@ export function hasColors(stream: { isTTY?: boolean }): boolean {
   return stream.isTTY === true && TERM !== 'dumb'
 }
 
-/** Text in a style, where the stream shows styles. */
+/** Text in a style, if the stream gets colours. */
 export function styled(style: Style, text: string, stream: { isTTY?: boolean } = process.stdout): string {
   return hasColors(stream) ? styleText(style, text, { validateStream: false }) : text
 }
 
 /**
- * What a terminal would obey, and what is not seen: control characters, changes of direction, other
- * format characters, ends of lines and paragraphs, halves of surrogate pairs. The joiners are left
- * out: scripts and emoji need them.
+ * Characters that control a terminal or are invisible: control characters, changes of direction, other
+ * format characters, line and paragraph separators, halves of surrogate pairs. Joiners are not among them:
+ * scripts and emoji need them.
  */
 const unsafe = /(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu
 
-/** Text without anything that a terminal would obey: each such character is spelt out. */
+/** Escapes all characters of a text that control a terminal or are invisible. */
 export function escaped(text: string): string {
   return text.replace(unsafe, (character) => {
     const code = character.codePointAt(0) ?? 0
@@ -37,10 +37,10 @@ export function escaped(text: string): string {
   })
 }
 
-/** A value as JSON in which such characters are escaped, too, so that it is the same value to a program. */
+/** JSON in which such characters are escaped, too. A parser reads the same value. */
 function jsonText(value: unknown, indent?: number): string {
   const text = JSON.stringify(value, null, indent)
-  // Between its tokens there are line feeds; in its strings there are none.
+  // Line feeds occur only between tokens, not in strings.
   return text.replace(unsafe, (character) =>
     character === '\n'
       ? character
@@ -51,12 +51,12 @@ function jsonText(value: unknown, indent?: number): string {
   )
 }
 
-/** A name as standard output gets it: as it is, but escaped for a terminal. */
+/** A name for standard output: unchanged, but escaped for a terminal. */
 export function shown(name: string): string {
   return process.stdout.isTTY ? escaped(name) : name
 }
 
-/** Writes to standard output, and waits while its reader is slower, but not after Ctrl-C. */
+/** Writes to standard output, and waits until it drains, or for Ctrl-C. */
 export async function write(data: string | Uint8Array): Promise<void> {
   if (process.stdout.write(data)) return
   await once(process.stdout, 'drain', { signal: interrupted }).catch((error: unknown) => {
@@ -74,7 +74,7 @@ export async function json(value: unknown): Promise<void> {
   await line(jsonText(value, 2))
 }
 
-/** Writes lines with aligned columns: numbers to the right, the last column as long as it is. */
+/** Writes rows with aligned columns: numbers to the right, the last column without padding. */
 export async function table(rows: readonly (readonly (string | number)[])[]): Promise<void> {
   const widths: number[] = []
   for (const row of rows) {
@@ -92,7 +92,7 @@ export async function table(rows: readonly (readonly (string | number)[])[]): Pr
   }
 }
 
-/** Writes what a thing is, a line for each of its properties. */
+/** Writes properties, one line each. */
 export async function properties(entries: readonly (readonly [string, string | number])[]): Promise<void> {
   const width = Math.max(...entries.map(([name]) => name.length))
   for (const [name, value] of entries) {
@@ -100,32 +100,32 @@ export async function properties(entries: readonly (readonly [string, string | n
   }
 }
 
-/** Tells on standard error what was done, unless that is not wanted. */
+/** Writes a summary to standard error, unless `--quiet` or `--json` is given. */
 export function say(message: string): void {
   if (!manner.quiet && !manner.json) note(message)
 }
 
-/** Something on standard error that a message would be written over, such as a progress bar. */
+/** Clears the progress bar on standard error, if there is one. */
 let clearLine = (): void => {}
 
-/** Has something cleared away before each message. */
+/** Sets what is cleared before each message. */
 export function clearBefore(clear: () => void): void {
   clearLine = clear
 }
 
-/** Tells something on standard error. Messages are for people, so they are escaped everywhere: scripts have `--json`. */
+/** Writes a message to standard error, always escaped: scripts use `--json`. */
 export function note(message: string): void {
   clearLine()
   process.stderr.write(`coffer: ${escaped(message)}\n`)
 }
 
-/** Warns on standard error. */
+/** Writes a warning to standard error. */
 export function warn(message: string): void {
   clearLine()
   process.stderr.write(`${styled('yellow', 'coffer: warning:', process.stderr)} ${escaped(message)}\n`)
 }
 
-/** Tells on standard error what went wrong. Only `lines` may make lines of their own. */
+/** Writes an error to standard error. Line feeds within one of `lines` are escaped. */
 export function fail(error: unknown, ...lines: readonly string[]): void {
   clearLine()
   if (manner.json) {
@@ -135,7 +135,7 @@ export function fail(error: unknown, ...lines: readonly string[]): void {
   process.stderr.write(`${styled('red', 'coffer:', process.stderr)} ${lines.map(escaped).join('\n')}\n`)
   const { COFFER_DEBUG } = process.env
   if (COFFER_DEBUG && error instanceof Error) {
-    // The message, which the stack begins with, is there already, and a name in it could look like a frame.
+    // The stack begins with the message, which is printed already, and a name in it could look like a frame.
     const frames = (error.stack ?? '').replace(`${error.name}: ${error.message}`, '').split('\n').filter(Boolean)
     process.stderr.write(`${frames.map(escaped).join('\n')}\n`)
   }
@@ -143,7 +143,7 @@ export function fail(error: unknown, ...lines: readonly string[]): void {
 
 const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'] as const
 
-/** A number of bytes for people: 1.5 MB is 1,500,000 bytes. */
+/** Formats a number of bytes: 1.5 MB is 1,500,000 bytes. */
 export function bytes(count: number): string {
   let value = count
   let unit = 0
@@ -155,12 +155,12 @@ export function bytes(count: number): string {
   return `${value.toFixed(digits)} ${units[unit]}`
 }
 
-/** A number of things for people: 1 file, 2 files. */
+/** Formats a count: 1 file, 2 files. */
 export function count(number: number, one: string, many = `${one}s`): string {
   return `${number} ${number === 1 ? one : many}`
 }
 
-/** What was stored, for people: `2 files, 1.5 MB`. */
+/** Formats what was stored: `2 files, 1.5 MB`. */
 export function stored({
   files,
   directories,

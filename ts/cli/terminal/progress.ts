@@ -6,7 +6,7 @@ const GAP = '  '
 const CLEAR_LINE = '\r\x1b[2K'
 const MS_PER_S = 1000
 
-/** Shows on one line of a terminal how far something has come; elsewhere nothing. */
+/** A progress bar on one line of a terminal; without a terminal it shows nothing. */
 export class ProgressBar {
   readonly #label: string
   readonly #started = performance.now()
@@ -15,13 +15,13 @@ export class ProgressBar {
   #before = { bytes: 0, members: 0 }
   #last: Progress = { bytes: 0, members: 0 }
 
-  /** @param stream where it would be shown: never where the output itself goes to the terminal */
+  /** @param visible whether it may be shown: not if the output itself goes to the terminal */
   constructor(label: string, visible = true) {
     this.#label = label
     this.#visible = visible && process.stderr.isTTY === true && !manner.quiet && !manner.json
   }
 
-  /** What the long calls take as `onProgress`. */
+  /** The `onProgress` of long calls. */
   readonly update = (progress: Progress): void => {
     this.#last = progress
     if (!this.#visible) return
@@ -31,7 +31,7 @@ export class ProgressBar {
     process.stderr.write(CLEAR_LINE + fitted(this.#parts(progress), columns - 1))
   }
 
-  /** Begins the next part of the same work. */
+  /** Begins the next part of the work. */
   next(): void {
     this.#before = {
       bytes: this.#before.bytes + this.#last.bytes,
@@ -40,13 +40,13 @@ export class ProgressBar {
     this.#last = { bytes: 0, members: 0 }
   }
 
-  /** Takes the line away again. */
+  /** Clears the line. */
   clear(): void {
     if (this.#drawn) process.stderr.write(CLEAR_LINE)
     this.#drawn = false
   }
 
-  /** What the line is made of, from left to right; the lower the rank, the longer it stays on a narrow terminal. */
+  /** The parts of the line, from left to right; parts with a high rank are dropped first on a narrow terminal. */
   #parts({ bytes: part, totalBytes, name }: Progress): Part[] {
     const done = this.#before.bytes + part
     const seconds = (performance.now() - this.#started) / MS_PER_S
@@ -79,7 +79,7 @@ interface Part {
   rank: number
 }
 
-/** Parts on one line, without those for which there is no room; a name is cut instead. */
+/** Joins the parts that fit on one line; a name is cut instead of dropped. */
 function fitted(parts: readonly Part[], columns: number): string {
   const shown = parts.filter(({ text }) => text !== '')
   const length = (some: readonly Part[]) => some.map(({ text }) => text).join(GAP).length
@@ -102,7 +102,7 @@ function fitted(parts: readonly Part[], columns: number): string {
     .slice(0, columns)
 }
 
-/** A number of seconds as minutes and seconds, or hours, minutes and seconds. */
+/** Formats seconds as minutes and seconds, or hours, minutes and seconds. */
 function duration(seconds: number): string {
   const whole = Math.max(0, Math.ceil(seconds))
   const parts = [Math.floor(whole / 60) % 60, whole % 60].map((part) => String(part).padStart(2, '0'))
@@ -110,7 +110,7 @@ function duration(seconds: number): string {
   return hours > 0 ? `${hours}:${parts.join(':')}` : parts.join(':')
 }
 
-/** Runs something long with a bar that is gone when it ends, however it ends. */
+/** Runs a function with a progress bar, which is cleared at its end. */
 export async function withProgress<T>(
   label: string,
   work: (bar: ProgressBar) => Promise<T>,

@@ -4,32 +4,32 @@ import { UsageError } from '../exit.ts'
 import { interrupt, interrupted } from './interrupt.ts'
 import { escaped } from './output.ts'
 
-/** Whether somebody is there to answer. */
+/** Whether standard input is a terminal. */
 export function canAsk(): boolean {
   return process.stdin.isTTY === true
 }
 
-/** Asks for a secret, which is not shown. */
+/** Asks for a secret, without echo. */
 export async function askSecret(message: string): Promise<string> {
   return asked(message, () => password({ message: escaped(message) }, context()))
 }
 
-/** Asks for a new secret twice, until both answers are the same. */
+/** Asks for a new secret twice, until both inputs are equal. */
 export async function askNewSecret(what: string): Promise<string> {
   for (;;) {
     const secret = await askSecret(`New ${what}`)
     if (secret === '') throw new UsageError(`the ${what} must not be empty`)
-    if ((await askSecret('The same once more')) === secret) return secret
-    process.stderr.write('These were not the same.\n')
+    if ((await askSecret('Repeat it')) === secret) return secret
+    process.stderr.write('The inputs differ.\n')
   }
 }
 
-/** Asks whether to go on; no by default. */
+/** Asks for confirmation; no by default. */
 export async function askWhether(message: string): Promise<boolean> {
   return asked(message, () => confirm({ message: escaped(message), default: false }, context()))
 }
 
-// Standard output is for results: it may be a file.
+// Prompts go to standard error: standard output is for results.
 function context() {
   return { input: process.stdin, output: process.stderr, signal: interrupted }
 }

@@ -13,7 +13,7 @@ const units: Readonly<Record<string, number>> = {
   tib: 2 ** 40,
 }
 
-/** A number of bytes, as it is typed: `1000`, `20MB`, `1.5 GiB`. */
+/** Parses a number of bytes: `1000`, `20MB`, `1.5 GiB`. */
 export function size(text: string): number {
   const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text) ?? []
   const bytes = Math.floor(Number(number) * (units[unit.toLowerCase()] ?? Number.NaN))

@@ -3,8 +3,8 @@ import { EXIT } from '../exit.ts'
 import { warn } from './output.ts'
 
 /**
- * Warns of what was left out, or is incomplete. Where the system refused something, the command goes
- * on, and says so by its exit code.
+ * Warns of what was left out, or is incomplete. If the operating system refused something, the exit code
+ * of the command is that of a failure.
  */
 export function leftOut(skipped: readonly Skipped[]): void {
   for (const { path, reason, errno, member } of skipped) {

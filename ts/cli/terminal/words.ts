@@ -1,6 +1,6 @@
 /**
- * What a program passes, and what people at a shell type instead. Whole phrases are looked for, so
- * that no name of a member or file is taken for one.
+ * Names of the API in messages, and their replacements for the command line. Patterns are whole phrases,
+ * so that no name of a member or file matches.
  */
 const phrases: readonly (readonly [RegExp, string])[] = [
   [/\b(with|pass|longer than) lockTimeout\b/g, '$1 --lock-timeout'],
@@ -16,10 +16,10 @@ const phrases: readonly (readonly [RegExp, string])[] = [
   [/: Coffer\w*\.generateKeys\(\) makes one\b/g, ': coffer generate makes one'],
 ]
 
-/** Commands that write files, which --overwrite replaces; the others replace members, with --replace. */
+/** Commands that write files and have --overwrite; the others write members and have --replace. */
 const writingFiles = ['extract', 'crypt', 'decrypt']
 
-/** A message of the library, in the words of the command line. */
+/** A message of the API, in the terms of the command line. */
 export function forShell(message: string, args: readonly string[]): string {
   const flag = args.some((arg) => writingFiles.includes(arg)) ? '--overwrite' : '--replace'
   let text = message
