@@ -99,10 +99,10 @@ export function checkOptions<T extends object>(options: T, what: string, known: 
   for (const name of Object.keys(options)) {
     if (names.includes(name) || (options as Record<string, unknown>)[name] === undefined) continue
     const meant = names.find((other) => other.toLowerCase() === name.toLowerCase())
-    const there = `it has ${names.join(', ') || 'none'}`
+    const there = `its options are ${names.join(', ') || 'none'}`
     if (meant !== undefined) throw invalid(`${what} has no option ${name}: did you mean ${meant}?`)
     const elsewhere = optionNames.includes(name)
-    throw invalid(`${what} has no option ${elsewhere ? name : 'of a name that was given'}: ${there}`)
+    throw invalid(`${what} has no option ${elsewhere ? name : 'with a given name'}: ${there}`)
   }
   return options
 }

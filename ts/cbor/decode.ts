@@ -50,7 +50,7 @@ export function decode(bytes: Uint8Array, origin: Origin, room = new HeapRoom())
         : cause instanceof RangeError
           ? 'it ends too early'
           : 'it is not well-formed'
-    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is no CBOR that load can read: ${reason}`, { ...origin })
+    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is not CBOR that load can read: ${reason}`, { ...origin })
   }
 }
 
@@ -80,7 +80,7 @@ class Decoder {
     // cbor2 counts an array as two levels, so the limit in #begin is reached first.
     const items = new SequenceEvents(bytes, { maxDepth: 2 * MAX_LEVELS + 2, encoding: null, requirePreferred: false })
     for (const [type, , value] of items) {
-      if (this.#complete) throw new Wrong('something follows it')
+      if (this.#complete) throw new Wrong('bytes follow it')
       this.#read(type, value)
     }
     if (!this.#complete) throw new Wrong('it is empty')
@@ -110,7 +110,7 @@ class Decoder {
 
   #break(): void {
     const container = this.#open.pop()
-    if (container?.left !== Infinity) throw new Wrong('it has an end mark in a wrong place')
+    if (container?.left !== Infinity) throw new Wrong('it has a misplaced break')
     this.#add(this.#finish(container))
   }
 
@@ -156,7 +156,7 @@ function mapFrom(parts: readonly unknown[], explicit: boolean): unknown {
   if (parts.length % 2 !== 0) throw new Wrong('it has a key without a value')
   const map = new Map<unknown, unknown>()
   for (let at = 0; at < parts.length; at += 2) map.set(parts[at], parts[at + 1])
-  if (map.size * 2 < parts.length) throw new Wrong('it has a key twice')
+  if (map.size * 2 < parts.length) throw new Wrong('it has a duplicate key')
   if (explicit || ![...map.keys()].every((key) => typeof key === 'string')) return map
   // Defines properties and calls no setter, so that `__proto__` is an ordinary name.
   return Object.fromEntries(map as Map<string, unknown>)
@@ -189,7 +189,7 @@ function tagged(tag: number | bigint | undefined, value: unknown): unknown {
       }
       throw new Wrong(`it has the unknown tag${number(tag)}`)
   }
-  throw new Wrong(`the tag ${tag} is before a value that is none of it`)
+  throw new Wrong(`the tag ${tag} is before a value of another type`)
 }
 
 /** The number of a tag for a message. A large one is left out: it may be bytes of a member that is not CBOR. */
@@ -199,7 +199,7 @@ const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i
 
 function validDate(time: number): Date {
   const date = new Date(time)
-  if (Number.isNaN(date.getTime())) throw new Wrong('it has a date that is none')
+  if (Number.isNaN(date.getTime())) throw new Wrong('it has an invalid date')
   return date
 }
 
@@ -215,7 +215,7 @@ function magnitude(bytes: Buffer): bigint {
 
 function setFrom(items: readonly unknown[]): Set<unknown> {
   const set = new Set(items)
-  if (set.size < items.length) throw new Wrong('it has an item of a set twice')
+  if (set.size < items.length) throw new Wrong('it has a duplicate item of a set')
   return set
 }
 

@@ -44,11 +44,7 @@ class Encoder {
       if (error instanceof CofferError) throw error
       // A getter or a Proxy has thrown, or an array was transferred. The message may contain the value, so
       // it is not repeated.
-      throw this.#refusal(
-        'cannot be read: that throws the error which is the cause of this one',
-        'ERR_COFFER_INVALID_ARG',
-        error,
-      )
+      throw this.#refusal('cannot be read: reading it throws (see the cause)', 'ERR_COFFER_INVALID_ARG', error)
     }
   }
 
@@ -64,13 +60,14 @@ class Encoder {
   }
 
   #text(value: string): void {
-    if (!value.isWellFormed()) throw this.#refusal('has half of a surrogate pair in it, which UTF-8 has no form for')
+    if (!value.isWellFormed())
+      throw this.#refusal('has half of a surrogate pair in it, which cannot be encoded as UTF-8')
     this.#writer.text(value)
   }
 
   #object(value: object): void {
     if (this.#steps.some(({ container }) => container === value)) {
-      throw this.#refusal('leads back to an object that it is in')
+      throw this.#refusal('refers to an object that contains it')
     }
     if (this.#steps.length === MAX_DEPTH) {
       throw this.#refusal(`is more than ${MAX_DEPTH} levels deep`, 'ERR_COFFER_LIMIT')

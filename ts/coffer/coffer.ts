@@ -3,7 +3,7 @@ import { checkOptions } from '../check.ts'
 import type { Keys } from '../keys/key.ts'
 import { custom, type Kind, type Layers } from '../keys/kinds.ts'
 import type { KdfOptions, Passphrase } from '../keys/passphrase.ts'
-import { checkNewKeys, checkPassphraseFor, generateKeys, type NewKeys, type Secret, wipe } from '../keys/secret.ts'
+import { checkNewKeys, checkPassphraseFor, generateKeys, lend, type NewKeys, type Secret } from '../keys/secret.ts'
 import type { ModeText } from '../member/options.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 import { Batch } from './batch.ts'
@@ -248,12 +248,8 @@ export class Coffer extends CofferWriter {
   }
 
   async #rekey(call: string, check: () => Secret, options: WatchOptions): Promise<void> {
-    await Batch.waiting(this, call, async () => {
-      const secret = check()
-      const rekeying = watched(options, (watch) => this.#native.rekey(secret, watch))
-      // The engine has copies of its own by now, and wipes them when it is done.
-      wipe(secret)
-      await rekeying
-    })
+    await Batch.waiting(this, call, async () =>
+      lend(check(), (secret) => watched(options, (watch) => this.#native.rekey(secret, watch))),
+    )
   }
 }

@@ -2,7 +2,7 @@ import { binding, type NativeCoffer } from '../binding/native.ts'
 import { checkPath } from '../check.ts'
 import { invalid } from '../errors.ts'
 import type { Kind } from '../keys/kinds.ts'
-import { checkSecret, wipe } from '../keys/secret.ts'
+import { checkSecret, lend } from '../keys/secret.ts'
 import { checkMode, type Mode, type ModeText } from '../member/options.ts'
 import { watched } from '../progress.ts'
 import { checkOpenOptions, type OpenOptions } from './options.ts'
@@ -28,13 +28,12 @@ export async function open(path: string | URL, modeText: ModeText, kind: Kind, o
   const file = checkPath(path, 'the path of a coffer')
   const mode = checkMode(modeText)
   const common = checkOpenOptions(options)
-  const secret = checkSecret(kind, options)
-  const opening = watched({ signal: options.signal }, (watch) =>
-    binding.openCoffer(file, { mode, kind: kind.native, ...common, ...secret }, watch),
+  const native = await lend(checkSecret(kind, options), (secret) =>
+    watched({ signal: options.signal }, (watch) =>
+      binding.openCoffer(file, { mode, kind: kind.native, ...common, ...secret }, watch),
+    ),
   )
-  // The engine has copies of its own by now, and wipes them when it is done.
-  wipe(secret)
-  return { native: await opening, path: file, mode, kind }
+  return { native, path: file, mode, kind }
 }
 
 /** Refuses a constructor's argument that does not come from {@link open}. */

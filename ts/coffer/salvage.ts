@@ -1,7 +1,7 @@
 import { binding } from '../binding/native.ts'
 import { checkBoolean, checkPath } from '../check.ts'
 import type { Kind } from '../keys/kinds.ts'
-import { checkSecret, wipe } from '../keys/secret.ts'
+import { checkSecret, lend } from '../keys/secret.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 import type { Notice } from './open.ts'
 import { type Commit, checkOpenOptions, type OpenOptions } from './options.ts'
@@ -106,12 +106,10 @@ export async function salvage(
   const claimedNames = checkBoolean(options.claimedNames, 'claimedNames') ?? false
   const { maxKdfMemory, lock, lockTimeout, durability, legacy, signal, onProgress } = options
   const common = checkOpenOptions({ maxKdfMemory, lock, lockTimeout, durability, legacy })
-  const secret = checkSecret(kind, options)
-  const salvaging = watched({ signal, onProgress }, (watch) =>
-    binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, claimedNames, watch),
+  const { commit, apart, lost, ...salvaged } = await lend(checkSecret(kind, options), (secret) =>
+    watched({ signal, onProgress }, (watch) =>
+      binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, claimedNames, watch),
+    ),
   )
-  // The engine has copies of its own by now, and wipes them when it is done.
-  wipe(secret)
-  const { commit, apart, lost, ...salvaged } = await salvaging
   return { ...salvaged, apart: apart ?? null, lost: lost as LostMember[], commit: commit ?? null }
 }

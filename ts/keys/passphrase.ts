@@ -85,7 +85,7 @@ export function checkPassphrase(passphrase: Passphrase): Buffer {
   if (passphrase.length === 0) throw invalid('the passphrase is empty')
   if (typeof passphrase !== 'string') return copied(passphrase)
   if (!passphrase.isWellFormed()) {
-    throw invalid('the passphrase has half of a surrogate pair in it, so it has no form in UTF-8')
+    throw invalid('the passphrase has half of a surrogate pair in it, so it cannot be encoded as UTF-8')
   }
   return decoded(passphrase.normalize('NFC'), 'utf8')
 }

@@ -26,7 +26,7 @@ export interface SecretOptions {
   kdf?: KdfOptions | undefined
 }
 
-/** What opens a coffer, in the engine's form: copies of the caller's bytes, which {@link wipe} overwrites. */
+/** What opens a coffer, in the engine's form: copies of the caller's bytes, which {@link lend} wipes. */
 export interface Secret {
   cofferKey?: Buffer
   secureKey?: Buffer
@@ -61,7 +61,7 @@ export function checkSecret(kind: Kind, options: SecretOptions): Secret {
   const { passphrase, kdf, cofferKey, secureKey } = options
   if (!isSealed(kind) && (passphrase ?? cofferKey ?? secureKey) !== undefined) throw keyless(`a ${kind.label}`)
   if (passphrase === undefined) {
-    if (kdf !== undefined) throw invalid('kdf says how keys come from a passphrase, and there is none')
+    if (kdf !== undefined) throw invalid('kdf is for deriving keys from a passphrase, and no passphrase is given')
     return checkKeys(kind, options)
   }
   if (cofferKey !== undefined || secureKey !== undefined) {
@@ -86,8 +86,17 @@ export function checkPassphraseFor(kind: Kind, passphrase: Passphrase, kdf: KdfO
   return { kdf: kdf === undefined ? undefined : checkKdf(kdf), passphrase: checkPassphrase(passphrase) }
 }
 
+/** Starts a call of the engine with a secret, and wipes it: the engine has copied it during the call. */
+export function lend<T>(secret: Secret, call: (secret: Secret) => Promise<T>): Promise<T> {
+  try {
+    return call(secret)
+  } finally {
+    wipe(secret)
+  }
+}
+
 /** Overwrites the bytes of a secret. */
-export function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
+function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
   for (const bytes of [cofferKey, secureKey, passphrase]) bytes?.fill(0)
 }
 

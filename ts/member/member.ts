@@ -51,6 +51,11 @@ export function timeNs({ seconds, nanoseconds, exact }: NativeTime): bigint {
   return (exact ?? BigInt(seconds)) * 1_000_000_000n + BigInt(nanoseconds)
 }
 
+/** Whether a name is a directory, or below it. */
+export function isWithin(name: string, directory: string): boolean {
+  return name === directory || name.startsWith(`${directory}/`)
+}
+
 /** Names of the directory with the records of plugins, also below the directory for unverified members of salvage. */
 const OF_PLUGINS = /^(\.salvaged(-\d+)?\/)?\.plugins(\/|$)/
 

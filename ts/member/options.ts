@@ -75,7 +75,7 @@ export function checkMode(mode: ModeText): Mode {
 /** The default name of a file or tree in the coffer: the last component of its path. */
 export function defaultName(source: string): string {
   const name = basename(source)
-  if (name === '') throw invalid(`${source} has no name of its own: say what it is called in the coffer`)
+  if (name === '') throw invalid(`${source} has no last component: give a name for the coffer`)
   return checkName(name)
 }
 

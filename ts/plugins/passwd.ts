@@ -42,22 +42,22 @@ export function passwordsFromPyCoffer(pickle: Uint8Array, path: string): Passwor
     const reason = error instanceof Error ? error.message : 'it cannot be read'
     throw new CofferError(
       error instanceof NoRoom ? 'ERR_COFFER_LIMIT' : 'ERR_COFFER_CORRUPT',
-      `'${PASSWD}' of ${path} is no record of PyCoffer's password plugin: ${reason}`,
+      `'${PASSWD}' of ${path} is not a record of PyCoffer's password plugin: ${reason}`,
       { path, member: PASSWD },
     )
   }
 }
 
 function entriesFrom(store: unknown): PasswordEntry[] {
-  if (!(store instanceof Map)) throw new Error('it is no dict')
+  if (!(store instanceof Map)) throw new Error('it is not a dict')
   let length = 0
   return Array.from(store, ([key, info]) => {
-    if (!Array.isArray(key) || key.length !== 2) throw new Error('it has a key that is no owner and name')
-    if (!(info instanceof PyPasswordInfo)) throw new Error('it has a value that is no PasswordInfo')
+    if (!Array.isArray(key) || key.length !== 2) throw new Error('it has a key that is not an owner and a name')
+    if (!(info instanceof PyPasswordInfo)) throw new Error('it has a value that is not a PasswordInfo')
     const text = (value: unknown, what: string): string | null => {
       if (value === undefined || value === null) return null
       if (typeof value !== 'string' || !value.isWellFormed())
-        throw new Error(`it has an entry whose ${what} is no text`)
+        throw new Error(`it has an entry whose ${what} is not text`)
       length += value.length
       if (length > MAX_TEXT) throw new Error('it unfolds to more than 64 MiB')
       return value
@@ -65,7 +65,7 @@ function entriesFrom(store: unknown): PasswordEntry[] {
     const field = (what: string): string | null => text(info.attributes.get(what), what)
     const date = (what: string): Date => {
       const value = info.attributes.get(what)
-      if (!(value instanceof Date)) throw new Error(`it has an entry whose ${what} is no date`)
+      if (!(value instanceof Date)) throw new Error(`it has an entry whose ${what} is not a date`)
       return value
     }
     return {
@@ -83,13 +83,13 @@ function entriesFrom(store: unknown): PasswordEntry[] {
 
 /** PyCoffer's dates are local times without a zone. */
 function localDate(bytes: unknown, rest: readonly unknown[]): Date {
-  if (!Buffer.isBuffer(bytes) || bytes.length !== DATE_BYTES) throw new Error('it has a date that is none')
+  if (!Buffer.isBuffer(bytes) || bytes.length !== DATE_BYTES) throw new Error('it has an invalid date')
   if (rest.length > 0) throw new Error('it has a date with a time zone, which PyCoffer does not write')
   const [month = 0, day = 0, hour = 0, minute = 0, second = 0] = bytes.subarray(2)
   // The highest bit of the month is `fold`: it distinguishes the repeated hour when a clock is set back.
   const monthOfYear = month & 0x7f
   if (monthOfYear < 1 || monthOfYear > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 59) {
-    throw new Error('it has a date that is none')
+    throw new Error('it has an invalid date')
   }
   // The constructor of Date maps years below 100 to the twentieth century.
   const date = new Date(0)
@@ -99,18 +99,18 @@ function localDate(bytes: unknown, rest: readonly unknown[]): Date {
 }
 
 function reconstruct([type]: readonly unknown[]): unknown {
-  if (!(type instanceof Global)) throw new Error('it makes an object of no class')
+  if (!(type instanceof Global)) throw new Error('it creates an object without a class')
   return type.call([])
 }
 
 function refuseCall(): never {
-  throw new Error('it makes an object of no class')
+  throw new Error('it creates an object without a class')
 }
 
 function latin1(text: unknown, encoding: unknown): Buffer {
   // Only dates are bytes in such a record; longer bytes could exhaust memory.
   if (typeof text !== 'string' || text.length > DATE_BYTES || encoding !== 'latin1') {
-    throw new Error('it has bytes that are no date')
+    throw new Error('it has bytes that are not a date')
   }
   return Buffer.from(text, 'latin1')
 }

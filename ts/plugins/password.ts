@@ -209,7 +209,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
     const entries = Array.isArray(stored) ? stored : this.#unmasked(stored)
     if (Array.isArray(entries) && entries.every(isEntry)) return entries
     const { path } = this.#coffer
-    throw new CofferError('ERR_COFFER_CORRUPT', `'${this.record}' of ${path} is no record of passwords`, {
+    throw new CofferError('ERR_COFFER_CORRUPT', `'${this.record}' of ${path} is not a record of passwords`, {
       path,
       member: this.record,
     })

@@ -189,7 +189,7 @@ function readInt(machine: Machine): void {
 }
 
 function decimal(line: string): number {
-  if (!/^-?\d{1,15}L?$/.test(line)) throw new Error('it has a number that is none')
+  if (!/^-?\d{1,15}L?$/.test(line)) throw new Error('it has an invalid number')
   return Number.parseInt(line, 10)
 }
 
@@ -207,13 +207,13 @@ function readUnicode(machine: Machine): void {
 
 function appendItems(machine: Machine, items: readonly unknown[]): void {
   const list = machine.top()
-  if (!Array.isArray(list)) throw new Error('it appends to what is no list')
+  if (!Array.isArray(list)) throw new Error('it appends to a value that is not a list')
   for (const item of items) list.push(item)
 }
 
 function setItems(machine: Machine, items: readonly unknown[]): void {
   const dict = machine.top()
-  if (!(dict instanceof Map) || items.length % 2 !== 0) throw new Error('it sets items of what is no dict')
+  if (!(dict instanceof Map) || items.length % 2 !== 0) throw new Error('it sets items of a value that is not a dict')
   for (let at = 0; at < items.length; at += 2) dict.set(items[at], items[at + 1])
 }
 

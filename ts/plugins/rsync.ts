@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { checkBoolean, checkName, checkOptions, checkPath } from '../check.ts'
 import type { Skipped } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { isOfPlugins, type Member } from '../member/member.ts'
+import { isOfPlugins, isWithin, type Member } from '../member/member.ts'
 import { checkSymlinks, defaultName, type Symlinks } from '../member/options.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../progress.ts'
 import { Filter, parentOf } from '../rsync/filter.ts'
@@ -153,7 +153,7 @@ export class RsyncPlugin extends CofferPlugin {
     if (root.kind !== 'directory' && root.kind !== 'file') throw unfit(from, root)
     const single = root.kind === 'file'
     const filter = filterFor(options, to, single)
-    if (single && to === '') throw invalid(`${from} is a file: say what it is called in the coffer`)
+    if (single && to === '') throw invalid(`${from} is a file: give its name in the coffer`)
     const { nodes, entries, skipped } = await walk(root, this.#trees, filter, links, run.signal)
     if (to === '') nodes.delete('')
 
@@ -255,7 +255,7 @@ export class RsyncPlugin extends CofferPlugin {
   async #members(root: string): Promise<Member[]> {
     if (root === '') return this.coffer.members()
     const members = await this.coffer.members(root)
-    return members.filter(({ name }) => name === root || name.startsWith(`${root}/`))
+    return members.filter(({ name }) => isWithin(name, root))
   }
 
   #planning(run: Run, { nameOf }: Places, entries: ReadonlyMap<string, Entry>): Pick<Planning, 'delete' | 'differing'> {
@@ -315,7 +315,7 @@ function checkRoot(name: string): string {
 }
 
 function reserved(): CofferError {
-  return invalid(`what is below ${RESERVED} belongs to the plugins: choose another name, or pass plugins`)
+  return invalid(`${RESERVED} is reserved for plugins: choose another name, or pass plugins`)
 }
 
 function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<Rsynced, 'skipped'> {
@@ -355,14 +355,14 @@ function missing(path: string): CofferError {
 }
 
 function unfit(path: string, { kind, reason }: Entry): CofferError {
-  const what = kind === 'pipe' ? 'it is a pipe, which has nothing to compare: use add' : reason
-  return new CofferError('ERR_COFFER_INVALID_ARG', `${path} cannot be brought up to date: ${what}`, { path })
+  const what = kind === 'pipe' ? 'it is a pipe, which cannot be compared: use add' : reason
+  return new CofferError('ERR_COFFER_INVALID_ARG', `${path} cannot be synchronized: ${what}`, { path })
 }
 
 function occupied(member: string, path: string): CofferError {
   return new CofferError(
     'ERR_COFFER_MEMBER_EXISTS',
-    `${path} cannot be stored as ${member}, where the coffer has something of another type: pass delete, or exclude it`,
+    `${path} cannot be stored as ${member}, where the coffer has a member of another type: pass delete, or exclude it`,
     { path, member },
   )
 }

@@ -36,7 +36,7 @@ export function parsePattern(pattern: string, what: string): Pattern {
   let source = anchored ? '' : '(?:.*/)?'
   components.forEach((component, index) => {
     const last = index === components.length - 1
-    if (component === '') throw fail('has nothing between two slashes, or nothing else')
+    if (component === '') throw fail('has an empty component')
     if (component === '.' || component === '..') throw fail(`has '${component}', which no path in a tree has`)
     if (/^\*{2,}$/.test(component)) source += last ? '.+' : '(?:.*/)?'
     else source += `${componentSource(component, fail)}${last ? '' : '/'}`

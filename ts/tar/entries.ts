@@ -283,7 +283,7 @@ function sizeIn(header: Buffer): number {
 
 function decimalSize(text: Buffer): number {
   const digits = text.toString('latin1')
-  if (!/^\d{1,20}$/.test(digits)) throw damaged('a PAX header has a size that is no number')
+  if (!/^\d{1,20}$/.test(digits)) throw damaged('a PAX header has a size that is not a number')
   return checkedSize(BigInt(digits))
 }
 

@@ -6,7 +6,7 @@ import type { Coffer } from '../coffer/coffer.ts'
 import { isOfPlugins, type Member } from '../member/member.ts'
 import { type MemberSnapshot, SNAPSHOTS } from '../member/snapshot.ts'
 import { MemberReadable } from '../member/streams.ts'
-import { type Progress, paced, type WatchOptions } from '../progress.ts'
+import { type Progress, paced, type WatchOptions, watchOptions } from '../progress.ts'
 
 /** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
@@ -55,8 +55,7 @@ export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Reada
   const { members, plugins, signal, onProgress } = checkOptions(options, 'exportTar', [
     'members',
     'plugins',
-    'signal',
-    'onProgress',
+    ...watchOptions,
   ])
   checkSignal(signal)
   const names = checkNames(members)

@@ -5,7 +5,7 @@ import { type Batch, MAKE_DIRECTORY } from '../coffer/batch.ts'
 import type { Coffer } from '../coffer/coffer.ts'
 import type { Skipped } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { type Paced, paced, type WatchOptions } from '../progress.ts'
+import { type Paced, paced, type WatchOptions, watchOptions } from '../progress.ts'
 import type { TarEntry, TarReader } from './entries.ts'
 
 /** What {@link importTar} takes. */
@@ -64,13 +64,12 @@ const WHOLE_BYTES = 128 * 1024
  * ```
  */
 export async function importTar(coffer: Coffer, source: Readable, options: ImportTarOptions = {}): Promise<Imported> {
-  const known = ['prefix', 'replace', 'signal', 'onProgress'] as const
-  const { prefix, signal } = checkOptions(options, 'importTar', known)
+  const { prefix, signal } = checkOptions(options, 'importTar', ['prefix', 'replace', ...watchOptions])
   checkSignal(signal)
   if (prefix !== undefined) checkName(prefix, 'the prefix')
   const replace = checkBoolean(options.replace, 'replace') ?? true
   checkSource(source)
-  checkSignal(options.signal)?.throwIfAborted()
+  signal?.throwIfAborted()
   const report = paced(options.onProgress)
   // Reading it rejects with its error; before, and after an abort, the event only needs a listener.
   source.on('error', ignore)
@@ -93,7 +92,7 @@ function checkSource(source: Readable): void {
   }
   if (source.errored) throw source.errored
   if (source.destroyed || source.readableEnded) {
-    throw invalid('the archive has been read to its end, or destroyed, before: nothing is left in it')
+    throw invalid('the archive has been read to its end, or destroyed, before: no data is left')
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Member } from '../../member/member.ts'
+import { isWithin, type Member } from '../../member/member.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName } from '../names.ts'
@@ -57,7 +57,7 @@ export function remove(): Entry {
 }
 
 async function below(members: (prefix: string) => Promise<Member[]>, name: string): Promise<Member[]> {
-  return (await members(name)).filter((member) => member.name === name || member.name.startsWith(`${name}/`))
+  return (await members(name)).filter((member) => isWithin(member.name, name))
 }
 
 function question(members: readonly Member[], path: string): string {

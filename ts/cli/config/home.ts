@@ -12,5 +12,5 @@ import { UsageError } from '../exit.ts'
 export function home(instead: string): string {
   const directory = homedir()
   if (isAbsolute(directory)) return directory
-  throw new UsageError(`there is no home directory, since HOME is empty or no absolute path: ${instead}`)
+  throw new UsageError(`there is no home directory, since HOME is empty or not an absolute path: ${instead}`)
 }
