@@ -1,4 +1,4 @@
-/** The stable code of a {@link CofferError}: what to do about each is said in docs/api.md. */
+/** The stable code of a {@link CofferError}. docs/api.md has a remedy for each. */
 export type ErrorCode =
   /** Another process, or another handle, holds the lock. */
   | 'ERR_COFFER_LOCKED'

@@ -3,13 +3,12 @@
  * against crashes.
  *
  * {@link CofferBank}, {@link CofferStore}, {@link CofferMarket} and {@link CofferNull} are the kinds
- * of coffers, {@link Coffer} is one with layers of your own; all have the calls of {@link Coffer}.
+ * of coffers, {@link Coffer} has any layers; all have the calls of {@link Coffer}.
  * Every failure is a {@link CofferError} with a stable code. Sizes are in bytes, and times in
- * milliseconds where nothing else is said.
+ * milliseconds unless stated otherwise.
  *
- * Beside the types stand the same calls with more examples ([API](../docs/api.md)), the
- * [command line](../docs/cli.md), the [file format](../docs/format.md),
- * [reading without Coffer](../docs/reading-without-coffer.md), and the
+ * Further documents: the [API](../docs/api.md) with more examples, the [command line](../docs/cli.md), the
+ * [file format](../docs/format.md), [reading without Coffer](../docs/reading-without-coffer.md), and the
  * [architecture](../docs/architecture.md).
  *
  * @example

@@ -13,7 +13,7 @@ const NEW_FILE = 0o644
 export interface FileHost {
   readonly path: string
   readonly native: NativeCoffer
-  /** Makes a change, and fails where it would wait for the batch that it is made in. */
+  /** Runs a change, and fails if it would wait for the batch that it is made in. */
   readonly change: <T>(call: string, change: () => Promise<T>) => Promise<T>
 }
 

@@ -100,7 +100,7 @@ async function replaceConfig(path: string, change: (old: string, file: string) =
   }
 }
 
-/** What every section says, for comparing: keys as base64 text, everything else as it is. */
+/** The entries of all sections, for comparison: keys as base64 text, other values unchanged. */
 function entriesOf(path: string, text: string): Map<string, Record<string, unknown>> {
   parseConfig(path, text)
   if (isIni(text)) return new Map([...parseIni(text)].map(([name, options]) => [name, Object.fromEntries(options)]))
