@@ -32,11 +32,6 @@ export class Cancellation implements Canceller {
     this.#listeners.clear()
     for (const listener of listeners) listener(reason)
   }
-
-  /** How many calls wait in it. */
-  get waiting(): number {
-    return this.#listeners.size
-  }
 }
 
 /** A signal as a canceller. */
