@@ -123,6 +123,6 @@ describe.skipIf(terminalPython === null)('at a terminal', () => {
     const user = await withMember()
     const { code, output } = await user.terminal(['export', '--tar'])
     expect(code).toBe(2)
-    expect(output).toContain('not for a terminal')
+    expect(output).toContain('not written to a terminal')
   })
 })
