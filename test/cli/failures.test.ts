@@ -46,7 +46,7 @@ describe('a command without the one below it', () => {
 describe('an environment without', () => {
   it.each([
     ['an empty HOME', '', 'HOME is empty'],
-    ['a relative HOME', 'here', 'HOME is empty or no absolute path'],
+    ['a relative HOME', 'here', 'HOME is empty or not an absolute path'],
     ['a HOME that is not there', '/nonexistent/home', 'there is no directory /nonexistent/home'],
   ])('%s: generate --write writes nothing anywhere', async (_, HOME, message) => {
     const user = new User()
