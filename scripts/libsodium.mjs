@@ -3,7 +3,7 @@
  * `node scripts/libsodium.mjs --target <triple>`: builds the libsodium that a release links, from its source, and
  * prints the directory that SODIUM_LIB_DIR must name then.
  *
- * Without it, libsodium-sys builds the 1.0.18 that it brings, links a library for Windows that somebody else built, and
+ * Without it, libsodium-sys builds the 1.0.18 that it brings, links a prebuilt library for Windows, and
  * has none at all for Windows on ARM.
  */
 import { spawnSync } from 'node:child_process'

@@ -1,4 +1,4 @@
-/** Bytes that nobody can compress, the same every time. */
+/** Random bytes, which do not compress: the same every time. */
 import { createCipheriv } from 'node:crypto'
 
 /** Gives so many of them at each call. */

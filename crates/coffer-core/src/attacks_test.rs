@@ -1,6 +1,7 @@
 //! What somebody who has the keys, or can choose some of them, may forge: catalogs that lie, and a
 //! header that opens under two keys. Attacks on the file alone are in `test/attacks.test.ts`.
 
+use crate::format::member::MemberType;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,21 +11,23 @@ use sodiumoxide::crypto::stream::xsalsa20;
 use crate::coffer::{Coffer, Mode, Options, Selection};
 use crate::crypto::key::{self, Key};
 use crate::engine::container::{Container, Raw};
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Catalog, Entry, Place};
 use crate::format::codec::Encoder;
 use crate::format::frame::{self, SKIPPABLE_HEADER};
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::Kind;
+use crate::format::member::Attributes;
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::{HEADER_TAG, MARK, SALT_TAG};
+use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, NewFile};
-use crate::progress::Watch;
+use crate::io::new_file::NewFile;
+use crate::io::storage::Directory;
+use crate::progress::CallObserver;
 
 const SMALL: usize = 100_000;
 const LARGE: usize = 3_000_000;
@@ -41,14 +44,14 @@ fn forged(lie: impl FnOnce(&mut Catalog)) -> Forged {
     let path = dir.path().join("forged.coffer");
     let key = Key::generate(32);
     let keys = Keys { coffer: Some(key.clone()), ..Keys::default() };
-    let header = Header::new(Kind::store(), &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+    let header = Header::new(Kind::store(), &keys, &KeySource::of_keys(), 65_504, 1 << 20).unwrap();
     let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
     let file = NewFile::create(&directory, &path).unwrap();
-    let source = Source::new(file.storage(), &directory, &path, &header, &keys).unwrap();
+    let source = ArchiveFile::new(file.storage(), &directory, &path, &header, &keys).unwrap();
     let mut container = Container::create(source, header, false).unwrap();
     let attributes = Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 };
     let stored = container.source.layers.encode_member(&vec![7; SMALL]).unwrap().into_vec();
-    container.put_small("small", false, SMALL as u64, attributes, stored).unwrap();
+    container.put_small("small", MemberType::File, SMALL as u64, attributes, stored).unwrap();
     let mut left = LARGE;
     let pieces = || {
         let len = left.min(1 << 20);
@@ -57,7 +60,7 @@ fn forged(lie: impl FnOnce(&mut Catalog)) -> Forged {
         Ok((len > 0).then_some(Raw { job, last: left == 0 }))
     };
     container.put_large("large", attributes, &[], pieces).unwrap();
-    container.settle().unwrap();
+    container.flush_pending().unwrap();
     lie(&mut container.view.write().catalog);
     container.commit(true, &Locks::none(&path)).unwrap();
     file.publish(false).unwrap();
@@ -77,7 +80,7 @@ impl Forged {
         let out = tempfile::tempdir().unwrap();
         for (name, len) in [("small", SMALL), ("large", LARGE)] {
             let what = Selection::Names(vec![name.to_owned()]).into();
-            let extracted = coffer.extract(&what, out.path(), &Watch::silent());
+            let extracted = coffer.extract(&what, out.path(), &CallObserver::silent());
             if name == member {
                 assert_eq!(coffer.read(name).unwrap_err().code(), Code::Corrupt);
                 assert_eq!(extracted.unwrap_err().code(), Code::Corrupt);
@@ -90,7 +93,7 @@ impl Forged {
                 std::fs::remove_file(entry.unwrap().path()).unwrap();
             }
         }
-        let error = coffer.verify(&Watch::silent()).unwrap_err();
+        let error = coffer.verify(&CallObserver::silent()).unwrap_err();
         assert_eq!((error.code(), error.member()), (Code::Corrupt, Some(member)));
     }
 }
@@ -106,7 +109,7 @@ fn a_catalog_that_tells_the_truth_is_believed() {
     let forged = forged(|_| {});
     let coffer = forged.open().unwrap();
     assert_eq!(coffer.read("small").unwrap().len(), SMALL);
-    assert_eq!(coffer.verify(&Watch::silent()).unwrap().members, 2);
+    assert_eq!(coffer.verify(&CallObserver::silent()).unwrap().members, 2);
 }
 
 #[test]
@@ -131,9 +134,10 @@ fn a_size_that_lies_is_damage_and_no_more_than_it_says_is_unpacked() {
 #[test]
 fn a_tar_header_that_says_otherwise_than_the_catalog_is_damage_to_whoever_reads() {
     for member in ["small", "large"] {
-        forged(|catalog| change(catalog, member, |entry| entry.mode = 0o4755))
+        forged(|catalog| change(catalog, member, |entry| entry.attributes.mode = 0o4755))
             .expect_damage(member);
-        forged(|catalog| change(catalog, member, |entry| entry.mtime_s += 1)).expect_damage(member);
+        forged(|catalog| change(catalog, member, |entry| entry.attributes.mtime_s += 1))
+            .expect_damage(member);
     }
     // The bytes of a member under the name of another: the tar has it under its own.
     let coffer = forged(|catalog| {
@@ -142,7 +146,7 @@ fn a_tar_header_that_says_otherwise_than_the_catalog_is_damage_to_whoever_reads(
     });
     let coffer = coffer.open().unwrap();
     assert_eq!(coffer.read("large").unwrap_err().code(), Code::Corrupt);
-    assert_eq!(coffer.verify(&Watch::silent()).unwrap_err().code(), Code::Corrupt);
+    assert_eq!(coffer.verify(&CallObserver::silent()).unwrap_err().code(), Code::Corrupt);
 }
 
 #[test]
@@ -214,7 +218,7 @@ fn names_that_are_harmless_here_stay_as_they_are_and_below_the_target() {
             .unwrap();
     }
     let out = root.path().join("out");
-    let extracted = coffer.extract(&Selection::All.into(), &out, &Watch::silent());
+    let extracted = coffer.extract(&Selection::All.into(), &out, &CallObserver::silent());
     if cfg!(windows) {
         assert_eq!(extracted.unwrap_err().code(), Code::UnsafePath);
         return;

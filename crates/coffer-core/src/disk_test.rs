@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::coffer::{Change, Coffer, LockMode, Mode, NewSecret, Options};
+use crate::coffer::{Change, Coffer, LockMode, Mode, NewCredentials, Options};
 use crate::crypto::key::Key;
-use crate::engine::container::torn;
 use crate::error::{Code, Result};
 use crate::format::kind::Kind;
-use crate::io::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
-use crate::progress::Watch;
+use crate::io::disk::DiskDirectory;
+use crate::io::protected_paths::torn;
+use crate::io::storage::{Directory, Names, Storage, Wanted};
+use crate::progress::CallObserver;
 
 /// The system's directories, which counts how often they are listed, and has no descriptor left for
 /// them if it is told so.
@@ -97,14 +98,14 @@ fn unfinished(target: &Path, random: &str) -> PathBuf {
 }
 
 fn rekey() -> Change {
-    let to = NewSecret {
+    let to = NewCredentials {
         coffer_key: Some(Key::from_bytes(&[2; 32]).unwrap()),
         secure_key: None,
         passphrase: None,
         kdf: crate::crypto::kdf::KdfChoice::default(),
         cipher: None,
     };
-    Change::Rekey { to, watch: Watch::silent() }
+    Change::Rekey { to, watch: CallObserver::silent() }
 }
 
 #[test]
@@ -187,7 +188,7 @@ fn without_a_descriptor_for_the_directory_nothing_is_done_by_halves() {
     assert_eq!(code(open(Mode::Write)), Code::Io);
     assert_eq!(fs::read(&path).unwrap(), before);
     let coffer = open(Mode::Append).unwrap();
-    assert_eq!(code(coffer.change(Change::Compact { watch: Watch::silent() })), Code::Io);
+    assert_eq!(code(coffer.change(Change::Compact { watch: CallObserver::silent() })), Code::Io);
     assert_eq!(code(coffer.change(rekey())), Code::Io);
     // The coffer goes on.
     coffer.change(Change::write("b", Arc::new(b"more".to_vec()))).unwrap();
@@ -205,7 +206,7 @@ fn an_abandoned_coffer_is_free_though_handles_are_left() {
     writer.change(Change::write("kept", Arc::new(b"kept".to_vec()))).unwrap();
     writer.change(Change::Flush { force: false }).unwrap();
     writer.change(Change::write("lost", Arc::new(b"lost".to_vec()))).unwrap();
-    let (stage, other) = (writer.stage("staged"), writer.clone());
+    let (stage, other) = (writer.upload("staged"), writer.clone());
     writer.abandon();
     writer.abandon();
     let again = Coffer::open(&path, options(Mode::Append)).unwrap();
@@ -311,7 +312,7 @@ mod unix {
                 }
             }
             let target = at("salvaged");
-            let silent = Watch::silent();
+            let silent = CallObserver::silent();
             let error =
                 crate::ops::salvage::salvage(path, &target, &options(Mode::Read), false, &silent);
             assert_eq!(error.unwrap_err().code(), Code::InvalidArg);
@@ -352,7 +353,7 @@ mod unix {
         let mut with_backup = options(Mode::Append);
         with_backup.backup = Some(".bak".to_owned());
         let coffer = Coffer::open(&path, with_backup.clone()).unwrap();
-        coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         assert_eq!((owner(&path), owner(&backup)), (theirs, theirs));
         coffer.change(rekey()).unwrap();
         assert_eq!(owner(&path), theirs);

@@ -264,3 +264,8 @@ fn errno(error: &io::Error) -> Option<i32> {
     let inner = || error.get_ref()?.source()?.downcast_ref::<io::Error>();
     error.raw_os_error().or_else(|| inner()?.raw_os_error())
 }
+
+/// The error of every call on a coffer that is closed.
+pub(crate) fn closed() -> Error {
+    Error::new(Code::Closed, "the coffer is closed: open it again")
+}

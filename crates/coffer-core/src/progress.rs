@@ -54,14 +54,14 @@ pub trait Progress: Send + Sync {
 
 /// What a long call is given by whoever watches it.
 #[derive(Clone, Default)]
-pub struct Watch {
+pub struct CallObserver {
     /// Stops the call.
     pub cancel: Cancel,
     /// Hears how far it is, if anybody listens.
     pub progress: Option<Arc<dyn Progress>>,
 }
 
-impl Watch {
+impl CallObserver {
     /// Nobody watches.
     #[must_use]
     pub fn silent() -> Self {

@@ -2,6 +2,7 @@
 //! are read and bytes that are deciphered or hashed; and what a reader without a lock makes of a
 //! file that changes under it.
 
+use crate::format::member::MemberType;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,23 +12,24 @@ use crate::coffer::{Change, Coffer, Mode, Options};
 use crate::crypto::key::Key;
 use crate::crypto::seal::Seal;
 use crate::engine::container::Container;
-use crate::engine::credentials::Keyring;
-use crate::engine::file::Source;
-use crate::engine::open::{self, Expected, Found, Opened};
+use crate::engine::credentials::CredentialLookup;
+use crate::engine::file::ArchiveFile;
+use crate::engine::open::{self, Expected, OpenResult, Opened};
 use crate::engine::recovery;
 use crate::error::{Code, Result};
-use crate::format::catalog::Attributes;
-use crate::format::commit::{Ahead, Commit, Position};
+use crate::format::commit::{Commit, Position, UnsyncedPrefix};
 use crate::format::footer::Footer;
 use crate::format::frame;
 use crate::format::header::Header;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
 use crate::format::work;
+use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, Names, Storage, Wanted};
-use crate::progress::Watch;
+use crate::io::storage::{Directory, Names, Storage, Wanted};
+use crate::progress::CallObserver;
 
 /// What happens to a file in memory when its length is asked for or bytes are read.
 type Happening = Box<dyn FnMut(&mut Vec<u8>) + Send>;
@@ -133,7 +135,7 @@ pub(crate) struct Scene {
     pub(crate) bytes: Vec<u8>,
     /// Where each commit stands, and where its footer ends.
     commits: Vec<(Position, u64)>,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<ArchiveFile>,
 }
 
 const PATH: &str = "/in memory/box.coffer";
@@ -147,14 +149,16 @@ impl Scene {
         let storage = Arc::new(Memory::default());
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let path = Path::new(PATH);
-        let source = Source::new(storage.clone(), &directory, path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(storage.clone(), &directory, path, &header, &keys).unwrap();
         let mut container = Container::create(source, header.clone(), false).unwrap();
         let attributes = Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 };
         let mut commits = Vec::new();
         for i in 0..3 {
             let data = vec![i; 1000];
             let stored = container.source.layers.encode_member(&data).unwrap().into_vec();
-            container.put_small(&format!("member-{i}"), false, 1000, attributes, stored).unwrap();
+            container
+                .put_small(&format!("member-{i}"), MemberType::File, 1000, attributes, stored)
+                .unwrap();
             container.commit(true, &Locks::none(path)).unwrap();
             commits.push((container.committed(), storage.len().unwrap()));
         }
@@ -177,18 +181,18 @@ impl Scene {
 
     fn open_file(&self, file: Arc<Memory>) -> Result<Opened> {
         let secret = self.options.secret().unwrap();
-        let keyring = Keyring::new(&secret, &self.options.cancel);
+        let keyring = CredentialLookup::new(&secret, &self.options.cancel);
         let expected = Expected {
             max_catalog: u64::MAX,
             kind: &self.options.kind,
-            cipher_is_free: false,
+            accept_file_cipher: false,
             keyring: &keyring,
             level: None,
             directory: Arc::new(DiskDirectory),
         };
         match open::open(file, Path::new(PATH), &expected)? {
-            Found::Coffer(opened) => Ok(*opened),
-            Found::Legacy => panic!("taken for a legacy coffer"),
+            OpenResult::Coffer(opened) => Ok(*opened),
+            OpenResult::Legacy => panic!("taken for a legacy coffer"),
         }
     }
 
@@ -262,7 +266,7 @@ impl Scene {
     }
 
     fn footer_at(&self, offset: u64, commit: Position, out: &mut Vec<u8>) {
-        let footer = Footer { archive: self.source.archive, commit, header_copy: 1, settled: true };
+        let footer = Footer { archive: self.source.archive, commit, header_copy: 1, durable: true };
         footer.write(self.container(), &self.source.meta, offset, out);
     }
 }
@@ -370,7 +374,7 @@ fn authentic_records_behind_the_end_cost_no_more_than_a_few_times_their_bytes() 
             let offset = end + tail.len() as u64;
             let (position, bytes) = scene.commit_at(offset, |commit| {
                 commit.previous = Some(Position { digest: [7; 32], ..newest });
-                commit.ahead = Some(Ahead { len: 1 << 20, digest: [7; 32] });
+                commit.ahead = Some(UnsyncedPrefix { len: 1 << 20, digest: [7; 32] });
             });
             tail.extend(bytes);
             scene.footer_at(end + tail.len() as u64, position, &mut tail);
@@ -486,7 +490,7 @@ fn marks_have_their_zeros_and_footers_their_archive() {
         );
         // The footer of another archive id says nothing, and is not a tail to keep.
         let other =
-            Footer { archive: [7; 16], commit: scene.commits[0].0, header_copy: 1, settled: true };
+            Footer { archive: [7; 16], commit: scene.commits[0].0, header_copy: 1, durable: true };
         let mut bytes = scene.bytes.clone();
         other.write(scene.container(), &scene.source.meta, end, &mut bytes);
         let opened = scene.open(&bytes).unwrap();
@@ -663,7 +667,7 @@ fn verifying_beside_a_writer_that_moves_members_finds_no_damage() {
             let name = format!("goes-{pack}");
             writer.change(Change::Delete { name, recursive: false }).unwrap();
             writer.change(Change::Flush { force: false }).unwrap();
-            let verified = reader.verify(&Watch::silent());
+            let verified = reader.verify(&CallObserver::silent());
             assert!(verified.is_ok(), "after move {pack}: {verified:?}");
         }
         writer.change(Change::Close).unwrap();

@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use coffer_core::coffer::{Change, Mode, Selection, Symlinks};
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 use support::*;
 
 #[test]
@@ -38,7 +38,7 @@ fn members_of_every_size_are_read_back_before_and_after_a_flush_and_a_reopen() {
         }
         let range = coffer.read_range("dir0/member-3000001", 2_000_000, 100, None);
         assert!(range.is_err() || range.unwrap().bytes.len() == 100);
-        assert_eq!(coffer.verify(&Watch::silent()).unwrap().members, 10);
+        assert_eq!(coffer.verify(&CallObserver::silent()).unwrap().members, 10);
         coffer.close().unwrap();
     }
 }
@@ -73,10 +73,12 @@ fn replace_append_delete_and_compact_leave_exactly_the_live_members() {
         for round in 0..3 {
             match round {
                 0 => flush(&coffer),
-                1 => drop(coffer.change(Change::Compact { watch: Watch::silent() }).unwrap()),
+                1 => {
+                    drop(coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap())
+                }
                 _ => flush(&coffer),
             }
-            coffer.verify(&Watch::silent()).unwrap();
+            coffer.verify(&CallObserver::silent()).unwrap();
             assert_eq!(names(&coffer), model.keys().cloned().collect::<Vec<_>>());
             for (name, data) in &model {
                 assert_eq!(&coffer.read(name).unwrap(), data, "{} {name} {round}", case.name());
@@ -109,11 +111,12 @@ fn a_tree_goes_in_and_comes_out_the_same() {
             name: None,
             replace: true,
             symlinks: Symlinks::Follow,
-            watch: Watch::silent(),
+            watch: CallObserver::silent(),
         };
         coffer.change(add).unwrap();
         let out = dir.path().join("out");
-        let extracted = coffer.extract(&Selection::All.into(), &out, &Watch::silent()).unwrap();
+        let extracted =
+            coffer.extract(&Selection::All.into(), &out, &CallObserver::silent()).unwrap();
         assert_eq!((extracted.files, extracted.directories), (301, 1));
         let diff = std::process::Command::new("diff")
             .arg("-r")

@@ -8,10 +8,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
-use coffer_core::coffer::{Change, Coffer, Mode, NewSecret, Outcome, Symlinks};
+use coffer_core::coffer::{Change, Coffer, Mode, NewCredentials, Outcome, Symlinks};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 use support::*;
 
 const LARGE: usize = 3 << 20;
@@ -78,7 +78,7 @@ impl<'a> Scene<'a> {
 }
 
 fn compact(coffer: &Coffer) -> Result<Outcome> {
-    coffer.change(Change::Compact { watch: Watch::silent() })
+    coffer.change(Change::Compact { watch: CallObserver::silent() })
 }
 
 /// These members are damaged and no others, whoever asks.
@@ -92,7 +92,7 @@ fn check(coffer: &Coffer, damaged: &[&str]) {
             assert!(read.unwrap() == bytes(&name), "{name} has wrong bytes");
         }
     }
-    let verified = coffer.verify(&Watch::silent());
+    let verified = coffer.verify(&CallObserver::silent());
     let Err(error) = verified else { return assert!(damaged.is_empty()) };
     names_all(&error, damaged);
 }
@@ -147,7 +147,7 @@ fn writing_damaged_members_again_heals_them_and_nothing_of_the_pack_stays() {
             name: Some(String::new()),
             replace: true,
             symlinks: Symlinks::Follow,
-            watch: Watch::silent(),
+            watch: CallObserver::silent(),
         };
         coffer.change(add).unwrap();
         flush(&coffer);
@@ -193,14 +193,14 @@ fn keys_are_not_changed_while_something_is_damaged() {
         let coffer = scene.open();
         delete(&coffer, "a").unwrap();
         let keys = |key: &Option<Key>| key.as_ref().map(|key| Key::generate(key.as_bytes().len()));
-        let to = NewSecret {
+        let to = NewCredentials {
             coffer_key: keys(&case.coffer_key),
             secure_key: keys(&case.secure_key),
             passphrase: None,
             kdf: Default::default(),
             cipher: None,
         };
-        let rekeyed = coffer.change(Change::Rekey { to, watch: Watch::silent() });
+        let rekeyed = coffer.change(Change::Rekey { to, watch: CallObserver::silent() });
         names_all(&rekeyed.unwrap_err(), &["b", "c"]);
         write(&coffer, "new", &bytes("new"));
         coffer.close().unwrap();
@@ -253,7 +253,7 @@ fn a_file_that_cannot_be_added_fails_alone() {
             name: None,
             replace: false,
             symlinks: Symlinks::Follow,
-            watch: Watch::silent(),
+            watch: CallObserver::silent(),
         };
         let answers: Vec<_> = (0..50)
             .map(|number| {

@@ -12,7 +12,7 @@ use coffer_core::coffer::{Coffer, Mode, Options};
 use coffer_core::crypto::kdf::Passphrase;
 use coffer_core::crypto::key::Key;
 use coffer_core::format::kind::Kind;
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 use sodiumoxide::crypto::pwhash::argon2id13::{self, MemLimit, OpsLimit};
 use sodiumoxide::crypto::secretbox;
 
@@ -59,7 +59,7 @@ fn the_encrypted_file_of_the_format_document_is_what_it_says() {
     let coffer = Coffer::open(&directory.path().join("market.coffer"), options).unwrap();
     let target = directory.path().join("todo.txt");
     let cryptor = coffer.cryptor().unwrap();
-    cryptor.decrypt_file(&fixture(FILE), &target, false, false, &Watch::silent()).unwrap();
+    cryptor.decrypt_file(&fixture(FILE), &target, false, false, &CallObserver::silent()).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), MEMBER.1);
     coffer.close().unwrap();
 }
@@ -141,7 +141,7 @@ fn check_engine(file: &str, options: Options) {
     assert_eq!(coffer.read(MEMBER.0).unwrap(), MEMBER.1);
     let member = coffer.stat(MEMBER.0).unwrap().unwrap();
     assert_eq!((member.mode, member.mtime_s, member.mtime_ns), (0o644, 1_700_000_000, 123_456_789));
-    assert_eq!(coffer.verify(&Watch::silent()).unwrap().members, 1);
+    assert_eq!(coffer.verify(&CallObserver::silent()).unwrap().members, 1);
     coffer.close().unwrap();
 }
 

@@ -15,13 +15,15 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use coffer_core::coffer::{Change, Coffer, Existing, LockMode, Mode, NewSecret, Options, Outcome};
+use coffer_core::coffer::{
+    Change, Coffer, Existing, LockMode, Mode, NewCredentials, Options, Outcome,
+};
 use coffer_core::crypto::kdf::{self, Kdf, KdfChoice, Passphrase};
 use coffer_core::crypto::key::{self, Key};
 use coffer_core::crypto::seal;
 use coffer_core::error::Code;
 use coffer_core::format::kind::{Cipher, Kind};
-use coffer_core::progress::{Cancel, Watch};
+use coffer_core::progress::{CallObserver, Cancel};
 use memory::Wanted;
 use support::{directory, flush, noise, write};
 
@@ -191,11 +193,11 @@ impl Secrets {
     }
 
     /// What the coffer gets later.
-    fn next(&self, kind: Kind, by_passphrase: bool) -> NewSecret {
+    fn next(&self, kind: Kind, by_passphrase: bool) -> NewCredentials {
         let keyed = |cipher: Option<Cipher>, key: &Key| {
             cipher.filter(|_| !by_passphrase).map(|_| key.clone())
         };
-        NewSecret {
+        NewCredentials {
             coffer_key: keyed(kind.container.cipher, &self.new_coffer),
             secure_key: keyed(kind.member.cipher, &self.new_secure),
             passphrase: by_passphrase.then(|| Self::passphrase(&self.new_phrase)),
@@ -272,7 +274,7 @@ fn secrets_of(
 fn use_it(coffer: &Coffer, place: &Path) {
     write(coffer, "small", b"buy milk");
     write(coffer, "large", &noise(1, 2_500_000));
-    let stage = coffer.stage("staged");
+    let stage = coffer.upload("staged");
     let (ready, waiting) = std::sync::mpsc::channel();
     for part in noise(2, 1_500_000).chunks(100_000) {
         let ready = ready.clone();
@@ -280,13 +282,13 @@ fn use_it(coffer: &Coffer, place: &Path) {
         waiting.recv().unwrap().unwrap();
     }
     let (name, existing) = ("staged".to_owned(), Existing::Replace);
-    let staged = Change::Staged { name, stage, existing, mode: None, mtime: None };
+    let staged = Change::Upload { name, upload: stage, existing, mode: None, mtime: None };
     assert!(matches!(coffer.change(staged).unwrap(), Outcome::Done));
     flush(coffer);
     assert_eq!(coffer.read("large").unwrap(), noise(1, 2_500_000));
     assert_eq!(coffer.read_range("staged", 1_200_000, 10, None).unwrap().bytes.len(), 10);
-    coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
-    coffer.verify(&Watch::silent()).unwrap();
+    coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
+    coffer.verify(&CallObserver::silent()).unwrap();
 
     let cryptor = coffer.cryptor().unwrap();
     let mut encryptor = cryptor.encryptor();
@@ -298,8 +300,8 @@ fn use_it(coffer: &Coffer, place: &Path) {
     decryptor.finish().unwrap();
     let [plain, sealed, opened] = ["plain", "sealed", "opened"].map(|name| place.join(name));
     std::fs::write(&plain, noise(4, 200_000)).unwrap();
-    cryptor.encrypt_file(&plain, &sealed, true, &Watch::silent()).unwrap();
-    cryptor.decrypt_file(&sealed, &opened, false, true, &Watch::silent()).unwrap();
+    cryptor.encrypt_file(&plain, &sealed, true, &CallObserver::silent()).unwrap();
+    cryptor.decrypt_file(&sealed, &opened, false, true, &CallObserver::silent()).unwrap();
 }
 
 /// The life of one coffer.
@@ -326,10 +328,10 @@ fn live(kind: Kind, by_passphrase: bool, place: &Path) {
     use_it(&coffer, place);
     let reader = Coffer::open(&path, reader).unwrap();
     assert_eq!(reader.read("small").unwrap(), b"buy milk");
-    reader.verify(&Watch::silent()).unwrap();
+    reader.verify(&CallObserver::silent()).unwrap();
     reader.close().unwrap();
     let to = secrets.next(kind, by_passphrase);
-    coffer.change(Change::Rekey { to, watch: Watch::silent() }).unwrap();
+    coffer.change(Change::Rekey { to, watch: CallObserver::silent() }).unwrap();
     use_it(&coffer, place);
     let new = [&secrets.new_coffer, &secrets.new_secure, &secrets.new_phrase];
     for (name, key) in secrets_of(&coffer, new[0], new[1], new[2]) {

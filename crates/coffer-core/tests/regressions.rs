@@ -45,7 +45,7 @@ impl Progress for Once {
     fn advance(&self, _r: Report) {
         if !self.fired.swap(true, Ordering::SeqCst) {
             let c = self.coffer.lock().unwrap().take().unwrap();
-            c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+            c.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         }
     }
 }
@@ -75,7 +75,7 @@ fn extraction_gives_the_right_bytes_while_the_coffer_is_compacted() {
         let out = dir.path().join(case.name());
         let once =
             Arc::new(Once { fired: AtomicBool::new(false), coffer: Mutex::new(Some(c.clone())) });
-        let watch = Watch { cancel: Cancel::default(), progress: Some(once) };
+        let watch = CallObserver { cancel: Cancel::default(), progress: Some(once) };
         let r = c.extract(&Selection::All.into(), &out, &watch);
         let mut bad = 0;
         for i in 600..3000u32 {
@@ -97,7 +97,7 @@ fn the_cancel_flag_of_an_open_says_nothing_to_later_calls() {
     let c = Coffer::open(&path(&dir), o).unwrap();
     write(&c, "a", b"x");
     cancel.cancel();
-    c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+    c.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_sound_coffer_verifies_while_members_are_deleted() {
         write(&c, &format!("m{i}"), &noise(i, 20_000));
     }
     flush(&c);
-    let watch = Watch {
+    let watch = CallObserver {
         cancel: Cancel::default(),
         progress: Some(Arc::new(Deletes(Mutex::new(Some(c.clone()))))),
     };
@@ -297,11 +297,11 @@ fn an_extraction_that_is_stopped_leaves_the_file_that_it_was_to_replace() {
     let old = out.join("sub/large");
     std::fs::write(&old, "mine").unwrap();
     let cancel = Cancel::default();
-    let watch = Watch { cancel: cancel.clone(), progress: Some(Arc::new(Stop(cancel))) };
+    let watch = CallObserver { cancel: cancel.clone(), progress: Some(Arc::new(Stop(cancel))) };
     c.extract(&Selection::All.into(), &out, &watch).unwrap_err();
     assert_eq!(std::fs::read(&old).unwrap(), b"mine");
     assert_eq!(std::fs::read_dir(out.join("sub")).unwrap().count(), 1);
-    c.extract(&Selection::All.into(), &out, &Watch::silent()).unwrap();
+    c.extract(&Selection::All.into(), &out, &CallObserver::silent()).unwrap();
     assert_eq!(std::fs::read(&old).unwrap(), vec![7; 20_000_000]);
     assert_eq!(std::fs::read_dir(out.join("sub")).unwrap().count(), 1);
     c.close().unwrap();
@@ -318,7 +318,7 @@ fn an_extraction_that_replaces_nothing_writes_nothing_where_a_link_is_in_the_way
     std::fs::create_dir(&out).unwrap();
     std::os::unix::fs::symlink("nowhere", out.join("b")).unwrap();
     let extraction = Extraction { replace: false, ..Selection::All.into() };
-    let error = c.extract(&extraction, &out, &Watch::silent()).unwrap_err();
+    let error = c.extract(&extraction, &out, &CallObserver::silent()).unwrap_err();
     assert_eq!(error.code(), coffer_core::error::Code::UnsafePath);
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
     c.close().unwrap();
@@ -334,14 +334,15 @@ fn rekeying_is_called_off_until_the_new_file_is_there() {
     write(&c, "small", b"1");
     let cancel = Cancel::default();
     let progress = Some(Arc::new(Stop(cancel.clone())) as Arc<dyn Progress>);
-    let to = NewSecret {
+    let to = NewCredentials {
         coffer_key: Some(coffer_core::crypto::key::Key::generate(32)),
         secure_key: None,
         passphrase: None,
         kdf: coffer_core::crypto::kdf::KdfChoice::default(),
         cipher: None,
     };
-    let stopped = c.change(Change::Rekey { to, watch: Watch { cancel, progress } }).unwrap_err();
+    let stopped =
+        c.change(Change::Rekey { to, watch: CallObserver { cancel, progress } }).unwrap_err();
     assert_eq!(stopped.code(), coffer_core::error::Code::Aborted);
     c.close().unwrap();
     assert_eq!(case.open(&p, Mode::Read).read("small").unwrap(), b"1");
@@ -362,7 +363,7 @@ fn verification_sees_damage_to_the_first_block() {
         std::fs::write(&p, file).unwrap();
         let c = case.open(&p, Mode::Read);
         assert_eq!(c.read("a").unwrap(), b"1");
-        let error = c.verify(&Watch::silent()).unwrap_err();
+        let error = c.verify(&CallObserver::silent()).unwrap_err();
         assert_eq!(error.code(), coffer_core::error::Code::Corrupt);
         assert_eq!(error.member(), None);
     }
@@ -418,7 +419,7 @@ fn an_empty_directory_whose_name_is_too_long_is_not_added() {
         name: Some("n".repeat(200)),
         replace: false,
         symlinks: Symlinks::Follow,
-        watch: Watch::silent(),
+        watch: CallObserver::silent(),
     };
     assert_eq!(c.change(change).unwrap_err().code(), coffer_core::error::Code::InvalidArg);
     c.close().unwrap();
@@ -433,7 +434,7 @@ impl Progress for Compacts {
         let Some(c) = self.0.lock().unwrap().take() else { return };
         delete(&c, "last-1").unwrap();
         flush(&c);
-        c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        c.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
     }
 }
 
@@ -453,7 +454,7 @@ fn a_sound_coffer_verifies_while_it_is_compacted() {
         write(&c, "last-0", &noise(7, 120_000));
         write(&c, "last-1", &noise(8, 120_000));
         flush(&c);
-        let watch = Watch {
+        let watch = CallObserver {
             cancel: Cancel::default(),
             progress: Some(Arc::new(Compacts(Mutex::new(Some(c.clone()))))),
         };
@@ -519,7 +520,7 @@ fn nothing_is_written_or_cut_off_after_the_lock_was_lost() {
             name: None,
             replace: false,
             symlinks: Symlinks::Follow,
-            watch: Watch::silent(),
+            watch: CallObserver::silent(),
         };
         let left = match how {
             "full packs" => {
@@ -548,7 +549,7 @@ fn nothing_is_written_or_cut_off_after_the_lock_was_lost() {
                     name: None,
                     replace: false,
                     symlinks: Symlinks::Follow,
-                    watch: Watch::silent(),
+                    watch: CallObserver::silent(),
                 };
                 c.change(missing).unwrap_err();
                 left
@@ -583,7 +584,7 @@ fn footers_count_as_dead_once_a_commit_follows() {
     let rest = info.file_size - info.live_bytes - info.dead_bytes;
     // The header and its copy, and the commits since the last snapshot.
     assert!(rest < 140 << 10, "{rest} of {} bytes are neither live nor dead", info.file_size);
-    c.change(Change::Compact { watch: Watch::silent() }).unwrap();
+    c.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
     // The new file remembers each commit, in 33 bytes and its number.
     let saved = info.file_size - c.info().unwrap().file_size + 1501 * 35;
     assert!(info.dead_bytes <= saved, "{} dead, but {saved} were given back", info.dead_bytes);

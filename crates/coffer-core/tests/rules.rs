@@ -11,7 +11,7 @@ use coffer_core::coffer::{Change, Coffer, Mode};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::Code;
 use coffer_core::format::kind::{Cipher, Kind};
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 use support::{Case, delete, directory, flush, names, write};
 
 #[global_allocator]
@@ -103,9 +103,9 @@ fn counters_at_their_end_are_read_and_never_exceeded() {
         expected.extend(code.is_none().then(|| "new".to_owned()));
         expected.sort();
         assert_eq!(names(&coffer), expected, "{name}");
-        coffer.verify(&Watch::silent()).unwrap();
+        coffer.verify(&CallObserver::silent()).unwrap();
         // A new file counts its blocks anew.
-        coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         coffer.close().unwrap();
         let coffer = case.open(&path, Mode::Append);
         for member in &members {
@@ -113,7 +113,7 @@ fn counters_at_their_end_are_read_and_never_exceeded() {
             flush(&coffer);
         }
         coffer.close().unwrap();
-        case.open(&path, Mode::Read).verify(&Watch::silent()).unwrap();
+        case.open(&path, Mode::Read).verify(&CallObserver::silent()).unwrap();
     }
 }
 
@@ -123,11 +123,11 @@ fn blocks_that_no_commit_added_may_be_dropped() {
     let name = "dropped-unknown.bank-ocb16.coffer";
     let path = copy(&dir, name);
     let coffer = case(name).open(&path, Mode::Append);
-    coffer.verify(&Watch::silent()).unwrap();
+    coffer.verify(&CallObserver::silent()).unwrap();
     write(&coffer, "new", b"more");
     flush(&coffer);
     coffer.close().unwrap();
-    case(name).open(&path, Mode::Read).verify(&Watch::silent()).unwrap();
+    case(name).open(&path, Mode::Read).verify(&CallObserver::silent()).unwrap();
 }
 
 /// 28 KB that say of themselves that they are 900 MB.

@@ -13,7 +13,7 @@ use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error};
 use coffer_core::format::kind::Kind;
 use coffer_core::ops::salvage::{APART, Reason, Salvaged, salvage};
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 use support::*;
 
 type Members = BTreeMap<String, Vec<u8>>;
@@ -35,7 +35,7 @@ fn sample(case: Case) -> Sample {
     let dir = directory();
     let path = path(&dir);
     let mut options = case.options(Mode::Write);
-    (options.block_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
+    (options.piece_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
     (options.durable, options.auto_flush) = (false, Some(false));
     let coffer = Coffer::open(&path, options).unwrap();
     let mut members = Members::new();
@@ -142,14 +142,14 @@ impl Sample {
 fn to_target(path: &Path, target: &Path, options: &Options) -> Result<Salvaged, Error> {
     let mut options = options.clone();
     options.durable = false;
-    salvage(path, target, &options, false, &Watch::silent())
+    salvage(path, target, &options, false, &CallObserver::silent())
 }
 
 /// Reads a coffer, which must be a good one.
 fn everything(path: &Path, options: Options) -> Members {
     let coffer = Coffer::open(path, options).unwrap();
     assert!(coffer.notices().is_empty());
-    coffer.verify(&Watch::silent()).unwrap();
+    coffer.verify(&CallObserver::silent()).unwrap();
     let all = names(&coffer).into_iter().map(|n| (n.clone(), coffer.read(&n).unwrap())).collect();
     coffer.close().unwrap();
     all
@@ -499,7 +499,7 @@ fn a_bank_says_itself_which_cipher_it_has() {
         let s = sample(case);
         let mut options = s.case.options(Mode::Read);
         options.kind = Kind::bank(coffer_core::format::kind::Cipher::Fernet);
-        options.cipher_is_free = true;
+        options.accept_file_cipher = true;
         let mut bad = s.good.clone();
         to_target(&s.path, &s.target(), &options).unwrap();
         std::fs::remove_file(s.target()).unwrap();
@@ -518,7 +518,7 @@ fn a_bank_says_itself_which_cipher_it_has() {
 #[test]
 fn an_aborted_salvage_leaves_nothing() {
     let s = sample(cases().remove(2));
-    let watch = Watch::silent();
+    let watch = CallObserver::silent();
     watch.cancel.cancel();
     let options = s.case.options(Mode::Read);
     let error = salvage(&s.path, &s.target(), &options, false, &watch).unwrap_err();
@@ -547,7 +547,8 @@ fn unverified_members_get_the_names_they_claim_when_asked() {
         }
         std::fs::write(&s.path, &bad).unwrap();
         let options = s.case.options(Mode::Read);
-        let salvaged = salvage(&s.path, &s.target(), &options, true, &Watch::silent()).unwrap();
+        let salvaged =
+            salvage(&s.path, &s.target(), &options, true, &CallObserver::silent()).unwrap();
         let members = everything(&s.target(), options);
         assert_eq!(salvaged.unverified, members.keys().cloned().collect::<Vec<_>>());
         assert_eq!(salvaged.apart, None);
@@ -604,6 +605,6 @@ fn a_name_that_is_too_long_to_be_kept_apart_is_lost_and_said_to_be() {
     assert!(lost.message.contains("longer than 3,800 bytes"), "{}", lost.message);
     std::fs::remove_file(&target).unwrap();
     let options = case.options(Mode::Read);
-    let salvaged = salvage(&path, &target, &options, true, &Watch::silent()).unwrap();
+    let salvaged = salvage(&path, &target, &options, true, &CallObserver::silent()).unwrap();
     assert_eq!(salvaged.unverified, [name]);
 }

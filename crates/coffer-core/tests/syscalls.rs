@@ -15,11 +15,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use coffer_core::coffer::{Change, Coffer, Existing, Mode, NewSecret, Options, Selection};
+use coffer_core::coffer::{Change, Coffer, Existing, Mode, NewCredentials, Options, Selection};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::format::kind::Kind;
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 
 /// Says where the session of a child has its files.
 const DIRECTORY: &str = "COFFER_SESSION";
@@ -68,35 +68,41 @@ fn play(coffer: &mut Coffer, directory: &Path, round: usize) -> Result<()> {
             write(coffer, "notes/two", noise(2, 30_000))?;
         }
         2 => {
-            let stage = coffer.stage("staged");
+            let stage = coffer.upload("staged");
             for portion in noise(3, LARGE).chunks(50_000) {
                 let (sender, receiver) = mpsc::channel();
                 stage.write(portion, Box::new(move |result| sender.send(result).unwrap()));
                 receiver.recv().unwrap()?;
             }
             let (name, existing) = ("staged".to_owned(), Existing::Replace);
-            coffer.change(Change::Staged { name, stage, existing, mode: None, mtime: None })?;
+            coffer.change(Change::Upload {
+                name,
+                upload: stage,
+                existing,
+                mode: None,
+                mtime: None,
+            })?;
         }
         3 => {
             coffer.change(Change::Delete { name: "small".to_owned(), recursive: false })?;
             let data = Arc::new(noise(4, 5000));
             coffer.change(Change::Append { name: "notes/two".to_owned(), data })?;
         }
-        4 => return coffer.change(Change::Compact { watch: Watch::silent() }).map(drop),
+        4 => return coffer.change(Change::Compact { watch: CallObserver::silent() }).map(drop),
         5 => {
             coffer.close()?;
             *coffer = open(directory, Mode::Append, 0, AT_ONCE)?;
             write(coffer, "small", noise(5, 70))?;
         }
         _ => {
-            let watch = Watch::silent();
+            let watch = CallObserver::silent();
             let (out, sealed) = (directory.join("out"), directory.join("out/sealed"));
             let extracted = coffer.extract(&Selection::All.into(), &out, &watch)?;
             if let Some(refused) = extracted.refused.first() {
                 return Err(Error::new(Code::Io, refused.reason.clone()));
             }
             coffer.cryptor()?.encrypt_file(&out.join("staged"), &sealed, true, &watch)?;
-            let to = NewSecret {
+            let to = NewCredentials {
                 coffer_key: Some(key(1)),
                 secure_key: None,
                 passphrase: None,
@@ -122,7 +128,7 @@ const SOON: Duration = Duration::from_secs(10);
 fn open(directory: &Path, mode: Mode, with: u8, lock_timeout: Duration) -> Result<Coffer> {
     let mut options = Options::new(mode, Kind::store());
     options.coffer_key = Some(key(with));
-    options.block_size = Some(64 << 10);
+    options.piece_size = Some(64 << 10);
     options.backup = Some(".bak".to_owned());
     options.temp_dir = Some(directory.join("temp"));
     options.lock_timeout = lock_timeout;
@@ -255,12 +261,12 @@ fn afterwards(directory: &Path, rounds: usize) -> std::result::Result<(), String
         opened => opened,
     };
     let coffer = coffer.map_err(|e| format!("does not open: {e:?}"))?;
-    coffer.verify(&Watch::silent()).map_err(|e| format!("is damaged: {e:?}"))?;
+    coffer.verify(&CallObserver::silent()).map_err(|e| format!("is damaged: {e:?}"))?;
     let temp = directory.join("temp");
     if fs::read_dir(&temp).unwrap().count() > 0 {
         // A directory that could not be removed is removed with the next one.
         let (sender, receiver) = mpsc::channel();
-        let stage = coffer.stage("next");
+        let stage = coffer.upload("next");
         stage.write(&noise(6, LARGE), Box::new(move |result| sender.send(result).unwrap()));
         receiver.recv().unwrap().unwrap();
     }

@@ -11,13 +11,13 @@ use std::path::Path;
 use coffer_core::coffer::Kind as What;
 use coffer_core::coffer::{Change, Coffer, Extraction, Item, Mode, Outcome, Selection, Symlinks};
 use coffer_core::error::{Code, Result};
+use coffer_core::progress::CallObserver;
 use coffer_core::progress::Cancel;
-use coffer_core::progress::Watch;
 use support::*;
 
 fn update(coffer: &Coffer, delete: &[&str], add: Vec<Item>) -> Result<Outcome> {
     let delete = delete.iter().map(|&name| name.to_owned()).collect();
-    coffer.change(Change::Update { delete, add, watch: Watch::silent() })
+    coffer.change(Change::Update { delete, add, watch: CallObserver::silent() })
 }
 
 /// The files and directories of a directory, as items under their own names.
@@ -68,7 +68,7 @@ fn an_update_deletes_before_it_adds_and_is_all_or_nothing() {
             }],
         );
         assert_eq!(unsafe_name.unwrap_err().code(), Code::InvalidArg);
-        assert_eq!(coffer.verify(&Watch::silent()).unwrap().members, 2);
+        assert_eq!(coffer.verify(&CallObserver::silent()).unwrap().members, 2);
         coffer.close().unwrap();
     }
 }
@@ -106,14 +106,14 @@ fn members_differ_from_files_in_any_byte_and_in_length() {
             if flushed {
                 flush(&coffer);
             }
-            assert_eq!(coffer.differing(&pairs, &Watch::silent()).unwrap(), expected);
+            assert_eq!(coffer.differing(&pairs, &CallObserver::silent()).unwrap(), expected);
         }
-        let watch = Watch::silent();
+        let watch = CallObserver::silent();
         watch.cancel.cancel();
         assert_eq!(coffer.differing(&pairs, &watch).unwrap_err().code(), Code::Aborted);
         let other = coffer.look(&dir.path().join("1-0-same"), true).unwrap().unwrap();
         pairs.insert("nothing".to_owned(), other);
-        let error = coffer.differing(&pairs, &Watch::silent()).unwrap_err();
+        let error = coffer.differing(&pairs, &CallObserver::silent()).unwrap_err();
         assert_eq!(error.code(), Code::MemberNotFound);
         coffer.close().unwrap();
     }
@@ -191,7 +191,7 @@ fn an_extraction_takes_exactly_what_is_named_relative_to_a_directory_and_replace
         let extract = |what: Selection, replace: bool| {
             let extraction = Extraction { from: Some("docs".to_owned()), replace, ..what.into() };
             coffer
-                .extract(&extraction, &out, &Watch::silent())
+                .extract(&extraction, &out, &CallObserver::silent())
                 .map(|extracted| extracted.files)
                 .map_err(|e| e.code())
         };

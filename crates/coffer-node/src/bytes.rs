@@ -15,7 +15,7 @@ use napi::Env;
 use napi::bindgen_prelude::{Object, Uint8Array};
 use napi_derive::napi;
 
-use crate::settle::Promise;
+use crate::promise::Promise;
 
 /// How many bytes may wait for the engine before JavaScript is to wait: enough for the largest
 /// piece while the next parts come.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use coffer_core::coffer::{Change, Coffer, Entry, Extraction, Item, Outcome, Selection, Symlinks};
 use coffer_core::crypto::key::Key;
-use coffer_core::error::{Code, Error, Result};
+use coffer_core::error::Result;
 use coffer_core::io::pool;
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Buffer, BufferSlice, Either, Object, ToNapiValue, Uint8Array};
@@ -13,7 +13,7 @@ use napi_derive::napi;
 use crate::bytes::{self, NativeFeed};
 use crate::ended::Handle;
 use crate::options::{NativeOptions, NativeSecret};
-use crate::settle::{self, Promise, Settled};
+use crate::promise::{self, Promise, Settled, done, unexpected, whole};
 use crate::stage::NativeStage;
 use crate::values::{
     NativeAdded, NativeEntry, NativeExtracted, NativeExtraction, NativeInfo, NativeItem,
@@ -254,7 +254,7 @@ impl NativeCoffer {
             let bytes = self.coffer.read_at_once(&name)?;
             BufferSlice::copy_from(env, &*bytes).ok()
         };
-        match settle::at_once(at_once) {
+        match promise::at_once(at_once) {
             Some(settled) => Ok(Either::A(settled)),
             None => {
                 let most = most as u64;
@@ -318,7 +318,7 @@ impl NativeCoffer {
         env: &'env Env,
         name: String,
     ) -> napi::Result<Either<Settled<bool>, Object<'env>>> {
-        match settle::at_once(|| self.coffer.has_at_once(&name)) {
+        match promise::at_once(|| self.coffer.has_at_once(&name)) {
             Some(settled) => Ok(Either::A(settled)),
             None => self.ask(env, move |coffer| coffer.has(&name)).map(Either::B),
         }
@@ -331,7 +331,7 @@ impl NativeCoffer {
         env: &'env Env,
         name: String,
     ) -> napi::Result<Either<Settled<NativeMember>, Object<'env>>> {
-        match settle::at_once(|| self.coffer.stat_at_once(&name).map(NativeMember::from)) {
+        match promise::at_once(|| self.coffer.stat_at_once(&name).map(NativeMember::from)) {
             Some(settled) => Ok(Either::A(settled)),
             None => self
                 .ask(env, move |coffer| Ok(coffer.stat(&name)?.map(NativeMember::from)))
@@ -482,16 +482,4 @@ fn added(outcome: Outcome) -> Result<NativeAdded> {
         Outcome::Added(added) => Ok(added.into()),
         _ => Err(unexpected()),
     }
-}
-
-pub(crate) fn done(_: Outcome) -> Result<()> {
-    Ok(())
-}
-
-pub(crate) fn whole(number: BigInt) -> u64 {
-    number.get_u64().1
-}
-
-fn unexpected() -> Error {
-    Error::new(Code::Poisoned, "the engine answered another question: reopen the coffer")
 }

@@ -12,7 +12,7 @@ use napi_derive::napi;
 
 use crate::bytes;
 use crate::coffer::NativeCoffer;
-use crate::settle::Promise;
+use crate::promise::Promise;
 use crate::watch::NativeWatch;
 
 /// From file to file, and beginnings of streams.

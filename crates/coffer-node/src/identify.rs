@@ -8,8 +8,8 @@ use napi::Env;
 use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 
-use crate::passphrase::NativeDerivation;
-use crate::settle::Promise;
+use crate::options::NativeDerivation;
+use crate::promise::Promise;
 
 /// What a file is, by its beginning.
 #[napi(object)]

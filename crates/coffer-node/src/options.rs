@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coffer_core::coffer::{CommitId, LockMode, Mode, NewSecret, Options};
-use coffer_core::crypto::kdf::{KdfChoice, Passphrase};
+use coffer_core::coffer::{CommitId, Limits, LockMode, Mode, NewCredentials, Options};
+use coffer_core::crypto::kdf::{Kdf, KdfChoice, Passphrase, SALT_LEN};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::format::kind::{Cipher, Kind, Layer};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
-
-use crate::values::limits;
 
 /// A layer: compress, then seal.
 #[napi(object)]
@@ -66,8 +64,8 @@ pub struct NativeSecret {
 }
 
 impl NativeSecret {
-    pub(crate) fn into_core(self) -> Result<NewSecret> {
-        Ok(NewSecret {
+    pub(crate) fn into_core(self) -> Result<NewCredentials> {
+        Ok(NewCredentials {
             coffer_key: self.coffer_key.map(key).transpose()?,
             secure_key: self.secure_key.map(key).transpose()?,
             passphrase: self.passphrase.map(passphrase).transpose()?,
@@ -136,9 +134,9 @@ pub struct NativeOptions {
 impl NativeOptions {
     /// The engine's form.
     pub(crate) fn into_core(self) -> Result<Options> {
-        let cipher_is_free = self.kind.name == "bank" && self.kind.cipher.is_none();
+        let accept_file_cipher = self.kind.name == "bank" && self.kind.cipher.is_none();
         let mut options = Options::new(Mode::parse(&self.mode)?, self.kind.into_core()?);
-        options.cipher_is_free = cipher_is_free;
+        options.accept_file_cipher = accept_file_cipher;
         options.coffer_key = self.coffer_key.map(key).transpose()?;
         options.secure_key = self.secure_key.map(key).transpose()?;
         options.passphrase = self.passphrase.map(passphrase).transpose()?;
@@ -149,7 +147,7 @@ impl NativeOptions {
         options.temp_dir = self.temp_dir.map(PathBuf::from);
         options.level = self.level;
         options.chunk_size = self.chunk_size;
-        options.block_size = self.block_size;
+        options.piece_size = self.block_size;
         if let Some(lock) = self.lock {
             options.lock = lock_mode(&lock)?;
         }
@@ -230,4 +228,26 @@ fn commit_id(commit: NativeCommit) -> Result<CommitId> {
 /// The facade has checked every name, so this is an error of ours.
 fn unknown(what: &str, given: &str) -> Error {
     Error::new(Code::InvalidArg, format!("{given:?} is no {what} that the engine knows"))
+}
+
+/// Limits, in the engine's form.
+pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
+    Limits { member: member.map(|size| size as u64), total: total.map(|size| size as u64) }
+}
+
+/// How keys come from a passphrase.
+#[napi(object)]
+pub struct NativeDerivation {
+    /// The salt.
+    pub salt: Uint8Array,
+    /// Memory, in KiB.
+    pub memory: u32,
+    /// Passes over that memory.
+    pub passes: u16,
+}
+
+impl From<([u8; SALT_LEN], Kdf)> for NativeDerivation {
+    fn from((salt, Kdf { memory, passes }): ([u8; SALT_LEN], Kdf)) -> Self {
+        Self { salt: salt.to_vec().into(), memory, passes }
+    }
 }

@@ -9,24 +9,7 @@ use napi::bindgen_prelude::{Buffer, Object, Uint8Array};
 use napi_derive::napi;
 
 use crate::options::{NativeKdf, passphrase};
-use crate::settle::Promise;
-
-/// How keys come from a passphrase.
-#[napi(object)]
-pub struct NativeDerivation {
-    /// The salt.
-    pub salt: Uint8Array,
-    /// Memory, in KiB.
-    pub memory: u32,
-    /// Passes over that memory.
-    pub passes: u16,
-}
-
-impl From<([u8; SALT_LEN], Kdf)> for NativeDerivation {
-    fn from((salt, Kdf { memory, passes }): ([u8; SALT_LEN], Kdf)) -> Self {
-        Self { salt: salt.to_vec().into(), memory, passes }
-    }
-}
+use crate::promise::Promise;
 
 /// The keys of a passphrase, for the facade to wipe.
 #[napi(object)]

@@ -10,7 +10,7 @@ use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 
 use crate::options::{NativeCommit, NativeOptions};
-use crate::settle::Promise;
+use crate::promise::Promise;
 use crate::values::NativeNotice;
 use crate::watch::NativeWatch;
 

@@ -2,14 +2,13 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use coffer_core::coffer::{Change, Coffer, Existing, Outcome, Stage};
+use coffer_core::coffer::{Change, Coffer, Existing, Outcome, Upload};
 use coffer_core::error::{Code, Error, Result};
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Object, Uint8Array};
 use napi_derive::napi;
 
-use crate::coffer::{done, whole};
-use crate::settle::Promise;
+use crate::promise::{Promise, done, whole};
 use crate::values::NativeTime;
 
 /// A member to be. One that is collected as garbage before it is finished leaves nothing.
@@ -18,7 +17,7 @@ pub struct NativeStage {
     coffer: Coffer,
     name: String,
     /// Gone once it is finished.
-    stage: Mutex<Option<Stage>>,
+    stage: Mutex<Option<Upload>>,
 }
 
 #[napi]
@@ -58,7 +57,7 @@ impl NativeStage {
         };
         let mtime = mtime.map(NativeTime::into_core);
         let name = self.name.clone();
-        let change = Change::Staged { name, stage, existing, mode, mtime };
+        let change = Change::Upload { name, upload: stage, existing, mode, mtime };
         let settle = move |outcome: Result<Outcome>| promise.settle(outcome.and_then(done));
         self.coffer.submit(change, batch.map(whole), Box::new(settle));
         Ok(object)
@@ -75,7 +74,7 @@ impl NativeStage {
 
 impl NativeStage {
     pub(crate) fn new(coffer: Coffer, name: String) -> Self {
-        let stage = coffer.stage(&name);
+        let stage = coffer.upload(&name);
         Self { coffer, name, stage: Mutex::new(Some(stage)) }
     }
 }

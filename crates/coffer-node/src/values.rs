@@ -6,15 +6,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use coffer_core::coffer::{
-    Added, Entry, Extracted, Extraction, Info, Item, Kind, Limits, Member, Notice, Range, Refused,
-    Root, Selection, Skipped, Status, Verified,
+    Added, Entry, Extracted, Extraction, Info, Item, Kind, Member, Notice, Range, Refused, Root,
+    Selection, Skipped, Status, Verified,
 };
 use coffer_core::format::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 
-use crate::options::{NativeCommit, NativeLayer};
-use crate::passphrase::NativeDerivation;
+use crate::options::{NativeCommit, NativeDerivation, NativeLayer, limits};
 
 /// A time: whole seconds since 1970, rounded down, and the nanoseconds after them.
 #[napi(object)]
@@ -63,7 +62,7 @@ impl From<Member> for NativeMember {
     fn from(member: Member) -> Self {
         Self {
             name: member.name,
-            directory: member.directory,
+            directory: member.member_type.is_directory(),
             size: member.size as f64,
             stored_size: member.stored_size as f64,
             mtime: NativeTime::from_core(member.mtime_s, member.mtime_ns),
@@ -186,11 +185,6 @@ impl From<NativeExtraction> for Extraction {
         let NativeExtraction { from, plugins, replace, preserve, .. } = extraction;
         Self { what, from, plugins, replace, preserve, limits }
     }
-}
-
-/// Limits, in the engine's form.
-pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
-    Limits { member: member.map(|size| size as u64), total: total.map(|size| size as u64) }
 }
 
 /// An entry of a directory outside.
@@ -381,7 +375,7 @@ impl From<Info> for NativeInfo {
             member: layer(info.kind.member),
             container: layer(info.kind.container),
             chunk_size: info.chunk_size,
-            block_size: info.block_size,
+            block_size: info.piece_size,
             kdf: info.passphrase.map(NativeDerivation::from),
             archive_id: info
                 .archive

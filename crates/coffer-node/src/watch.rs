@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use coffer_core::progress::{Cancel, Progress, Report, Watch};
+use coffer_core::progress::{CallObserver, Cancel, Progress, Report};
 use napi_derive::napi;
 
 /// How far a call has come.
@@ -80,7 +80,7 @@ impl NativeWatch {
     }
 
     /// What the other long calls are given.
-    pub(crate) fn watch(&self) -> Watch {
-        Watch { cancel: self.cancel.clone(), progress: Some(self.latest.clone()) }
+    pub(crate) fn watch(&self) -> CallObserver {
+        CallObserver { cancel: self.cancel.clone(), progress: Some(self.latest.clone()) }
     }
 }

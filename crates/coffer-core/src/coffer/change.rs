@@ -3,11 +3,11 @@
 use crate::io::data::Data;
 use std::path::PathBuf;
 
-use crate::engine::credentials::NewSecret;
-use crate::engine::upload::Stage;
+use crate::engine::credentials::NewCredentials;
+use crate::engine::upload::Upload;
 use crate::ops::add::Item;
 use crate::ops::fs_tree::Symlinks;
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// A change to a coffer.
 pub enum Change {
@@ -30,11 +30,11 @@ pub enum Change {
         data: Data,
     },
     /// Puts a member that came little by little, all of it or nothing.
-    Staged {
+    Upload {
         /// Its name.
         name: String,
         /// Its bytes.
-        stage: Stage,
+        upload: Upload,
         /// What becomes of a member of that name.
         existing: Existing,
         /// Its mode, in place of the old one or 0644.
@@ -62,7 +62,7 @@ pub enum Change {
         /// What to do with symbolic links.
         symlinks: Symlinks,
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Deletes members and adds files: all of it, or nothing.
     Update {
@@ -72,7 +72,7 @@ pub enum Change {
         /// looked at is [`Code::Stale`].
         add: Vec<Item>,
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Deletes a member.
     Delete {
@@ -89,14 +89,14 @@ pub enum Change {
     /// Rewrites the coffer without its dead blocks.
     Compact {
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Rewrites the coffer under new keys.
     Rekey {
         /// The new keys, or the passphrase they come from.
-        to: NewSecret,
+        to: NewCredentials,
         /// Who watches.
-        watch: Watch,
+        watch: CallObserver,
     },
     /// Begins a batch: see [`Outcome::Batch`].
     Begin,

@@ -32,36 +32,36 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use crossbeam_channel::Sender;
 use zeroize::Zeroizing;
 
-use self::opening::Opening;
 use crate::buffer::Buffer;
 use crate::engine::container::SMALL;
 use crate::engine::reader::Reader;
-use crate::engine::upload::Stages;
-use crate::engine::writer::{self, Answer, Done, Given, Message, Task};
+use crate::engine::upload::Uploads;
+use crate::engine::writer::{Answer, Done, Given, Message, Task};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::io::lock_set::Locks;
 use crate::io::pool;
+use crate::io::protected_paths::ProtectedPaths;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::io::storage::Storage;
 use crate::ops::add;
 use crate::ops::compare;
 use crate::ops::extract;
 use crate::ops::file_crypt::Cryptor;
-use crate::ops::fs_tree::{self, Own};
+use crate::ops::fs_tree::{self};
 use crate::ops::info;
 use crate::ops::verify;
-use crate::progress::{Cancel, Watch};
+use crate::progress::{CallObserver, Cancel};
 
 pub use self::change::{Change, Existing};
-pub use crate::engine::credentials::NewSecret;
+pub use crate::engine::credentials::NewCredentials;
 pub use crate::engine::limits::Limits;
 pub use crate::engine::open::Notice;
 use crate::engine::open::Notices;
 pub use crate::engine::options::{Mode, Options};
 pub use crate::engine::reader::{Member, Range};
 pub use crate::engine::selection::Selection;
-pub use crate::engine::upload::{Ready, Stage};
+pub use crate::engine::upload::{Ready, Upload};
 pub use crate::engine::writer::{Added, Skipped};
 pub use crate::engine::writer::{Outcome, Status};
 pub use crate::format::commit::CommitId;
@@ -105,7 +105,7 @@ struct Inner {
 }
 
 enum Side {
-    Writes(Sender<Message>, Arc<Stages>),
+    Writes(Sender<Message>, Arc<Uploads>),
     Reads(Mutex<Option<Holding>>),
 }
 
@@ -117,26 +117,6 @@ struct Holding {
 }
 
 impl Coffer {
-    /// Opens a coffer, or makes one. Waits for its lock, and reads its catalog.
-    ///
-    /// # Errors
-    /// [`Code::Locked`], [`Code::Exists`], [`Code::NotFound`], [`Code::WrongKey`],
-    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
-    /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
-    pub fn open(path: &Path, options: Options) -> Result<Self> {
-        Self::open_in(Arc::new(DiskDirectory), path, options)
-    }
-
-    /// As [`Self::open`], in a directory that may be another than the system's.
-    pub(crate) fn open_in(
-        directory: Arc<dyn Directory>,
-        path: &Path,
-        options: Options,
-    ) -> Result<Self> {
-        let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
-        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
-    }
-
     /// Queues a change. Changes take effect in the order they are submitted. `done` is called once,
     /// on a thread of the core, when the change is accepted, or flushed where auto-flush is on.
     pub fn submit(&self, change: Change, batch: Option<u64>, done: Done) {
@@ -145,7 +125,7 @@ impl Coffer {
         let closing = matches!(change, Change::Close);
         // A batch that is open may still end; the thread answers if it is too late for that.
         if !closing && batch.is_none() && self.status().closed {
-            return done(Err(writer::closed()));
+            return done(Err(crate::error::closed()));
         }
         let Side::Writes(sender, _) = &self.0.side else {
             if closing {
@@ -195,14 +175,14 @@ impl Coffer {
             Change::Append { name, data } => {
                 Task::Append { name: named(&name)?, data, given: Given::default() }
             }
-            Change::Staged { name, stage, existing, mode, mtime } => {
+            Change::Upload { name, upload, existing, mode, mtime } => {
                 let name = named(&name)?;
                 let append = existing == Existing::Extend;
                 let given = Given { mode, mtime, exclusive: existing == Existing::Keep };
-                match stage.in_memory()? {
+                match upload.in_memory()? {
                     Some(data) if append => Task::Append { name, data, given },
                     Some(data) => self.write(name, data, given),
-                    None => Task::Staged { name, stage, append, given },
+                    None => Task::Upload { name, upload, append, given },
                 }
             }
             Change::Directory { name, mode, mtime } => {
@@ -223,7 +203,7 @@ impl Coffer {
             Change::Compact { watch } => Task::Compact { watch },
             Change::Rekey { to, watch } => {
                 let verify =
-                    |reader: &Reader, watch: &Watch| verify::verify(reader, watch).map(drop);
+                    |reader: &Reader, watch: &CallObserver| verify::verify(reader, watch).map(drop);
                 Task::Rekey { to, watch, verify }
             }
             Change::Begin => Task::Begin,
@@ -251,18 +231,18 @@ impl Coffer {
     }
 
     /// A place for the bytes of a member that come little by little. It holds up nothing, and
-    /// becomes a member with [`Change::Staged`]. Where that could not be, because the coffer cannot
+    /// becomes a member with [`Change::Upload`]. Where that could not be, because the coffer cannot
     /// be changed or the name is none, it takes nothing and says why.
     #[must_use]
-    pub fn stage(&self, name: &str) -> Stage {
-        let stage = crate::format::name::check(name).and_then(|_| match &self.0.side {
-            Side::Writes(_, stages) => {
+    pub fn upload(&self, name: &str) -> Upload {
+        let upload = crate::format::name::check(name).and_then(|_| match &self.0.side {
+            Side::Writes(_, uploads) => {
                 let layers = self.0.reader.view.read().source.layers.clone();
-                Ok(stages.stage(layers))
+                Ok(uploads.upload(layers))
             }
             Side::Reads(_) => Err(read_only()),
         });
-        stage.unwrap_or_else(|e| Stage::refused(e.at(&self.0.path)))
+        upload.unwrap_or_else(|e| Upload::refused(e.at(&self.0.path)))
     }
 
     /// Makes a change and waits for it. Not for a thread of the pool.
@@ -272,7 +252,7 @@ impl Coffer {
     pub fn change(&self, change: Change) -> Result<Outcome> {
         let (sender, receiver) = crossbeam_channel::bounded(1);
         self.submit(change, None, Box::new(move |result| drop(sender.send(result))));
-        receiver.recv().unwrap_or_else(|_| Err(writer::closed()))
+        receiver.recv().unwrap_or_else(|_| Err(crate::error::closed()))
     }
 
     /// Flushes, closes and waits for it. Not for a thread of the pool.
@@ -387,7 +367,12 @@ impl Coffer {
     /// # Errors
     /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
     /// [`Code::Aborted`], and as [`Self::read`].
-    pub fn extract(&self, what: &Extraction, target: &Path, watch: &Watch) -> Result<Extracted> {
+    pub fn extract(
+        &self,
+        what: &Extraction,
+        target: &Path,
+        watch: &CallObserver,
+    ) -> Result<Extracted> {
         let own = self.own();
         self.reading(|reader| extract::extract(reader, what, target, &own, watch))
     }
@@ -397,7 +382,11 @@ impl Coffer {
     /// # Errors
     /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
     /// and as [`Self::read`].
-    pub fn differing(&self, pairs: &BTreeMap<String, Entry>, watch: &Watch) -> Result<Vec<String>> {
+    pub fn differing(
+        &self,
+        pairs: &BTreeMap<String, Entry>,
+        watch: &CallObserver,
+    ) -> Result<Vec<String>> {
         self.reading(|reader| compare::differing(reader, pairs, watch))
     }
 
@@ -418,8 +407,8 @@ impl Coffer {
         fs_tree::list(&directory.root, &directory.path, symlinks, &self.own())
     }
 
-    fn own(&self) -> Own {
-        Own::of(&self.0.path, self.0.backup.as_deref())
+    fn own(&self) -> ProtectedPaths {
+        ProtectedPaths::of(&self.0.path, self.0.backup.as_deref())
     }
 
     /// Removes files, links and empty directories below a directory outside, in the given order.
@@ -445,7 +434,7 @@ impl Coffer {
     ///
     /// # Errors
     /// [`Code::Corrupt`], naming the members that are damaged; [`Code::Aborted`].
-    pub fn verify(&self, watch: &Watch) -> Result<Verified> {
+    pub fn verify(&self, watch: &CallObserver) -> Result<Verified> {
         self.reading(|reader| verify::verify(reader, watch))
     }
 
@@ -522,7 +511,7 @@ impl Coffer {
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
         if self.status().closed {
-            return answer(Err(writer::closed().at(&self.0.path)));
+            return answer(Err(crate::error::closed().at(&self.0.path)));
         }
         let coffer = self.clone();
         let reading = Reading::begin(self.0.clone());
@@ -533,7 +522,7 @@ impl Coffer {
 
     /// The file, for tests of what is kept of it.
     #[cfg(test)]
-    pub(crate) fn source(&self) -> Arc<crate::engine::file::Source> {
+    pub(crate) fn source(&self) -> Arc<crate::engine::file::ArchiveFile> {
         self.0.reader.view.read().source.clone()
     }
 
@@ -551,7 +540,7 @@ impl Reading {
         let mut active = inner.active.lock().unwrap_or_else(PoisonError::into_inner);
         // While others are under way, closing still waits, and may as well wait for this one.
         if *active == 0 && inner.lock_status().closed {
-            return Err(writer::closed().at(&inner.path));
+            return Err(crate::error::closed().at(&inner.path));
         }
         *active += 1;
         drop(active);

@@ -1,5 +1,6 @@
 //! From a path to a handle: locks, a new file or the one that is there, and who works on it.
 
+use crate::io::disk::DiskDirectory;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -7,22 +8,47 @@ use std::time::Instant;
 use crossbeam_channel::unbounded;
 
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
-use crate::engine::container::{Container, suffixed, torn};
-use crate::engine::credentials::{self, Keyring, Secret};
-use crate::engine::file::Source;
-use crate::engine::open::{self, Expected, Found, Opened};
+use crate::engine::container::Container;
+use crate::engine::credentials::{self, CredentialLookup, Credentials};
+use crate::engine::file::ArchiveFile;
+use crate::engine::open::{self, Expected, OpenResult, Opened};
 use crate::engine::reader::Reader;
 use crate::engine::recovery;
-use crate::engine::upload::Stages;
+use crate::engine::upload::Uploads;
 use crate::engine::view::{Shared, View};
 use crate::engine::writer::{self, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
+use crate::io::disk::failed_to_open;
 use crate::io::lock_file::{self, Share};
 use crate::io::lock_set::{Locks, Patience};
+use crate::io::new_file::{NewFile, sweep_unfinished};
 use crate::io::pool;
+use crate::io::protected_paths::{suffixed, torn};
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, NewFile, Storage, failed_to_open, is_link, sweep_unfinished};
+use crate::io::storage::{Directory, Storage, is_link};
 use crate::ops::legacy;
+
+impl Coffer {
+    /// Opens a coffer, or makes one. Waits for its lock, and reads its catalog.
+    ///
+    /// # Errors
+    /// [`Code::Locked`], [`Code::Exists`], [`Code::NotFound`], [`Code::WrongKey`],
+    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
+    /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
+    pub fn open(path: &Path, options: Options) -> Result<Self> {
+        Self::open_in(Arc::new(DiskDirectory), path, options)
+    }
+
+    /// As [`Self::open`], in a directory that may be another than the system's.
+    pub(crate) fn open_in(
+        directory: Arc<dyn Directory>,
+        path: &Path,
+        options: Options,
+    ) -> Result<Self> {
+        let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
+        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
+    }
+}
 
 /// Somebody who wants to open a coffer.
 pub(super) struct Opening<'a> {
@@ -38,7 +64,7 @@ impl Opening<'_> {
         let options = self.options;
         pool::ready()?;
         let secret = options.secret()?;
-        if !options.cipher_is_free {
+        if !options.accept_file_cipher {
             secret.check(&options.kind)?;
         }
         let patience = Patience {
@@ -57,7 +83,7 @@ impl Opening<'_> {
 
     /// Opens or makes the coffer. `None` if the lock was lost before anything was written: PyCoffer
     /// had just removed the lock file that it had released.
-    fn attempt(&self, secret: &Secret, patience: Patience) -> Result<Option<Coffer>> {
+    fn attempt(&self, secret: &Credentials, patience: Patience) -> Result<Option<Coffer>> {
         let Self { path, options, .. } = self;
         let writes = options.mode != Mode::Read;
         let exists = self.exists()?;
@@ -91,7 +117,7 @@ impl Opening<'_> {
     }
 
     /// Makes a new coffer, in place of an old one where the mode says so.
-    fn create(&self, secret: &Secret, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
+    fn create(&self, secret: &Credentials, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
         let Self { directory, path, options } = self;
         let (header, keys) = options.header(secret)?;
         // Whoever holds the old file is waited for.
@@ -107,7 +133,7 @@ impl Opening<'_> {
         if let Some(old) = &old {
             file.permit_as(&**old).map_err(|e| Error::io("fchmod", path, &e))?;
         }
-        let source = Source::new(file.storage(), directory, path, &header, &keys)?;
+        let source = ArchiveFile::new(file.storage(), directory, path, &header, &keys)?;
         if let Some(inner) = source.storage.file() {
             locks.take(inner)?;
         }
@@ -148,11 +174,11 @@ impl Opening<'_> {
         sweep_unfinished(&*self.directory, &targets);
     }
 
-    fn to_write(&self, secret: &Secret, locks: Locks) -> Result<Option<Coffer>> {
+    fn to_write(&self, secret: &Credentials, locks: Locks) -> Result<Option<Coffer>> {
         let file = locks.open(&*self.directory, true)?;
         self.sweep(&locks);
         match self.find(&file, &self.keyring(secret))? {
-            Found::Coffer(opened) => {
+            OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
                 let durable = self.options.durable;
@@ -163,7 +189,7 @@ impl Opening<'_> {
                 let container = Container::resume(source, header, durable, newest, loaded, size)?;
                 self.start_writer(container, locks, self.backup(), None, notices).map(Some)
             }
-            Found::Legacy => {
+            OpenResult::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;
                 let spooled = Spooled { original: file, _dir: dir };
                 self.start_writer(container, locks, self.backup(), Some(spooled), notices).map(Some)
@@ -171,7 +197,7 @@ impl Opening<'_> {
         }
     }
 
-    fn to_read(&self, secret: &Secret, locks: Locks) -> Result<Coffer> {
+    fn to_read(&self, secret: &Credentials, locks: Locks) -> Result<Coffer> {
         let file = locks.open(&*self.directory, false)?;
         let keyring = self.keyring(secret);
         let look = || self.find(&file, &keyring);
@@ -179,12 +205,12 @@ impl Opening<'_> {
             look()
         } else {
             recovery::steadily(&*file, look, |found| match found {
-                Found::Coffer(opened) => opened.is_sound(),
-                Found::Legacy => true,
+                OpenResult::Coffer(opened) => opened.is_sound(),
+                OpenResult::Legacy => true,
             })
         };
         let (reader, status, notices, spool) = match found? {
-            Found::Coffer(opened) => {
+            OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
                 if !locks.held() {
@@ -198,7 +224,7 @@ impl Opening<'_> {
                 let status = Status { closed: false, modified: false, commit };
                 (Reader::of_commit(view, commit), status, notices, None)
             }
-            Found::Legacy => {
+            OpenResult::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;
                 let reader = Reader::of_writer(container.view.clone());
                 (reader, Status::default(), notices, Some(dir))
@@ -218,7 +244,7 @@ impl Opening<'_> {
 
     fn import(
         &self,
-        secret: &Secret,
+        secret: &Credentials,
         file: &dyn Storage,
     ) -> Result<(Container, SpoolDir, Vec<Notice>)> {
         let options = self.options;
@@ -233,13 +259,13 @@ impl Opening<'_> {
                 "a commit was expected, but the coffer is in PyCoffer's format",
             ));
         }
-        if let Secret::Passphrase(_) = secret {
+        if let Credentials::Passphrase(_) = secret {
             return Err(credentials::without_passphrase());
         }
         let dir = SpoolDir::create(options.temp_dir.as_deref())?;
         let (header, keys) = options.header(secret)?;
         let spool = Arc::new(dir.file()?);
-        let source = Source::new(spool, &self.directory, self.path, &header, &keys)?;
+        let source = ArchiveFile::new(spool, &self.directory, self.path, &header, &keys)?;
         let how = legacy::How {
             durable: options.durable,
             limits: options.limits,
@@ -274,7 +300,7 @@ impl Opening<'_> {
         let view = container.view.clone();
         let notices = Arc::new(Mutex::new(notices));
         let (sender, receiver) = unbounded();
-        let stages = Stages::new(options.temp_dir.clone());
+        let uploads = Uploads::new(options.temp_dir.clone());
         let writer = Writer {
             container,
             locks,
@@ -285,7 +311,7 @@ impl Opening<'_> {
             notices: notices.clone(),
             status: status.clone(),
             receiver,
-            stages: stages.clone(),
+            uploads: uploads.clone(),
             state: State::default(),
         };
         std::thread::Builder::new()
@@ -300,19 +326,19 @@ impl Opening<'_> {
             notices,
             active: Mutex::new(0),
             idle: Condvar::new(),
-            side: Side::Writes(sender, stages),
+            side: Side::Writes(sender, uploads),
         })))
     }
 
-    fn keyring<'b>(&'b self, secret: &'b Secret) -> Keyring<'b> {
-        Keyring::new(secret, &self.options.cancel).within(self.options.max_kdf_memory)
+    fn keyring<'b>(&'b self, secret: &'b Credentials) -> CredentialLookup<'b> {
+        CredentialLookup::new(secret, &self.options.cancel).within(self.options.max_kdf_memory)
     }
 
     /// Tells what the file is.
-    fn find(&self, file: &Arc<dyn Storage>, keyring: &Keyring<'_>) -> Result<Found> {
+    fn find(&self, file: &Arc<dyn Storage>, keyring: &CredentialLookup<'_>) -> Result<OpenResult> {
         let expected = Expected {
             kind: &self.options.kind,
-            cipher_is_free: self.options.cipher_is_free,
+            accept_file_cipher: self.options.accept_file_cipher,
             keyring,
             level: self.options.level,
             max_catalog: self.options.max_catalog.unwrap_or(u64::MAX),

@@ -26,7 +26,7 @@ const DERIVED_LEN: usize = 32;
 /// Bytes in a key check.
 pub const CHECK_LEN: usize = 20;
 
-/// Secret bytes: zeroed when dropped, never shown.
+/// Credentials bytes: zeroed when dropped, never shown.
 #[derive(Clone)]
 pub struct Key(Zeroizing<Vec<u8>>);
 

@@ -6,7 +6,7 @@ use crate::crypto::kdf::{self, Kdf, KdfChoice, Passphrase};
 use crate::crypto::key::Key;
 use crate::error::{Code, Error, Result};
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
 use crate::format::record::HEADER_MARKS;
@@ -18,12 +18,12 @@ const MOST_DERIVATIONS: usize = 2;
 
 /// What opens a coffer.
 #[derive(Debug, Clone)]
-pub(crate) enum Secret {
+pub(crate) enum Credentials {
     Keys(Keys),
     Passphrase(Passphrase),
 }
 
-impl Secret {
+impl Credentials {
     /// From what a caller gave: keys or a passphrase, not both.
     pub(crate) fn new(
         coffer: Option<Key>,
@@ -55,11 +55,11 @@ impl Secret {
     }
 
     /// The keys of a new coffer, and what its header says of where they come from.
-    pub(crate) fn make(&self, kdf: Kdf, cancel: &Cancel) -> Result<(Keys, Origin)> {
+    pub(crate) fn make(&self, kdf: Kdf, cancel: &Cancel) -> Result<(Keys, KeySource)> {
         match self {
-            Self::Keys(keys) => Ok((keys.clone(), Origin::of_keys())),
+            Self::Keys(keys) => Ok((keys.clone(), KeySource::of_keys())),
             Self::Passphrase(passphrase) => {
-                let origin = Origin::of_passphrase(kdf);
+                let origin = KeySource::of_passphrase(kdf);
                 let keys = derive(passphrase, origin.salt, kdf, cancel)?;
                 cancel.check()?;
                 Ok((keys, origin))
@@ -69,7 +69,7 @@ impl Secret {
 }
 
 /// What a coffer's contents are sealed with from now on.
-pub struct NewSecret {
+pub struct NewCredentials {
     /// The container's key.
     pub coffer_key: Option<Key>,
     /// The members' key.
@@ -82,12 +82,12 @@ pub struct NewSecret {
     pub cipher: Option<Cipher>,
 }
 
-impl NewSecret {
+impl NewCredentials {
     /// The header of the same coffer under this secret, and the keys that come of it.
     pub(crate) fn header(&self, old: &Header, cancel: &Cancel) -> Result<(Header, Keys)> {
         let mut kind = old.kind;
         if let Some(cipher) = self.cipher {
-            if kind.name != KindName::Bank || cipher == Cipher::Secretbox {
+            if kind.name != KindName::Bank || !cipher.suits_banks() {
                 return Err(Error::new(
                     Code::InvalidArg,
                     "only a bank has a choice of ciphers: 'fernet' or 'aes-ocb'",
@@ -101,10 +101,13 @@ impl NewSecret {
                 "no layer of this coffer is sealed, so it has no keys to change",
             ));
         }
-        let secret =
-            Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())?;
+        let secret = Credentials::new(
+            self.coffer_key.clone(),
+            self.secure_key.clone(),
+            self.passphrase.clone(),
+        )?;
         secret.check(&kind)?;
-        let before = Origin::in_marks(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
+        let before = KeySource::in_marks(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
         let (keys, origin) = secret.make(self.kdf.over(before)?, cancel)?;
         let mut header = Header::new(kind, &keys, &origin, old.chunk_plain, old.piece)?;
         header.archive = old.archive;
@@ -114,16 +117,16 @@ impl NewSecret {
 
 /// A secret tried on the headers of one file. What was derived is remembered: opening may look at
 /// the same header several times.
-pub(crate) struct Keyring<'a> {
-    secret: &'a Secret,
+pub(crate) struct CredentialLookup<'a> {
+    secret: &'a Credentials,
     cancel: &'a Cancel,
     /// The most memory that a file may ask for, in KiB.
     max_memory: u32,
     derived: Mutex<Vec<([u8; kdf::SALT_LEN], Kdf, Keys)>>,
 }
 
-impl<'a> Keyring<'a> {
-    pub(crate) fn new(secret: &'a Secret, cancel: &'a Cancel) -> Self {
+impl<'a> CredentialLookup<'a> {
+    pub(crate) fn new(secret: &'a Credentials, cancel: &'a Cancel) -> Self {
         Self { secret, cancel, max_memory: Kdf::MAX.memory, derived: Mutex::default() }
     }
 
@@ -135,10 +138,10 @@ impl<'a> Keyring<'a> {
     /// The keys for the file whose header says this in clear.
     pub(crate) fn keys(&self, marks: &[u8; HEADER_MARKS]) -> Result<Keys> {
         let passphrase = match self.secret {
-            Secret::Keys(keys) => return Ok(keys.clone()),
-            Secret::Passphrase(passphrase) => passphrase,
+            Credentials::Keys(keys) => return Ok(keys.clone()),
+            Credentials::Passphrase(passphrase) => passphrase,
         };
-        let Origin { salt, kdf } = Origin::in_marks(marks)?;
+        let KeySource { salt, kdf } = KeySource::in_marks(marks)?;
         let Some(kdf) = kdf else { return Err(without_passphrase()) };
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
         let known = derived.iter().find(|(s, k, _)| *s == salt && *k == kdf);
@@ -190,16 +193,16 @@ mod tests {
     use super::*;
 
     fn marks() -> [u8; HEADER_MARKS] {
-        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
         let (keys, origin) = secret.make(Kdf::MIN, &Cancel::default()).unwrap();
         Header::new(Kind::store(), &keys, &origin, 1000, 4096).unwrap().marks
     }
 
     #[test]
     fn a_passphrase_is_tried_on_two_headers_of_a_file_and_on_no_third() {
-        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
         let cancel = Cancel::default();
-        let keyring = Keyring::new(&secret, &cancel);
+        let keyring = CredentialLookup::new(&secret, &cancel);
         let headers = [marks(), marks(), marks()];
         let key = |marks| keyring.keys(marks).map(|keys| keys.coffer.unwrap().as_bytes().to_vec());
         let first = key(&headers[0]).unwrap();
@@ -210,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_file_that_asks_for_more_memory_than_the_caller_allows_is_refused() {
-        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
         let (marks, cancel) = (marks(), Cancel::default());
-        let within = |memory| Keyring::new(&secret, &cancel).within(memory).keys(&marks);
+        let within = |memory| CredentialLookup::new(&secret, &cancel).within(memory).keys(&marks);
         let error = within(Some(Kdf::MIN.memory - 1)).unwrap_err();
         assert_eq!(error.code(), Code::Limit);
         assert!(error.message().contains("maxKdfMemory"), "{error}");
@@ -222,22 +225,22 @@ mod tests {
 
     #[test]
     fn whoever_called_it_off_meanwhile_gets_no_keys() {
-        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
         let cancel = Cancel::default();
         cancel.cancel();
-        let keyring = Keyring::new(&secret, &cancel);
+        let keyring = CredentialLookup::new(&secret, &cancel);
         assert_eq!(keyring.keys(&marks()).unwrap_err().code(), Code::Aborted);
         assert_eq!(secret.make(Kdf::MIN, &cancel).unwrap_err().code(), Code::Aborted);
     }
 
     #[test]
     fn a_way_of_deriving_that_is_not_known_is_a_newer_version() {
-        let secret = Secret::Passphrase(Passphrase::new(b"buy milk").unwrap());
+        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
         let cancel = Cancel::default();
         for at in [48, 49] {
             let mut marks = marks();
             marks[at] += 1;
-            let error = Keyring::new(&secret, &cancel).keys(&marks).unwrap_err();
+            let error = CredentialLookup::new(&secret, &cancel).keys(&marks).unwrap_err();
             assert_eq!(error.code(), Code::Version, "byte {at}");
         }
     }
@@ -265,10 +268,10 @@ mod tests {
         let phrase = Passphrase::new(b"buy milk").unwrap();
         let salt = [7; kdf::SALT_LEN];
         let derived = kdf::derive(&phrase, salt, Kdf::MIN, &Cancel::default()).unwrap();
-        let keys = Secret::new(Some(key.clone()), Some(key.clone()), None).unwrap();
-        let from_phrase = Secret::new(None, None, Some(phrase.clone())).unwrap();
+        let keys = Credentials::new(Some(key.clone()), Some(key.clone()), None).unwrap();
+        let from_phrase = Credentials::new(None, None, Some(phrase.clone())).unwrap();
         let (made, _) = from_phrase.make(Kdf::MIN, &Cancel::default()).unwrap();
-        let header = Header::new(Kind::store(), &made, &Origin::of_keys(), 1000, 4096).unwrap();
+        let header = Header::new(Kind::store(), &made, &KeySource::of_keys(), 1000, 4096).unwrap();
         let wrong = keys.check(&Kind::bank(Cipher::AesOcb)).unwrap_err();
         macro_rules! shown {
             ($($value:expr),*) => { [$(format!("{:?}\n{:#?}", $value, $value)),*].concat() };

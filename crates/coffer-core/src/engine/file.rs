@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
-use crate::engine::pack_cache::{Packs, Tar};
+use crate::engine::pack_cache::{PackCache, Tar};
 use crate::error::{self, Error, Result};
 use crate::format::block::Layers;
 use crate::format::catalog::{Block, Entry, Piece, Place};
@@ -13,10 +13,11 @@ use crate::format::keys::Keys;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::MetaSeal;
 use crate::format::tar;
-use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::io::disk::DiskDirectory;
+use crate::io::storage::{Directory, Storage};
 
 /// A file with the keys to read it.
-pub(crate) struct Source {
+pub(crate) struct ArchiveFile {
     pub(crate) storage: Arc<dyn Storage>,
     /// Where the path is one.
     pub(crate) directory: Arc<dyn Directory>,
@@ -28,7 +29,7 @@ pub(crate) struct Source {
     /// The most bytes that commits may have together before compression, for the caller.
     pub(crate) max_catalog: u64,
     /// What was decoded of it lately.
-    pub(crate) packs: Packs,
+    pub(crate) packs: PackCache,
 }
 
 /// No file.
@@ -56,7 +57,7 @@ impl Storage for Nothing {
     }
 }
 
-impl Source {
+impl ArchiveFile {
     /// A file with the header and the keys that are given, at `path` or to be there one day.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
@@ -73,7 +74,7 @@ impl Source {
             meta: keys.meta(&header.kind),
             archive: header.archive,
             max_catalog: u64::MAX,
-            packs: Packs::new(),
+            packs: PackCache::new(),
         })
     }
 
@@ -96,7 +97,7 @@ impl Source {
             meta: MetaSeal::new(None),
             archive: [0; ARCHIVE_ID],
             max_catalog: u64::MAX,
-            packs: Packs::new(),
+            packs: PackCache::new(),
         }
     }
 
@@ -218,10 +219,9 @@ impl Source {
 fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
     tar::header(&tar::Heading {
         name,
-        directory: entry.directory,
+        member_type: entry.member_type,
         stored: entry.stored(),
-        mode: entry.mode,
-        mtime_s: entry.mtime_s,
+        attributes: entry.attributes,
     })
 }
 

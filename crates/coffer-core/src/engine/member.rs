@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, Catalog, Entry, Piece, Place};
 
 /// A member as it is to be read: what the catalog says of it, and the blocks that hold it.
 #[derive(Clone)]
-pub(crate) struct Found {
+pub(crate) struct MemberLocation {
     name: Arc<str>,
     pub(crate) entry: Entry,
     pub(crate) blocks: Vec<Block>,
@@ -18,7 +18,7 @@ pub(crate) struct Found {
     header: Option<Block>,
 }
 
-impl Found {
+impl MemberLocation {
     pub(crate) fn in_catalog(catalog: &Catalog, name: &str, entry: &Entry) -> Result<Self> {
         let header = match &entry.place {
             Place::Pieces { header, .. } => Some(catalog.block(*header)?.clone()),
@@ -48,7 +48,7 @@ impl Found {
     }
 
     /// All bytes of a small member, if its pack is at hand and nothing is wrong with it.
-    pub(crate) fn at_hand(&self, source: &Source) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn at_hand(&self, source: &ArchiveFile) -> Option<Zeroizing<Vec<u8>>> {
         let size = usize::try_from(self.entry.size).ok()?;
         let bytes = match (&self.entry.place, self.blocks.first()) {
             (Place::Memory(stored), _) => source.layers.decode_member(stored, size),
@@ -67,7 +67,7 @@ impl Found {
     /// header is compared with the catalog as well.
     pub(crate) fn each_piece(
         &self,
-        source: &Source,
+        source: &ArchiveFile,
         start: u64,
         len: u64,
         take: &(impl Fn(u64, &[u8]) -> Result<()> + Sync),
@@ -102,7 +102,7 @@ impl Found {
 
     /// Reads `len` bytes from `start`, decoding only the pieces they touch, in parallel. From the
     /// beginning, the tar header is compared with the catalog as well.
-    pub(crate) fn read(&self, source: &Source, start: u64, len: usize) -> Result<Vec<u8>> {
+    pub(crate) fn read(&self, source: &ArchiveFile, start: u64, len: usize) -> Result<Vec<u8>> {
         use rayon::prelude::*;
         let layers = &source.layers;
         let size = usize::try_from(self.entry.size).map_err(|_| too_large())?;

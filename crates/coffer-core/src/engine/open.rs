@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use crate::engine::credentials::Keyring;
-use crate::engine::file::{self, Source};
+use crate::engine::credentials::CredentialLookup;
+use crate::engine::file::{self, ArchiveFile};
 use crate::engine::recovery::{self, Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
 use crate::format::chunk;
@@ -40,8 +40,8 @@ impl Notice {
 /// What the caller expects of a file.
 pub(crate) struct Expected<'a> {
     pub(crate) kind: &'a Kind,
-    pub(crate) cipher_is_free: bool,
-    pub(crate) keyring: &'a Keyring<'a>,
+    pub(crate) accept_file_cipher: bool,
+    pub(crate) keyring: &'a CredentialLookup<'a>,
     /// The level for what is written now, in place of the file's own.
     pub(crate) level: Option<i32>,
     /// The most bytes that the commits of the catalog may have together before compression.
@@ -52,7 +52,7 @@ pub(crate) struct Expected<'a> {
 
 /// A coffer that was found to be one.
 pub(crate) struct Opened {
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<ArchiveFile>,
     pub(crate) header: Header,
     pub(crate) newest: Newest,
     pub(crate) loaded: Loaded,
@@ -69,7 +69,7 @@ impl Opened {
 }
 
 /// What a file turned out to be.
-pub(crate) enum Found {
+pub(crate) enum OpenResult {
     Coffer(Box<Opened>),
     /// Not in this format, but perhaps PyCoffer's.
     Legacy,
@@ -80,12 +80,12 @@ pub(crate) fn open(
     storage: Arc<dyn Storage>,
     path: &Path,
     expected: &Expected<'_>,
-) -> Result<Found> {
+) -> Result<OpenResult> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
     let start = file::read(&*storage, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let mut opening = Opening { storage: &storage, path, expected, size, followed: Vec::new() };
     let error = match opening.by_header(&start) {
-        Ok(opened) => return Ok(Found::Coffer(Box::new(opened))),
+        Ok(opened) => return Ok(OpenResult::Coffer(Box::new(opened))),
         Err(e) if is_final(&e) => return Err(e),
         Err(e) => e,
     };
@@ -115,13 +115,13 @@ pub(crate) fn open(
                     error.message()
                 ),
             });
-            return Ok(Found::Coffer(Box::new(opened)));
+            return Ok(OpenResult::Coffer(Box::new(opened)));
         }
     }
     if Header::marks(&start).is_some() || has_marks(&*storage, path, size)? {
         return Err(error);
     }
-    if looks_legacy(&start) { Ok(Found::Legacy) } else { Err(not_a_coffer()) }
+    if looks_legacy(&start) { Ok(OpenResult::Legacy) } else { Err(not_a_coffer()) }
 }
 
 /// Whether an error is not about what the header says, so that no copy of it can help.
@@ -149,7 +149,7 @@ impl Opening<'_> {
         let Self { storage, path, expected, size, followed } = self;
         let (path, size) = (*path, *size);
         let marks = Header::marks(bytes).ok_or_else(|| header::damaged("it is not whole"))?;
-        let kind = Header::judge(&marks, expected.kind, expected.cipher_is_free)?;
+        let kind = Header::judge(&marks, expected.kind, expected.accept_file_cipher)?;
         let keys = expected.keyring.keys(&marks)?;
         let header = Header::read(bytes, marks, &kind, &keys)?;
         let name = (header.marks, header.archive);
@@ -162,7 +162,7 @@ impl Opening<'_> {
             wanted.kind = wanted.kind.with_level(level);
         }
         let storage = (*storage).clone();
-        let mut source = Source::new(storage, &expected.directory, path, &wanted, &keys)?;
+        let mut source = ArchiveFile::new(storage, &expected.directory, path, &wanted, &keys)?;
         source.max_catalog = expected.max_catalog;
         let source = Arc::new(source);
         let mut newest = recovery::newest(&source, size)?;

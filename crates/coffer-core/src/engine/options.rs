@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::crypto::kdf::{Kdf, KdfChoice, Passphrase};
 use crate::crypto::key::Key;
-use crate::engine::credentials::Secret;
+use crate::engine::credentials::Credentials;
 use crate::engine::limits::Limits;
 use crate::error::{Code, Error, Result};
 use crate::format::commit::CommitId;
@@ -57,7 +57,7 @@ pub struct Options {
     /// What it is, or is to be.
     pub kind: Kind,
     /// The container's cipher was left to the file: a Bank may have one of two.
-    pub cipher_is_free: bool,
+    pub accept_file_cipher: bool,
     /// The container's key.
     pub coffer_key: Option<Key>,
     /// The members' key.
@@ -84,7 +84,7 @@ pub struct Options {
     /// Bytes of a full chunk, its 32 bytes of framing included, for a new coffer: 64 KiB.
     pub chunk_size: Option<u32>,
     /// Bytes of a member in a full block, for a new coffer: 1 MiB.
-    pub block_size: Option<u32>,
+    pub piece_size: Option<u32>,
     /// Whether a flush waits for the disk.
     pub durable: bool,
     /// Whether a coffer in PyCoffer's format is accepted.
@@ -111,7 +111,7 @@ impl Options {
         Self {
             mode,
             kind,
-            cipher_is_free: false,
+            accept_file_cipher: false,
             coffer_key: None,
             secure_key: None,
             passphrase: None,
@@ -124,7 +124,7 @@ impl Options {
             temp_dir: None,
             level: None,
             chunk_size: None,
-            block_size: None,
+            piece_size: None,
             durable: true,
             legacy: false,
             limits: Limits::default(),
@@ -135,18 +135,18 @@ impl Options {
     }
 
     /// What opens the coffer.
-    pub(crate) fn secret(&self) -> Result<Secret> {
-        Secret::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())
+    pub(crate) fn secret(&self) -> Result<Credentials> {
+        Credentials::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())
     }
 
     /// The header of a new coffer, and its keys.
-    pub(crate) fn header(&self, secret: &Secret) -> Result<(Header, Keys)> {
+    pub(crate) fn header(&self, secret: &Credentials) -> Result<(Header, Keys)> {
         let chunk = self
             .chunk_size
             .unwrap_or(CHUNK_SIZE)
             .saturating_sub(crate::format::chunk::HEADER as u32);
         let kind = self.level.map_or(self.kind, |level| self.kind.with_level(level));
-        let block = self.block_size.unwrap_or(kind.block_size());
+        let block = self.piece_size.unwrap_or(kind.piece_size());
         header::check_sizes(chunk, block).map_err(|_| {
             Error::new(
                 Code::InvalidArg,

@@ -1,4 +1,4 @@
-//! Packs that were decoded lately: who reads many members of a pack decodes it once.
+//! PackCache that were decoded lately: who reads many members of a pack decodes it once.
 //!
 //! A pack is known by its digest, so it is never mistaken for what was in its place before or comes
 //! after. It is forgotten when it is scrubbed, and when the file is closed or its coffer moves to
@@ -21,19 +21,19 @@ const OVERHEAD: usize = 512;
 pub(crate) type Tar = Arc<Wiped>;
 
 /// The decoded packs of one file.
-pub(crate) struct Packs {
+pub(crate) struct PackCache {
     file: u64,
-    shelf: Arc<Shelf>,
+    process: Arc<ProcessCache>,
 }
 
-/// Packs of many files, as many as there is room for.
-struct Shelf {
+/// PackCache of many files, as many as there is room for.
+struct ProcessCache {
     room: usize,
-    packs: Mutex<Kept>,
+    packs: Mutex<CachedPacks>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct CachedPacks {
     slots: BTreeMap<Key, Slot>,
     /// Those that are decoded, the one that was not used for the longest time first.
     order: BTreeMap<u64, Key>,
@@ -52,16 +52,16 @@ struct Slot {
     bytes: usize,
 }
 
-impl Packs {
+impl PackCache {
     /// For one file, beside all others of the process.
     pub(crate) fn new() -> Self {
-        static SHELF: OnceLock<Arc<Shelf>> = OnceLock::new();
-        Self::on(SHELF.get_or_init(|| Shelf::new(ROOM)))
+        static CACHE: OnceLock<Arc<ProcessCache>> = OnceLock::new();
+        Self::on(CACHE.get_or_init(|| ProcessCache::new(ROOM)))
     }
 
-    fn on(shelf: &Arc<Shelf>) -> Self {
+    fn on(process: &Arc<ProcessCache>) -> Self {
         static FILES: AtomicU64 = AtomicU64::new(0);
-        Self { file: FILES.fetch_add(1, Ordering::Relaxed), shelf: shelf.clone() }
+        Self { file: FILES.fetch_add(1, Ordering::Relaxed), process: process.clone() }
     }
 
     /// The pack with this digest, decoded unless it is at hand. Who asks for a pack that is being
@@ -72,7 +72,7 @@ impl Packs {
         decode: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<Tar> {
         let key = (self.file, *digest);
-        let place = self.shelf.lock().place(key);
+        let place = self.process.lock().place(key);
         let mut place_for = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tar) = &*place_for {
             return Ok(tar.clone());
@@ -81,50 +81,50 @@ impl Packs {
         place_for.clone_from(&decoded.as_ref().ok().cloned());
         drop(place_for);
         let len = decoded.as_ref().ok().map(|tar| tar.len());
-        // What has to go is overwritten when the shelf is free again for others.
-        let gone = self.shelf.lock().put(key, &place, len, self.shelf.room);
+        // What has to go is overwritten when the process is free again for others.
+        let gone = self.process.lock().put(key, &place, len, self.process.room);
         drop(gone);
         decoded
     }
 
     /// The pack with this digest, if it is at hand.
     pub(crate) fn at_hand(&self, digest: &Digest) -> Option<Tar> {
-        let place = self.shelf.lock().find((self.file, *digest))?;
+        let place = self.process.lock().find((self.file, *digest))?;
         let tar = place.try_lock().ok()?;
         tar.clone()
     }
 
     /// Forgets packs that are not in the file any more.
     pub(crate) fn forget<'a>(&self, digests: impl Iterator<Item = &'a Digest>) {
-        let mut shelf = self.shelf.lock();
-        let gone: Vec<_> = digests.map(|digest| shelf.take(&(self.file, *digest))).collect();
-        drop(shelf);
+        let mut process = self.process.lock();
+        let gone: Vec<_> = digests.map(|digest| process.take(&(self.file, *digest))).collect();
+        drop(process);
         drop(gone);
     }
 }
 
-impl Drop for Packs {
+impl Drop for PackCache {
     fn drop(&mut self) {
-        let mut shelf = self.shelf.lock();
+        let mut process = self.process.lock();
         let all = (self.file, [0; 32])..=(self.file, [0xFF; 32]);
-        let keys: Vec<Key> = shelf.slots.range(all).map(|(key, _)| *key).collect();
-        let gone: Vec<_> = keys.iter().map(|key| shelf.take(key)).collect();
-        drop(shelf);
+        let keys: Vec<Key> = process.slots.range(all).map(|(key, _)| *key).collect();
+        let gone: Vec<_> = keys.iter().map(|key| process.take(key)).collect();
+        drop(process);
         drop(gone);
     }
 }
 
-impl Shelf {
+impl ProcessCache {
     fn new(room: usize) -> Arc<Self> {
         Arc::new(Self { room, packs: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, CachedPacks> {
         self.packs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Kept {
+impl CachedPacks {
     /// The place of a pack; a new one, if there is none.
     fn place(&mut self, key: Key) -> Arc<Mutex<Option<Tar>>> {
         match self.find(key) {
@@ -192,7 +192,7 @@ mod tests {
     use crate::crypto::key::Key;
     use crate::error::{Code, Error};
     use crate::format::kind::Kind;
-    use crate::progress::Watch;
+    use crate::progress::CallObserver;
     use std::sync::Barrier;
 
     const PACK: usize = 1000;
@@ -203,23 +203,23 @@ mod tests {
         digest
     }
 
-    fn put(packs: &Packs, number: usize) {
+    fn put(packs: &PackCache, number: usize) {
         assert_eq!(packs.get(&digest(number), || Ok(vec![1; PACK])).unwrap().len(), PACK);
     }
 
-    fn has(packs: &Packs, number: usize) -> bool {
+    fn has(packs: &PackCache, number: usize) -> bool {
         packs.at_hand(&digest(number)).is_some()
     }
 
     #[test]
     fn there_are_never_more_than_there_is_room_for_and_the_oldest_go_first() {
-        let shelf = Shelf::new(20 * (PACK + OVERHEAD));
-        let packs = Packs::on(&shelf);
+        let process = ProcessCache::new(20 * (PACK + OVERHEAD));
+        let packs = PackCache::on(&process);
         for number in 0..100 {
             put(&packs, number);
             assert!(has(&packs, 0), "what is used stays");
-            let kept = shelf.lock();
-            assert!(kept.bytes <= shelf.room && kept.slots.len() == kept.order.len());
+            let kept = process.lock();
+            assert!(kept.bytes <= process.room && kept.slots.len() == kept.order.len());
             assert_eq!(kept.bytes, kept.order.len() * (PACK + OVERHEAD));
         }
         assert_eq!((0..100).filter(|n| has(&packs, *n)).count(), 20);
@@ -228,8 +228,8 @@ mod tests {
 
     #[test]
     fn a_pack_that_would_take_the_room_of_many_is_not_kept() {
-        let shelf = Shelf::new(20 * (PACK + OVERHEAD));
-        let packs = Packs::on(&shelf);
+        let process = ProcessCache::new(20 * (PACK + OVERHEAD));
+        let packs = PackCache::on(&process);
         put(&packs, 0);
         assert_eq!(packs.get(&digest(1), || Ok(vec![1; 5 * PACK])).unwrap().len(), 5 * PACK);
         assert!(has(&packs, 0) && !has(&packs, 1));
@@ -237,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_let_go_of_leaves_nothing_and_takes_nothing_from_others() {
-        let shelf = Shelf::new(1 << 20);
-        let (one, other) = (Packs::on(&shelf), Packs::on(&shelf));
+        let process = ProcessCache::new(1 << 20);
+        let (one, other) = (PackCache::on(&process), PackCache::on(&process));
         for number in 0..9 {
             put(&one, number);
             put(&other, number);
@@ -246,14 +246,14 @@ mod tests {
         drop(one);
         assert!((0..9).all(|n| has(&other, n)));
         drop(other);
-        let kept = shelf.lock();
+        let kept = process.lock();
         assert!(kept.slots.is_empty() && kept.order.is_empty() && kept.bytes == 0);
     }
 
     #[test]
     fn who_comes_while_a_pack_is_decoded_waits_for_it() {
-        let shelf = Shelf::new(1 << 20);
-        let packs = Packs::on(&shelf);
+        let process = ProcessCache::new(1 << 20);
+        let packs = PackCache::on(&process);
         let (begun, decoded) = (Barrier::new(2), AtomicU64::new(0));
         let decode = |begin: bool| {
             packs.get(&digest(1), || {
@@ -279,17 +279,17 @@ mod tests {
 
     #[test]
     fn what_could_not_be_decoded_is_tried_again() {
-        let packs = Packs::on(&Shelf::new(1 << 20));
+        let packs = PackCache::on(&ProcessCache::new(1 << 20));
         let failed = packs.get(&digest(1), || Err(Error::corrupt("damaged")));
         assert_eq!(failed.err().map(|e| e.code()), Some(Code::Corrupt));
-        assert!(packs.shelf.lock().slots.is_empty());
+        assert!(packs.process.lock().slots.is_empty());
         put(&packs, 1);
         assert!(has(&packs, 1));
     }
 
     #[test]
     fn what_is_forgotten_while_it_is_decoded_is_not_kept() {
-        let packs = Packs::on(&Shelf::new(1 << 20));
+        let packs = PackCache::on(&ProcessCache::new(1 << 20));
         put(&packs, 1);
         let decode = || {
             packs.forget([digest(1), digest(2), digest(3)].iter());
@@ -297,14 +297,14 @@ mod tests {
         };
         packs.get(&digest(2), decode).unwrap();
         assert!((1..4).all(|n| !has(&packs, n)));
-        assert_eq!(packs.shelf.lock().bytes, 0);
+        assert_eq!(packs.process.lock().bytes, 0);
     }
 
     /// How many packs of a coffer's file are kept.
     fn kept(coffer: &Coffer) -> usize {
         let source = coffer.source();
-        let shelf = source.packs.shelf.lock();
-        shelf.slots.keys().filter(|(file, _)| *file == source.packs.file).count()
+        let process = source.packs.process.lock();
+        process.slots.keys().filter(|(file, _)| *file == source.packs.file).count()
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
         assert_eq!(kept(&coffer), 2);
 
         let before = Arc::downgrade(&coffer.source());
-        change(&coffer, Change::Compact { watch: Watch::silent() });
+        change(&coffer, Change::Compact { watch: CallObserver::silent() });
         assert!(before.upgrade().is_none(), "it is in another file now");
         assert_eq!((kept(&coffer), coffer.read("one").unwrap()), (0, vec![0; 5000]));
         let before = Arc::downgrade(&coffer.source());

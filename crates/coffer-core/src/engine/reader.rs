@@ -1,12 +1,13 @@
 //! Reading members through a handle, while they may move or change under it.
 
 use crate::engine::member::no_member;
+use crate::format::member::MemberType;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-use crate::engine::file::Source;
-use crate::engine::member::Found;
+use crate::engine::file::ArchiveFile;
+use crate::engine::member::MemberLocation;
 use crate::engine::recovery;
 use crate::engine::selection::{Selection, choose};
 use crate::engine::view::Shared;
@@ -21,7 +22,7 @@ pub struct Member {
     /// Its name.
     pub name: String,
     /// A directory: one that is a member itself, or that the names below it imply.
-    pub directory: bool,
+    pub member_type: MemberType,
     /// Bytes.
     pub size: u64,
     /// Bytes after the member layer: what stands in the tar.
@@ -38,12 +39,12 @@ impl Member {
     fn new(name: &str, entry: &Entry) -> Self {
         Self {
             name: name.to_owned(),
-            directory: entry.directory,
+            member_type: entry.member_type,
             size: entry.size,
             stored_size: entry.stored(),
-            mtime_s: entry.mtime_s,
-            mtime_ns: entry.mtime_ns,
-            mode: entry.mode,
+            mtime_s: entry.attributes.mtime_s,
+            mtime_ns: entry.attributes.mtime_ns,
+            mode: entry.attributes.mode,
         }
     }
 }
@@ -107,10 +108,14 @@ impl Reader {
             return Ok(Some(Member::new(member, entry)));
         }
         // A directory that exists by what is in it is as new as the newest of that.
-        let newest = view.catalog.below(member).map(|(_, e)| (e.mtime_s, e.mtime_ns)).max();
+        let newest = view
+            .catalog
+            .below(member)
+            .map(|(_, e)| (e.attributes.mtime_s, e.attributes.mtime_ns))
+            .max();
         Ok(newest.map(|(mtime_s, mtime_ns)| Member {
             name: member.to_owned(),
-            directory: true,
+            member_type: MemberType::Directory,
             size: 0,
             stored_size: 0,
             mtime_s,
@@ -148,10 +153,10 @@ impl Reader {
         let member = name::check(member).ok()?;
         let view = self.view.try_read()?;
         let entry = view.catalog.get(member)?;
-        if entry.directory || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
+        if entry.is_directory() || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
             return None;
         }
-        let found = Found::in_catalog(&view.catalog, member, entry).ok()?;
+        let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
         let source = view.source.clone();
         drop(view);
         found.at_hand(&source)
@@ -234,7 +239,7 @@ impl Reader {
         &self,
         member: &str,
         version: Option<u64>,
-        act: impl Fn(&Found, &Source) -> Result<T>,
+        act: impl Fn(&MemberLocation, &ArchiveFile) -> Result<T>,
     ) -> Result<T> {
         let (mut found, mut source) = self.find(member, version)?;
         let mut generation = self.own.generation;
@@ -256,14 +261,19 @@ impl Reader {
             };
             let same = latest.catalog.get(member).filter(|e| e.version == found.entry.version);
             let Some(entry) = same else { return Err(stale(member)) };
-            found = Found::in_catalog(&latest.catalog, member, entry)?;
+            found = MemberLocation::in_catalog(&latest.catalog, member, entry)?;
             generation = latest.generation;
         }
         Err(stale(member))
     }
 
     /// Whether a member is still what and where `entry` says, in the newest state there is.
-    pub(crate) fn still_there(&self, member: &str, entry: &Entry, source: &Source) -> Result<bool> {
+    pub(crate) fn still_there(
+        &self,
+        member: &str,
+        entry: &Entry,
+        source: &ArchiveFile,
+    ) -> Result<bool> {
         let Some(newer) = &self.newer else {
             // In a file that was compacted since, another block may have the same number.
             let view = self.view.read();
@@ -285,7 +295,11 @@ impl Reader {
         Ok(false)
     }
 
-    fn find(&self, member: &str, version: Option<u64>) -> Result<(Found, Arc<Source>)> {
+    fn find(
+        &self,
+        member: &str,
+        version: Option<u64>,
+    ) -> Result<(MemberLocation, Arc<ArchiveFile>)> {
         let view = self.view.read();
         let Some(entry) = view.catalog.get(member) else {
             return Err(match version {
@@ -297,10 +311,10 @@ impl Reader {
         if version.is_some_and(|v| v != entry.version) {
             return Err(stale(member));
         }
-        if entry.directory {
+        if entry.is_directory() {
             return Err(is_directory(member));
         }
-        Ok((Found::in_catalog(&view.catalog, member, entry)?, view.source.clone()))
+        Ok((MemberLocation::in_catalog(&view.catalog, member, entry)?, view.source.clone()))
     }
 }
 
@@ -308,7 +322,7 @@ impl Reader {
 /// does not is no later state of the coffer that was opened: the file was put in its place.
 fn latest(
     newer: &Mutex<Option<Arc<Newer>>>,
-    source: &Source,
+    source: &ArchiveFile,
     own: &CommitId,
     generation: u64,
 ) -> Result<Option<Arc<Newer>>> {

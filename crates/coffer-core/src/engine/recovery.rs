@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::buffer::Buffer;
 use crate::crypto::key;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{self, Code, Error, Result};
 use crate::format::catalog::{Block, Catalog};
 use crate::format::commit::{Commit, Position, Room};
@@ -13,7 +13,7 @@ use crate::format::commit_parts::Part;
 use crate::format::extents;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
-use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, Mark};
+use crate::format::record::{self, COMMIT_TAG, ClearFields, FOOTER_TAG};
 use crate::format::work;
 use crate::io::storage::Storage;
 
@@ -42,12 +42,12 @@ pub(crate) struct Newest {
 impl Newest {
     /// The dead blocks that nobody has overwritten yet, as far as is known.
     pub(crate) fn unscrubbed(&self) -> &[Block] {
-        if self.footer.as_ref().is_some_and(|f| f.settled) { &[] } else { &self.commit.scrub }
+        if self.footer.as_ref().is_some_and(|f| f.durable) { &[] } else { &self.commit.scrub }
     }
 
     /// Whether everything about the commit is known to be done.
-    pub(crate) fn settled(&self) -> bool {
-        self.footer.as_ref().is_some_and(|f| f.settled)
+    pub(crate) fn durable(&self) -> bool {
+        self.footer.as_ref().is_some_and(|f| f.durable)
             || (self.commit.ahead.is_none() && self.commit.scrub.is_empty())
     }
 }
@@ -92,7 +92,7 @@ fn changes(storage: &dyn Storage, before: Option<u64>) -> bool {
 }
 
 /// Finds the newest intact commit in a file of `size` bytes.
-pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
+pub(crate) fn newest(source: &ArchiveFile, size: u64) -> Result<Newest> {
     let mut footers = Footers::new(source, size, reader(source));
     let mut looked = Looked::default();
     let mut damage = None;
@@ -109,8 +109,8 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
         let newest = at(source, footer.commit, commit)?;
         let newest = forwards(source, size, newest, damage.is_some())?;
         // A copy behind a damaged footer says so as well.
-        let settled = footer.settled && newest.position.is(&footer.commit);
-        if settled || damage.is_some() {
+        let durable = footer.durable && newest.position.is(&footer.commit);
+        if durable || damage.is_some() {
             return Ok(newest);
         }
         match finished(source, size, newest, &mut looked)? {
@@ -131,12 +131,12 @@ pub(crate) fn newest(source: &Source, size: u64) -> Result<Newest> {
 }
 
 /// Reads a file for a search.
-fn reader(source: &Source) -> impl FnMut(u64, usize) -> Result<Vec<u8>> + '_ {
+fn reader(source: &ArchiveFile) -> impl FnMut(u64, usize) -> Result<Vec<u8>> + '_ {
     |offset, len| source.read(offset, len).map(Buffer::into_vec)
 }
 
 /// A commit that verified, and the footers right behind it.
-fn at(source: &Source, position: Position, commit: Commit) -> Result<Newest> {
+fn at(source: &ArchiveFile, position: Position, commit: Commit) -> Result<Newest> {
     let (end, footer) = own_footers(source, &position)?;
     Ok(Newest { position, commit, end, footer, tail: Tail::Clean })
 }
@@ -156,7 +156,7 @@ impl Looked {
     /// The commit at a position, if it verifies.
     fn commit(
         &mut self,
-        source: &Source,
+        source: &ArchiveFile,
         size: u64,
         position: &Position,
     ) -> Result<Option<Commit>> {
@@ -193,12 +193,12 @@ impl Looked {
 /// sync has not reached the disk, and nothing says that the sync returned. The inner error is damage
 /// to both.
 fn finished(
-    source: &Source,
+    source: &ArchiveFile,
     size: u64,
     newest: Newest,
     looked: &mut Looked,
 ) -> Result<Result<Newest>> {
-    if newest.settled() || is_whole(source, &newest)? {
+    if newest.durable() || is_whole(source, &newest)? {
         return Ok(Ok(newest));
     }
     if source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))? > size {
@@ -227,7 +227,7 @@ fn misplaced() -> Error {
 }
 
 /// Whether the bytes that were written together with a commit are there.
-fn is_whole(source: &Source, newest: &Newest) -> Result<bool> {
+fn is_whole(source: &ArchiveFile, newest: &Newest) -> Result<bool> {
     let Some(ahead) = newest.commit.ahead else { return Ok(true) };
     let Some(from) = newest.position.offset.checked_sub(ahead.len) else { return Ok(false) };
     let bytes = source.read(from, ahead.len as usize)?;
@@ -237,7 +237,7 @@ fn is_whole(source: &Source, newest: &Newest) -> Result<bool> {
 
 /// The footers that stand right behind a commit: where they end, and the last of them. Copies that
 /// stand further on are in a tail that no commit has.
-fn own_footers(source: &Source, position: &Position) -> Result<(u64, Option<Footer>)> {
+fn own_footers(source: &ArchiveFile, position: &Position) -> Result<(u64, Option<Footer>)> {
     let container = source.layers.container.as_deref();
     let len = Footer::len(container, &source.meta);
     let (mut end, mut last) = (position.end(), None);
@@ -261,7 +261,7 @@ fn own_footers(source: &Source, position: &Position) -> Result<(u64, Option<Foot
 
 /// Reads the chain of commits back to a snapshot, and the catalog it makes: the newest commit has no
 /// blocks and members of its own any more then.
-pub(crate) fn catalog(source: &Source, newest: &mut Newest) -> Result<Loaded> {
+pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loaded> {
     let mut since_snapshot = 0;
     let mut older = Vec::<Commit>::new();
     let mut at = newest.position;
@@ -321,7 +321,7 @@ pub(crate) struct Loaded {
 
 /// Whether a commit is `newest` or one of its ancestors.
 pub(crate) fn has_ancestor(
-    source: &Source,
+    source: &ArchiveFile,
     newest: &Newest,
     generation: u64,
     digest: &[u8; 32],
@@ -351,14 +351,14 @@ pub(crate) fn has_ancestor(
 }
 
 /// Reads the commit at a position.
-pub(crate) fn read_commit(source: &Source, position: &Position) -> Result<Commit> {
+pub(crate) fn read_commit(source: &ArchiveFile, position: &Position) -> Result<Commit> {
     let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
     crate::format::commit_parts::read_at(position, container, &source.meta, most, reader(source))
 }
 
 /// The authentic footers of a coffer, from the end of its file backwards.
 struct Footers<'a, R> {
-    source: &'a Source,
+    source: &'a ArchiveFile,
     size: u64,
     len: usize,
     /// `None` before the last bytes of the file were tried: as a rule they are one.
@@ -370,7 +370,7 @@ struct Footers<'a, R> {
 }
 
 impl<'a, R: FnMut(u64, usize) -> Result<Vec<u8>>> Footers<'a, R> {
-    fn new(source: &'a Source, size: u64, read: R) -> Self {
+    fn new(source: &'a ArchiveFile, size: u64, read: R) -> Self {
         let len = Footer::len(source.layers.container.as_deref(), &source.meta);
         Self { source, size, len, seek: None, read: Some(read), last: None }
     }
@@ -408,7 +408,7 @@ impl<'a, R: FnMut(u64, usize) -> Result<Vec<u8>>> Footers<'a, R> {
 
 /// Adopts commits behind `newest` that are whole though their footers are not, and judges the rest.
 /// `damaged` is set if a footer names a commit that does not verify.
-fn forwards(source: &Source, size: u64, newest: Newest, damaged: bool) -> Result<Newest> {
+fn forwards(source: &ArchiveFile, size: u64, newest: Newest, damaged: bool) -> Result<Newest> {
     if newest.end >= size {
         return Ok(newest);
     }
@@ -419,7 +419,7 @@ fn forwards(source: &Source, size: u64, newest: Newest, damaged: bool) -> Result
 }
 
 /// The very first commit, where no footer is left, or whatever follows it without one.
-fn first_commit(source: &Source, size: u64, damaged: bool) -> Result<Option<Newest>> {
+fn first_commit(source: &ArchiveFile, size: u64, damaged: bool) -> Result<Option<Newest>> {
     let mut walk = Walk::new(source);
     walk.run(0, size)?;
     Ok(walk.judged(size, damaged))
@@ -431,7 +431,7 @@ fn lost() -> Error {
 
 /// A walk through what stands behind the newest commit.
 struct Walk<'a> {
-    source: &'a Source,
+    source: &'a ArchiveFile,
     /// The newest commit so far; `None` if the first one is looked for.
     newest: Option<Newest>,
     /// Something authentic stands behind it.
@@ -445,7 +445,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a Source) -> Self {
+    fn new(source: &'a ArchiveFile) -> Self {
         let (parts, at, end) = (Vec::new(), 0, 0);
         Self { source, newest: None, authentic: false, stopped: false, parts, at, end }
     }
@@ -465,7 +465,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes note of a record of this coffer that opens, wherever it says that it stands.
-    fn take(&mut self, offset: u64, mark: &Mark, plain: &[u8], len: u64) -> Result<()> {
+    fn take(&mut self, offset: u64, mark: &ClearFields, plain: &[u8], len: u64) -> Result<()> {
         if mark.starts_with(&FOOTER_TAG) {
             let footer = Footer::decode(mark, plain, offset);
             if let (Some(footer), Some(newest)) = (footer, &mut self.newest)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use crate::buffer;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::format::catalog::Catalog;
 use crate::format::frame;
 use crate::format::header::Header;
@@ -13,7 +13,7 @@ use crate::format::header::Header;
 /// What readers see.
 pub(crate) struct View {
     pub(crate) catalog: Catalog,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<ArchiveFile>,
     /// What the file says of itself; `None` once the handle is closed.
     pub(crate) header: Option<Header>,
 }
@@ -47,7 +47,7 @@ impl Shared {
     pub(crate) fn close(&self, path: &Path) -> Catalog {
         buffer::forget();
         frame::forget();
-        let source = Arc::new(Source::closed(path));
+        let source = Arc::new(ArchiveFile::closed(path));
         let closed = View { catalog: Catalog::default(), source, header: None };
         std::mem::replace(&mut *self.write(), closed).catalog
     }

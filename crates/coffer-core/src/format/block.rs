@@ -283,14 +283,14 @@ mod tests {
     use super::*;
     use crate::crypto::key::Key;
     use crate::format::header::Header;
-    use crate::format::key_source::Origin;
+    use crate::format::key_source::KeySource;
     use crate::format::keys::Keys;
     use crate::format::kind::{Cipher, Kind};
 
     fn layers(kind: Kind) -> Layers {
         let key = || Some(Key::generate(32));
         let keys = Keys { coffer: key(), secure: key(), derived: false };
-        Header::new(kind, &keys, &Origin::of_keys(), 256, 4096).unwrap().layers(&keys).unwrap()
+        Header::new(kind, &keys, &KeySource::of_keys(), 256, 4096).unwrap().layers(&keys).unwrap()
     }
 
     /// How many of the lengths around it a frame may have by the length of its block.

@@ -1,5 +1,7 @@
 //! The index in memory: which members there are, and which blocks hold them.
 
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
@@ -76,15 +78,17 @@ pub(crate) enum Place {
 pub(crate) struct Entry {
     /// Changes whenever the contents do, and does not when they only move.
     pub(crate) version: u64,
-    pub(crate) directory: bool,
+    pub(crate) member_type: MemberType,
     pub(crate) size: u64,
-    pub(crate) mode: u32,
-    pub(crate) mtime_s: i64,
-    pub(crate) mtime_ns: u32,
+    pub(crate) attributes: Attributes,
     pub(crate) place: Place,
 }
 
 impl Entry {
+    pub(crate) fn is_directory(&self) -> bool {
+        self.member_type.is_directory()
+    }
+
     /// Bytes after the member layer.
     pub(crate) fn stored(&self) -> u64 {
         match &self.place {
@@ -160,16 +164,18 @@ impl Catalog {
     }
 
     /// Refuses a name that would make a file of a directory or a directory of a file.
-    pub(crate) fn check_fits(&self, member: &str, directory: bool) -> Result<()> {
+    pub(crate) fn check_fits(&self, member: &str, member_type: MemberType) -> Result<()> {
         for parent in name::parents(member) {
-            if self.get(parent).is_some_and(|e| !e.directory) {
+            if self.get(parent).is_some_and(|e| !e.is_directory()) {
                 return Err(taken(member, parent, "a file"));
             }
         }
-        if !directory && (self.has_below(member) || self.get(member).is_some_and(|e| e.directory)) {
+        if !member_type.is_directory()
+            && (self.has_below(member) || self.get(member).is_some_and(|e| e.is_directory()))
+        {
             return Err(taken(member, member, "a directory"));
         }
-        if directory && self.get(member).is_some_and(|e| !e.directory) {
+        if member_type.is_directory() && self.get(member).is_some_and(|e| !e.is_directory()) {
             return Err(taken(member, member, "a file"));
         }
         Ok(())
@@ -285,7 +291,7 @@ impl Catalog {
                     Error::corrupt("the catalog makes a directory of a file").of_member(name)
                 );
             }
-            if !entry.directory {
+            if !entry.is_directory() {
                 files.push(name);
             }
             let complete = match &entry.place {
@@ -301,7 +307,7 @@ impl Catalog {
             };
             let complete = complete && entry.version < self.next_version;
             let empty = entry.size == 0 && entry.stored() == 0;
-            let complete = complete && (empty || !entry.directory);
+            let complete = complete && (empty || !entry.is_directory());
             if !complete || name::fault(name).is_some() {
                 return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
             }
@@ -369,12 +375,4 @@ fn taken(member: &str, by: &str, what: &str) -> Error {
         format!("{member:?} cannot be a member: {by:?} is {what}. Delete it first, or choose another name"),
     )
     .of_member(member)
-}
-
-/// What a member has beside its bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Attributes {
-    pub(crate) mode: u32,
-    pub(crate) mtime_s: i64,
-    pub(crate) mtime_ns: u32,
 }

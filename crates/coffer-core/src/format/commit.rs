@@ -1,5 +1,7 @@
 //! Commits: what each says, how it is written, and the footer at its end.
 
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::HEADER_MARKS;
 use std::sync::Arc;
@@ -61,7 +63,7 @@ impl Position {
 /// Bytes right before a commit that no sync had covered when it was written, and what tells whether
 /// they have reached the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ahead {
+pub(crate) struct UnsyncedPrefix {
     pub(crate) len: u64,
     pub(crate) digest: Digest,
 }
@@ -91,7 +93,7 @@ pub(crate) struct Commit {
     /// Ancestors that are no longer in the file, oldest first.
     pub(crate) history: Vec<(u64, Digest)>,
     /// What shares its sync, if anything does.
-    pub(crate) ahead: Option<Ahead>,
+    pub(crate) ahead: Option<UnsyncedPrefix>,
     /// Bytes before compression, of a commit that was read.
     pub(crate) raw_len: u64,
     /// Whether its parts were as long as they must be.
@@ -337,8 +339,8 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T> + Clone) -> bool {
     items.is_sorted_by(|a, b| a < b)
 }
 
-fn decode_ahead(d: &mut Decoder<'_>) -> Result<Ahead> {
-    let ahead = Ahead { len: d.uint()?, digest: d.array()? };
+fn decode_ahead(d: &mut Decoder<'_>) -> Result<UnsyncedPrefix> {
+    let ahead = UnsyncedPrefix { len: d.uint()?, digest: d.array()? };
     if (1..=MAX_AHEAD).contains(&ahead.len) {
         return Ok(ahead);
     }
@@ -377,15 +379,15 @@ const DIRECTORY: u8 = 2;
 fn encode_entry(e: &mut Encoder, entry: &Entry) {
     let place = match &entry.place {
         Place::Pieces { .. } => PIECES,
-        _ if entry.directory => DIRECTORY,
+        _ if entry.is_directory() => DIRECTORY,
         _ => PACKED,
     };
     e.byte(place);
     e.uint(entry.version);
     e.uint(entry.size);
-    e.uint(u64::from(entry.mode));
-    e.int(entry.mtime_s);
-    e.uint(u64::from(entry.mtime_ns));
+    e.uint(u64::from(entry.attributes.mode));
+    e.int(entry.attributes.mtime_s);
+    e.uint(u64::from(entry.attributes.mtime_ns));
     match &entry.place {
         Place::Packed { block, at, stored } => {
             e.uint(*block);
@@ -433,11 +435,9 @@ fn decode_entry(d: &mut Decoder<'_>, left: &mut u64) -> Result<Entry> {
     };
     Ok(Entry {
         version,
-        directory: place == DIRECTORY,
+        member_type: if place == DIRECTORY { MemberType::Directory } else { MemberType::File },
         size,
-        mode,
-        mtime_s,
-        mtime_ns,
+        attributes: Attributes { mode, mtime_s, mtime_ns },
         place: place_of,
     })
 }

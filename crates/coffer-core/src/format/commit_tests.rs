@@ -9,6 +9,8 @@ use crate::format::catalog::Catalog;
 use crate::format::catalog::Entry;
 use crate::format::catalog::Piece;
 use crate::format::catalog::Place;
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::MetaSeal;
 use std::sync::Arc;
@@ -41,11 +43,9 @@ fn commit(set: Vec<(Arc<str>, Entry)>, removed: Vec<Arc<str>>) -> Commit {
 fn packed(number: u64) -> Entry {
     Entry {
         version: number,
-        directory: false,
+        member_type: MemberType::File,
         size: 0,
-        mode: 0o644,
-        mtime_s: 1_700_000_000,
-        mtime_ns: 0,
+        attributes: Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 0 },
         place: Place::Packed {
             block: 1 + number / 256,
             at: (512 * (number % 256) + 512) as u32,

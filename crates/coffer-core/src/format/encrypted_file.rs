@@ -10,7 +10,7 @@ use crate::format::chunk;
 use crate::format::codec::{Decoder, Encoder};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
-use crate::format::record::{self, FILE_HEAD_TAG, FILE_TAIL_TAG, MARK, Mark, MetaSeal, TAG};
+use crate::format::record::{self, ClearFields, FILE_HEAD_TAG, FILE_TAIL_TAG, MARK, MetaSeal, TAG};
 
 /// The version of the form of encrypted files.
 const VERSION: u8 = 1;
@@ -65,12 +65,12 @@ impl FileKey {
     }
 
     /// Whether a file whose first chunk has this mark has a head.
-    pub(crate) fn is_head(mark: &Mark) -> bool {
+    pub(crate) fn is_head(mark: &ClearFields) -> bool {
         mark.starts_with(&FILE_HEAD_TAG)
     }
 
     /// Whether a chunk with this mark is a tail.
-    pub(crate) fn is_tail(mark: &Mark) -> bool {
+    pub(crate) fn is_tail(mark: &ClearFields) -> bool {
         mark.starts_with(&FILE_TAIL_TAG)
     }
 
@@ -90,7 +90,7 @@ impl FileKey {
         e.raw(&salt);
         e.raw(&key::crypt_key_check::<CHECK>(&self.key, &salt));
         let mut body = e.finish();
-        let mut mark: Mark = [0; MARK];
+        let mut mark: ClearFields = [0; MARK];
         mark.copy_from_slice(&body);
         body.extend_from_slice(id);
         record::write(Some(&*self.seal), &mark, &self.records.seal(&body), out);
@@ -100,7 +100,7 @@ impl FileKey {
     ///
     /// # Errors
     /// [`Code::Version`], [`Code::WrongKind`], [`Code::Corrupt`].
-    pub(crate) fn check_mark(&self, mark: &Mark) -> Result<()> {
+    pub(crate) fn check_mark(&self, mark: &ClearFields) -> Result<()> {
         let mut d = Decoder::new(&mark[TAG..]);
         let (version, cipher) = (d.byte()?, cipher_of(d.byte()?));
         let features = u16::from_le_bytes(d.array()?);
@@ -155,7 +155,7 @@ impl FileKey {
 
     /// Appends a tail to `out`.
     pub(crate) fn write_tail(&self, tail: &Tail, out: &mut Vec<u8>) {
-        let mut mark: Mark = [0; MARK];
+        let mut mark: ClearFields = [0; MARK];
         mark[..TAG].copy_from_slice(&FILE_TAIL_TAG);
         let mut e = Encoder::default();
         e.raw(&tail.id);

@@ -3,7 +3,7 @@
 use crate::crypto::seal::Seal;
 use crate::format::codec::Decoder;
 use crate::format::commit::{Position, flag};
-use crate::format::record::{self, ARCHIVE_ID, FOOTER_TAG, Mark, MetaSeal};
+use crate::format::record::{self, ARCHIVE_ID, ClearFields, FOOTER_TAG, MetaSeal};
 
 /// The end of a commit: found from the end of the file, it names the commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub(crate) struct Footer {
     pub(crate) commit: Position,
     pub(crate) header_copy: u64,
     /// The commit is durable, and its scrub is done.
-    pub(crate) settled: bool,
+    pub(crate) durable: bool,
 }
 
 const FOOTER_BODY: usize = ARCHIVE_ID + 8 + 8 + 8 + 8 + 32 + 8 + 1;
@@ -38,7 +38,7 @@ impl Footer {
         body.extend_from_slice(&self.commit.len.to_le_bytes());
         body.extend_from_slice(&self.commit.digest);
         body.extend_from_slice(&self.header_copy.to_le_bytes());
-        body.push(u8::from(self.settled));
+        body.push(u8::from(self.durable));
         record::write(container, &footer_mark(offset, self.header_copy), &meta.seal(&body), out);
     }
 
@@ -50,14 +50,14 @@ impl Footer {
         meta: &MetaSeal,
     ) -> Option<(Self, usize)> {
         let mut len = Self::len(container, meta);
-        let fits = |mark: &Mark| record::offset_in(mark) == offset;
+        let fits = |mark: &ClearFields| record::offset_in(mark) == offset;
         let (mark, body);
         (mark, body, len) = record::open(container, meta, bytes.get(..len)?, fits)?;
         Some((Self::decode(&mark, &body, offset)?, len))
     }
 
     /// The footer with this mark and this plaintext, if both say that it stands at `offset`.
-    pub(crate) fn decode(mark: &Mark, body: &[u8], offset: u64) -> Option<Self> {
+    pub(crate) fn decode(mark: &ClearFields, body: &[u8], offset: u64) -> Option<Self> {
         if body.len() != FOOTER_BODY {
             return None;
         }
@@ -71,25 +71,25 @@ impl Footer {
             digest: d.array().ok()?,
         };
         let header_copy = u64::from_le_bytes(d.array().ok()?);
-        let settled = flag(&mut d).ok()?;
+        let durable = flag(&mut d).ok()?;
         let ends = commit.offset.checked_add(commit.len)?;
         if at != offset || *mark != footer_mark(offset, header_copy) || ends > offset {
             return None;
         }
-        Some(Self { archive, commit, header_copy, settled })
+        Some(Self { archive, commit, header_copy, durable })
     }
 }
 
 /// A footer's mark also names the newest copy of the header, so that a file whose beginning is
 /// damaged can be opened from its end.
-fn footer_mark(offset: u64, header_copy: u64) -> Mark {
+fn footer_mark(offset: u64, header_copy: u64) -> ClearFields {
     let mut mark = record::mark_at(FOOTER_TAG, offset);
     mark[12..20].copy_from_slice(&header_copy.to_le_bytes());
     mark
 }
 
 /// The place of the header's newest copy, as a footer's mark has it in clear.
-pub(crate) fn header_copy_in(mark: &Mark) -> u64 {
+pub(crate) fn header_copy_in(mark: &ClearFields) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&mark[12..20]);
     u64::from_le_bytes(bytes)

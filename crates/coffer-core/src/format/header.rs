@@ -9,10 +9,10 @@ use crate::error::{Code, Error, Result};
 use crate::format::block::Layers;
 use crate::format::codec::{Decoder, Encoder};
 use crate::format::encrypted_file::FileKey;
-use crate::format::key_source::{self, Origin};
+use crate::format::key_source::{self, KeySource};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName, Layer};
-use crate::format::record::{self, HEADER_TAG, MARK, Mark, MetaSeal, SALT_TAG};
+use crate::format::record::{self, ClearFields, HEADER_TAG, MARK, MetaSeal, SALT_TAG};
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
 
 /// The version of the format that this engine writes.
@@ -47,12 +47,12 @@ impl Header {
     pub(crate) fn new(
         kind: Kind,
         keys: &Keys,
-        origin: &Origin,
+        origin: &KeySource,
         chunk_plain: u32,
         piece: u32,
     ) -> Result<Self> {
         keys.check(&kind)?;
-        let mut first: Mark = [0; MARK];
+        let mut first: ClearFields = [0; MARK];
         first[..4].copy_from_slice(&HEADER_TAG);
         first[4] = VERSION;
         first[5] = kind.name as u8;
@@ -113,11 +113,11 @@ impl Header {
     /// Compares what the clear bytes say with the kind that the caller wants. Gives the kind, with
     /// the file's own container cipher.
     ///
-    /// `cipher_is_free` is set where the caller leaves a Bank's cipher to the file.
+    /// `accept_file_cipher` is set where the caller leaves a Bank's cipher to the file.
     pub(crate) fn judge(
         marks: &[u8; HEADER_MARKS],
         wanted: &Kind,
-        cipher_is_free: bool,
+        accept_file_cipher: bool,
     ) -> Result<Kind> {
         let (first, _) = split(marks);
         if first[4] > VERSION || first[7] & !key_source::PASSPHRASE != 0 {
@@ -146,7 +146,7 @@ impl Header {
             ));
         }
         if cipher != wanted.container.cipher {
-            if !(cipher_is_free && matches!(cipher, Some(Cipher::Fernet | Cipher::AesOcb))) {
+            if !(accept_file_cipher && cipher.is_some_and(Cipher::suits_banks)) {
                 return Err(Error::new(
                     Code::WrongKind,
                     format!(
@@ -299,7 +299,7 @@ pub(crate) fn check_sizes(chunk_plain: u32, piece: u32) -> Result<()> {
     Err(damaged("its chunk or block size is out of range"))
 }
 
-fn split(marks: &[u8; HEADER_MARKS]) -> (Mark, Mark) {
+fn split(marks: &[u8; HEADER_MARKS]) -> (ClearFields, ClearFields) {
     let (mut first, mut second) = ([0; MARK], [0; MARK]);
     first.copy_from_slice(&marks[..MARK]);
     second.copy_from_slice(&marks[MARK..]);
@@ -352,7 +352,7 @@ mod tests {
         assert!(decode_layer(&mut Decoder::new(&[4, 1, 10]), false).is_err(), "an unknown cipher");
         let read = |kind: Kind| {
             let keys = Keys::default();
-            let header = Header::new(kind, &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+            let header = Header::new(kind, &keys, &KeySource::of_keys(), 65_504, 1 << 20).unwrap();
             let mut bytes = Vec::new();
             header.write(None, &keys.meta(&kind), &mut bytes);
             let marks = Header::marks(&bytes).unwrap();

@@ -4,7 +4,7 @@ use crate::crypto::kdf::{Kdf, SALT_LEN};
 use crate::crypto::key;
 use crate::error::{Code, Error, Result};
 use crate::format::record::HEADER_MARKS;
-use crate::format::record::{MARK, Mark, SALT_TAG, TAG};
+use crate::format::record::{ClearFields, MARK, SALT_TAG, TAG};
 
 /// The feature of a coffer whose keys come from a passphrase.
 pub(crate) const PASSPHRASE: u8 = 0x01;
@@ -20,13 +20,13 @@ const LANES: u8 = 1;
 
 /// Where keys come from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
+pub(crate) struct KeySource {
     pub(crate) salt: [u8; SALT_LEN],
     /// What it costs to derive them from a passphrase; `None` where they do not come from one.
     pub(crate) kdf: Option<Kdf>,
 }
 
-impl Origin {
+impl KeySource {
     /// From whoever made the coffer.
     pub(crate) fn of_keys() -> Self {
         Self { salt: key::random_bytes(), kdf: None }
@@ -67,8 +67,8 @@ impl Origin {
     }
 
     /// The second mark of a header that says so.
-    pub(crate) fn mark(&self) -> Mark {
-        let mut mark: Mark = [0; MARK];
+    pub(crate) fn mark(&self) -> ClearFields {
+        let mut mark: ClearFields = [0; MARK];
         mark[..SALT_AT].copy_from_slice(&SALT_TAG);
         mark[SALT_AT..KDF_AT].copy_from_slice(&self.salt);
         if let Some(Kdf { memory, passes }) = self.kdf {

@@ -144,7 +144,7 @@ impl Kind {
     /// How many bytes of a member a new coffer has in a block: more where the level is high, since
     /// zstd finds what repeats within a block only.
     #[must_use]
-    pub const fn block_size(&self) -> u32 {
+    pub const fn piece_size(&self) -> u32 {
         match self.member.level {
             Some(level) if level >= SMALL => LARGE_BLOCK,
             _ => BLOCK,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::error::Result;
-use crate::format::record::{self, MARK, Mark};
+use crate::format::record::{self, ClearFields, MARK};
 
 /// How much of the file a search reads at once.
 const WINDOW: u64 = 1 << 20;
@@ -16,7 +16,7 @@ const WINDOW: u64 = 1 << 20;
 pub(crate) struct Candidate {
     /// Where it begins.
     pub(crate) offset: u64,
-    pub(crate) mark: Mark,
+    pub(crate) mark: ClearFields,
     /// Its length, if that is possible.
     len: Option<usize>,
 }

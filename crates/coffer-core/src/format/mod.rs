@@ -20,6 +20,7 @@ pub(crate) mod key_source;
 pub(crate) mod keys;
 pub mod kind;
 pub(crate) mod mark_search;
+pub(crate) mod member;
 pub(crate) mod name;
 pub(crate) mod record;
 pub(crate) mod tar;

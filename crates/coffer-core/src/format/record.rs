@@ -39,10 +39,10 @@ pub(crate) const MAX_BODY: usize = 128 * 1024;
 pub(crate) const MAX_LEN: usize = 2 * MAX_BODY;
 
 /// What a record says in clear.
-pub(crate) type Mark = [u8; MARK];
+pub(crate) type ClearFields = [u8; MARK];
 
 /// A mark that says where its record begins.
-pub(crate) fn mark_at(tag: [u8; TAG], offset: u64) -> Mark {
+pub(crate) fn mark_at(tag: [u8; TAG], offset: u64) -> ClearFields {
     let mut mark = [0; MARK];
     mark[..4].copy_from_slice(&tag);
     mark[4..12].copy_from_slice(&offset.to_le_bytes());
@@ -50,7 +50,7 @@ pub(crate) fn mark_at(tag: [u8; TAG], offset: u64) -> Mark {
 }
 
 /// The offset in a mark made by [`mark_at`].
-pub(crate) fn offset_in(mark: &Mark) -> u64 {
+pub(crate) fn offset_in(mark: &ClearFields) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&mark[4..12]);
     u64::from_le_bytes(bytes)
@@ -112,14 +112,19 @@ impl MetaSeal {
 
 /// A record as it was read, its body not opened yet.
 pub(crate) struct Record {
-    pub(crate) mark: Mark,
+    pub(crate) mark: ClearFields,
     pub(crate) body: Vec<u8>,
     /// Its length in the file.
     pub(crate) len: usize,
 }
 
 /// Appends a record to `out`.
-pub(crate) fn write(container: Option<&dyn Seal>, mark: &Mark, body: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write(
+    container: Option<&dyn Seal>,
+    mark: &ClearFields,
+    body: &[u8],
+    out: &mut Vec<u8>,
+) {
     match container {
         Some(seal) => {
             let mut plain = Vec::with_capacity(SKIPPABLE_HEADER + body.len());
@@ -180,7 +185,7 @@ pub(crate) fn find_mark(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The mark of the record that `bytes` begin with, without opening it; with the record's length.
-pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(Mark, usize)> {
+pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(ClearFields, usize)> {
     let at = mark_offset(sealed);
     let mark = *bytes.get(at..)?.first_chunk::<MARK>()?;
     let len = if sealed {
@@ -202,8 +207,8 @@ pub(crate) fn open(
     container: Option<&dyn Seal>,
     meta: &MetaSeal,
     bytes: &[u8],
-    fits: impl FnOnce(&Mark) -> bool,
-) -> Option<(Mark, Vec<u8>, usize)> {
+    fits: impl FnOnce(&ClearFields) -> bool,
+) -> Option<(ClearFields, Vec<u8>, usize)> {
     let sealed = container.is_some();
     let (mark, len) = peek(sealed, bytes)?;
     let bytes = bytes.get(..len)?;

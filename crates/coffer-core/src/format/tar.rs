@@ -4,6 +4,8 @@
 //! has the nanoseconds. No entry is ever followed by an end-of-archive marker, which would hide
 //! what is appended later.
 
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use std::io;
 
 use crate::error::{Code, Error, Result};
@@ -21,11 +23,10 @@ const END: usize = 2 * RECORD;
 #[derive(Debug, Clone)]
 pub(crate) struct Heading<'a> {
     pub(crate) name: &'a str,
-    pub(crate) directory: bool,
+    pub(crate) member_type: MemberType,
     /// Bytes after the member layer.
     pub(crate) stored: u64,
-    pub(crate) mode: u32,
-    pub(crate) mtime_s: i64,
+    pub(crate) attributes: Attributes,
 }
 
 /// Appends an entry with its content, and gives the content's offset in `out`.
@@ -45,7 +46,12 @@ pub(crate) fn header(heading: &Heading<'_>) -> Result<Vec<u8>> {
 
 /// The permanent first entry, whole.
 pub(crate) fn root() -> Result<Vec<u8>> {
-    header(&Heading { name: ROOT, directory: true, stored: 0, mode: 0o755, mtime_s: 0 })
+    header(&Heading {
+        name: ROOT,
+        member_type: MemberType::Directory,
+        stored: 0,
+        attributes: Attributes { mode: 0o755, mtime_s: 0, mtime_ns: 0 },
+    })
 }
 
 /// The zeros that follow `stored` bytes of content.
@@ -55,18 +61,18 @@ pub(crate) fn padding(stored: u64) -> usize {
 
 fn write(out: &mut Vec<u8>, heading: &Heading<'_>, content: &[u8]) -> Result<()> {
     let mut name = heading.name.to_owned();
-    if heading.directory && !name.ends_with('/') {
+    if heading.member_type.is_directory() && !name.ends_with('/') {
         name.push('/');
     }
     let mut header = tar::Header::new_ustar();
-    header.set_entry_type(if heading.directory {
+    header.set_entry_type(if heading.member_type.is_directory() {
         tar::EntryType::Directory
     } else {
         tar::EntryType::Regular
     });
     header.set_size(heading.stored);
-    header.set_mode(heading.mode & 0o7777);
-    header.set_mtime(u64::try_from(heading.mtime_s).unwrap_or(0));
+    header.set_mode(heading.attributes.mode & 0o7777);
+    header.set_mtime(u64::try_from(heading.attributes.mtime_s).unwrap_or(0));
     header.set_uid(0);
     header.set_gid(0);
     let short: Vec<u8> = name.bytes().filter(u8::is_ascii).take(SHORT_NAME).collect();
@@ -94,14 +100,24 @@ mod tests {
     use std::io::Read;
 
     fn heading(name: &str, stored: u64) -> Heading<'_> {
-        Heading { name, directory: false, stored, mode: 0o640, mtime_s: 1_700_000_000 }
+        Heading {
+            name,
+            member_type: MemberType::File,
+            stored,
+            attributes: Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 0 },
+        }
     }
 
     #[test]
     fn entries_are_read_by_the_tar_crate_and_content_is_where_it_says() {
         let long = "д".repeat(200);
         let mut out = Vec::new();
-        let dir = Heading { name: ROOT, directory: true, stored: 0, mode: 0o755, mtime_s: 0 };
+        let dir = Heading {
+            name: ROOT,
+            member_type: MemberType::Directory,
+            stored: 0,
+            attributes: Attributes { mode: 0o755, mtime_s: 0, mtime_ns: 0 },
+        };
         append(&mut out, &dir, &[]).unwrap();
         let mut places = Vec::new();
         for (name, size) in [("a", 0usize), ("b/c", 1), (long.as_str(), 513)] {

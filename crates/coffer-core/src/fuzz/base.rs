@@ -12,7 +12,9 @@ use crate::format::chunk;
 use crate::format::codec::Decoder;
 use crate::format::commit::Commit;
 use crate::format::header::Header;
-use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, Mark, MetaSeal, SALT_TAG};
+use crate::format::record::{
+    self, COMMIT_TAG, ClearFields, FOOTER_TAG, HEADER_TAG, MetaSeal, SALT_TAG,
+};
 
 /// What they are called in `fuzz/base`, in the order of [`Case::of`].
 pub(super) const NAMES: [&str; KINDS] =
@@ -33,7 +35,7 @@ pub(super) fn path(choice: usize) -> PathBuf {
 pub(super) enum Part {
     /// Either record of a header or of its copy.
     Header {
-        mark: Mark,
+        mark: ClearFields,
         body: Vec<u8>,
     },
     /// A commit, before compression.
@@ -61,7 +63,7 @@ pub(super) struct Placed {
     pub(super) offset: u64,
     pub(super) part: Part,
     /// In place of the mark that belongs there.
-    pub(super) mark: Option<Mark>,
+    pub(super) mark: Option<ClearFields>,
 }
 
 /// A coffer taken apart.
@@ -166,7 +168,7 @@ impl Base {
                     Some(raw.into_vec())
                 })
                 .collect();
-            if let Some(content) = content.filter(|_| !entry.directory) {
+            if let Some(content) = content.filter(|_| !entry.is_directory()) {
                 self.contents.entry(name.to_string()).or_default().push(content.concat());
             }
         }
@@ -195,7 +197,7 @@ impl Base {
     }
 
     /// A record with any mark and any body.
-    pub(super) fn put_record(&self, mark: &Mark, body: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn put_record(&self, mark: &ClearFields, body: &[u8], out: &mut Vec<u8>) {
         // Longer ones no writer makes, and no reader looks at.
         let body = &body[..body.len().min(record::MAX_BODY)];
         record::write(self.layers.container.as_deref(), mark, &self.meta.seal(body), out);

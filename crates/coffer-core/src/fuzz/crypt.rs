@@ -6,7 +6,7 @@ use super::scene::Case;
 use crate::error::Code;
 use crate::format::chunk;
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::format::record::ARCHIVE_ID;
 use crate::ops::file_crypt::{Cryptor, fuzzing};
 
@@ -18,7 +18,7 @@ pub fn crypt(data: &[u8]) {
     let mut input = Input::new(data);
     let case = Case::of(1 + input.byte() % 5);
     let how = input.byte();
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let layers = header.layers(&case.keys).unwrap();
     let cryptor = Cryptor::of(&layers, "a.coffer".as_ref()).unwrap();
     let legacy = how & 4 != 0;

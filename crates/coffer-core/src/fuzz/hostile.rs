@@ -53,7 +53,7 @@ fn refused(name: &str, edit: impl Fn(&Base, &mut Commit)) {
 
 /// A live block of a member.
 fn live(base: &Base) -> Block {
-    let (_, entry) = base.catalog.iter().filter(|(_, e)| !e.directory).last().unwrap();
+    let (_, entry) = base.catalog.iter().filter(|(_, e)| !e.is_directory()).last().unwrap();
     let Place::Packed { block, .. } = entry.place else { unreachable!("the last is small") };
     base.catalog.block(block).unwrap().clone()
 }
@@ -115,7 +115,7 @@ fn a_piece_of_two_members() {
 #[test]
 fn a_member_in_the_root_block() {
     refused("root", |base, commit| {
-        let (_, entry) = base.catalog.iter().find(|(_, e)| e.directory).unwrap();
+        let (_, entry) = base.catalog.iter().find(|(_, e)| e.is_directory()).unwrap();
         let mut entry = entry.clone();
         entry.place = Place::Packed { block: 0, at: 512, stored: 0 };
         commit.set.push(("other".into(), entry));
@@ -153,7 +153,7 @@ fn a_commit_that_contradicts_itself() {
 #[test]
 fn a_directory_with_bytes() {
     refused("directory", |base, commit| {
-        let (name, entry) = base.catalog.iter().find(|(_, e)| e.directory).unwrap();
+        let (name, entry) = base.catalog.iter().find(|(_, e)| e.is_directory()).unwrap();
         commit.set.push((name.clone(), crate::format::catalog::Entry { size: 5, ..entry.clone() }));
     });
 }

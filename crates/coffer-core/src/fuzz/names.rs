@@ -1,5 +1,6 @@
 //! Names, and extraction into a directory where links, files and directories lie in wait.
 
+use crate::format::member::MemberType;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +10,17 @@ use super::input::Input;
 use super::scene::{Case, Scene, same_file};
 use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlinks};
 use crate::engine::container::Container;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Result};
-use crate::format::catalog::Attributes;
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
+use crate::format::member::Attributes;
 use crate::format::name;
+use crate::io::disk::DiskDirectory;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, NewFile};
-use crate::progress::{Cancel, Watch};
+use crate::io::new_file::NewFile;
+use crate::io::storage::Directory;
+use crate::progress::{CallObserver, Cancel};
 
 /// What is outside the target, and stays as it is.
 const SECRET: &[u8] = b"not a member";
@@ -82,13 +85,14 @@ pub fn names(data: &[u8]) {
         limits: Limits::default(),
     };
     let links = links(&target);
-    let extracted = coffer.extract(&extraction, &target, &Watch::silent());
+    let extracted = coffer.extract(&extraction, &target, &CallObserver::silent());
     assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was touched");
     for (link, to) in &links {
         assert_eq!(fs::read_link(link).ok().as_ref(), Some(to), "a link was replaced");
     }
     if extracted.is_ok() && extraction.from.is_none() && how >> 2 & 3 < 2 {
-        for member in coffer.members(None).unwrap().iter().filter(|m| !m.directory) {
+        for member in coffer.members(None).unwrap().iter().filter(|m| !m.member_type.is_directory())
+        {
             same_file(&target.join(&member.name), &coffer.read(&member.name).unwrap());
         }
     }
@@ -167,17 +171,19 @@ impl Plan {
     /// Put into the catalog past all checks.
     fn forged(&self, path: &Path) -> Option<Expected> {
         let case = Case::of(0);
-        let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+        let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let file = NewFile::create(&directory, path).unwrap();
-        let source = Source::new(file.storage(), &directory, path, &header, &case.keys).unwrap();
+        let source =
+            ArchiveFile::new(file.storage(), &directory, path, &header, &case.keys).unwrap();
         let mut container = Container::create(source, header, false).unwrap();
         let mut expected = BTreeMap::new();
         for (name, directory, bytes) in &self.members {
             let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
             let stored = if *directory { Vec::new() } else { bytes.clone() };
             let size = stored.len() as u64;
-            if container.put_small(name, *directory, size, attributes, stored).is_ok() {
+            let member_type = if *directory { MemberType::Directory } else { MemberType::File };
+            if container.put_small(name, member_type, size, attributes, stored).is_ok() {
                 expected.insert(name.clone(), *directory);
             }
         }
@@ -193,10 +199,9 @@ impl Plan {
         for (name, directory, bytes) in &self.members {
             let heading = crate::format::tar::Heading {
                 name,
-                directory: *directory,
+                member_type: if *directory { MemberType::Directory } else { MemberType::File },
                 stored: if *directory { 0 } else { bytes.len() as u64 },
-                mode: 0o644,
-                mtime_s: 0,
+                attributes: Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 },
             };
             let bytes: &[u8] = if *directory { &[] } else { bytes };
             crate::format::tar::append(&mut tar, &heading, bytes).ok()?;
@@ -227,14 +232,14 @@ fn added_again(scene: &Scene, target: &Path, how: u8) {
         name: Some("t".to_owned()),
         replace: how & 64 != 0,
         symlinks,
-        watch: Watch::silent(),
+        watch: CallObserver::silent(),
     });
     if symlinks == Symlinks::Error && !links(target).is_empty() {
         assert!(added.is_err(), "a link was followed");
     }
     for member in coffer.members(None).unwrap() {
         assert_eq!(name::fault(&member.name), None);
-        if !member.directory {
+        if !member.member_type.is_directory() {
             assert!(
                 coffer.read(&member.name).unwrap() != SECRET,
                 "{:?} leads outside",

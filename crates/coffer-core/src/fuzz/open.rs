@@ -16,7 +16,7 @@ pub fn open(data: &[u8]) {
     identify(&path).unwrap();
     let options = |mode| {
         let mut options = case.options(mode);
-        options.cipher_is_free = how & 1 != 0;
+        options.accept_file_cipher = how & 1 != 0;
         options
     };
     let Ok(coffer) = Coffer::open(&path, options(Mode::Read)) else {

@@ -6,11 +6,11 @@ use std::sync::{Arc, mpsc};
 
 use super::input::{Input, noise};
 use super::scene::{Case, Scene};
-use crate::coffer::{Change, Coffer, Existing, Mode, NewSecret, Options, Outcome};
+use crate::coffer::{Change, Coffer, Existing, Mode, NewCredentials, Options, Outcome};
 use crate::crypto::kdf::KdfChoice;
 use crate::crypto::key::Key;
 use crate::error::{Code, Result};
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// Names that get in each other's way: files where others have directories.
 const NAMES: [&str; 16] = [
@@ -171,7 +171,7 @@ impl Run {
         let existing = [Existing::Replace, Existing::Extend, Existing::Keep];
         let how = input.byte();
         let existing = existing[usize::from(how) % 3];
-        let stage = self.coffer.stage(given);
+        let stage = self.coffer.upload(given);
         let mut data = Vec::new();
         for _ in 0..how / 3 % 4 {
             let part = Self::content(input);
@@ -182,8 +182,13 @@ impl Run {
             // Given up: nothing is left of it.
             return;
         }
-        let change =
-            Change::Staged { name: given.to_owned(), stage, existing, mode: None, mtime: None };
+        let change = Change::Upload {
+            name: given.to_owned(),
+            upload: stage,
+            existing,
+            mode: None,
+            mtime: None,
+        };
         let changed = self.change(change);
         let old = self.model.get(name).cloned();
         match (existing, old) {
@@ -243,7 +248,7 @@ impl Run {
     }
 
     fn compact(&mut self) {
-        let changed = self.change(Change::Compact { watch: Watch::silent() });
+        let changed = self.change(Change::Compact { watch: CallObserver::silent() });
         if self.batch.is_some() {
             return assert_eq!(changed, Err(Code::InvalidArg));
         }
@@ -260,14 +265,14 @@ impl Run {
         };
         other(&mut keys.coffer);
         other(&mut keys.secure);
-        let to = NewSecret {
+        let to = NewCredentials {
             coffer_key: keys.coffer.clone(),
             secure_key: keys.secure.clone(),
             passphrase: None,
             kdf: KdfChoice::default(),
             cipher: None,
         };
-        let changed = self.change(Change::Rekey { to, watch: Watch::silent() });
+        let changed = self.change(Change::Rekey { to, watch: CallObserver::silent() });
         if self.batch.is_some() || !self.case.kind.is_sealed() {
             return assert_eq!(changed, Err(Code::InvalidArg));
         }
@@ -283,7 +288,7 @@ impl Run {
         }
         let reader = Coffer::open(&self.path, self.options(Mode::Read)).unwrap();
         same(&reader, &self.committed);
-        reader.verify(&Watch::silent()).unwrap();
+        reader.verify(&CallObserver::silent()).unwrap();
         reader.close().unwrap();
         if close {
             self.coffer = Coffer::open(&self.path, self.options(Mode::Append)).unwrap();
@@ -318,7 +323,7 @@ impl Run {
 
     fn look(&self) {
         same(&self.coffer, &self.model);
-        self.coffer.verify(&Watch::silent()).unwrap();
+        self.coffer.verify(&CallObserver::silent()).unwrap();
     }
 
     fn end(mut self) {

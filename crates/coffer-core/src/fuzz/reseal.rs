@@ -19,7 +19,7 @@ use crate::format::codec::{Decoder, Encoder};
 use crate::format::commit::{Commit, Position};
 use crate::format::frame;
 use crate::format::record::ARCHIVE_ID;
-use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, Mark};
+use crate::format::record::{self, COMMIT_TAG, ClearFields, FOOTER_TAG, MARK};
 use crate::format::tar::{self, Heading};
 
 /// What a section replaces.
@@ -190,7 +190,7 @@ impl Forge {
             MARKS => {
                 let placed = self.nth(index, |p| !matches!(p, Part::Block { .. }));
                 if let Some(placed) = placed {
-                    let mut mark: Mark = [0; MARK];
+                    let mut mark: ClearFields = [0; MARK];
                     let len = bytes.len().min(MARK);
                     mark[..len].copy_from_slice(&bytes[..len]);
                     placed.mark = Some(mark);
@@ -262,10 +262,9 @@ impl Forge {
                 let stored = replaced.get(&(*id, name.clone())).cloned().unwrap_or(own);
                 let heading = Heading {
                     name: &name,
-                    directory: entry.directory,
+                    member_type: entry.member_type,
                     stored: stored.len() as u64,
-                    mode: entry.mode,
-                    mtime_s: entry.mtime_s,
+                    attributes: entry.attributes,
                 };
                 let at = tar::append(tar, &heading, &stored).unwrap();
                 places.insert((*id, name), (at, stored.len() as u32));
@@ -410,7 +409,7 @@ impl Default for Moved {
 }
 
 impl Moved {
-    fn header(&mut self, mark: Mark, index: usize, at: u64) {
+    fn header(&mut self, mark: ClearFields, index: usize, at: u64) {
         if index > 0 && mark.starts_with(&record::HEADER_TAG) {
             self.copy = at;
         }

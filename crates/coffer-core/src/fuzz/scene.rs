@@ -11,7 +11,7 @@ use crate::crypto::key::Key;
 use crate::error::{Code, Result};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, Layer};
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// How many kinds there are to choose from.
 pub(super) const KINDS: usize = 6;
@@ -57,7 +57,7 @@ impl Case {
         options.auto_flush = Some(false);
         options.durable = false;
         options.chunk_size = Some(288);
-        options.block_size = Some(4096);
+        options.piece_size = Some(4096);
         options
     }
 }
@@ -109,7 +109,7 @@ pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
         assert_eq!(crate::format::name::fault(&member.name), None, "{:?}", member.name);
         assert_eq!(coffer.stat(&member.name).unwrap().as_ref(), Some(member));
         seen.names.push(member.name.clone());
-        if member.directory {
+        if member.member_type.is_directory() {
             assert_eq!(coffer.read(&member.name).unwrap_err().code(), Code::InvalidArg);
             continue;
         }
@@ -126,13 +126,13 @@ pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
     if !small {
         return seen;
     }
-    let files = members.iter().filter(|m| !m.directory).count();
-    if coffer.verify(&Watch::silent()).is_ok() {
+    let files = members.iter().filter(|m| !m.member_type.is_directory()).count();
+    if coffer.verify(&CallObserver::silent()).is_ok() {
         assert_eq!(seen.files.len(), files, "verify did not see what a read does");
         seen.sound = true;
     }
     let out = scene.path("out");
-    if coffer.extract(&Extraction::from(Selection::All), &out, &Watch::silent()).is_ok() {
+    if coffer.extract(&Extraction::from(Selection::All), &out, &CallObserver::silent()).is_ok() {
         assert_eq!(seen.files.len(), files, "extract wrote what a read does not give");
         for (name, bytes) in &seen.files {
             same_file(&out.join(name), bytes);
@@ -181,7 +181,7 @@ pub(super) fn change(
         done.push(coffer.change(Change::Flush { force: false }));
     }
     if compact {
-        done.push(coffer.change(Change::Compact { watch: Watch::silent() }));
+        done.push(coffer.change(Change::Compact { watch: CallObserver::silent() }));
     }
     let closed = coffer.close();
     let failure = done.into_iter().find_map(Result::err).or(closed.err());

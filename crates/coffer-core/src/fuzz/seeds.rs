@@ -1,5 +1,6 @@
 //! The seeds of the corpus, made anew.
 
+use crate::format::member::MemberType;
 use std::fs;
 use std::sync::Arc;
 
@@ -8,14 +9,14 @@ use super::input::noise;
 use super::reseal;
 use super::scene::{Case, KINDS};
 use crate::engine::container::{Container, Raw};
-use crate::engine::file::Source;
-use crate::engine::pack_cache::Packs;
-use crate::format::catalog::Attributes;
+use crate::engine::file::ArchiveFile;
+use crate::engine::pack_cache::PackCache;
 use crate::format::catalog::Place;
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
+use crate::format::member::Attributes;
+use crate::io::disk::{DiskDirectory, DiskFile};
 use crate::io::lock_set::Locks;
-use crate::io::storage::{DiskDirectory, DiskFile};
 use crate::ops::file_crypt::{Cryptor, fuzzing};
 
 #[test]
@@ -45,10 +46,10 @@ fn seed(target: &str, name: &str, bytes: &[u8]) {
 /// A coffer with packs, a large member, a directory, dead blocks and several commits.
 fn make_base(kind: usize) {
     let case = Case::of(kind as u8);
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let path = base::path(kind);
     fs::write(&path, []).unwrap();
-    let source = Source {
+    let source = ArchiveFile {
         directory: Arc::new(DiskDirectory),
         storage: Arc::new(DiskFile::open(&path, true).unwrap()),
         path: path.clone(),
@@ -56,19 +57,21 @@ fn make_base(kind: usize) {
         meta: case.keys.meta(&case.kind),
         archive: header.archive,
         max_catalog: u64::MAX,
-        packs: Packs::new(),
+        packs: PackCache::new(),
     };
     let layers = source.layers.clone();
     let attributes = Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 5 };
     let small = |container: &mut Container, name: &str, bytes: &[u8]| {
         let stored = layers.encode_member(bytes).unwrap().into_vec();
-        container.put_small(name, false, bytes.len() as u64, attributes, stored).unwrap();
+        container
+            .put_small(name, MemberType::File, bytes.len() as u64, attributes, stored)
+            .unwrap();
     };
     let mut container = Container::create(source, header, false).unwrap();
     small(&mut container, "empty", b"");
     small(&mut container, "notes/todo.txt", b"buy milk\n");
     small(&mut container, "notes/gone.txt", b"buy bread\n");
-    container.put_small("rooms", true, 0, attributes, Vec::new()).unwrap();
+    container.put_small("rooms", MemberType::Directory, 0, attributes, Vec::new()).unwrap();
     container.commit(true, &Locks::none(&path)).unwrap();
     let mut pieces = vec![vec![b'x'; 100], vec![b'l'; 4096], noise(1, 4096)];
     container
@@ -152,10 +155,9 @@ fn seed_legacy(kind: u8) {
     for (name, bytes) in [("hello.txt", &b"hello"[..]), ("a/b", &[7; 600]), ("empty", b"")] {
         let heading = crate::format::tar::Heading {
             name,
-            directory: false,
+            member_type: MemberType::File,
             stored: bytes.len() as u64,
-            mode: 0o644,
-            mtime_s: 5,
+            attributes: Attributes { mode: 0o644, mtime_s: 5, mtime_ns: 0 },
         };
         crate::format::tar::append(&mut tar, &heading, bytes).unwrap();
         members.extend([0, name.len() as u8]);
@@ -202,7 +204,7 @@ fn seed_fixtures() {
 
 fn seed_crypt(kind: u8) {
     let case = Case::of(1 + kind % 5);
-    let header = Header::new(case.kind, &case.keys, &Origin::of_keys(), 256, 4096).unwrap();
+    let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
     let cryptor = Cryptor::of(&header.layers(&case.keys).unwrap(), "a.coffer".as_ref()).unwrap();
     let plain = noise(kind, 5000);
     let mut encryptor = cryptor.encryptor();

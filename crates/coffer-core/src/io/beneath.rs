@@ -9,8 +9,6 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use crate::format::catalog::Attributes;
-
 /// What the system numbers a file by: the device, and the number there.
 pub(crate) type Id = (u64, u64);
 
@@ -33,7 +31,11 @@ pub(crate) struct About {
     pub(crate) id: Option<Id>,
     /// Bytes. Files that the system makes up when they are read say 0, or a page.
     pub(crate) size: u64,
-    pub(crate) attributes: Attributes,
+    /// Permission bits, with those for set-user-ID, set-group-ID and sticky.
+    pub(crate) mode: u32,
+    /// Modification time: seconds since 1970, and nanoseconds of the second.
+    pub(crate) mtime_s: i64,
+    pub(crate) mtime_ns: u32,
 }
 
 pub(crate) use self::system::{Opened, about, at, open};
@@ -157,11 +159,9 @@ mod system {
             what,
             id: Some((stat.st_dev as u64, stat.st_ino as u64)),
             size: u64::try_from(stat.st_size).unwrap_or(0),
-            attributes: Attributes {
-                mode: stat.st_mode as u32 & 0o7777,
-                mtime_s: stat.st_mtime as i64,
-                mtime_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-            },
+            mode: stat.st_mode as u32 & 0o7777,
+            mtime_s: stat.st_mtime as i64,
+            mtime_ns: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         }
     }
 }
@@ -256,11 +256,9 @@ mod system {
             what,
             id: None,
             size: meta.len(),
-            attributes: Attributes {
-                mode,
-                mtime_s: since.as_secs() as i64,
-                mtime_ns: since.subsec_nanos(),
-            },
+            mode,
+            mtime_s: since.as_secs() as i64,
+            mtime_ns: since.subsec_nanos(),
         }
     }
 }

@@ -189,7 +189,7 @@ fn open(path: &Path, coffer: &Path, share: Share) -> Result<Option<File>> {
                 Err(again) if again.kind() == io::ErrorKind::NotFound => {}
                 // It has the lock on the coffer's inode, if it may open that.
                 Err(_) if cfg!(unix) && share == Share::Shared => return Ok(None),
-                Err(_) => return failed(storage::advised(e, NO_ACCESS)),
+                Err(_) => return failed(crate::io::disk::advised(e, NO_ACCESS)),
             },
             Err(e) => return failed(e),
         }
@@ -276,8 +276,8 @@ fn try_lock(file: &File, path: &Path, share: Share) -> Result<bool> {
     match result {
         Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) if storage::is_unsupported(&error) => {
-            Err(Error::io("flock", path, &storage::advised(error, NO_LOCKS)))
+        Err(TryLockError::Error(error)) if crate::io::disk::is_unsupported(&error) => {
+            Err(Error::io("flock", path, &crate::io::disk::advised(error, NO_LOCKS)))
         }
         Err(TryLockError::Error(error)) => Err(Error::io("flock", path, &error)),
     }

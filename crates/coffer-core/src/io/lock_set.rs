@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Code, Error, Result};
+use crate::io::disk::failed_to_open;
 use crate::io::lock_file::{LockFile, Share, lock_inode, same_inode};
-use crate::io::storage::{Directory, Storage, failed_to_open};
+use crate::io::storage::{Directory, Storage};
 use crate::progress::Cancel;
 
 /// Which handles take locks.

@@ -2,10 +2,13 @@
 
 pub(crate) mod beneath;
 pub(crate) mod data;
+pub(crate) mod disk;
 pub(crate) mod input;
 pub(crate) mod lock_file;
 pub(crate) mod lock_set;
+pub(crate) mod new_file;
 pub(crate) mod output;
 pub mod pool;
+pub(crate) mod protected_paths;
 pub(crate) mod spool;
 pub(crate) mod storage;

@@ -15,8 +15,9 @@ use fs4::{FileExt, TryLockError};
 
 use crate::crypto::key::random_bytes;
 use crate::error::{Code, Error, Result};
-use crate::io::storage::{self, Directory, DiskDirectory, DiskFile, Storage};
-use crate::ops::fs_tree::Own;
+use crate::io::disk::{DiskDirectory, DiskFile};
+use crate::io::protected_paths::ProtectedPaths;
+use crate::io::storage::{self, Directory, Storage};
 
 const SUFFIX: &str = ".coffer-out";
 const RANDOM: usize = 16;
@@ -133,7 +134,7 @@ impl Output {
     /// # Errors
     /// [`Code::Exists`], [`Code::InvalidArg`] if the target is there and no file, or the coffer,
     /// [`Code::Io`].
-    pub(crate) fn create(target: &Path, replace: bool, own: &Own) -> Result<Self> {
+    pub(crate) fn create(target: &Path, replace: bool, own: &ProtectedPaths) -> Result<Self> {
         own.spare(target)?;
         match std::fs::metadata(target) {
             // A device or a pipe would be replaced, not written to.

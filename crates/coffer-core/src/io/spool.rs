@@ -19,8 +19,9 @@ use zeroize::Zeroizing;
 use crate::crypto::key;
 use crate::crypto::seal::{Seal, SecretboxSeal};
 use crate::error::{Error, Result};
+use crate::io::disk::DiskFile;
 use crate::io::lock_file::{self, Share};
-use crate::io::storage::{self, DiskFile, Storage};
+use crate::io::storage::{self, Storage};
 
 const PREFIX: &str = ".coffer-";
 /// The file that its directory's process keeps locked while it lives.
@@ -66,7 +67,7 @@ impl OwnDir {
         // Elsewhere it inherits who may read it.
         #[cfg(not(unix))]
         let builder = fs::DirBuilder::new();
-        storage::under_free_name(|random| {
+        crate::io::new_file::under_free_name(|random| {
             let path = parent.join(format!("{PREFIX}{random}"));
             builder.create(&path).map(|()| Self(path))
         })
@@ -150,8 +151,8 @@ fn own(dir: &Path) -> io::Result<File> {
     let unlocked = dir.join(OWNER_UNLOCKED);
     let file = OpenOptions::new().write(true).create_new(true).open(&unlocked)?;
     lock_file::uninterrupted(&file, Share::Exclusive).map_err(|error| match error {
-        fs4::TryLockError::Error(error) if storage::is_unsupported(&error) => {
-            storage::advised(error, NO_LOCKS)
+        fs4::TryLockError::Error(error) if crate::io::disk::is_unsupported(&error) => {
+            crate::io::disk::advised(error, NO_LOCKS)
         }
         error => error.into(),
     })?;
@@ -171,7 +172,7 @@ fn sweep(parent: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let random = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
-        if !random.is_some_and(storage::is_random) || !is_ours(&entry.path()) {
+        if !random.is_some_and(crate::io::new_file::is_random) || !is_ours(&entry.path()) {
             continue;
         }
         // Closed before the directory is removed. Two sweeps that meet in it do no harm.
@@ -310,7 +311,7 @@ impl Storage for Spool {
 
 /// The beginning of a page's random nonce, which tells this sealing of this page from every other:
 /// an older one, or another page, put in its place is noticed.
-type Mark = [u8; 8];
+type Nonce = [u8; 8];
 
 /// The pages of a spool. Page `n` holds the bytes from `n * PAGE`; all but the last are full. One
 /// page at a time is open in memory and may be ahead of the file.
@@ -319,7 +320,7 @@ struct Pages {
     seal: SecretboxSeal,
     len: u64,
     /// Of each page in the file.
-    marks: Vec<Mark>,
+    marks: Vec<Nonce>,
     /// Which page is open. It may be the one after the last in the file.
     open: Option<usize>,
     plain: Zeroizing<Vec<u8>>,
@@ -445,8 +446,8 @@ impl Pages {
         self.sealed.clear();
         self.seal.seal(&self.plain, &mut self.sealed);
         self.disk.write_at(&self.sealed, slot(page))?;
-        let mut mark = Mark::default();
-        mark.copy_from_slice(&self.sealed[..size_of::<Mark>()]);
+        let mut mark = Nonce::default();
+        mark.copy_from_slice(&self.sealed[..size_of::<Nonce>()]);
         match self.marks.get_mut(page) {
             Some(old) => *old = mark,
             None => self.marks.push(mark),

@@ -1,14 +1,15 @@
 //! The changes to members that the workload makes.
 
+use crate::format::member::MemberType;
 use std::sync::Arc;
 
 use super::state::Members;
 use super::workload::{PIECE, Run};
 use crate::engine::container::{Container, Raw};
-use crate::engine::member::Found;
+use crate::engine::member::MemberLocation;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::Place;
+use crate::format::member::Attributes;
 
 const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };
 
@@ -58,7 +59,7 @@ impl Run {
         let bytes = self.bytes(len);
         self.tell(|| format!("put {name} {len}"));
         let stored = container.source.layers.encode_member(&bytes)?.into_vec();
-        container.put_small(&name, false, bytes.len() as u64, ATTRIBUTES, stored)?;
+        container.put_small(&name, MemberType::File, bytes.len() as u64, ATTRIBUTES, stored)?;
         model.insert(name, Arc::new(bytes));
         Ok(())
     }
@@ -87,7 +88,7 @@ impl Run {
         let bytes = self.bytes(len);
         let give_up = self.rng.one_in(6);
         self.tell(|| format!("stage {name} {len}, give up {give_up}"));
-        let stage = self.stages.stage(container.source.layers.clone());
+        let stage = self.stages.upload(container.source.layers.clone());
         for portion in bytes.chunks(self.rng.below(3 * PIECE as u64) as usize + 1) {
             stage.write(portion, Box::new(drop));
         }
@@ -131,7 +132,9 @@ impl Run {
                 .iter()
                 // Of what is damaged it is known what it held, not what it would hold.
                 .find(|(n, e)| large(e) && self.opener.damaged(container, n, e).is_none())
-                .map(|(n, e)| (n.to_string(), Found::in_catalog(&view.catalog, n, e).unwrap()))
+                .map(|(n, e)| {
+                    (n.to_string(), MemberLocation::in_catalog(&view.catalog, n, e).unwrap())
+                })
         };
         let Some((name, found)) = large else { return Ok(()) };
         let Place::Pieces { pieces, .. } = &found.entry.place else { return Ok(()) };

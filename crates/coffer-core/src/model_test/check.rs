@@ -7,14 +7,15 @@ use std::sync::Arc;
 use super::damage::Flip;
 use super::disk::Disk;
 use super::state::{Members, State, Trace, lens};
-use crate::engine::container::{Container, torn};
-use crate::engine::credentials::{Keyring, Secret};
-use crate::engine::open::{self, Expected, Found};
+use crate::engine::container::Container;
+use crate::engine::credentials::{CredentialLookup, Credentials};
+use crate::engine::open::{self, Expected, OpenResult};
 use crate::error::{Code, Error};
 use crate::format::catalog::Entry;
 use crate::format::keys::Keys;
 use crate::format::kind::{Kind, KindName};
-use crate::io::storage::sweep_unfinished;
+use crate::io::new_file::sweep_unfinished;
+use crate::io::protected_paths::torn;
 use crate::progress::Cancel;
 
 /// How a coffer on a simulated disk is opened.
@@ -82,18 +83,20 @@ impl Opener {
             if !acceptable.iter().any(|state| state.keys == keys) {
                 continue;
             }
-            let secret = Secret::Keys(self.keys[keys].clone());
+            let secret = Credentials::Keys(self.keys[keys].clone());
             let expected = Expected {
                 kind: &self.kind,
-                cipher_is_free: self.kind.name == KindName::Bank,
-                keyring: &Keyring::new(&secret, &cancel),
+                accept_file_cipher: self.kind.name == KindName::Bank,
+                keyring: &CredentialLookup::new(&secret, &cancel),
                 level: None,
                 max_catalog: u64::MAX,
                 directory: directory.clone(),
             };
             let opened = match open::open(storage.clone(), &self.path, &expected) {
-                Ok(Found::Coffer(opened)) => *opened,
-                Ok(Found::Legacy) => return Err("it passes for a legacy coffer".to_owned().into()),
+                Ok(OpenResult::Coffer(opened)) => *opened,
+                Ok(OpenResult::Legacy) => {
+                    return Err("it passes for a legacy coffer".to_owned().into());
+                }
                 Err(e) if e.code() == Code::WrongKey => continue,
                 Err(e) => return Err(failed(e)),
             };
@@ -244,7 +247,8 @@ impl Opener {
     pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {
         let view = container.view.read();
         let read = |name: &str, entry: &Entry| {
-            let found = crate::engine::member::Found::in_catalog(&view.catalog, name, entry)?;
+            let found =
+                crate::engine::member::MemberLocation::in_catalog(&view.catalog, name, entry)?;
             let read = found.read(&view.source, 0, entry.size as usize);
             let Some(before) = self.damaged(container, name, entry) else {
                 return read.map_err(|e| e.of_member(name));

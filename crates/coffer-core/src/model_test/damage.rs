@@ -17,7 +17,7 @@ use crate::error::Code;
 use crate::format::catalog::{Block, Catalog, Digest, Entry};
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::HEADER_MARKS;
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// A byte of a block that is not what was written. Rekeying writes the header of a large member anew
 /// from the catalog; in a container that is not sealed it is the same bytes again, and sound.
@@ -40,7 +40,7 @@ impl Run {
     pub(super) fn damage(&mut self) {
         let Some(mut container) = self.open() else { return };
         // Until this is noted, damage to what was written last passes for a crash.
-        container.note_settled(&self.locks());
+        container.note_durable(&self.locks());
         let (catalog, members) = (container.view.read().catalog.clone(), self.members());
         let marks = container.header.marks;
         drop(container);
@@ -153,7 +153,7 @@ fn check(coffer: &Coffer, sound: &[&str], damaged: &[&str]) {
     for name in damaged {
         coffer.read(name).unwrap_err();
     }
-    let verified = coffer.verify(&Watch::silent());
+    let verified = coffer.verify(&CallObserver::silent());
     let Err(error) = verified else { return assert!(damaged.is_empty()) };
     let named: Vec<_> = damaged.iter().map(|name| format!("{name:?}")).collect();
     assert_eq!(error.code(), Code::Corrupt);
@@ -176,7 +176,7 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
         coffer.close().unwrap();
         let coffer = scene.open_bad();
         check(&coffer, &["d", "new"], &["b", "c"]);
-        coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         check(&coffer, &["d", "new"], &["b", "c"]);
         coffer.close().unwrap();
         // It was copied: what the disk could not read of it is lost.
@@ -206,7 +206,9 @@ fn a_system_that_is_short_of_memory_is_no_damage() {
     let scene = Scene::new(Kind::store());
     let coffer = scene.open();
     delete(&coffer, "a");
-    for change in [Change::Flush { force: false }, Change::Compact { watch: Watch::silent() }] {
+    for change in
+        [Change::Flush { force: false }, Change::Compact { watch: CallObserver::silent() }]
+    {
         scene.fail(ENOMEM, 1);
         let error = coffer.change(change).unwrap_err();
         assert_eq!((error.code(), error.errno()), (Code::Io, Some(ENOMEM)));
@@ -225,7 +227,7 @@ fn compaction_leaves_nothing_of_what_was_deleted_while_the_pack_could_not_be_rea
     delete(&coffer, "a");
     coffer.change(Change::Flush { force: false }).unwrap();
     scene.disk.refuse(None);
-    coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
+    coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
     check(&coffer, &["b", "c", "d"], &[]);
     coffer.close().unwrap();
     let file = scene.disk.image().file(&scene.path).unwrap().clone();

@@ -14,18 +14,18 @@ use super::disk::{Disk, Fault, Image};
 use super::state::{Members, lens};
 use super::workload::{ERRNOS, new_keys};
 use crate::coffer::{Change, Coffer, Existing, LockMode, Mode, Options, Outcome};
-use crate::engine::credentials::NewSecret;
+use crate::engine::credentials::NewCredentials;
 use crate::error::{Code, Error, Result};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// What a session does.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Write(&'static str, usize),
     /// Bytes that come little by little.
-    Stage(&'static str, usize),
+    Upload(&'static str, usize),
     Append(&'static str, usize),
     Delete(&'static str),
     /// Two writes that are one.
@@ -42,7 +42,7 @@ const SESSION: [Step; 20] = [
     Step::Write("large", LARGE),
     Step::Flush,
     Step::Write("small", 5000),
-    Step::Stage("staged", LARGE + 5),
+    Step::Upload("staged", LARGE + 5),
     Step::Append("large", 7000),
     Step::Flush,
     Step::Delete("staged"),
@@ -192,8 +192,8 @@ impl Session {
         let mut options = Options::new(mode, self.kind);
         options.coffer_key = keys.coffer.clone();
         options.secure_key = keys.secure.clone();
-        options.cipher_is_free = self.kind.name == KindName::Bank;
-        options.block_size = Some(64 << 10);
+        options.accept_file_cipher = self.kind.name == KindName::Bank;
+        options.piece_size = Some(64 << 10);
         // Only who holds locks removes what was left unfinished.
         options.lock = LockMode::ReadWrite;
         options.lock_timeout = std::time::Duration::from_secs(10);
@@ -242,14 +242,14 @@ impl Session {
                 after.insert(name.to_owned(), bytes(len));
                 vec![Change::write(name, bytes(len))]
             }
-            Step::Stage(name, len) => {
+            Step::Upload(name, len) => {
                 after.insert(name.to_owned(), bytes(len));
-                let stage = coffer.stage(name);
+                let stage = coffer.upload(name);
                 for portion in bytes(len).chunks(50_000) {
                     stage.write(portion, Box::new(drop));
                 }
                 let (name, existing) = (name.to_owned(), Existing::Replace);
-                vec![Change::Staged { name, stage, existing, mode: None, mtime: None }]
+                vec![Change::Upload { name, upload: stage, existing, mode: None, mtime: None }]
             }
             Step::Append(name, len) => {
                 let old = after.get(name).map(|old| old.to_vec()).unwrap_or_default();
@@ -267,11 +267,11 @@ impl Session {
                 names.map(|name| Change::write(name, bytes(400))).into()
             }
             Step::Flush => vec![Change::Flush { force: false }],
-            Step::Compact => vec![Change::Compact { watch: Watch::silent() }],
+            Step::Compact => vec![Change::Compact { watch: CallObserver::silent() }],
             Step::Rekey if !self.kind.is_sealed() => Vec::new(),
             Step::Rekey => {
                 keys = new_keys(&self.kind);
-                vec![Change::Rekey { to: new_secret(&keys), watch: Watch::silent() }]
+                vec![Change::Rekey { to: new_secret(&keys), watch: CallObserver::silent() }]
             }
             Step::Reopen => Vec::new(),
         };
@@ -367,7 +367,7 @@ impl Session {
             Some(Err(e)) => panic!("{:?}: does not open: {e:?}", self.fault),
             None => panic!("{:?}: no key that it may have opens it", self.fault),
         };
-        coffer.verify(&Watch::silent()).unwrap();
+        coffer.verify(&CallObserver::silent()).unwrap();
         let members = coffer.members(None).unwrap().into_iter();
         let found: Members =
             members.map(|m| (m.name.clone(), Arc::new(coffer.read(&m.name).unwrap()))).collect();
@@ -407,8 +407,8 @@ fn batch(coffer: &Coffer, changes: Vec<Change>) -> Result<()> {
     made.and(ended)
 }
 
-fn new_secret(keys: &Keys) -> NewSecret {
-    NewSecret {
+fn new_secret(keys: &Keys) -> NewCredentials {
+    NewCredentials {
         coffer_key: keys.coffer.clone(),
         secure_key: keys.secure.clone(),
         passphrase: None,

@@ -9,13 +9,13 @@ use super::state::{Members, State, Timeline, Trace, lens};
 use crate::coffer::{Coffer, LockMode, Mode, Options};
 use crate::crypto::key::Key;
 use crate::engine::container::{Container, Damaged};
-use crate::engine::credentials::NewSecret;
-use crate::engine::upload::Stages;
+use crate::engine::credentials::NewCredentials;
+use crate::engine::upload::Uploads;
 use crate::error::{Code, Result};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName, Layer};
 use crate::io::lock_set::Locks;
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 4096;
@@ -35,7 +35,7 @@ pub(super) struct Run {
     pub(super) timeline: Timeline,
     /// The number of the coffer's keys.
     keys: usize,
-    pub(super) stages: Arc<Stages>,
+    pub(super) stages: Arc<Uploads>,
     dir: tempfile::TempDir,
     pub(super) serial: u64,
     /// How many crash states were looked at.
@@ -74,7 +74,7 @@ impl Run {
             disk: Disk::new(Image::default()),
             timeline: Timeline::new(vec![State { members: None, keys: 0, blocks: Vec::new() }]),
             keys: 0,
-            stages: Stages::new(Some(dir.path().to_owned())),
+            stages: Uploads::new(Some(dir.path().to_owned())),
             dir,
             serial: 0,
             seen: 0,
@@ -156,7 +156,7 @@ impl Run {
         options.coffer_key = keys.coffer.clone();
         options.secure_key = keys.secure.clone();
         options.chunk_size = Some(1032);
-        options.block_size = Some(PIECE as u32);
+        options.piece_size = Some(PIECE as u32);
         options.durable = self.opener.durable;
         options.lock = LockMode::None;
         let empty = self.state(Members::new(), 0);
@@ -180,7 +180,7 @@ impl Run {
         self.keys = state.keys;
         self.settle(state);
         self.stages.close();
-        self.stages = Stages::new(Some(self.dir.path().to_owned()));
+        self.stages = Uploads::new(Some(self.dir.path().to_owned()));
         Some(container)
     }
 
@@ -224,7 +224,7 @@ impl Run {
             }
             if self.rng.one_in(2) {
                 let (path, locks, kept) = (&self.opener.path, self.locks(), Damaged::Kept);
-                let compacted = container.compact(path, &locks, kept, &Watch::silent());
+                let compacted = container.compact(path, &locks, kept, &CallObserver::silent());
                 compacted.unwrap_or_else(|e| panic!("{how}, and then compaction: {e:?}"));
             }
             self.try_crashes(&left, &after, 3, again - 1);
@@ -372,7 +372,7 @@ impl Run {
         self.tell(|| format!("compact {} members", model.len()));
         self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
         let (path, locks) = (&self.opener.path, self.locks());
-        container.compact(path, &locks, Damaged::Kept, &Watch::silent())?;
+        container.compact(path, &locks, Damaged::Kept, &CallObserver::silent())?;
         self.committed(container, model);
         Ok(())
     }
@@ -385,7 +385,7 @@ impl Run {
         self.tell(|| format!("rekey {} members", model.len()));
         let keys = new_keys(&kind);
         let bank = kind.name == KindName::Bank;
-        let to = NewSecret {
+        let to = NewCredentials {
             coffer_key: keys.coffer.clone(),
             secure_key: keys.secure.clone(),
             passphrase: None,
@@ -397,7 +397,7 @@ impl Run {
         for keys in [self.keys, new] {
             self.timeline.add(self.disk.recorded(), self.state(model.clone(), keys));
         }
-        container.rekey(&self.opener.path.clone(), &to, &self.locks(), &Watch::silent())?;
+        container.rekey(&self.opener.path.clone(), &to, &self.locks(), &CallObserver::silent())?;
         self.keys = new;
         self.committed(container, model);
         Ok(())

@@ -2,6 +2,7 @@
 
 use crate::engine::writer::Added;
 use crate::engine::writer::Skipped;
+use crate::format::member::MemberType;
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
@@ -13,14 +14,16 @@ use crossbeam_channel::Receiver;
 use crate::buffer::Buffer;
 use crate::engine::container::{Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
+use crate::format::member::Attributes;
 use crate::format::name;
 use crate::io::beneath::About;
+use crate::io::disk::DiskFile;
 use crate::io::input::Input;
 use crate::io::pool;
-use crate::io::storage::{DiskFile, Storage};
-use crate::ops::fs_tree::{self, Entry, Kind, Opener, Own, Symlinks};
-use crate::progress::{Report, Watch};
+use crate::io::protected_paths::ProtectedPaths;
+use crate::io::storage::Storage;
+use crate::ops::fs_tree::{self, Entry, Kind, Opener, Symlinks};
+use crate::progress::{CallObserver, Report};
 
 /// What to add, and how.
 pub(crate) struct Request {
@@ -30,7 +33,7 @@ pub(crate) struct Request {
     pub(crate) symlinks: Symlinks,
     /// The suffix of the coffer's backups.
     pub(crate) backup: Option<String>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CallObserver,
 }
 
 /// A file or an empty directory that is to become a member.
@@ -46,7 +49,7 @@ pub struct Item {
 pub(crate) struct Update {
     pub(crate) delete: Vec<String>,
     pub(crate) add: Vec<Item>,
-    pub(crate) watch: Watch,
+    pub(crate) watch: CallObserver,
 }
 
 /// Small files that one job reads, in number and in bytes.
@@ -57,7 +60,7 @@ const SHORT: u64 = 4 << 10;
 
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
-    let own = Own::of(&container.source.path, request.backup.as_deref());
+    let own = ProtectedPaths::of(&container.source.path, request.backup.as_deref());
     let walk = Walk { request, own };
     let (items, skipped) = walk.run()?;
     if !request.replace {
@@ -85,7 +88,12 @@ pub(crate) fn update(container: &mut Container, mut update: Update) -> Result<Ad
     put(container, update.add, Check::SizeAndTime, &update.watch)
 }
 
-fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch) -> Result<Added> {
+fn put(
+    container: &mut Container,
+    items: Vec<Item>,
+    check: Check,
+    watch: &CallObserver,
+) -> Result<Added> {
     let mut added = Added::default();
     let mut put = Put {
         container,
@@ -106,7 +114,7 @@ fn put(container: &mut Container, items: Vec<Item>, check: Check, watch: &Watch)
         added.directories += u64::from(item.is_directory());
         put.item(item)?;
     }
-    put.settle()?;
+    put.finish()?;
     added.bytes = put.report.bytes;
     Ok(added)
 }
@@ -134,17 +142,17 @@ impl Item {
 /// Looks at all there is to add, each directory once, many at a time.
 struct Walk<'a> {
     request: &'a Request,
-    own: Own,
+    own: ProtectedPaths,
 }
 
 /// What is found in a directory, in the order of the names.
 #[derive(Default)]
 struct Listed {
-    found: Vec<Found>,
+    found: Vec<WalkItem>,
     directories: Vec<Item>,
 }
 
-enum Found {
+enum WalkItem {
     Item(Item),
     Skipped(Skipped),
     /// One of the directories of the same list.
@@ -172,9 +180,9 @@ impl Walk<'_> {
         let mut path = vec![0];
         while let Some((list, first)) = path.last().and_then(|at| lists.get_mut(*at)) {
             match list.next() {
-                Some(Found::Item(item)) => items.push(item),
-                Some(Found::Skipped(other)) => skipped.push(other),
-                Some(Found::Directory(number)) => path.push(*first + number),
+                Some(WalkItem::Item(item)) => items.push(item),
+                Some(WalkItem::Skipped(other)) => skipped.push(other),
+                Some(WalkItem::Directory(number)) => path.push(*first + number),
                 None => drop(path.pop()),
             }
         }
@@ -200,12 +208,12 @@ impl Walk<'_> {
     fn entry(&self, entry: Entry, name: String, list: &mut Listed) -> Result<()> {
         match entry.kind {
             Kind::Directory => {
-                list.found.push(Found::Directory(list.directories.len()));
+                list.found.push(WalkItem::Directory(list.directories.len()));
                 list.directories.push(Item { name, entry });
             }
             Kind::File | Kind::Pipe => {
                 name::check(&name)?;
-                list.found.push(Found::Item(Item { name, entry }));
+                list.found.push(WalkItem::Item(Item { name, entry }));
             }
             Kind::Link if self.request.symlinks == Symlinks::Error => {
                 let path = entry.path;
@@ -216,7 +224,7 @@ impl Walk<'_> {
                 .at(&path));
             }
             Kind::Other if entry.errno.is_some() => return Err(unknown(&entry)),
-            Kind::Link | Kind::Other => list.found.push(Found::Skipped(Skipped {
+            Kind::Link | Kind::Other => list.found.push(WalkItem::Skipped(Skipped {
                 path: entry.path.to_string_lossy().into_owned(),
                 reason: entry.reason.unwrap_or_default().into_owned(),
             })),
@@ -232,7 +240,7 @@ impl Walk<'_> {
         let mut list = Listed::default();
         if entries.is_empty() && !name.is_empty() {
             name::check(name)?;
-            list.found.push(Found::Item(directory.clone()));
+            list.found.push(WalkItem::Item(directory.clone()));
         }
         for entry in entries {
             let last = entry.path.file_name().unwrap_or_default().to_string_lossy();
@@ -267,7 +275,7 @@ enum Encoded {
 
 struct Put<'a> {
     container: &'a mut Container,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
     check: Check,
     /// Small files for the next job.
     batch: Vec<Item>,
@@ -281,16 +289,22 @@ impl Put<'_> {
     fn item(&mut self, item: Item) -> Result<()> {
         self.watch.cancel.check()?;
         if item.is_directory() {
-            self.settle()?;
-            return self.container.put_small(&item.name, true, 0, item.attributes(), Vec::new());
+            self.finish()?;
+            return self.container.put_small(
+                &item.name,
+                MemberType::Directory,
+                0,
+                item.attributes(),
+                Vec::new(),
+            );
         }
         if item.entry.kind == Kind::Pipe {
-            self.settle()?;
+            self.finish()?;
             let input = Input::open(&item.entry.path)?;
             return self.stream(&item, input);
         }
         if item.entry.size > SMALL {
-            self.settle()?;
+            self.finish()?;
             return self.large(item);
         }
         self.batch_bytes += item.entry.size;
@@ -360,7 +374,13 @@ impl Put<'_> {
         if later.is_empty() && first.len() as u64 <= SMALL {
             let size = first.len() as u64;
             let stored = layers.encode_member(&first)?.into_vec();
-            self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+            self.container.put_small(
+                &item.name,
+                MemberType::File,
+                size,
+                item.attributes(),
+                stored,
+            )?;
         } else {
             let mut now = Some(first);
             self.container.put_large(&item.name, item.attributes(), &[], || {
@@ -402,7 +422,7 @@ impl Put<'_> {
     }
 
     /// Puts in all that is under way.
-    fn settle(&mut self) -> Result<()> {
+    fn finish(&mut self) -> Result<()> {
         self.send();
         self.drain(0)
     }
@@ -424,7 +444,13 @@ impl Put<'_> {
                         continue;
                     }
                 };
-                self.container.put_small(&item.name, false, size, item.attributes(), stored)?;
+                self.container.put_small(
+                    &item.name,
+                    MemberType::File,
+                    size,
+                    item.attributes(),
+                    stored,
+                )?;
                 self.report.bytes += size;
                 self.report.members += 1;
                 self.report.name = Some(item.name);
@@ -525,9 +551,8 @@ impl Opened {
 
     fn compare(&self, about: &About) -> Result<()> {
         let Entry { path, size, mtime_s, mtime_ns, .. } = &self.entry;
-        let now = about.attributes;
         if self.check == Check::Size
-            || (about.size, now.mtime_s, now.mtime_ns) == (*size, *mtime_s, *mtime_ns)
+            || (about.size, about.mtime_s, about.mtime_ns) == (*size, *mtime_s, *mtime_ns)
         {
             return Ok(());
         }

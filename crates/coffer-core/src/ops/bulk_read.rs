@@ -6,26 +6,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::buffer::Buffer;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Entry, Place};
 use crate::io::pool;
-use crate::progress::Watch;
+use crate::progress::CallObserver;
 
 /// Members, as one look at the coffer found them.
-pub(crate) struct Sweep<'a> {
+pub(crate) struct BulkRead<'a> {
     reader: &'a Reader,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
     /// The members in the order of their names.
     pub(crate) members: Vec<(Arc<str>, Entry)>,
     /// The packs that hold members of it. Their numbers mean nothing in another catalog.
     blocks: BTreeMap<BlockId, Block>,
-    source: Arc<Source>,
+    source: Arc<ArchiveFile>,
 }
 
-impl<'a> Sweep<'a> {
-    pub(crate) fn new(reader: &'a Reader, selection: &Selection, watch: &'a Watch) -> Result<Self> {
+impl<'a> BulkRead<'a> {
+    pub(crate) fn new(
+        reader: &'a Reader,
+        selection: &Selection,
+        watch: &'a CallObserver,
+    ) -> Result<Self> {
         let view = reader.view.read();
         let members = choose(&view.catalog, selection)?;
         let mut blocks = BTreeMap::new();
@@ -46,7 +50,7 @@ impl<'a> Sweep<'a> {
     ) -> Result<Vec<R>> {
         let mut packs: BTreeMap<BlockId, Vec<(&str, &Entry)>> = BTreeMap::new();
         let mut rest = Vec::new();
-        for (name, entry) in self.members.iter().filter(|(_, entry)| !entry.directory) {
+        for (name, entry) in self.members.iter().filter(|(_, entry)| !entry.is_directory()) {
             match entry.place {
                 Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
                 _ => rest.push((name, entry)),
@@ -92,7 +96,7 @@ impl<'a> Sweep<'a> {
 }
 
 fn bytes_in_pack(
-    source: &Source,
+    source: &ArchiveFile,
     block: &Block,
     tar: &[u8],
     name: &str,

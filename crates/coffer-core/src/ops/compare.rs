@@ -8,10 +8,11 @@ use crate::engine::member::no_member;
 use crate::engine::reader::Reader;
 use crate::engine::selection::Selection;
 use crate::error::{Error, Result};
-use crate::io::storage::{DiskFile, Storage};
-use crate::ops::bulk_read::Sweep;
+use crate::io::disk::DiskFile;
+use crate::io::storage::Storage;
+use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree::{Entry, Opener};
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// Bytes of a large member that are compared at a time.
 const STEP: u64 = 8 << 20;
@@ -22,9 +23,9 @@ const STEP: u64 = 8 << 20;
 pub(crate) fn differing(
     reader: &Reader,
     pairs: &BTreeMap<String, Entry>,
-    watch: &Watch,
+    watch: &CallObserver,
 ) -> Result<Vec<String>> {
-    let sweep = Sweep::new(reader, &Selection::Exactly(pairs.keys().cloned().collect()), watch)?;
+    let sweep = BulkRead::new(reader, &Selection::Exactly(pairs.keys().cloned().collect()), watch)?;
     let total = sweep.members.iter().map(|(_, entry)| entry.size).sum();
     let (bytes, members) = (AtomicU64::new(0), AtomicU64::new(0));
     let advance = |name: &str, compared: u64, whole: bool| {

@@ -21,12 +21,13 @@ use crate::engine::selection::Selection;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Entry;
 use crate::format::name;
+use crate::io::disk::DiskFile;
 use crate::io::output;
-use crate::io::storage::{DiskFile, Storage};
-use crate::ops::bulk_read::Sweep;
+use crate::io::protected_paths::ProtectedPaths;
+use crate::io::storage::Storage;
+use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree;
-use crate::ops::fs_tree::Own;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// What to extract, and how.
 #[derive(Debug, Clone)]
@@ -95,14 +96,14 @@ pub(crate) fn extract(
     reader: &Reader,
     extraction: &Extraction,
     target: &Path,
-    own: &Own,
-    watch: &Watch,
+    own: &ProtectedPaths,
+    watch: &CallObserver,
 ) -> Result<Extracted> {
     let from = extraction.from.as_deref().map(name::check).transpose()?;
-    let mut sweep = Sweep::new(reader, &selection(&extraction.what, from)?, watch)?;
+    let mut sweep = BulkRead::new(reader, &selection(&extraction.what, from)?, watch)?;
     if let Some(from) = from {
         // The directory itself is the target.
-        if sweep.members.iter().any(|(name, entry)| **name == *from && !entry.directory) {
+        if sweep.members.iter().any(|(name, entry)| **name == *from && !entry.is_directory()) {
             return Err(not_a_directory(from));
         }
         sweep.members.retain(|(name, _)| **name != *from);
@@ -110,7 +111,7 @@ pub(crate) fn extract(
     if from.is_none() && !extraction.plugins && matches!(extraction.what, Selection::All) {
         sweep.members.retain(|(name, _)| !name::is_of_plugins(name));
     }
-    let files = sweep.members.iter().filter(|(_, entry)| !entry.directory);
+    let files = sweep.members.iter().filter(|(_, entry)| !entry.is_directory());
     extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
     check_names(&sweep.members)?;
     std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
@@ -162,7 +163,7 @@ pub(crate) fn extract(
         ..Extracted::default()
     };
     // Times of directories last: making files in them changed those.
-    for (name, entry) in sweep.members.iter().rev().filter(|(_, entry)| entry.directory) {
+    for (name, entry) in sweep.members.iter().rev().filter(|(_, entry)| entry.is_directory()) {
         if !directories.lacks(name) {
             out.finish_directory(name, entry, directories.new.contains(&**name));
             extracted.directories += 1;
@@ -315,11 +316,11 @@ struct Out<'a> {
     reader: &'a Reader,
     dir: Dir,
     target: &'a Path,
-    own: &'a Own,
+    own: &'a ProtectedPaths,
     /// What is cut off the front of each name.
     from: String,
     replace: bool,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
     made: Made,
     bytes: AtomicU64,
     members: AtomicU64,
@@ -339,7 +340,7 @@ impl Out<'_> {
 
     /// Fails if anything is where a file is to go.
     fn check_free(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
-        for (name, _) in members.iter().filter(|(_, entry)| !entry.directory) {
+        for (name, _) in members.iter().filter(|(_, entry)| !entry.is_directory()) {
             self.watch.cancel.check()?;
             match self.dir.symlink_metadata(self.place(name)) {
                 Ok(found) if found.is_file() => return Err(self.exists(name)),
@@ -399,8 +400,8 @@ impl Out<'_> {
                 }
                 last = parent;
             }
-            if entry.directory {
-                needed.insert(name, Some(entry.mode & PERMISSIONS));
+            if entry.is_directory() {
+                needed.insert(name, Some(entry.attributes.mode & PERMISSIONS));
             }
         }
         let mut directories = Directories::default();
@@ -656,19 +657,19 @@ impl Out<'_> {
 
 /// The permissions of a member's file or directory outside. What plugins keep is for its owner.
 fn permissions(name: &str, entry: &Entry) -> u32 {
-    let mode = entry.mode & PERMISSIONS;
+    let mode = entry.attributes.mode & PERMISSIONS;
     if name::is_of_plugins(name) { mode & OWNER } else { mode }
 }
 
 fn time(entry: &Entry) -> SystemTime {
-    let seconds = Duration::from_secs(entry.mtime_s.unsigned_abs());
-    let whole = if entry.mtime_s < 0 {
+    let seconds = Duration::from_secs(entry.attributes.mtime_s.unsigned_abs());
+    let whole = if entry.attributes.mtime_s < 0 {
         SystemTime::UNIX_EPOCH.checked_sub(seconds)
     } else {
         SystemTime::UNIX_EPOCH.checked_add(seconds)
     };
     whole
-        .and_then(|t| t.checked_add(Duration::from_nanos(u64::from(entry.mtime_ns))))
+        .and_then(|t| t.checked_add(Duration::from_nanos(u64::from(entry.attributes.mtime_ns))))
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
@@ -762,9 +763,10 @@ fn set_mode(_file: &std::fs::File, _mode: u32) -> std::io::Result<()> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
-    use crate::engine::file::Source;
+    use crate::engine::file::ArchiveFile;
     use crate::engine::view::{Shared, View};
     use crate::format::catalog::{Catalog, Place};
+    use crate::format::member::{Attributes, MemberType};
 
     /// Two members come to one place, as on a file system that takes their names for the same: here
     /// because what is cut off the front of the one leaves the name of the other. Only where files have
@@ -772,16 +774,14 @@ mod tests {
     #[test]
     fn a_member_does_not_replace_another_whose_name_leads_to_the_same_file() {
         let nothing = Path::new("nothing");
-        let source = Arc::new(Source::closed(nothing));
+        let source = Arc::new(ArchiveFile::closed(nothing));
         let view = Shared::new(View { catalog: Catalog::default(), source, header: None });
         let reader = Reader::of_writer(view);
         let entry = Entry {
             version: 0,
-            directory: false,
+            member_type: MemberType::File,
             size: 1,
-            mode: 0o644,
-            mtime_s: 0,
-            mtime_ns: 0,
+            attributes: Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 },
             place: Place::Memory(Arc::default()),
         };
         let fill = |file: &DiskFile, bytes: &[u8]| {
@@ -796,10 +796,10 @@ mod tests {
                 reader: &reader,
                 dir: Dir::open_ambient_dir(target.path(), ambient_authority()).unwrap(),
                 target: target.path(),
-                own: &Own::of(nothing, None),
+                own: &ProtectedPaths::of(nothing, None),
                 from: "x/".to_owned(),
                 replace,
-                watch: &Watch::silent(),
+                watch: &CallObserver::silent(),
                 made: Made::default(),
                 bytes: AtomicU64::new(0),
                 members: AtomicU64::new(0),

@@ -1,5 +1,7 @@
 //! A directory tree outside of any coffer: what is in it, and removing some of that.
 
+use crate::io::protected_paths::DirectoryIdentity;
+use crate::io::protected_paths::ProtectedPaths;
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,13 +12,9 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use crate::engine::container::{suffixed, torn};
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::name;
-use crate::io::beneath::{self, About, Id, Opened, What};
-use crate::io::lock_file;
-use crate::io::storage;
+use crate::io::beneath::{self, About, Opened, What};
 use crate::progress::Cancel;
 
 /// What to do with symbolic links in a tree.
@@ -81,111 +79,9 @@ pub struct Entry {
     pub mtime_ns: u32,
 }
 
-/// The files of a coffer that may lie in a tree that is brought into it: the coffer, its lock, what
-/// is kept of damaged ends, its backups, and what is to take the place of one of these.
-pub(crate) struct Own {
-    files: Vec<Id>,
-    /// Where the coffer is by each of its paths: a link to it has a name, and it has one itself.
-    homes: Vec<Home>,
-    backup: Option<String>,
-}
-
-struct Home {
-    directory: Place,
-    name: String,
-}
-
-/// A directory, by its number where it has one.
-#[derive(PartialEq, Eq)]
-enum Place {
-    Number(Id),
-    Path(PathBuf),
-}
-
-impl Place {
-    fn of(directory: &Path, id: Option<Id>) -> Self {
-        match id {
-            Some(id) => Self::Number(id),
-            None => Self::Path(
-                std::fs::canonicalize(directory).unwrap_or_else(|_| directory.to_path_buf()),
-            ),
-        }
-    }
-
-    /// The directory that a path is in.
-    fn above(path: &Path) -> Self {
-        let directory = storage::directory(path);
-        Self::of(directory, beneath::at(directory, true).ok().and_then(|about| about.id))
-    }
-}
-
-/// The suffix of backups unless another is given.
-const BACKUP: &str = ".bak";
-
-impl Own {
-    /// `backup` is the suffix of the backups that this handle makes.
-    pub(crate) fn of(coffer: &Path, backup: Option<&str>) -> Self {
-        let mut paths = vec![coffer.to_path_buf()];
-        paths.extend(std::fs::canonicalize(coffer).ok().filter(|path| path != coffer));
-        let (mut files, mut homes) = (Vec::new(), Vec::new());
-        for path in paths {
-            let suffixes = [BACKUP].into_iter().chain(backup);
-            let beside = suffixes.map(|suffix| suffixed(&path, suffix));
-            let all =
-                [path.clone(), lock_file::lock_path(&path), torn(&path)].into_iter().chain(beside);
-            files.extend(all.filter_map(|path| beneath::at(&path, true).ok()?.id));
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            homes.push(Home { directory: Place::above(&path), name });
-        }
-        Self { files, homes, backup: backup.map(str::to_owned) }
-    }
-
-    /// Refuses to let a file of the coffer be written over.
-    pub(crate) fn spare(&self, path: &Path) -> Result<()> {
-        match beneath::at(path, true) {
-            Ok(about) if self.has(&Place::above(path), path.file_name(), &about) => {
-                Err(Error::new(
-                    Code::InvalidArg,
-                    format!("{} belongs to the open coffer: choose another place", path.display()),
-                )
-                .at(path))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn has(&self, directory: &Place, name: Option<&OsStr>, about: &About) -> bool {
-        if about.id.is_some_and(|id| self.files.contains(&id)) {
-            return true;
-        }
-        let name = name.unwrap_or_default().to_string_lossy();
-        self.homes.iter().any(|home| home.directory == *directory && self.is_name(home, &name))
-    }
-
-    /// Whether the coffer of this name, or a file that is made beside it, is called so.
-    fn is_name(&self, home: &Home, name: &str) -> bool {
-        let is_final = |name: &str| {
-            name.strip_prefix(&home.name).is_some_and(|suffix| {
-                matches!(suffix, "" | lock_file::SUFFIX | BACKUP)
-                    || self.backup.as_deref() == Some(suffix)
-                    || suffix.strip_prefix(".torn").is_some_and(is_number)
-            })
-        };
-        is_final(name) || storage::target_of_unfinished(name).is_some_and(is_final)
-    }
-}
-
-/// What follows `.torn`: nothing, or a dot and a number.
-fn is_number(text: &str) -> bool {
-    text.is_empty()
-        || text.strip_prefix('.').is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
-        })
-}
-
 /// What is at a path, if anything is. The path itself may be a link, which is followed unless
 /// `follow` says otherwise.
-pub(crate) fn look(path: &Path, follow: bool, own: &Own) -> Result<Option<Entry>> {
+pub(crate) fn look(path: &Path, follow: bool, own: &ProtectedPaths) -> Result<Option<Entry>> {
     match beneath::at(path, follow) {
         Ok(about) => Ok(Some(found(path, &about, own))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -197,7 +93,7 @@ pub(crate) fn look(path: &Path, follow: bool, own: &Own) -> Result<Option<Entry>
 ///
 /// # Errors
 /// [`Code::InvalidArg`] if it is a device or a socket; [`Code::Io`] also if nothing is there.
-pub(crate) fn source(path: &Path, own: &Own) -> Result<Entry> {
+pub(crate) fn source(path: &Path, own: &ProtectedPaths) -> Result<Entry> {
     let about = beneath::at(path, true).map_err(|e| Error::io("stat", path, &e))?;
     let what = match about.what {
         What::Socket => "a socket",
@@ -209,9 +105,9 @@ pub(crate) fn source(path: &Path, own: &Own) -> Result<Entry> {
 }
 
 /// What was found at a path that is asked for.
-fn found(path: &Path, about: &About, own: &Own) -> Entry {
+fn found(path: &Path, about: &About, own: &ProtectedPaths) -> Entry {
     let root = Arc::new(Root { path: path.to_path_buf(), id: about.id });
-    let entry = entry(&root, path.to_path_buf(), about, &Place::above(path), own);
+    let entry = entry(&root, path.to_path_buf(), about, &DirectoryIdentity::above(path), own);
     if about.what == What::Pipe {
         return Entry { kind: Kind::Pipe, reason: None, ..entry };
     }
@@ -224,11 +120,11 @@ pub(crate) fn list(
     root: &Arc<Root>,
     directory: &Path,
     symlinks: Symlinks,
-    own: &Own,
+    own: &ProtectedPaths,
 ) -> Result<Vec<Entry>> {
     let opened = open_directory(root, directory)?;
     let failed = |e: io::Error| Error::io("readdir", directory, &e);
-    let place = Place::of(directory, opened.itself().map_err(failed)?.id);
+    let place = DirectoryIdentity::of(directory, opened.itself().map_err(failed)?.id);
     let mut names = opened.names().map_err(failed)?;
     names.sort_unstable();
     let mut entries = Vec::with_capacity(names.len());
@@ -329,10 +225,10 @@ fn link(
     root: &Arc<Root>,
     path: PathBuf,
     about: &About,
-    place: &Place,
+    place: &DirectoryIdentity,
     symlinks: Symlinks,
     opened: &Opened,
-    own: &Own,
+    own: &ProtectedPaths,
 ) -> Entry {
     let reason = match symlinks {
         Symlinks::Skip | Symlinks::Error => "it is a symbolic link",
@@ -377,7 +273,13 @@ fn left_out(entry: Entry, reason: &'static str) -> Entry {
     Entry { kind: Kind::Other, reason: Some(Cow::Borrowed(reason)), ..entry }
 }
 
-fn entry(root: &Arc<Root>, path: PathBuf, about: &About, place: &Place, own: &Own) -> Entry {
+fn entry(
+    root: &Arc<Root>,
+    path: PathBuf,
+    about: &About,
+    place: &DirectoryIdentity,
+    own: &ProtectedPaths,
+) -> Entry {
     let reason = if path.file_name().is_some_and(|name| name.to_str().is_none()) {
         Some("its name is not UTF-8")
     } else {
@@ -399,7 +301,7 @@ fn entry(root: &Arc<Root>, path: PathBuf, about: &About, place: &Place, own: &Ow
         (_, What::Link) => Kind::Link,
         _ => Kind::Other,
     };
-    let Attributes { mode, mtime_s, mtime_ns } = about.attributes;
+    let About { mode, mtime_s, mtime_ns, .. } = *about;
     Entry {
         root: root.clone(),
         path,
@@ -458,8 +360,8 @@ mod tests {
 
     use super::*;
 
-    fn own() -> Own {
-        Own::of(Path::new("/nowhere/box.coffer"), None)
+    fn own() -> ProtectedPaths {
+        ProtectedPaths::of(Path::new("/nowhere/box.coffer"), None)
     }
 
     #[test]
@@ -517,7 +419,7 @@ mod tests {
         for name in ["box.coffer.lock", "box.coffer.old"] {
             fs::write(temp.path().join(name), "").unwrap();
         }
-        let own = Own::of(&coffer, Some(".old"));
+        let own = ProtectedPaths::of(&coffer, Some(".old"));
         let yes = [
             ("box.coffer", true),
             ("hard", true),

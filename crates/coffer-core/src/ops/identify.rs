@@ -7,9 +7,10 @@ use crate::engine::file;
 use crate::engine::open;
 use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header, Label};
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::format::kind::{Cipher, KindName};
-use crate::io::storage::{DiskFile, Storage, is_no_file};
+use crate::io::disk::{DiskFile, is_no_file};
+use crate::io::storage::Storage;
 
 /// What a file is, by what its beginning says in clear. Nothing of it is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub fn identify(path: &Path) -> Result<Identity> {
         return Ok(if open::looks_legacy(&start) { Identity::Legacy } else { Identity::Unknown });
     };
     let Label { version, kind, cipher, passphrase } = Header::label(&marks);
-    let kdf = Origin::in_marks(&marks).ok().filter(|_| passphrase);
-    let kdf = kdf.and_then(|Origin { salt, kdf }| kdf.map(|kdf| (salt, kdf)));
+    let kdf = KeySource::in_marks(&marks).ok().filter(|_| passphrase);
+    let kdf = kdf.and_then(|KeySource { salt, kdf }| kdf.map(|kdf| (salt, kdf)));
     Ok(Identity::Coffer { version, kind, cipher, passphrase, kdf })
 }

@@ -7,7 +7,7 @@ use crate::engine::reader::Reader;
 use crate::error::{Error, Result};
 use crate::format::chunk;
 use crate::format::header::Header;
-use crate::format::key_source::Origin;
+use crate::format::key_source::KeySource;
 use crate::format::kind::Kind;
 use crate::format::record::ARCHIVE_ID;
 
@@ -19,7 +19,7 @@ pub struct Info {
     /// A full chunk, framing included.
     pub chunk_size: u32,
     /// What a full block holds of a member.
-    pub block_size: u32,
+    pub piece_size: u32,
     /// How its keys come from a passphrase, if they do.
     pub passphrase: Option<([u8; SALT_LEN], Kdf)>,
     /// The archive id of its header, which stays for the life of the coffer; none in a legacy one.
@@ -51,9 +51,9 @@ pub struct Info {
 pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info> {
     let view = reader.view.read();
     let Some(Header { kind, marks, archive, chunk_plain, piece, .. }) = &view.header else {
-        return Err(crate::engine::writer::closed());
+        return Err(crate::error::closed());
     };
-    let Origin { salt, kdf } = Origin::in_marks(marks)?;
+    let KeySource { salt, kdf } = KeySource::in_marks(marks)?;
     let catalog = &view.catalog;
     let legacy = generation == 0;
     let file_size = if legacy {
@@ -65,7 +65,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
     let mut info = Info {
         kind: *kind,
         chunk_size: chunk_plain + chunk::HEADER as u32,
-        block_size: *piece,
+        piece_size: *piece,
         passphrase: kdf.map(|kdf| (salt, kdf)),
         archive: (!legacy).then_some(*archive),
         legacy,
@@ -84,7 +84,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
         (info.blocks, info.live_bytes, info.dead_bytes) = (0, file_size, 0);
     }
     for (_, entry) in catalog.iter() {
-        *(if entry.directory { &mut info.directories } else { &mut info.files }) += 1;
+        *(if entry.is_directory() { &mut info.directories } else { &mut info.files }) += 1;
         info.bytes = info.bytes.saturating_add(entry.size);
         info.stored_bytes = info.stored_bytes.saturating_add(entry.stored());
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::engine::file::{Source, contradiction};
+use crate::engine::file::{ArchiveFile, contradiction};
 use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Entry, Place};
 use crate::format::tar;
 use crate::io::pool;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// What was found sound.
 #[derive(Debug, Default, Clone, Copy)]
@@ -33,7 +33,7 @@ enum Unit {
 }
 
 /// Reads and checks everything that is live.
-pub(crate) fn verify(reader: &Reader, watch: &Watch) -> Result<Verified> {
+pub(crate) fn verify(reader: &Reader, watch: &CallObserver) -> Result<Verified> {
     let Contents { units, root, source, mut verified } = contents(reader)?;
     verified.bytes = units.iter().map(Unit::size).sum();
     let bytes = AtomicU64::new(0);
@@ -77,7 +77,7 @@ struct Contents {
     units: Vec<Unit>,
     /// The block of the tar's first entry, which belongs to no member.
     root: Option<Block>,
-    source: Arc<Source>,
+    source: Arc<ArchiveFile>,
     verified: Verified,
 }
 
@@ -110,7 +110,7 @@ fn contents(reader: &Reader) -> Result<Contents> {
 }
 
 /// Other readers of the tar begin with it, and stop where it is damaged.
-fn check_root(source: &Source, root: &Block) -> Result<()> {
+fn check_root(source: &ArchiveFile, root: &Block) -> Result<()> {
     if *source.block_exactly(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
 }
 
@@ -130,7 +130,7 @@ impl Unit {
     }
 
     /// What is wrong, and with which members.
-    fn check(&self, source: &Source, watch: &Watch) -> Result<Vec<Problem>> {
+    fn check(&self, source: &ArchiveFile, watch: &CallObserver) -> Result<Vec<Problem>> {
         let problem = |(name, entry): &(Arc<str>, Entry), error: Error| Problem {
             name: name.clone(),
             entry: entry.clone(),
@@ -167,10 +167,10 @@ struct Problem {
 
 impl Problem {
     /// What was moved or replaced meanwhile is not damaged: it is read where it is now.
-    fn confirmed(self, reader: &Reader, source: &Source) -> Option<Self> {
+    fn confirmed(self, reader: &Reader, source: &ArchiveFile) -> Option<Self> {
         match reader.still_there(&self.name, &self.entry, source) {
             Ok(true) => return Some(self),
-            Ok(false) if self.entry.directory => return None,
+            Ok(false) if self.entry.is_directory() => return None,
             Ok(false) => {}
             Err(error) => return Some(Self { error, ..self }),
         }
@@ -187,14 +187,14 @@ impl Problem {
 }
 
 fn check_packed(
-    source: &Source,
+    source: &ArchiveFile,
     block: &Block,
     bytes: &[u8],
     name: &str,
     entry: &Entry,
 ) -> Result<()> {
     let stored = source.packed(bytes, block, name, entry)?;
-    if !entry.directory {
+    if !entry.is_directory() {
         let size = usize::try_from(entry.size).map_err(|_| contradiction(block))?;
         source.layers.decode_member(stored, size)?;
     }
@@ -202,11 +202,11 @@ fn check_packed(
 }
 
 fn check_large(
-    source: &Source,
+    source: &ArchiveFile,
     name: &str,
     entry: &Entry,
     blocks: &[Block],
-    watch: &Watch,
+    watch: &CallObserver,
 ) -> Result<()> {
     let Place::Pieces { pieces, .. } = &entry.place else { return Ok(()) };
     let Some((header, blocks)) = blocks.split_first() else { return Ok(()) };

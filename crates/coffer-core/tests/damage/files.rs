@@ -10,7 +10,7 @@ use coffer_core::error::{Code, Result};
 use coffer_core::format::chunk;
 use coffer_core::format::kind::{Cipher, Kind, Layer};
 use coffer_core::ops::file_crypt::Cryptor;
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl Specimen {
         let mut options = Options::new(Mode::Write, kind);
         options.secure_key = Some(key.clone());
         options.chunk_size = Some(288);
-        options.block_size = Some(4096);
+        options.piece_size = Some(4096);
         let coffer = Coffer::open(&path(&dir), options).unwrap();
         let cryptor = coffer.cryptor().unwrap();
         coffer.close().unwrap();
@@ -89,7 +89,7 @@ impl Specimen {
             codes.push(end.expect_err("it passes for whole").code());
         }
         let (source, target) = (bench.file("source", changed), bench.file("target", b"before"));
-        let watch = Watch::silent();
+        let watch = CallObserver::silent();
         let file = self.cryptor.decrypt_file(&source, &target, false, true, &watch).unwrap_err();
         assert_eq!(file.code(), codes[0], "{file:?}");
         assert_eq!(std::fs::read(&target).unwrap(), b"before");

@@ -10,7 +10,7 @@ use coffer_core::crypto::seal::{self, Seal};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::format::chunk;
 use coffer_core::format::kind::Layer;
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 
 use crate::mutation::{cuts, flips, moves};
 use crate::specimen::Members;
@@ -74,10 +74,11 @@ impl Specimen {
         options.temp_dir = Some(bench.path(""));
         let coffer = Coffer::open(&bench.file("box", bytes), options)?;
         let read = |name: String| coffer.read(&name).map(|data| (name, data));
-        let members = coffer.members(None)?.into_iter().filter(|member| !member.directory);
+        let members =
+            coffer.members(None)?.into_iter().filter(|member| !member.member_type.is_directory());
         let members: Members = members.map(|member| read(member.name)).collect::<Result<_>>()?;
         let target = bench.empty("target");
-        coffer.extract(&Selection::All.into(), &target, &Watch::silent())?;
+        coffer.extract(&Selection::All.into(), &target, &CallObserver::silent())?;
         for (name, data) in &members {
             assert!(std::fs::read(target.join(name)).unwrap() == *data, "{name}");
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use coffer_core::coffer::{Coffer, Mode, Selection};
 use coffer_core::error::{Code, Error, Result};
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 
 use crate::mutation::{Mutation, cuts, flips, moves};
 use crate::specimen::{Region, Specimen, State, specimens};
@@ -51,7 +51,7 @@ pub fn look<'a>(specimen: &'a Specimen, path: &Path) -> Option<Look<'a>> {
 impl Look<'_> {
     /// Whether verification finds everything sound, which it does not where a member is damaged.
     pub fn is_sound(&self) -> bool {
-        let verified = self.coffer.verify(&Watch::silent());
+        let verified = self.coffer.verify(&CallObserver::silent());
         let sound = verified.inspect_err(|e| assert_damage(e, "verify")).is_ok();
         assert!(self.damaged.is_empty() || !sound, "verify has not seen {:?}", self.damaged);
         sound
@@ -97,7 +97,7 @@ fn check_ranges(coffer: &Coffer, state: &State, damaged: &[String]) {
 /// Nothing wrong and nothing partial has the name of a member, in place of nothing or of a file.
 fn check_extraction(coffer: &Coffer, state: &State, damaged: &[String], bench: &Bench) {
     let target = bench.empty("target");
-    let result = coffer.extract(&Selection::All.into(), &target, &Watch::silent());
+    let result = coffer.extract(&Selection::All.into(), &target, &CallObserver::silent());
     assert_eq!(result.is_ok(), damaged.is_empty(), "{result:?}");
     for (name, right) in &state.members {
         match std::fs::read(target.join(name)) {
@@ -113,7 +113,7 @@ fn check_extraction(coffer: &Coffer, state: &State, damaged: &[String], bench: &
         let place = target.join(name);
         std::fs::create_dir_all(place.parent().unwrap()).unwrap();
         std::fs::write(&place, b"before").unwrap();
-        coffer.extract(&only, &target, &Watch::silent()).unwrap_err();
+        coffer.extract(&only, &target, &CallObserver::silent()).unwrap_err();
         assert_eq!(std::fs::read(&place).unwrap(), b"before", "{name} was replaced");
     }
 }

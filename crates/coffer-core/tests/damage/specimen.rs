@@ -6,7 +6,7 @@ use std::ops::Range;
 use coffer_core::coffer::{Change, Coffer, Mode};
 use coffer_core::crypto::seal::{self, Seal};
 use coffer_core::format::chunk;
-use coffer_core::progress::Watch;
+use coffer_core::progress::CallObserver;
 
 use crate::support::{Case, cases, delete, directory, noise, path, write};
 
@@ -135,13 +135,13 @@ fn make(name: &str, case: Case, story: Story, compact: bool) -> Specimen {
     let mut options = case.options(Mode::Write);
     options.auto_flush = Some(true);
     options.chunk_size = Some(288);
-    options.block_size = Some(48 << 10);
+    options.piece_size = Some(48 << 10);
     let coffer = Coffer::open(&path, options).unwrap();
     let mut history = History::default();
     history.note(&coffer, |_| {});
     story(&coffer, &mut history);
     if compact {
-        coffer.change(Change::Compact { watch: Watch::silent() }).unwrap();
+        coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         history.note(&coffer, |_| {});
         history.0.drain(..history.0.len() - 1);
     }

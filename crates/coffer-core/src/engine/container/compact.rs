@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Container;
-use super::flush::{Ancestry, repacked};
-use crate::engine::file::{self, Source};
-use crate::engine::pack_cache::Packs;
+use super::flush::Ancestry;
+use super::pending::repacked;
+use crate::engine::file::{self, ArchiveFile};
+use crate::engine::pack_cache::PackCache;
 use crate::engine::recovery;
 use crate::engine::view::View;
 use crate::error::{Code, Error, Result};
@@ -16,10 +17,11 @@ use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Plac
 use crate::format::header::Header;
 use crate::format::record::MetaSeal;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{NewFile, Storage};
-use crate::progress::{Report, Watch};
+use crate::io::new_file::NewFile;
+use crate::io::storage::Storage;
+use crate::progress::{CallObserver, Report};
 
-/// Packs with at least this much tar are copied as they are; smaller ones are merged.
+/// PackCache with at least this much tar are copied as they are; smaller ones are merged.
 const FULL_PACK: u32 = 128 << 10;
 /// How many ancestors a compacted file remembers.
 const HISTORY: usize = crate::format::commit::MAX_HISTORY;
@@ -58,7 +60,7 @@ impl Container {
         path: &Path,
         locks: &Locks,
         damaged: Damaged,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         self.commit(false, locks)?;
         let ancestry = self.ancestry()?;
@@ -76,7 +78,7 @@ impl Container {
         locks: &Locks,
         ancestry: Ancestry,
         damaged: Damaged,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let form = Form {
             header: self.header.clone(),
@@ -102,7 +104,7 @@ impl Container {
         let directory = self.source.directory.clone();
         let file = NewFile::create(&directory, path).map_err(|e| Error::io("open", path, &e))?;
         file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
-        let source = Source {
+        let source = ArchiveFile {
             storage: file.storage(),
             directory: directory.clone(),
             path: path.to_path_buf(),
@@ -110,11 +112,11 @@ impl Container {
             meta: form.meta,
             archive: form.header.archive,
             max_catalog: self.source.max_catalog,
-            packs: Packs::new(),
+            packs: PackCache::new(),
         };
         let mut copy = Self::create(source, form.header, self.durable)?;
         fill(&mut copy, self)?;
-        copy.settle()?;
+        copy.flush_pending()?;
         copy.write_commit(Vec::new(), ancestry)?;
         copy.sync()?;
         if let Some(inner) = copy.source.storage.file() {
@@ -140,7 +142,7 @@ impl Container {
         Ok(())
     }
 
-    fn copy_live(&mut self, from: &Self, damaged: Damaged, watch: &Watch) -> Result<()> {
+    fn copy_live(&mut self, from: &Self, damaged: Damaged, watch: &CallObserver) -> Result<()> {
         let (members, old): (Vec<(Arc<str>, Entry)>, Catalog) = {
             let view = from.view.read();
             (
@@ -189,7 +191,7 @@ impl Container {
                 }
             }
         }
-        self.settle()?;
+        self.flush_pending()?;
         for (name, entry) in large {
             let Place::Pieces { header, pieces } = &entry.place else { continue };
             let header = self.copy_block(from, old.block(*header)?, damaged)?;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Changes, Container, Pending};
+use super::Container;
+use super::changes::Changes;
+use super::pending::repacked;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Digest, Entry, MAX_COUNT, Place};
-use crate::format::commit::{Ahead, Commit, Position};
+use crate::format::commit::{Commit, Position, UnsyncedPrefix};
 use crate::format::footer::Footer;
 use crate::io::lock_set::Locks;
 
@@ -49,7 +51,7 @@ impl Container {
 
     /// Brings every live member into a block that is live throughout.
     pub(crate) fn gather(&mut self) -> Result<()> {
-        self.settle()?;
+        self.flush_pending()?;
         self.repack()
     }
 
@@ -74,7 +76,7 @@ impl Container {
                 }
             }
         }
-        self.settle()
+        self.flush_pending()
     }
 
     /// Takes members out of a pack, into the one that is being filled. `false` if the pack cannot be
@@ -154,7 +156,7 @@ impl Container {
             archive: self.header.archive,
             commit: position,
             header_copy,
-            settled: commit.scrub.is_empty() && ahead.is_none(),
+            durable: commit.scrub.is_empty() && ahead.is_none(),
         };
         footer.write(container, &self.source.meta, position.end(), &mut bytes);
 
@@ -166,7 +168,7 @@ impl Container {
         self.last_footer = self.tail;
         self.header_copy = header_copy;
         self.committed = position;
-        self.settled = footer.settled;
+        self.footer_durable = footer.durable;
         if snapshot {
             self.since_snapshot = 0;
             self.snapshot_len = position.len;
@@ -265,7 +267,7 @@ impl Container {
             return self.ready().map_err(|_| e);
         }
         self.end = self.tail;
-        self.settled = true;
+        self.footer_durable = true;
         Ok(())
     }
 
@@ -283,20 +285,20 @@ impl Container {
 
     /// What has been written at the tail and not been synced, if that is little enough to share the
     /// sync of the commit behind it, and if there is a commit to go back to.
-    fn ahead(&self) -> Option<Ahead> {
+    fn ahead(&self) -> Option<UnsyncedPrefix> {
         let written = self.ahead.as_ref().filter(|_| self.committed.generation > 0)?;
-        Some(Ahead { len: written.count(), digest: *written.finalize().as_bytes() })
+        Some(UnsyncedPrefix { len: written.count(), digest: *written.finalize().as_bytes() })
     }
 
     /// Notes, once its sync has returned, that the last commit is durable. Without the note damage to
     /// it could pass for a crash.
-    pub(crate) fn note_settled(&mut self, locks: &Locks) {
+    pub(crate) fn note_durable(&mut self, locks: &Locks) {
         let unable = self.poisoned.is_some() || self.tail != self.end;
-        if self.settled || unable || locks.check(&*self.source.storage).is_err() {
+        if self.footer_durable || unable || locks.check(&*self.source.storage).is_err() {
             return;
         }
         match self.append_footer(true) {
-            Ok(()) => (self.end, self.settled) = (self.tail, true),
+            Ok(()) => (self.end, self.footer_durable) = (self.tail, true),
             Err(_) => self.cut(),
         }
     }
@@ -313,44 +315,30 @@ impl Container {
     }
 }
 
-/// A member on its way from one pack to another: the same version, in another place.
-pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> Pending {
-    Pending {
-        name,
-        version: entry.version,
-        directory: entry.directory,
-        attributes: crate::format::catalog::Attributes {
-            mode: entry.mode,
-            mtime_s: entry.mtime_s,
-            mtime_ns: entry.mtime_ns,
-        },
-        stored,
-        begun: 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::engine::file::Source;
+    use crate::engine::file::ArchiveFile;
     use crate::engine::recovery;
-    use crate::format::catalog::Attributes;
     use crate::format::header::Header;
-    use crate::format::key_source::Origin;
+    use crate::format::key_source::KeySource;
     use crate::format::keys::Keys;
     use crate::format::kind::Kind;
-    use crate::io::storage::{Directory, DiskDirectory, DiskFile};
+    use crate::format::member::Attributes;
+    use crate::format::member::MemberType;
+    use crate::io::disk::{DiskDirectory, DiskFile};
+    use crate::io::storage::Directory;
 
     /// A Null in a directory of its own, with one commit.
     fn container(dir: &tempfile::TempDir) -> (Container, Locks) {
         let path = dir.path().join("test.coffer");
         std::fs::write(&path, []).unwrap();
         let (kind, keys) = (Kind::null(), Keys::default());
-        let header = Header::new(kind, &keys, &Origin::of_keys(), 65_504, 1 << 20).unwrap();
+        let header = Header::new(kind, &keys, &KeySource::of_keys(), 65_504, 1 << 20).unwrap();
         let storage = Arc::new(DiskFile::open(&path, true).unwrap());
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let source = Source::new(storage, &directory, &path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(storage, &directory, &path, &header, &keys).unwrap();
         let mut container = Container::create(source, header, false).unwrap();
         let locks = Locks::none(&path);
         container.commit(true, &locks).unwrap();
@@ -359,7 +347,7 @@ mod tests {
 
     fn put(container: &mut Container, name: &str) -> Result<()> {
         let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
-        container.put_small(name, false, 1, attributes, vec![1])
+        container.put_small(name, MemberType::File, 1, attributes, vec![1])
     }
 
     #[test]
@@ -369,7 +357,7 @@ mod tests {
         put(&mut container, "a").unwrap();
         container.commit(false, &locks).unwrap();
         put(&mut container, "b").unwrap();
-        container.settle().unwrap();
+        container.flush_pending().unwrap();
         put(&mut container, "a").unwrap();
         put(&mut container, "b").unwrap();
         container.commit(false, &locks).unwrap();
@@ -412,11 +400,9 @@ mod tests {
                 format!("{long}{number}").into(),
                 Entry {
                     version: 0,
-                    directory: false,
+                    member_type: MemberType::File,
                     size: 0,
-                    mode: 0,
-                    mtime_s: 0,
-                    mtime_ns: 0,
+                    attributes: Attributes { mode: 0, mtime_s: 0, mtime_ns: 0 },
                     place: Place::Packed { block: 1, at: 0, stored: 0 },
                 },
             );

@@ -3,26 +3,27 @@
 //! One thread owns a [`Container`]. What it shares with readers is the [`View`]: the catalog as it
 //! is now, unflushed changes included, and the file that the catalog is about.
 
+mod changes;
 mod compact;
 mod flush;
+mod pending;
 mod put;
 mod rekey;
 mod savepoint;
 
 use crate::engine::view::Shared;
 use crate::engine::view::View;
-use crate::format::catalog::Attributes;
+use crate::io::protected_paths::suffixed;
+use crate::io::protected_paths::torn;
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
+use self::changes::{Changes, Savepoints};
 pub(crate) use self::compact::Damaged;
 pub(crate) use self::flush::Ancestry;
+use self::pending::{Inflight, Pending};
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
-use self::savepoint::{Changes, Savepoints};
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::engine::recovery::{Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form};
@@ -32,7 +33,7 @@ use crate::format::footer::Footer;
 use crate::format::header::Header;
 use crate::format::tar;
 use crate::io::lock_set::Locks;
-use crate::io::storage::NewFile;
+use crate::io::new_file::NewFile;
 
 /// In an uncommitted tail a copy of the last footer stands this often, so that a search for it
 /// stays short.
@@ -44,28 +45,10 @@ const WRITE_BACK_EVERY: u64 = 8 << 20;
 /// The most bytes that share the sync of the commit behind them.
 const AHEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { commit::MAX_AHEAD };
 
-/// A member that waits for its pack.
-#[derive(Clone)]
-struct Pending {
-    name: Arc<str>,
-    version: u64,
-    directory: bool,
-    attributes: Attributes,
-    stored: Arc<Vec<u8>>,
-    /// How many savepoints had been begun when it began to wait.
-    begun: u64,
-}
-
-/// A pack that is being encoded.
-struct Inflight {
-    members: Vec<Pending>,
-    result: Receiver<self::put::Packed>,
-}
-
 /// The writing side of one coffer.
 pub(crate) struct Container {
     pub(crate) view: Arc<Shared>,
-    pub(crate) source: Arc<Source>,
+    pub(crate) source: Arc<ArchiveFile>,
     pub(crate) header: Header,
     durable: bool,
     /// Where the next block goes.
@@ -85,7 +68,7 @@ pub(crate) struct Container {
     /// A hash of those bytes, as long as they are few, and all of them new at the tail.
     ahead: Option<blake3::Hasher>,
     /// A footer says of the last commit that all about it is done.
-    settled: bool,
+    footer_durable: bool,
     pending: Vec<Pending>,
     pending_len: usize,
     inflight: VecDeque<Inflight>,
@@ -99,7 +82,7 @@ pub(crate) struct Container {
 impl Container {
     /// Begins a new file with its header and the root entry. It is no coffer before its first
     /// commit.
-    pub(crate) fn create(source: Source, header: Header, durable: bool) -> Result<Self> {
+    pub(crate) fn create(source: ArchiveFile, header: Header, durable: bool) -> Result<Self> {
         let source = Arc::new(source);
         let mut bytes = Vec::new();
         header.write(source.layers.container.as_deref(), &source.meta, &mut bytes);
@@ -124,7 +107,7 @@ impl Container {
             written_back: 0,
             unsynced: true,
             ahead: None,
-            settled: true,
+            footer_durable: true,
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -141,7 +124,7 @@ impl Container {
     /// Goes on with an existing file: cuts or saves what follows the last commit, and finishes
     /// what a crash left undone.
     pub(crate) fn resume(
-        source: Arc<Source>,
+        source: Arc<ArchiveFile>,
         header: Header,
         durable: bool,
         newest: Newest,
@@ -180,7 +163,7 @@ impl Container {
             written_back: newest.end,
             unsynced: true,
             ahead: None,
-            settled: newest.settled(),
+            footer_durable: newest.durable(),
             pending: Vec::new(),
             pending_len: 0,
             inflight: VecDeque::new(),
@@ -191,7 +174,7 @@ impl Container {
         };
         let scrub = newest.unscrubbed();
         // A process that was killed may have left the commit where no sync has covered it.
-        if durable || !newest.settled() {
+        if durable || !newest.durable() {
             container.sync()?;
         }
         if !scrub.is_empty() {
@@ -200,7 +183,7 @@ impl Container {
             container.append_footer(true)?;
             container.sync()?;
             container.end = container.tail;
-            container.settled = true;
+            container.footer_durable = true;
         }
         Ok(container)
     }
@@ -313,12 +296,12 @@ impl Container {
     }
 
     /// Writes a footer for the last commit.
-    fn append_footer(&mut self, settled: bool) -> Result<()> {
+    fn append_footer(&mut self, durable: bool) -> Result<()> {
         let footer = Footer {
             archive: self.header.archive,
             commit: self.committed,
             header_copy: self.header_copy,
-            settled,
+            durable,
         };
         let mut bytes = Vec::new();
         footer.write(
@@ -381,12 +364,12 @@ impl Container {
     }
 }
 
-fn write(source: &Source, bytes: &[u8], offset: u64) -> Result<()> {
+fn write(source: &ArchiveFile, bytes: &[u8], offset: u64) -> Result<()> {
     source.storage.write_at(bytes, offset).map_err(|e| Error::io("write", &source.path, &e))
 }
 
 /// Copies the end of a file to `<path>.torn`: it may hold parts of a commit that somebody can use.
-fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
+fn save_tail(source: &ArchiveFile, from: u64, to: u64) -> Result<()> {
     let torn = torn(&source.path);
     let save = || {
         // What was saved before stays.
@@ -404,16 +387,4 @@ fn save_tail(source: &Source, from: u64, to: u64) -> Result<()> {
         file.publish(false)?.sync()
     };
     save().map_err(|e| Error::io("write", &torn, &e))
-}
-
-/// Where the end of a coffer is kept that could not be made sense of.
-pub(crate) fn torn(coffer: &Path) -> PathBuf {
-    suffixed(coffer, ".torn")
-}
-
-/// A path with something behind its name.
-pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }

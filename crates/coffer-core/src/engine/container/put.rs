@@ -1,16 +1,18 @@
 //! Putting members in: small ones into packs, large ones in pieces of their own.
 
+use crate::format::member::MemberType;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{Container, Inflight, Pending};
+use super::Container;
+use super::pending::{HEADING, Inflight, Packed, Pending};
 use crate::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form, Layers};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{BlockId, Entry, Piece, Place, Placed};
+use crate::format::member::Attributes;
 use crate::format::tar::{self, Heading};
 use crate::io::pool;
 
@@ -18,14 +20,9 @@ use crate::io::pool;
 pub(crate) const SMALL: u64 = 128 << 10;
 /// A pack is closed once its tar has this many bytes.
 const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
-/// What a member costs in a tar beside its content, about.
-pub(super) const HEADING: usize = 2 * tar::RECORD;
-
 /// Gives the bytes of one piece, on whichever thread.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
-/// A pack's block, and where in its tar each member's content begins.
-pub(super) type Packed = Result<(Encoded, Vec<u32>)>;
 /// Encodes a pack.
 type PackJob = Box<dyn FnOnce() -> Packed + Send>;
 
@@ -93,7 +90,7 @@ impl Container {
     pub(crate) fn put_small(
         &mut self,
         name: &str,
-        directory: bool,
+        member_type: MemberType,
         size: u64,
         attributes: Attributes,
         stored: Vec<u8>,
@@ -101,14 +98,14 @@ impl Container {
         self.ready()?;
         // What can fail comes first: after it the member is in.
         self.make_room(stored.len())?;
-        let version = self.next_version(name, directory)?;
+        let version = self.next_version(name, member_type)?;
         let name: Arc<str> = name.into();
         let stored = Arc::new(stored);
         self.set(
             name.clone(),
-            entry(version, directory, size, attributes, Place::Memory(stored.clone())),
+            Entry { version, member_type, size, attributes, place: Place::Memory(stored.clone()) },
         );
-        self.push(Pending { name, version, directory, attributes, stored, begun: 0 });
+        self.push(Pending { name, version, member_type, attributes, stored, begun: 0 });
         Ok(())
     }
 
@@ -136,13 +133,13 @@ impl Container {
         let result = start(Box::new(move || pack(&layers, &entries)));
         self.inflight.push_back(Inflight { members, result });
         while self.inflight.len() > pool::window() {
-            self.settle_one()?;
+            self.flush_oldest()?;
         }
         Ok(())
     }
 
     /// Brings every pending member into the file.
-    pub(crate) fn settle(&mut self) -> Result<()> {
+    pub(crate) fn flush_pending(&mut self) -> Result<()> {
         // The last one is waited for, so to hand it to another thread would only take longer.
         self.close_pack(|job| {
             let (sender, receiver) = bounded(1);
@@ -155,12 +152,12 @@ impl Container {
     /// Waits for the packs under way and writes them.
     pub(super) fn drain(&mut self) -> Result<()> {
         while !self.inflight.is_empty() {
-            self.settle_one()?;
+            self.flush_oldest()?;
         }
         Ok(())
     }
 
-    fn settle_one(&mut self) -> Result<()> {
+    fn flush_oldest(&mut self) -> Result<()> {
         let Some(Inflight { members, result }) = self.inflight.pop_front() else { return Ok(()) };
         let written = received(&result).and_then(|(block, places)| {
             let id = self.append_block(&block)?;
@@ -212,14 +209,15 @@ impl Container {
     ) -> Result<()> {
         self.ready()?;
         self.drain()?;
-        let version = self.next_version(name, false)?;
+        let version = self.next_version(name, MemberType::File)?;
         let (tail, last_footer, added) = (self.tail, self.last_footer, self.changes.added.len());
         let mut next = || Ok(next()?.map(Into::into));
         match self.write_pieces(name, attributes, kept, &mut next) {
             Ok((header, pieces)) => {
                 let size = pieces.iter().map(|p| u64::from(p.raw)).sum();
                 let place = Place::Pieces { header, pieces: Arc::new(pieces) };
-                self.set(name.into(), entry(version, false, size, attributes, place));
+                let member_type = MemberType::File;
+                self.set(name.into(), Entry { version, member_type, size, attributes, place });
                 Ok(())
             }
             Err(e) => {
@@ -245,13 +243,7 @@ impl Container {
         next: &mut dyn FnMut() -> Result<Option<Part>>,
     ) -> Result<(BlockId, Vec<Piece>)> {
         let layers = self.source.layers.clone();
-        let heading = |stored| Heading {
-            name,
-            directory: false,
-            stored,
-            mode: attributes.mode,
-            mtime_s: attributes.mtime_s,
-        };
+        let heading = |stored| Heading { name, member_type: MemberType::File, stored, attributes };
         // The size is not known yet: the header is written again at the end, as long as now.
         let header =
             self.append_block(&layers.encode(&tar::header(&heading(0))?, Form::Stored)?)?;
@@ -312,22 +304,10 @@ impl Container {
     }
 
     /// The version of a member about to be put, if its name fits among the others.
-    fn next_version(&mut self, name: &str, directory: bool) -> Result<u64> {
+    fn next_version(&mut self, name: &str, member_type: MemberType) -> Result<u64> {
         let mut view = self.view.write();
-        view.catalog.check_fits(name, directory)?;
+        view.catalog.check_fits(name, member_type)?;
         view.catalog.take_version()
-    }
-}
-
-fn entry(version: u64, directory: bool, size: u64, attributes: Attributes, place: Place) -> Entry {
-    Entry {
-        version,
-        directory,
-        size,
-        mode: attributes.mode,
-        mtime_s: attributes.mtime_s,
-        mtime_ns: attributes.mtime_ns,
-        place,
     }
 }
 
@@ -338,10 +318,9 @@ fn pack(layers: &Layers, members: &[Pending]) -> Packed {
     for member in members {
         let heading = Heading {
             name: &member.name,
-            directory: member.directory,
+            member_type: member.member_type,
             stored: member.stored.len() as u64,
-            mode: member.attributes.mode,
-            mtime_s: member.attributes.mtime_s,
+            attributes: member.attributes,
         };
         places.push(tar::append(&mut tar, &heading, &member.stored)?);
     }

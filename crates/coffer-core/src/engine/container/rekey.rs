@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use super::Container;
 use super::compact::Form;
-use super::flush::{Ancestry, repacked};
+use super::flush::Ancestry;
+use super::pending::repacked;
 use super::put::{Part, Raw};
-use crate::engine::credentials::NewSecret;
-use crate::engine::file::Source;
+use crate::engine::credentials::NewCredentials;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::io::lock_set::Locks;
 use crate::io::pool;
 use crate::io::storage::Storage;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// A member as the catalog has it.
 type Named = (Arc<str>, Entry);
@@ -28,9 +28,9 @@ impl Container {
     pub(crate) fn rekey(
         &mut self,
         path: &Path,
-        to: &NewSecret,
+        to: &NewCredentials,
         locks: &Locks,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let form = self.rekeyed(to, watch)?;
         self.commit(false, locks)?;
@@ -44,9 +44,9 @@ impl Container {
         &mut self,
         path: &Path,
         old: &dyn Storage,
-        to: &NewSecret,
+        to: &NewCredentials,
         locks: &Locks,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let form = self.rekeyed(to, watch)?;
         self.gather()?;
@@ -55,7 +55,7 @@ impl Container {
     }
 
     /// What the new file is sealed with.
-    fn rekeyed(&self, to: &NewSecret, watch: &Watch) -> Result<Form> {
+    fn rekeyed(&self, to: &NewCredentials, watch: &CallObserver) -> Result<Form> {
         let (header, keys) = to.header(&self.header, &watch.cancel)?;
         let mut layers = header.layers(&keys)?;
         // The level may have been asked for at opening, in place of the file's own.
@@ -64,7 +64,7 @@ impl Container {
         Ok(Form { meta: keys.meta(&header.kind), layers, header })
     }
 
-    fn transcode_live(&mut self, from: &Self, watch: &Watch) -> Result<()> {
+    fn transcode_live(&mut self, from: &Self, watch: &CallObserver) -> Result<()> {
         let old: Catalog = from.view.read().catalog.clone();
         let mut packs: BTreeMap<BlockId, Vec<Named>> = BTreeMap::new();
         let mut large = Vec::new();
@@ -103,7 +103,7 @@ impl Container {
                 }
             }
         }
-        self.settle()?;
+        self.flush_pending()?;
         for (name, entry) in large {
             let place = self
                 .transcode_pieces(&from.source, &old, &name, &entry, watch)
@@ -119,17 +119,16 @@ impl Container {
     /// Writes a large member piece by piece, so that memory is bounded whatever its size.
     fn transcode_pieces(
         &mut self,
-        from: &Arc<Source>,
+        from: &Arc<ArchiveFile>,
         old: &Catalog,
         name: &str,
         entry: &Entry,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<Place> {
         let Place::Pieces { pieces, .. } = &entry.place else {
             return Err(Error::corrupt("a large member has no pieces"));
         };
-        let attributes =
-            Attributes { mode: entry.mode, mtime_s: entry.mtime_s, mtime_ns: entry.mtime_ns };
+        let attributes = entry.attributes;
         let mut rest = pieces.iter().copied().peekable();
         let (header, pieces) = self.write_pieces(name, attributes, &[], &mut || {
             watch.cancel.check()?;
@@ -148,8 +147,8 @@ impl Container {
 
 /// The members of a pack, opened with the layers of one source and sealed with those of another.
 fn transcode_pack(
-    from: &Source,
-    to: &Source,
+    from: &ArchiveFile,
+    to: &ArchiveFile,
     block: &Block,
     members: &[Named],
 ) -> Result<Vec<Arc<Vec<u8>>>> {
@@ -158,7 +157,7 @@ fn transcode_pack(
         let Place::Packed { at, stored, .. } = entry.place else {
             return Err(Error::corrupt("a small member is in no pack"));
         };
-        if entry.directory {
+        if entry.is_directory() {
             return Ok(Arc::default());
         }
         let transcoded = from

@@ -1,8 +1,8 @@
 //! Members to be: bytes that come little by little, for as long as it takes.
 //!
-//! A [`Stage`] keeps a little in memory. Once it has more, it puts each full piece through both
+//! A [`Upload`] keeps a little in memory. Once it has more, it puts each full piece through both
 //! layers on the pool, and writes what comes of it to a spool: the very block that the coffer will
-//! have. Nobody waits for a stage but the thread that writes the coffer, when all bytes are there.
+//! have. Nobody waits for a upload but the thread that writes the coffer, when all bytes are there.
 
 mod spooled;
 
@@ -13,9 +13,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use zeroize::Zeroizing;
 
 use self::spooled::Placed;
-pub(crate) use self::spooled::Staged;
+pub(crate) use self::spooled::SpooledUpload;
 use crate::engine::container::{Finished, SMALL};
-use crate::engine::writer::closed;
+use crate::error::closed;
 use crate::error::{Code, Error, Result};
 use crate::format::block::Layers;
 use crate::io::data::Data;
@@ -30,16 +30,16 @@ const IN_MEMORY: u64 = if cfg!(any(test, feature = "fuzzing")) { 8 << 10 } else 
 pub type Ready = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// A member to be. It becomes part of its coffer with
-/// [`Change::Staged`](crate::coffer::Change::Staged); dropped before that, it leaves nothing.
-pub struct Stage(Arc<Shared>);
+/// [`Change::Upload`](crate::coffer::Change::Upload); dropped before that, it leaves nothing.
+pub struct Upload(Arc<Shared>);
 
-impl Stage {
-    /// A stage that takes nothing, for this reason.
+impl Upload {
+    /// A upload that takes nothing, for this reason.
     pub(crate) fn refused(error: Error) -> Self {
         Self(Arc::new(Shared {
-            stages: Weak::new(),
+            uploads: Weak::new(),
             work: Mutex::new(Err(error)),
-            settled: Condvar::new(),
+            progressed: Condvar::new(),
         }))
     }
 
@@ -80,13 +80,15 @@ impl Stage {
     ///
     /// # Errors
     /// Whatever failed before.
-    pub(crate) fn finish(self) -> Result<Staged> {
+    pub(crate) fn finish(self) -> Result<SpooledUpload> {
         let mut work = self.0.lock();
         loop {
             match &mut *work {
                 Err(e) => return Err(e.clone()),
                 Ok(done) if done.under_way == 0 && done.raw.len() <= 1 => break,
-                Ok(_) => work = self.0.settled.wait(work).unwrap_or_else(PoisonError::into_inner),
+                Ok(_) => {
+                    work = self.0.progressed.wait(work).unwrap_or_else(PoisonError::into_inner)
+                }
             }
         }
         let done = std::mem::replace(&mut *work, Err(closed()))?;
@@ -95,23 +97,23 @@ impl Stage {
             return Err(Error::new(Code::Limit, "a worker thread failed"));
         };
         let tail = done.raw.into_iter().next().unwrap_or_default();
-        Ok(Staged { layers: done.layers, spool, pieces, tail })
+        Ok(SpooledUpload { layers: done.layers, spool, pieces, tail })
     }
 }
 
-impl Drop for Stage {
+impl Drop for Upload {
     fn drop(&mut self) {
         self.abort();
     }
 }
 
-/// A stage, as the jobs on the pool have it.
+/// A upload, as the jobs on the pool have it.
 struct Shared {
-    stages: Weak<Stages>,
+    uploads: Weak<Uploads>,
     /// What there is, or why there is nothing any more.
     work: Mutex<Result<Work>>,
     /// Pieces were encoded, or everything failed.
-    settled: Condvar,
+    progressed: Condvar,
 }
 
 struct Work {
@@ -224,7 +226,7 @@ impl Shared {
             let shared = self.clone();
             pool::spawn(move || shared.encode(number, &raw, &layers));
         }
-        self.settled.notify_all();
+        self.progressed.notify_all();
     }
 
     fn encode(self: Arc<Self>, number: usize, raw: &[u8], layers: &Layers) {
@@ -263,9 +265,9 @@ impl Shared {
                 };
                 (next, work.spool.clone(), work.spooled)
             };
-            let spool = match (spool, self.stages.upgrade()) {
+            let spool = match (spool, self.uploads.upgrade()) {
                 (Some(spool), _) => spool,
-                (None, Some(stages)) => Arc::new(stages.spool()?),
+                (None, Some(uploads)) => Arc::new(uploads.spool()?),
                 (None, None) => return Err(closed()),
             };
             spool
@@ -292,14 +294,14 @@ impl Shared {
             }
             std::mem::replace(&mut *work, Err(error.clone()))
         };
-        self.settled.notify_all();
+        self.progressed.notify_all();
         for ready in given_up.into_iter().flat_map(|work| work.waiting) {
             ready(Err(error.clone()));
         }
     }
 }
 
-/// Fails a stage whose job panics: nobody else would ever hear of it.
+/// Fails a upload whose job panics: nobody else would ever hear of it.
 struct Watched<'a>(&'a Arc<Shared>);
 
 impl Drop for Watched<'_> {
@@ -310,8 +312,8 @@ impl Drop for Watched<'_> {
     }
 }
 
-/// The stages of one coffer, and the directory that their spools share.
-pub(crate) struct Stages {
+/// The uploads of one coffer, and the directory that their spools share.
+pub(crate) struct Uploads {
     temp_dir: Option<PathBuf>,
     /// `None` once the coffer is closed.
     open: Mutex<Option<Open>>,
@@ -321,37 +323,37 @@ pub(crate) struct Stages {
 struct Open {
     /// Made when the first spool is.
     dir: Option<SpoolDir>,
-    stages: Vec<Weak<Shared>>,
+    uploads: Vec<Weak<Shared>>,
 }
 
-impl Stages {
+impl Uploads {
     /// None yet. Their spools will be in `temp_dir`, or in the system's temp directory.
     pub(crate) fn new(temp_dir: Option<PathBuf>) -> Arc<Self> {
         Arc::new(Self { temp_dir, open: Mutex::new(Some(Open::default())) })
     }
 
-    /// A new empty stage.
-    pub(crate) fn stage(self: &Arc<Self>, layers: Layers) -> Stage {
+    /// A new empty upload.
+    pub(crate) fn upload(self: &Arc<Self>, layers: Layers) -> Upload {
         match &mut *self.lock() {
-            None => Stage::refused(closed()),
+            None => Upload::refused(closed()),
             Some(open) => {
                 let shared = Arc::new(Shared {
-                    stages: Arc::downgrade(self),
+                    uploads: Arc::downgrade(self),
                     work: Mutex::new(Ok(Work::new(layers))),
-                    settled: Condvar::new(),
+                    progressed: Condvar::new(),
                 });
-                open.stages.retain(|stage| stage.strong_count() > 0);
-                open.stages.push(Arc::downgrade(&shared));
-                Stage(shared)
+                open.uploads.retain(|upload| upload.strong_count() > 0);
+                open.uploads.push(Arc::downgrade(&shared));
+                Upload(shared)
             }
         }
     }
 
-    /// Fails every stage, so that neither keys nor files of theirs are left.
+    /// Fails every upload, so that neither keys nor files of theirs are left.
     pub(crate) fn close(&self) {
         let open = self.lock().take();
-        for stage in open.iter().flat_map(|open| &open.stages).filter_map(Weak::upgrade) {
-            stage.fail(closed());
+        for upload in open.iter().flat_map(|open| &open.uploads).filter_map(Weak::upgrade) {
+            upload.fail(closed());
         }
     }
 

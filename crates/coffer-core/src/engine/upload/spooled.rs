@@ -47,14 +47,14 @@ impl Placed {
 }
 
 /// A member that is complete, but for its place in a file.
-pub(crate) struct Staged {
+pub(crate) struct SpooledUpload {
     pub(super) layers: Layers,
     pub(super) spool: Arc<Spool>,
     pub(super) pieces: Vec<Placed>,
     pub(super) tail: Zeroizing<Vec<u8>>,
 }
 
-impl Staged {
+impl SpooledUpload {
     /// The pieces of the member in order, for a coffer whose layers are `now`. `head` comes first.
     pub(crate) fn parts(
         self,

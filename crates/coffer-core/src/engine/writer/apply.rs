@@ -1,18 +1,19 @@
 //! The changes themselves, made on the thread that writes.
 
+use crate::format::member::MemberType;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{BulkWork, Given, Task, Writer};
 use crate::buffer::Buffer;
 use crate::engine::container::{Raw, SMALL};
-use crate::engine::file::Source;
-use crate::engine::member::Found;
+use crate::engine::file::ArchiveFile;
+use crate::engine::member::MemberLocation;
 use crate::engine::member::no_member;
 use crate::engine::writer::outcome::{Added, Outcome};
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Entry, Place, Placed};
+use crate::format::member::Attributes;
 use crate::io::data::Data;
 
 /// The mode of a file that no file was the source of.
@@ -34,7 +35,7 @@ impl Writer {
                     stored = layers.transcode_member(&source.layers, &stored, size)?.into_vec();
                 }
                 let attributes = self.attributes(&name, given)?;
-                self.container.put_small(&name, false, size, attributes, stored)?;
+                self.container.put_small(&name, MemberType::File, size, attributes, stored)?;
             }
             Task::Tiny { name, data, given } | Task::Large { name, data, given } => {
                 let attributes = self.attributes(&name, given)?;
@@ -45,8 +46,8 @@ impl Writer {
                 let (kept, head) = self.kept(&name)?;
                 self.put(&name, attributes, &kept, head, &data)?;
             }
-            Task::Staged { name, stage, append, given } => {
-                let staged = stage.finish()?;
+            Task::Upload { name, upload, append, given } => {
+                let staged = upload.finish()?;
                 let attributes = self.attributes(&name, given)?;
                 let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
                 let parts = staged.parts(head, &self.container.source.layers);
@@ -70,11 +71,12 @@ impl Writer {
     fn directory(&mut self, name: &str, given: Given) -> Result<Outcome> {
         let mut added = Added::default();
         if !self.container.view.read().catalog.has_below(name) {
-            let old = self.container.view.read().catalog.get(name).map(|entry| entry.mode);
+            let old =
+                self.container.view.read().catalog.get(name).map(|entry| entry.attributes.mode);
             let (mtime_s, mtime_ns) = given.mtime.unwrap_or_else(now);
             let mode = given.mode.or(old).unwrap_or(NEW_DIRECTORY);
             let attributes = Attributes { mode, mtime_s, mtime_ns };
-            self.container.put_small(name, true, 0, attributes, Vec::new())?;
+            self.container.put_small(name, MemberType::Directory, 0, attributes, Vec::new())?;
             added.directories = 1;
         }
         Ok(Outcome::Added(added))
@@ -95,7 +97,7 @@ impl Writer {
     /// Attributes of a member that is written: given ones, else the old mode and the time now.
     fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
         let view = self.container.view.read();
-        let old = view.catalog.get(name).map(|e| e.mode);
+        let old = view.catalog.get(name).map(|e| e.attributes.mode);
         if given.exclusive && old.is_some() {
             return Err(Error::new(
                 Code::MemberExists,
@@ -111,8 +113,8 @@ impl Writer {
     fn kept(&self, name: &str) -> Result<(Vec<Placed>, Vec<u8>)> {
         let old = {
             let view = self.container.view.read();
-            match view.catalog.get(name).filter(|e| !e.directory) {
-                Some(entry) => Found::in_catalog(&view.catalog, name, entry)?,
+            match view.catalog.get(name).filter(|e| !e.is_directory()) {
+                Some(entry) => MemberLocation::in_catalog(&view.catalog, name, entry)?,
                 None => return Ok(Default::default()),
             }
         };
@@ -136,7 +138,7 @@ impl Writer {
             raw.resize(before + data.size(), 0);
             data.copy_to(0, raw.split_at_mut(before).1)?;
             let stored = layers.encode_member(&raw)?.into_vec();
-            return self.container.put_small(name, false, total, attributes, stored);
+            return self.container.put_small(name, MemberType::File, total, attributes, stored);
         }
         let mut at = 0usize;
         let total = usize::try_from(total)
@@ -187,7 +189,7 @@ impl Writer {
 
 /// The pieces of a member that stay as they are when something is appended, and the bytes behind
 /// them.
-fn kept(source: &Source, old: &Found) -> Result<(Vec<Placed>, Vec<u8>)> {
+fn kept(source: &ArchiveFile, old: &MemberLocation) -> Result<(Vec<Placed>, Vec<u8>)> {
     let Entry { size, place, .. } = &old.entry;
     let (kept, from) = match place {
         Place::Pieces { pieces, .. } => {

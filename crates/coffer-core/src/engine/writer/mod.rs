@@ -4,6 +4,7 @@
 mod apply;
 mod outcome;
 
+use crate::error::closed;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,18 +13,19 @@ use crossbeam_channel::{Receiver, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
 use crate::engine::container::{Ancestry, Container, Damaged};
-use crate::engine::credentials::NewSecret;
-use crate::engine::file::Source;
+use crate::engine::credentials::NewCredentials;
+use crate::engine::file::ArchiveFile;
 use crate::engine::open::{Notice, Notices};
 use crate::engine::reader::Reader;
-use crate::engine::upload::{Stage, Stages};
+use crate::engine::upload::{Upload, Uploads};
 use crate::error::{Code, Error, Result};
 use crate::format::commit::CommitId;
 use crate::io::data::Data;
 use crate::io::lock_set::Locks;
+use crate::io::new_file::NewFile;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, NewFile, Storage};
-use crate::progress::Watch;
+use crate::io::storage::{Directory, Storage};
+use crate::progress::CallObserver;
 
 /// Told once what came of a change.
 pub(crate) type Done = Box<dyn FnOnce(Result<Outcome>) + Send>;
@@ -62,7 +64,7 @@ impl Drop for Answer {
 pub(crate) type BulkWork = Box<dyn FnOnce(&mut Container) -> Result<Added> + Send>;
 
 /// Looks for damage: an error names every member that cannot be read.
-pub(crate) type Verification = fn(&Reader, &Watch) -> Result<()>;
+pub(crate) type Verification = fn(&Reader, &CallObserver) -> Result<()>;
 
 /// How many changes share a commit at most.
 const GROUP: usize = 1024;
@@ -75,7 +77,7 @@ pub(crate) enum Task {
         given: Given,
         stored: Receiver<Result<Vec<u8>>>,
         /// Whose member layer `stored` comes from.
-        source: Arc<Source>,
+        source: Arc<ArchiveFile>,
     },
     /// A small member that the writer encodes itself: it has nothing else to do, and to hand so
     /// little to another thread takes longer.
@@ -94,9 +96,9 @@ pub(crate) enum Task {
         data: Data,
         given: Given,
     },
-    Staged {
+    Upload {
         name: String,
-        stage: Stage,
+        upload: Upload,
         append: bool,
         given: Given,
     },
@@ -113,11 +115,11 @@ pub(crate) enum Task {
         force: bool,
     },
     Compact {
-        watch: Watch,
+        watch: CallObserver,
     },
     Rekey {
-        to: NewSecret,
-        watch: Watch,
+        to: NewCredentials,
+        watch: CallObserver,
         /// Names what is damaged, where damage forbids new keys.
         verify: Verification,
     },
@@ -165,7 +167,7 @@ pub(crate) struct Writer {
     pub(crate) notices: Notices,
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) receiver: Receiver<Message>,
-    pub(crate) stages: Arc<Stages>,
+    pub(crate) uploads: Arc<Uploads>,
     pub(crate) state: State,
 }
 
@@ -202,10 +204,10 @@ impl Writer {
         self.commit_group();
         self.container.abandon();
         if self.legacy.is_none() {
-            self.container.note_settled(&self.locks);
+            self.container.note_durable(&self.locks);
         }
         self.release();
-        self.stages.close();
+        self.uploads.close();
         self.container.view.close(&self.path);
     }
 
@@ -376,12 +378,12 @@ impl Writer {
             return self.container.commit(force, &self.locks);
         }
         if force || self.container.modified() {
-            self.convert(&Watch::silent())?;
+            self.convert(&CallObserver::silent())?;
         }
         Ok(())
     }
 
-    fn convert(&mut self, watch: &Watch) -> Result<()> {
+    fn convert(&mut self, watch: &CallObserver) -> Result<()> {
         let Some(original) = self.original()? else { return Ok(()) };
         self.container.gather()?;
         let ancestry = Ancestry::default();
@@ -406,7 +408,7 @@ impl Writer {
         Ok(Some(original))
     }
 
-    fn compact(&mut self, watch: &Watch) -> Result<()> {
+    fn compact(&mut self, watch: &CallObserver) -> Result<()> {
         if self.state.batch.is_some() {
             return Err(Error::new(
                 Code::InvalidArg,
@@ -423,7 +425,12 @@ impl Writer {
         Ok(())
     }
 
-    fn rekey(&mut self, to: &NewSecret, watch: &Watch, verify: Verification) -> Result<()> {
+    fn rekey(
+        &mut self,
+        to: &NewCredentials,
+        watch: &CallObserver,
+        verify: Verification,
+    ) -> Result<()> {
         if self.state.batch.is_some() {
             return Err(Error::new(
                 Code::InvalidArg,
@@ -449,8 +456,8 @@ impl Writer {
 
     /// Why the keys were not changed: an error that names all members that are damaged, or the first
     /// failure if a second look finds none. The coffer is as it was.
-    fn not_rekeyed(&self, first: Error, watch: &Watch, verify: Verification) -> Error {
-        let watch = Watch { cancel: watch.cancel.clone(), progress: None };
+    fn not_rekeyed(&self, first: Error, watch: &CallObserver, verify: Verification) -> Error {
+        let watch = CallObserver { cancel: watch.cancel.clone(), progress: None };
         let reader = Reader::of_writer(self.container.view.clone());
         let Err(damage) = verify(&reader, &watch) else { return first };
         let message = format!(
@@ -491,17 +498,17 @@ impl Writer {
             // what is damaged stays where it is.
             let _ = self.before_change().and_then(|()| {
                 let (path, locks) = (&self.path, &self.locks);
-                self.container.compact(path, locks, Damaged::Refused, &Watch::silent())
+                self.container.compact(path, locks, Damaged::Refused, &CallObserver::silent())
             });
         }
         if result.is_err() {
             self.container.abandon();
         } else if self.legacy.is_none() {
-            self.container.note_settled(&self.locks);
+            self.container.note_durable(&self.locks);
         }
         self.publish();
         self.release();
-        self.stages.close();
+        self.uploads.close();
         self.container.view.close(&self.path);
         result
     }
@@ -544,10 +551,6 @@ pub(crate) fn back_up(
         Ok(Notice::owner(to, &*coffer, &*storage))
     };
     copy().map_err(|e: std::io::Error| Error::io("copy", to, &e))
-}
-
-pub(crate) fn closed() -> Error {
-    Error::new(Code::Closed, "the coffer is closed: open it again")
 }
 
 #[cfg(test)]

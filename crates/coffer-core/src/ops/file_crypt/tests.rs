@@ -363,7 +363,7 @@ mod files {
     use std::fs;
 
     use super::*;
-    use crate::progress::Watch;
+    use crate::progress::CallObserver;
 
     /// The names in a directory.
     fn names(directory: &Path) -> Vec<String> {
@@ -379,7 +379,7 @@ mod files {
     fn files_round_trip_and_are_their_owners_alone() {
         let directory = tempfile::tempdir().unwrap();
         let [plain, file, back] = ["plain", "file", "back"].map(|name| directory.path().join(name));
-        let (cryptor, silent) = (market(), Watch::silent());
+        let (cryptor, silent) = (market(), CallObserver::silent());
         for len in [0, 1, 10 * PIECE + 1] {
             fs::write(&plain, noise(len)).unwrap();
             cryptor.encrypt_file(&plain, &file, true, &silent).unwrap();
@@ -399,12 +399,12 @@ mod files {
         let directory = tempfile::tempdir().unwrap();
         let [file, there, missing] =
             ["file", "there", "gone"].map(|name| directory.path().join(name));
-        let (cryptor, silent) = (market(), Watch::silent());
+        let (cryptor, silent) = (market(), CallObserver::silent());
         fs::write(&there, "before").unwrap();
         let mut bytes = encrypted(&cryptor, &[&noise(200 * PIECE)]);
         bytes.pop();
         fs::write(&file, bytes).unwrap();
-        let fails = |target: &Path, replace: bool, watch: &Watch| {
+        let fails = |target: &Path, replace: bool, watch: &CallObserver| {
             let error = cryptor.decrypt_file(&file, target, false, replace, watch).unwrap_err();
             assert_eq!(names(directory.path()), ["file", "there"]);
             assert_eq!(fs::read(&there).unwrap(), b"before");
@@ -414,7 +414,7 @@ mod files {
         assert_eq!(fails(&there, true, &silent), Code::Corrupt);
         assert_eq!(fails(&there, false, &silent), Code::Exists);
         assert_eq!(fails(directory.path(), true, &silent), Code::InvalidArg);
-        let watch = Watch::silent();
+        let watch = CallObserver::silent();
         watch.cancel.cancel();
         assert_eq!(fails(&missing, false, &watch), Code::Aborted);
         let error = cryptor.encrypt_file(&missing, &there, true, &silent).unwrap_err();

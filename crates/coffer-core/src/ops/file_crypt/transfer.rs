@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::io::input::Input;
 use crate::io::output::Output;
 use crate::io::pool;
+use crate::io::protected_paths::ProtectedPaths;
 use crate::ops::file_crypt::Cryptor;
-use crate::ops::fs_tree::Own;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// The most that is read at once, but for pieces that are larger than a quarter of it.
 const MAX_PART: usize = 32 << 20;
@@ -20,7 +20,7 @@ struct Transfer<'a> {
     from: Input,
     into: Output,
     read: u64,
-    watch: &'a Watch,
+    watch: &'a CallObserver,
 }
 
 impl Cryptor {
@@ -36,7 +36,7 @@ impl Cryptor {
         source: &Path,
         target: &Path,
         replace: bool,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let from = Input::open(source)?;
         let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };
@@ -64,7 +64,7 @@ impl Cryptor {
         target: &Path,
         legacy: bool,
         replace: bool,
-        watch: &Watch,
+        watch: &CallObserver,
     ) -> Result<()> {
         let from = Input::open(source)?;
         let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };
@@ -94,7 +94,7 @@ impl Cryptor {
     /// # Errors
     /// As [`Self::encrypt_file`].
     pub fn output(&self, target: &Path, replace: bool) -> Result<Output> {
-        Output::create(target, replace, &Own::of(&self.coffer, None))
+        Output::create(target, replace, &ProtectedPaths::of(&self.coffer, None))
     }
 
     /// A buffer that holds enough to keep the pool busy.

@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use super::{cut_short, invalid};
-use crate::format::catalog::Attributes;
+use crate::format::member::Attributes;
 use crate::format::tar::RECORD;
 
 /// More than PyCoffer ever writes in front of an entry: a name, and some numbers.

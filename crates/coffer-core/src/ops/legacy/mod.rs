@@ -6,6 +6,7 @@
 
 mod entries;
 
+use crate::format::member::MemberType;
 pub(crate) use entries::Entries;
 
 use std::io::{self, Read};
@@ -14,15 +15,15 @@ use std::sync::Arc;
 
 use crate::crypto::seal::{self, Seal};
 use crate::engine::container::{Container, Raw, SMALL};
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::engine::limits::Limits;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::{Header, container_seal};
 use crate::format::keys::Keys;
 use crate::format::kind::Kind;
+use crate::format::member::Attributes;
 use crate::format::name;
 use crate::format::record;
 use crate::io::storage::Storage;
@@ -50,7 +51,7 @@ pub(crate) struct How<'a> {
 /// Reads a legacy coffer into a new container, which is to take its place.
 pub(crate) fn import(
     storage: &dyn Storage,
-    source: Source,
+    source: ArchiveFile,
     header: Header,
     keys: &Keys,
     how: &How<'_>,
@@ -102,17 +103,17 @@ pub(crate) fn import(
         let known = {
             let view = container.view.read();
             match view.catalog.get(&member) {
-                Some(entry) => entry.directory,
+                Some(entry) => entry.is_directory(),
                 None => view.catalog.has_below(&member),
             }
         };
         if !known {
             container
-                .put_small(&member, true, 0, attributes, Vec::new())
+                .put_small(&member, MemberType::Directory, 0, attributes, Vec::new())
                 .map_err(|e| in_the_way(e).of_member(&member))?;
         }
     }
-    container.settle()?;
+    container.flush_pending()?;
     Ok(container)
 }
 
@@ -204,7 +205,13 @@ pub(crate) fn put(
     let mut ahead = read(piece)?;
     if ahead.len() as u64 <= SMALL && ahead.len() < piece {
         let stored = container.source.layers.encode_member(&ahead)?.into_vec();
-        return container.put_small(member, false, ahead.len() as u64, attributes, stored);
+        return container.put_small(
+            member,
+            MemberType::File,
+            ahead.len() as u64,
+            attributes,
+            stored,
+        );
     }
     container.put_large(member, attributes, &[], || {
         if ahead.is_empty() {

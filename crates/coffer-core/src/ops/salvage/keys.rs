@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use super::marks::Search;
 use crate::coffer::Options;
-use crate::engine::credentials::{Keyring, Secret};
-use crate::engine::file::Source;
+use crate::engine::credentials::{CredentialLookup, Credentials};
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header, container_seal};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, HEADER_TAG};
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
-use crate::io::storage::{Directory, DiskDirectory, Storage};
+use crate::io::disk::DiskDirectory;
+use crate::io::storage::{Directory, Storage};
 
 /// How many damaged headers are looked at: a file may be full of what looks like them.
 const MOST_HEADERS: usize = 1 << 10;
@@ -32,17 +33,21 @@ pub(super) struct Opening {
 
 impl Opening {
     /// What reads the damaged file.
-    pub(super) fn source(&self, storage: Arc<dyn Storage>, path: &Path) -> Result<Source> {
+    pub(super) fn source(&self, storage: Arc<dyn Storage>, path: &Path) -> Result<ArchiveFile> {
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let mut source = Source::new(storage, &directory, path, &self.header, &self.keys)?;
+        let mut source = ArchiveFile::new(storage, &directory, path, &self.header, &self.keys)?;
         source.archive = self.archive.unwrap_or_default();
         Ok(source)
     }
 }
 
 /// Finds the header, or does without.
-pub(super) fn find(search: &Search<'_>, options: &Options, secret: &Secret) -> Result<Opening> {
-    let keyring = Keyring::new(secret, &options.cancel).within(options.max_kdf_memory);
+pub(super) fn find(
+    search: &Search<'_>,
+    options: &Options,
+    secret: &Credentials,
+) -> Result<Opening> {
+    let keyring = CredentialLookup::new(secret, &options.cancel).within(options.max_kdf_memory);
     let mut tried = Tried { search, options, secret, keyring, refused: Vec::new(), found: None };
     tried.attempt(0)?;
     for sealed in [true, false] {
@@ -63,8 +68,8 @@ pub(super) fn find(search: &Search<'_>, options: &Options, secret: &Secret) -> R
 struct Tried<'a> {
     search: &'a Search<'a>,
     options: &'a Options,
-    secret: &'a Secret,
-    keyring: Keyring<'a>,
+    secret: &'a Credentials,
+    keyring: CredentialLookup<'a>,
     refused: Vec<(Option<[u8; HEADER_MARKS]>, Error)>,
     found: Option<(u64, Header, Keys)>,
 }
@@ -99,25 +104,25 @@ impl Tried<'_> {
 fn without(
     search: &Search<'_>,
     options: &Options,
-    secret: &Secret,
+    secret: &Credentials,
     doubt: Error,
 ) -> Result<Opening> {
     let decided = matches!(doubt.code(), Code::WrongKind | Code::Version);
-    if decided || matches!(secret, Secret::Passphrase(_)) {
+    if decided || matches!(secret, Credentials::Passphrase(_)) {
         return Err(doubt);
     }
     let mut options = options.clone();
-    if options.cipher_is_free {
+    if options.accept_file_cipher {
         options.kind.container.cipher = Some(cipher(search, &options, secret)?);
     }
     let (header, keys) = options.header(secret)?;
     Ok(Opening { header, keys, archive: None, header_at: None, doubt: Some(doubt) })
 }
 
-/// Which of a Bank's two ciphers opens anything.
-fn cipher(search: &Search<'_>, options: &Options, secret: &Secret) -> Result<Cipher> {
-    let Secret::Keys(keys) = secret else { return Ok(Cipher::Fernet) };
-    for cipher in [Cipher::Fernet, Cipher::AesOcb] {
+/// The cipher of a Bank's container: the first that opens a chunk of the file.
+fn cipher(search: &Search<'_>, options: &Options, secret: &Credentials) -> Result<Cipher> {
+    let Credentials::Keys(keys) = secret else { return Ok(Cipher::Fernet) };
+    for cipher in Cipher::all().filter(|cipher| cipher.suits_banks()) {
         let kind = Kind::bank(cipher);
         if options.coffer_key.as_ref().is_none_or(|key| cipher.check_len(key).is_err()) {
             continue;
@@ -131,18 +136,18 @@ fn cipher(search: &Search<'_>, options: &Options, secret: &Secret) -> Result<Cip
     Ok(Cipher::Fernet)
 }
 
-fn open(bytes: &[u8], options: &Options, keyring: &Keyring<'_>) -> Result<(Header, Keys)> {
+fn open(bytes: &[u8], options: &Options, keyring: &CredentialLookup<'_>) -> Result<(Header, Keys)> {
     let marks = Header::marks(bytes).ok_or_else(nothing)?;
-    let kind = Header::judge(&marks, &options.kind, options.cipher_is_free)?;
+    let kind = Header::judge(&marks, &options.kind, options.accept_file_cipher)?;
     let keys = keyring.keys(&marks)?;
     Ok((Header::read(bytes, marks, &kind, &keys)?, keys))
 }
 
 /// Whether a header that was refused is a good one: its own key fits, and the members' does not.
-fn is_intact(bytes: &[u8], error: &Error, options: &Options, secret: &Secret) -> bool {
-    let (Secret::Keys(keys), Code::WrongKey) = (secret, error.code()) else { return false };
+fn is_intact(bytes: &[u8], error: &Error, options: &Options, secret: &Credentials) -> bool {
+    let (Credentials::Keys(keys), Code::WrongKey) = (secret, error.code()) else { return false };
     let Some(marks) = Header::marks(bytes) else { return false };
-    let Ok(kind) = Header::judge(&marks, &options.kind, options.cipher_is_free) else {
+    let Ok(kind) = Header::judge(&marks, &options.kind, options.accept_file_cipher) else {
         return false;
     };
     let Ok(container) = container_seal(&kind, keys) else { return false };

@@ -6,6 +6,7 @@
 //! on for anything that begins like a frame or a tar header: the content of a member may, too. What
 //! is found there is kept apart.
 
+use crate::format::member::MemberType;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,12 +19,12 @@ use super::rescue::{Put, Rescue, checked};
 use super::scan;
 use crate::coffer::Options;
 use crate::crypto::seal::Seal;
-use crate::engine::credentials::Secret;
+use crate::engine::credentials::Credentials;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::container_seal;
+use crate::format::member::Attributes;
 use crate::format::tar::RECORD;
 use crate::format::work;
 use crate::ops::legacy::{Entries, Unpacked, escaped, member_stream, put, safe};
@@ -34,7 +35,7 @@ const WINDOW: u64 = 1 << 20;
 const SEARCHED: usize = 64 << 10;
 
 /// A legacy coffer says nothing of itself: the caller does.
-pub(super) fn opening(options: &Options, secret: &Secret) -> Result<Opening> {
+pub(super) fn opening(options: &Options, secret: &Credentials) -> Result<Opening> {
     let (header, keys) = options.header(secret)?;
     Ok(Opening { header, keys, archive: None, header_at: None, doubt: None })
 }
@@ -97,7 +98,8 @@ pub(super) fn salvage(
         let placed = order.place(rescue, &name);
         // Others exist by what is in them.
         if !rescue.implies(&placed)
-            && let Put::Done = rescue.small(&placed, true, 0, attributes, Vec::new())?
+            && let Put::Done =
+                rescue.small(&placed, MemberType::Directory, 0, attributes, Vec::new())?
         {
             order.unverified(rescue, &name);
         }
@@ -189,7 +191,7 @@ fn entries(
     first: bool,
     directories: &mut Vec<Directory>,
 ) -> Result<bool> {
-    let mut tar = Ahead { inner: tar, ahead: Vec::new(), at: 0 };
+    let mut tar = Lookahead { inner: tar, ahead: Vec::new(), at: 0 };
     let mut first = first;
     loop {
         match tar.seek_header() {
@@ -278,13 +280,13 @@ impl<R: Read> Read for Counted<'_, R> {
 }
 
 /// A stream of which something was read ahead.
-struct Ahead<R> {
+struct Lookahead<R> {
     inner: R,
     ahead: Vec<u8>,
     at: usize,
 }
 
-impl<R: Read> Ahead<R> {
+impl<R: Read> Lookahead<R> {
     /// Passes over everything before the next header of a tar, if there is one. Gives whether there
     /// was anything.
     fn seek_header(&mut self) -> io::Result<Option<bool>> {
@@ -311,7 +313,7 @@ impl<R: Read> Ahead<R> {
     }
 }
 
-impl<R: Read> Read for Ahead<R> {
+impl<R: Read> Read for Lookahead<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let have = self.ahead.get(self.at..).unwrap_or_default();
         if have.is_empty() {

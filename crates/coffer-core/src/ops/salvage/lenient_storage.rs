@@ -12,13 +12,13 @@ const SECTOR: u64 = 512;
 
 /// A file of which what cannot be read reads as zeros, which is damage like any other. It cannot be
 /// written.
-pub(super) struct Worn {
+pub(super) struct LenientStorage {
     inner: Arc<dyn Storage>,
     /// Sectors that could not be read, each time they were tried.
     refused: AtomicU64,
 }
 
-impl Worn {
+impl LenientStorage {
     pub(super) fn new(inner: Arc<dyn Storage>) -> Self {
         Self { inner, refused: AtomicU64::new(0) }
     }
@@ -29,7 +29,7 @@ impl Worn {
     }
 }
 
-impl Storage for Worn {
+impl Storage for LenientStorage {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         if self.inner.read_at(buf, offset).is_ok() {
             return Ok(());

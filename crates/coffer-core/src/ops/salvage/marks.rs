@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::buffer::Buffer;
 use crate::engine::file;
 use crate::error::Result;
-use crate::format::record::{self, MARK, Mark, TAG};
+use crate::format::record::{self, ClearFields, MARK, TAG};
 use crate::io::storage::Storage;
 use crate::progress::Cancel;
 
@@ -34,7 +34,7 @@ impl Search<'_> {
         &self,
         sealed: bool,
         tags: &[[u8; TAG]],
-        mut found: impl FnMut(u64, &Mark) -> Result<()>,
+        mut found: impl FnMut(u64, &ClearFields) -> Result<()>,
     ) -> Result<()> {
         let lead = record::mark_offset(sealed) as u64;
         let mut from = 0;

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use self::keys::Opening;
-use self::lenient_storage::Worn;
+use self::lenient_storage::LenientStorage;
 use self::marks::Search;
 pub use self::report::{Lost, Reason, Salvaged};
 use self::rescue::Rescue;
@@ -38,14 +38,16 @@ pub use self::span::Span;
 use crate::coffer::Options;
 use crate::crypto::key;
 use crate::engine::container::Container;
-use crate::engine::credentials::{Secret, without_passphrase};
-use crate::engine::file::Source;
+use crate::engine::credentials::{Credentials, without_passphrase};
+use crate::engine::file::ArchiveFile;
 use crate::engine::open;
 use crate::error::{Code, Error, Result};
 use crate::format::header::Header;
+use crate::io::disk::{DiskDirectory, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
-use crate::io::storage::{Directory, DiskDirectory, NewFile, Storage, failed_to_open};
-use crate::progress::Watch;
+use crate::io::new_file::NewFile;
+use crate::io::storage::{Directory, Storage};
+use crate::progress::CallObserver;
 
 /// The directory of the new coffer that unverified members go below.
 pub use crate::format::name::APART;
@@ -69,7 +71,7 @@ pub fn salvage(
     target: &Path,
     options: &Options,
     claimed_names: bool,
-    watch: &Watch,
+    watch: &CallObserver,
 ) -> Result<Salvaged> {
     let absolute = |path: &Path| std::path::absolute(path).map_err(|e| Error::io("open", path, &e));
     let (path, target) = (&absolute(path)?, &absolute(target)?);
@@ -83,11 +85,11 @@ fn run(
     target: &Path,
     options: &Options,
     claimed_names: bool,
-    watch: &Watch,
+    watch: &CallObserver,
 ) -> Result<Salvaged> {
     crate::io::pool::ready()?;
     let secret = options.secret()?;
-    if !options.cipher_is_free {
+    if !options.accept_file_cipher {
         secret.check(&options.kind)?;
     }
     if std::fs::symlink_metadata(target).is_ok() {
@@ -130,17 +132,17 @@ fn into(
     new: Arc<dyn Storage>,
     target: &Path,
     options: &Options,
-    secret: &Secret,
-    watch: &Watch,
+    secret: &Credentials,
+    watch: &CallObserver,
 ) -> Result<Salvaged> {
     let path = damaged.path;
     let size = damaged.storage.len().map_err(|e| Error::io("fstat", path, &e))?;
-    let worn = Arc::new(Worn::new(damaged.storage.clone()));
+    let worn = Arc::new(LenientStorage::new(damaged.storage.clone()));
     let search = Search { storage: &*worn, path, size, cancel: &watch.cancel };
     let start = search.read(0, crate::format::header::MAX_LEN as u64)?;
     let legacy = options.legacy && Header::marks(&start).is_none() && !has_records(&search)?;
     let opening = if legacy {
-        if matches!(secret, Secret::Passphrase(_)) {
+        if matches!(secret, Credentials::Passphrase(_)) {
             return Err(without_passphrase());
         }
         legacy::opening(options, secret)?
@@ -193,7 +195,7 @@ fn create(
     let mut header = opening.header.clone();
     header.archive = key::random_bytes();
     let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-    let source = Source::new(storage, &directory, target, &header, &opening.keys)?;
+    let source = ArchiveFile::new(storage, &directory, target, &header, &opening.keys)?;
     Container::create(source, header, options.durable)
 }
 

@@ -7,12 +7,11 @@ use super::Reason;
 use super::history::State;
 use super::marks::Search;
 use super::rescue::{Put, Rescue};
-use super::scan::{self, Found};
+use super::scan::{self, ScanHit};
 use super::span::{Span, gaps};
 use crate::engine::container::Raw;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::name;
 use crate::io::pool;
@@ -32,7 +31,7 @@ pub(super) struct Stray {
 
 /// What is left to do when everything that commits name has been tried.
 pub(super) struct Leftover {
-    pub(super) source: Arc<Source>,
+    pub(super) source: Arc<ArchiveFile>,
     pub(super) records: Vec<Span>,
     pub(super) strays: Vec<Stray>,
 }
@@ -41,7 +40,7 @@ pub(super) struct Leftover {
 /// what is left of a damaged pack is taken.
 pub(super) fn bring(
     rescue: &mut Rescue<'_>,
-    source: &Arc<Source>,
+    source: &Arc<ArchiveFile>,
     search: &Search<'_>,
     state: State,
 ) -> Result<Leftover> {
@@ -78,14 +77,14 @@ pub(super) fn bring(
     for gap in gaps(explained, search.size) {
         scan::blocks(search, source, gap, |found| {
             let (span, block, tar) = match found {
-                Found::Block { block, tar, stored } => {
+                ScanHit::Block { block, tar, stored } => {
                     if let Some(ids) = wanted.get(&block.digest) {
                         moved.extend(ids.iter().map(|id| (*id, block.offset)));
                         return Ok(());
                     }
                     (Span::of(&block), Some(block), super::entries::tell(&tar, stored))
                 }
-                Found::Fragment { span, plain } => {
+                ScanHit::Fragment { span, plain } => {
                     let tar = crate::format::frame::decompress_prefix(&plain, MAX_TAR);
                     (span, None, super::entries::Tar::Pack(super::entries::whole(&tar)))
                 }
@@ -127,7 +126,7 @@ const MAX_TAR: usize = crate::format::catalog::MAX_BLOCK as usize;
 /// Brings members over whose blocks are as the catalog says. Gives the others.
 fn members_of(
     rescue: &mut Rescue<'_>,
-    source: &Arc<Source>,
+    source: &Arc<ArchiveFile>,
     catalog: &Catalog,
     members: Vec<Named>,
 ) -> Result<Vec<Failed>> {
@@ -157,9 +156,9 @@ fn members_of(
                 let put = match stored {
                     Ok(stored) => rescue.small(
                         name,
-                        entry.directory,
+                        entry.member_type,
                         entry.size,
-                        attributes(entry),
+                        entry.attributes,
                         stored,
                     )?,
                     Err(e) => Put::Failed(e),
@@ -179,7 +178,7 @@ fn members_of(
 }
 
 /// What stands in a pack for each of its members, if it is right.
-fn open_pack(source: &Source, block: &Block, members: &[Named]) -> Vec<Result<Vec<u8>>> {
+fn open_pack(source: &ArchiveFile, block: &Block, members: &[Named]) -> Vec<Result<Vec<u8>>> {
     let tar = source.block(block);
     let stored = |(_, entry): &Named| {
         let tar = tar.as_ref().map_err(Clone::clone)?;
@@ -192,8 +191,8 @@ fn open_pack(source: &Source, block: &Block, members: &[Named]) -> Vec<Result<Ve
 }
 
 /// What stands in a tar for a member, if the member layer opens.
-fn checked(source: &Source, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
-    if entry.directory {
+fn checked(source: &ArchiveFile, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
+    if entry.is_directory() {
         return Ok(Vec::new());
     }
     let size = usize::try_from(entry.size)
@@ -205,7 +204,7 @@ fn checked(source: &Source, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
 /// Brings a large member over, piece by piece: all of them or none.
 fn pieces(
     rescue: &mut Rescue<'_>,
-    source: &Arc<Source>,
+    source: &Arc<ArchiveFile>,
     catalog: &Catalog,
     name: &str,
     entry: &Entry,
@@ -214,7 +213,7 @@ fn pieces(
         return Ok(Put::Failed(Error::corrupt("a large member has no pieces")));
     };
     let mut rest = pieces.iter().copied().peekable();
-    rescue.large(name, attributes(entry), || {
+    rescue.large(name, entry.attributes, || {
         let piece = rest.next()?;
         let last = rest.peek().is_none();
         let (source, block) = (source.clone(), catalog.blocks.get(&piece.block).cloned());
@@ -234,7 +233,7 @@ fn pieces(
 /// they chose. So the members are unverified.
 fn from_prefixes(
     rescue: &mut Rescue<'_>,
-    source: &Source,
+    source: &ArchiveFile,
     search: &Search<'_>,
     catalog: &Catalog,
     failed: Vec<Failed>,
@@ -265,7 +264,7 @@ fn from_prefixes(
         let put = match taken {
             Some(s) => {
                 let placed = rescue.place(&name);
-                rescue.small(&placed, entry.directory, entry.size, attributes(&entry), s)?
+                rescue.small(&placed, entry.member_type, entry.size, entry.attributes, s)?
             }
             None => Put::Failed(error.clone()),
         };
@@ -278,7 +277,7 @@ fn from_prefixes(
 }
 
 /// The beginning of the tar of a damaged block, as far as seals vouch for it or for what is in it.
-pub(super) fn prefix(source: &Source, search: &Search<'_>, span: Span) -> Result<Vec<u8>> {
+pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> Result<Vec<u8>> {
     let bytes = search.read(span.from, span.len())?;
     let plain = match &source.layers.container {
         Some(seal) => {
@@ -301,7 +300,7 @@ pub(super) fn prefix(source: &Source, search: &Search<'_>, span: Span) -> Result
 }
 
 /// The blocks that are not what commits say, in the order of their numbers.
-fn bad_blocks(source: &Source, catalog: &Catalog) -> Result<Vec<BlockId>> {
+fn bad_blocks(source: &ArchiveFile, catalog: &Catalog) -> Result<Vec<BlockId>> {
     let blocks: Vec<(&BlockId, &Block)> = catalog.blocks.iter().collect();
     let bad =
         pool::each(&blocks, |(id, block)| Ok(source.sealed_block(block).is_err().then_some(**id)))?;
@@ -309,7 +308,7 @@ fn bad_blocks(source: &Source, catalog: &Catalog) -> Result<Vec<BlockId>> {
 }
 
 /// Where the blocks of a member lie that cannot be read.
-fn damage(source: &Source, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
+fn damage(source: &ArchiveFile, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
     let ids: Vec<BlockId> = match &entry.place {
         Place::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.block).collect(),
         _ => Catalog::blocks_of(entry),
@@ -320,7 +319,7 @@ fn damage(source: &Source, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
 }
 
 fn reason(
-    source: &Source,
+    source: &ArchiveFile,
     search: &Search<'_>,
     catalog: &Catalog,
     entry: &Entry,
@@ -342,8 +341,4 @@ fn reason(
         None => crate::format::frame::skippable_content(&start).is_some(),
     };
     if dead { Reason::Overwritten } else { Reason::Damaged }
-}
-
-fn attributes(entry: &Entry) -> Attributes {
-    Attributes { mode: entry.mode, mtime_s: entry.mtime_s, mtime_ns: entry.mtime_ns }
 }

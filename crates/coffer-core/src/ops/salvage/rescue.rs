@@ -1,5 +1,6 @@
 //! The new coffer, as it fills, and what is said of it in the end.
 
+use crate::format::member::MemberType;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,10 +11,10 @@ use super::span::Span;
 use crate::coffer::Notice;
 use crate::engine::container::{Container, Raw};
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::Attributes;
+use crate::format::member::Attributes;
 use crate::format::name;
 use crate::io::lock_set::Locks;
-use crate::progress::{Report, Watch};
+use crate::progress::{CallObserver, Report};
 
 /// What became of an attempt to bring a member over.
 pub(super) enum Put {
@@ -25,7 +26,7 @@ pub(super) enum Put {
 /// A salvage under way.
 pub(super) struct Rescue<'a> {
     pub(super) container: Container,
-    pub(super) watch: &'a Watch,
+    pub(super) watch: &'a CallObserver,
     salvaged: Salvaged,
     lost: BTreeMap<Arc<str>, Lost>,
     /// Unverified members get the names that they claim.
@@ -38,7 +39,7 @@ pub(super) struct Rescue<'a> {
 }
 
 impl<'a> Rescue<'a> {
-    pub(super) fn new(container: Container, claimed_names: bool, watch: &'a Watch) -> Self {
+    pub(super) fn new(container: Container, claimed_names: bool, watch: &'a CallObserver) -> Self {
         let salvaged = Salvaged::default();
         let (lost, report) = (BTreeMap::new(), Report::default());
         Self { container, watch, salvaged, lost, claimed_names, apart: None, report, refusal: None }
@@ -120,14 +121,14 @@ impl<'a> Rescue<'a> {
     pub(super) fn small(
         &mut self,
         name: &str,
-        directory: bool,
+        member_type: MemberType,
         size: u64,
         attributes: Attributes,
         stored: Vec<u8>,
     ) -> Result<Put> {
         self.watch.cancel.check()?;
         let put = checked(name)
-            .and_then(|()| self.container.put_small(name, directory, size, attributes, stored));
+            .and_then(|()| self.container.put_small(name, member_type, size, attributes, stored));
         self.put(name, size, put)
     }
 
@@ -188,7 +189,7 @@ impl<'a> Rescue<'a> {
     /// Whether a directory is there already, as a member or by what is in it.
     pub(super) fn implies(&self, name: &str) -> bool {
         let view = self.container.view.read();
-        view.catalog.has_below(name) || view.catalog.get(name).is_some_and(|e| e.directory)
+        view.catalog.has_below(name) || view.catalog.get(name).is_some_and(|e| e.is_directory())
     }
 
     /// Takes note that no commit vouches for a member that was brought over.

@@ -4,7 +4,7 @@
 use super::marks::Search;
 use super::span::Span;
 use crate::crypto::seal::Seal;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::Result;
 use crate::format::catalog::{Block, Digest, MAX_BLOCK};
 use crate::format::chunk::{self, HEADER, RESERVED};
@@ -17,7 +17,7 @@ const WINDOW: u64 = 1 << 20;
 const FIRST_LOOK: u64 = 64 << 10;
 
 /// What a scan came across.
-pub(super) enum Found {
+pub(super) enum ScanHit {
     /// A whole block: its tar, and whether its frame is of the form that headers have.
     Block { block: Block, tar: Vec<u8>, stored: bool },
     /// The beginning of a block whose rest is damaged, in whole chunks.
@@ -27,9 +27,9 @@ pub(super) enum Found {
 /// Calls `found` with each block in a stretch of the file.
 pub(super) fn blocks(
     search: &Search<'_>,
-    source: &Source,
+    source: &ArchiveFile,
     within: Span,
-    mut found: impl FnMut(Found) -> Result<()>,
+    mut found: impl FnMut(ScanHit) -> Result<()>,
 ) -> Result<()> {
     match source.layers.container.clone() {
         Some(seal) => {
@@ -155,7 +155,7 @@ struct Joined {
 
 impl Joined {
     /// Takes the next chunk. Gives what was begun before and does not go on.
-    fn push(&mut self, chunk: OpenChunk) -> Option<Found> {
+    fn push(&mut self, chunk: OpenChunk) -> Option<ScanHit> {
         let follows = chunk.offset == self.end;
         self.end = chunk.end();
         let OpenChunk { offset, bytes, plain } = chunk;
@@ -183,7 +183,7 @@ impl Joined {
     }
 
     /// The block that the chunks so far make, if they make one.
-    fn take_whole(&mut self, source: &Source) -> Result<Option<Found>> {
+    fn take_whole(&mut self, source: &ArchiveFile) -> Result<Option<ScanHit>> {
         let Some(span) = self.span else { return Ok(None) };
         match frame::extent_on(&self.plain, &mut self.walked) {
             Extent::Short if self.plain.len() <= MAX_BLOCK as usize => Ok(None),
@@ -200,11 +200,11 @@ impl Joined {
     }
 
     /// What was begun and is not whole.
-    fn give_up(&mut self) -> Option<Found> {
+    fn give_up(&mut self) -> Option<ScanHit> {
         let span = self.span?;
         let plain = std::mem::take(&mut self.plain);
         self.clear();
-        Some(Found::Fragment { span, plain })
+        Some(ScanHit::Fragment { span, plain })
     }
 
     fn clear(&mut self) {
@@ -217,12 +217,12 @@ impl Joined {
 
 /// A block that was found, if its frame decompresses.
 fn block(
-    source: &Source,
+    source: &ArchiveFile,
     span: Span,
     raw: &[u8],
     plain: &[u8],
     content: u64,
-) -> Result<Option<Found>> {
+) -> Result<Option<ScanHit>> {
     if content > u64::from(MAX_BLOCK) {
         return Ok(None);
     }
@@ -235,7 +235,7 @@ fn block(
         tar: content as u32,
         digest,
     };
-    Ok(Some(Found::Block { block, tar: tar.into_vec(), stored: frame::is_stored(plain) }))
+    Ok(Some(ScanHit::Block { block, tar: tar.into_vec(), stored: frame::is_stored(plain) }))
 }
 
 /// How many times its length, and how much besides, a stretch may cost in frames that are none.
@@ -253,9 +253,9 @@ pub(super) fn most_vain(len: u64) -> u64 {
 /// what was looked at.
 fn frames(
     search: &Search<'_>,
-    source: &Source,
+    source: &ArchiveFile,
     within: Span,
-    mut found: impl FnMut(Found) -> Result<()>,
+    mut found: impl FnMut(ScanHit) -> Result<()>,
 ) -> Result<()> {
     let most = most_vain(within.len());
     let mut vain = 0u64;
@@ -274,7 +274,7 @@ fn frames(
         };
         at = match whole {
             Some(whole) => {
-                let Found::Block { block, .. } = &whole else { continue };
+                let ScanHit::Block { block, .. } = &whole else { continue };
                 let end = block.end();
                 found(whole)?;
                 end

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+use crate::format::member::MemberType;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -14,11 +15,11 @@ use super::*;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
-use crate::engine::credentials::Keyring;
-use crate::engine::open::{Expected, Found};
-use crate::format::catalog::Attributes;
+use crate::engine::credentials::CredentialLookup;
+use crate::engine::open::{Expected, OpenResult};
 use crate::format::catalog::{BlockId, Catalog, Place};
 use crate::format::kind::{Cipher, Kind};
+use crate::format::member::Attributes;
 
 const MEMBERS: u64 = 10_000;
 
@@ -98,7 +99,7 @@ impl Sample {
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         options.durable = false;
-        options.block_size = Some(16 << 10);
+        options.piece_size = Some(16 << 10);
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
         let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
@@ -110,7 +111,9 @@ impl Sample {
             let name = format!("directory-{}/member-{i}", i % 40);
             let data = noise(&name, 50 + rng.below(250) as usize);
             let stored = container.source.layers.encode_member(&data).unwrap().into_vec();
-            container.put_small(&name, false, data.len() as u64, attributes, stored).unwrap();
+            container
+                .put_small(&name, MemberType::File, data.len() as u64, attributes, stored)
+                .unwrap();
             all.insert(name, data);
             if i % 2_500 == 2_499 {
                 let name = format!("large-{i}");
@@ -138,19 +141,20 @@ impl Sample {
         let damaged = Damaged { storage: Arc::new(damaged), path, claimed_names: false };
         let new = Arc::new(Memory::default());
         let secret = self.options.secret().unwrap();
-        let watch = Watch::silent();
+        let watch = CallObserver::silent();
         let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = Keyring::new(&secret, &watch.cancel);
+        let keyring = CredentialLookup::new(&secret, &watch.cancel);
         let kind = &self.options.kind;
         let expected = Expected {
             kind,
-            cipher_is_free: false,
+            accept_file_cipher: false,
             keyring: &keyring,
             level: None,
             max_catalog: u64::MAX,
             directory: Arc::new(DiskDirectory),
         };
-        let Found::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap() else {
+        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
+        else {
             panic!("no coffer")
         };
         let found = contents(&opened.source, &opened.loaded.catalog);
@@ -198,7 +202,7 @@ impl Sample {
 }
 
 /// All members, each block decoded once.
-pub(super) fn contents(source: &Source, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
+pub(super) fn contents(source: &ArchiveFile, catalog: &Catalog) -> BTreeMap<String, Vec<u8>> {
     let mut blocks: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
     let mut tar = |id: &BlockId, at: usize, len: usize| {
         let tar = blocks

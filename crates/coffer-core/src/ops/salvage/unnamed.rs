@@ -13,7 +13,7 @@ use super::rescue::{Put, Rescue};
 use super::span::{Span, gaps};
 use crate::buffer::Buffer;
 use crate::engine::container::Raw;
-use crate::engine::file::Source;
+use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Block;
 use crate::format::tar;
@@ -124,7 +124,7 @@ fn adjoin(end: u64, from: u64, records: &[Span]) -> bool {
 
 fn pack_window(
     rescue: &mut Rescue<'_>,
-    source: &Source,
+    source: &ArchiveFile,
     search: &Search<'_>,
     packs: &mut Vec<(Span, Option<Block>, Vec<TarEntry>)>,
 ) -> Result<()> {
@@ -138,11 +138,11 @@ fn pack_window(
             if rescue.is_known(&entry.name) {
                 continue;
             }
-            let TarEntry { name, directory, attributes, .. } = entry;
+            let TarEntry { name, member_type, attributes, .. } = entry;
             let placed = rescue.place(name);
             let put = match taken {
                 Ok((stored, size)) => {
-                    rescue.small(&placed, *directory, size, *attributes, stored)?
+                    rescue.small(&placed, *member_type, size, *attributes, stored)?
                 }
                 Err(e) => Put::Failed(e),
             };
@@ -156,7 +156,7 @@ fn pack_window(
 }
 
 fn open_pack(
-    source: &Source,
+    source: &ArchiveFile,
     search: &Search<'_>,
     span: Span,
     block: Option<&Block>,
@@ -168,7 +168,7 @@ fn open_pack(
     };
     let taken = |entry: &TarEntry| {
         let tar = tar.as_ref().map_err(Clone::clone)?;
-        if entry.directory {
+        if entry.member_type.is_directory() {
             return Ok((Vec::new(), 0));
         }
         let stored = usize::try_from(entry.stored)
@@ -183,7 +183,7 @@ fn open_pack(
 
 fn large(
     rescue: &mut Rescue<'_>,
-    source: &Arc<Source>,
+    source: &Arc<ArchiveFile>,
     entry: TarEntry,
     pieces: Vec<(Block, usize)>,
 ) -> Result<()> {

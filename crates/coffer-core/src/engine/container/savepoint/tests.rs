@@ -1,12 +1,14 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::coffer::{Mode, Options};
-use crate::engine::file::Source;
-use crate::engine::member::Found;
-use crate::format::catalog::Attributes;
+use crate::engine::file::ArchiveFile;
+use crate::engine::member::MemberLocation;
 use crate::format::kind::Kind;
+use crate::format::member::Attributes;
+use crate::format::member::MemberType;
+use crate::io::disk::{DiskDirectory, DiskFile};
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, DiskDirectory, DiskFile, Storage};
+use crate::io::storage::{Directory, Storage};
 
 /// A coffer without keys in a directory of its own.
 struct Scene {
@@ -23,7 +25,7 @@ impl Scene {
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let file: Arc<dyn Storage> = Arc::new(DiskFile::create(&path).unwrap());
-        let source = Source::new(file, &directory, &path, &header, &keys).unwrap();
+        let source = ArchiveFile::new(file, &directory, &path, &header, &keys).unwrap();
         let container = Container::create(source, header, false).unwrap();
         let mut scene = Self { container, locks: Locks::none(&path), _dir: dir };
         scene.commit();
@@ -34,7 +36,7 @@ impl Scene {
         let stored = self.container.source.layers.encode_member(bytes).unwrap().into_vec();
         let attributes = Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 };
         let size = bytes.len() as u64;
-        self.container.put_small(name, false, size, attributes, stored).unwrap();
+        self.container.put_small(name, MemberType::File, size, attributes, stored).unwrap();
     }
 
     fn commit(&mut self) {
@@ -44,7 +46,7 @@ impl Scene {
     fn read(&self, name: &str) -> Option<Vec<u8>> {
         let view = self.container.view.read();
         let entry = view.catalog.get(name)?;
-        let found = Found::in_catalog(&view.catalog, name, entry).unwrap();
+        let found = MemberLocation::in_catalog(&view.catalog, name, entry).unwrap();
         Some(found.read(&view.source, 0, entry.size as usize).unwrap())
     }
 

@@ -5,8 +5,9 @@
 
 use std::cell::Cell;
 
+use coffer_core::coffer::Outcome;
 use coffer_core::error::{Code, Error, Result};
-use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::bindgen_prelude::{BigInt, Object, ToNapiValue};
 use napi::{Env, JsDeferred};
 use napi_derive::napi;
 
@@ -107,4 +108,16 @@ impl<T: ToNapiValue + Send + 'static> Drop for Promise<T> {
             "the engine gave up this call because of an internal error: reopen the coffer",
         )));
     }
+}
+
+pub(crate) fn done(_: Outcome) -> Result<()> {
+    Ok(())
+}
+
+pub(crate) fn whole(number: BigInt) -> u64 {
+    number.get_u64().1
+}
+
+pub(crate) fn unexpected() -> Error {
+    Error::new(Code::Poisoned, "the engine answered another question: reopen the coffer")
 }

@@ -1,0 +1,155 @@
+//! A file that takes its name when it is whole, and what killed processes leave of such files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::crypto::key;
+use crate::io::disk::adopt;
+use crate::io::storage::{Directory, Names, Storage, directory};
+
+/// How the names of files that are not finished yet end.
+pub(crate) const UNFINISHED: &str = ".coffer-new";
+
+/// How many random characters come before that.
+const RANDOM: usize = 6;
+
+/// Which characters those are.
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+
+/// How many links are followed to a file that is not there yet, as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// How many names are tried.
+const ATTEMPTS: usize = 64;
+
+/// A file that is being made beside its final place, and is removed again unless it is published.
+pub(crate) struct NewFile {
+    directory: Arc<dyn Directory>,
+    storage: Arc<dyn Storage>,
+    names: Arc<dyn Names>,
+    path: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl NewFile {
+    /// Creates the file, readable by its owner alone, in the directory of `target`.
+    pub(crate) fn create(directory: &Arc<dyn Directory>, target: &Path) -> io::Result<Self> {
+        let target = resolved(target);
+        // Before there is anything: a file in place whose name cannot be made durable, for want of a
+        // descriptor, would be a failure that has done its work.
+        let names = directory.names(&target)?;
+        let (storage, path) = under_free_name(|random| {
+            let name = unfinished_prefix(&target) + random + UNFINISHED;
+            let path = target.with_file_name(name);
+            Ok((directory.create(&path)?, path))
+        })?;
+        Ok(Self { directory: directory.clone(), storage, names, path, target, published: false })
+    }
+
+    /// The file's contents.
+    #[must_use]
+    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.clone()
+    }
+
+    /// Gives the file the permissions of the one it is to replace, or is a copy of, and as far as the
+    /// system allows its owner and group; [`owner_lost`] tells whether it did.
+    pub(crate) fn permit_as(&self, old: &dyn Storage) -> io::Result<()> {
+        match (old.file(), self.storage.file()) {
+            (Some(old), Some(new)) => adopt(new, &old.metadata()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the file, which is made durable first, its final name, which is not durable before what
+    /// is returned is synced. Without `replace` an existing file is an error.
+    pub(crate) fn publish(mut self, replace: bool) -> io::Result<Arc<dyn Names>> {
+        self.storage.sync_all()?;
+        self.directory.rename(&self.path, &self.target, replace)?;
+        self.published = true;
+        Ok(self.names.clone())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.published {
+            // What cannot be removed now is removed at the next open.
+            let _ = self.directory.remove(&self.path);
+        }
+    }
+}
+
+/// Removes what a killed process left unfinished beside each target. Each directory is listed once:
+/// it may be large. Only for who holds the locks of all.
+pub(crate) fn sweep_unfinished(directory: &dyn Directory, targets: &[PathBuf]) {
+    let mut targets: Vec<PathBuf> = targets.iter().map(|target| resolved(target)).collect();
+    targets.sort_by(|one, other| one.parent().cmp(&other.parent()));
+    for together in targets.chunk_by(|one, other| one.parent() == other.parent()) {
+        let Some(first) = together.first() else { continue };
+        let wanted = |path: &Path| {
+            together.iter().find(|target| is_made_by_us(target, path)).map(PathBuf::as_path)
+        };
+        let found = directory.leftovers(self::directory(first), &wanted).unwrap_or_default();
+        for path in found {
+            // What cannot be removed now is removed at the next open.
+            let _ = directory.remove(&path);
+        }
+    }
+}
+
+/// The name of the file that an unfinished file is to become, if a name is one of an unfinished file.
+pub(crate) fn target_of_unfinished(name: &str) -> Option<&str> {
+    let (target, random) = name.strip_prefix('.')?.strip_suffix(UNFINISHED)?.rsplit_once('.')?;
+    is_random(random).then_some(target)
+}
+
+/// Whether a path is exactly one that [`NewFile`] chooses for `target`.
+fn is_made_by_us(target: &Path, path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(std::ffi::OsStr::to_str) else { return false };
+    let random = name
+        .strip_prefix(&unfinished_prefix(target))
+        .and_then(|rest| rest.strip_suffix(UNFINISHED));
+    random.is_some_and(is_random)
+}
+
+/// Whether a part of a name is one that [`under_free_name`] chooses.
+pub(crate) fn is_random(part: &str) -> bool {
+    part.len() == RANDOM && part.bytes().all(|b| LETTERS.contains(&b))
+}
+
+/// Where a file is or is to be: a link to a coffer stays a link, and one to nothing leads to where
+/// the file will be.
+fn resolved(path: &Path) -> PathBuf {
+    let mut path = path.to_path_buf();
+    for _ in 0..MOST_LINKS {
+        match std::fs::canonicalize(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            found => return found.unwrap_or(path),
+        }
+        let Ok(target) = std::fs::read_link(&path) else { break };
+        path = directory(&path).join(target);
+    }
+    path
+}
+
+fn unfinished_prefix(target: &Path) -> String {
+    let name = target.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    format!(".{name}.")
+}
+
+/// Makes something under a name that nobody has, of six random letters and what `make` adds.
+pub(crate) fn under_free_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<T> {
+    let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
+    let mut tried = 0;
+    loop {
+        let random: String = key::random_bytes::<RANDOM>().into_iter().map(letter).collect();
+        tried += 1;
+        match make(&random) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => {}
+            made => return made,
+        }
+    }
+}
