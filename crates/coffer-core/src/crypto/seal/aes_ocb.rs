@@ -127,7 +127,7 @@ mod tests {
     fn chunks_of_pycryptodome_open() {
         let nonce = "c8c9cacbcccdcecfd0d1d2d3d4d5d6";
         for (key_len, len, tag, text) in PYCRYPTODOME {
-            let seal = make(&(0..key_len).collect::<Vec<_>>()).unwrap();
+            let seal = make(&Key::from_bytes(&(0..key_len).collect::<Vec<_>>()).unwrap()).unwrap();
             let plain: Vec<u8> = (0..len).collect();
             let sealed = unhex(&format!("{tag}{nonce}{text}"));
             assert_eq!(opened(&*seal, &sealed).unwrap(), plain, "{key_len}, {len}");
