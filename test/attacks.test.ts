@@ -16,7 +16,7 @@
  * | lengths of every size | here: "a length"; `attacks_test.rs` (in a catalog), `chunk.rs`, `codec.rs` |
  * | zstd bombs | `attacks_test.rs` (a size that lies), `frame.rs`; here: limits, windows |
  * | commits, CBOR and pickles that ask for more memory than they have bytes for | `commit.rs`, `rules.rs`; here: limits; `unit/heap` |
- * | commits that the next writer cannot live with | `rules.rs`, `fuzz/hostile.rs`, `container/flush.rs` |
+ * | commits that the next writer cannot live with | `rules.rs`, `fuzz/hostile.rs`, `container/commit.rs` |
  * | a tar and a catalog that disagree | `attacks_test.rs` |
  * | a legacy tar that can be read in two ways | here, and `legacy/entries.rs` |
  * | hostile names | `attacks_test.rs`, `name.rs`; here for legacy coffers |

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pending::Pending;
+use crate::engine::commit_log::TailMark;
 use crate::format::catalog::{BlockId, Entry};
 
 /// What has changed since the last commit.
@@ -19,8 +20,7 @@ pub(super) struct Changes {
 
 /// A state to go back to.
 pub(super) struct Savepoint {
-    pub(super) tail: u64,
-    pub(super) last_footer: u64,
+    pub(super) tail: TailMark,
     pub(super) next_block: BlockId,
     /// How many blocks the changes had added.
     pub(super) added: usize,

@@ -169,7 +169,7 @@ impl Container {
                 // The members stay where they were, so that a later flush can try again.
                 self.pending_len += members.iter().map(|m| m.stored.len() + HEADING).sum::<usize>();
                 self.pending.splice(0..0, members);
-                self.cut();
+                self.log.cut();
                 return Err(e);
             }
         };
@@ -210,7 +210,7 @@ impl Container {
         self.ready()?;
         self.drain()?;
         let version = self.next_version(name, MemberType::File)?;
-        let (tail, last_footer, added) = (self.tail, self.last_footer, self.changes.added.len());
+        let (mark, added) = (self.log.mark(), self.changes.added.len());
         let mut next = || Ok(next()?.map(Into::into));
         match self.write_pieces(name, attributes, kept, &mut next) {
             Ok((header, pieces)) => {
@@ -227,9 +227,7 @@ impl Container {
                     view.catalog.drop_block(id);
                 }
                 drop(view);
-                self.tail = tail;
-                self.last_footer = last_footer;
-                self.cut();
+                self.log.cut_back(mark);
                 Err(e)
             }
         }
@@ -297,8 +295,7 @@ impl Container {
         if block.len != self.view.read().catalog.block(id)?.len {
             return Err(Error::new(Code::Limit, "a tar header changed its length"));
         }
-        super::write(&self.source, &encoded.bytes, offset)?;
-        self.ahead = None;
+        self.log.rewrite(&encoded.bytes, offset)?;
         self.view.write().catalog.blocks.insert(id, block);
         Ok(())
     }

@@ -24,8 +24,7 @@ impl Container {
         let next_block = self.view.read().catalog.next_block;
         self.savepoints.begun += 1;
         self.savepoints.open.push(Savepoint {
-            tail: self.tail,
-            last_footer: self.last_footer,
+            tail: self.log.mark(),
             next_block,
             added: self.changes.added.len(),
             log: self.savepoints.log.len(),
@@ -45,7 +44,7 @@ impl Container {
     /// Goes back to the last savepoint. A poisoned container stays as it is: its commit may be on
     /// the disk, and what it replaced may be gone.
     pub(crate) fn rollback(&mut self) {
-        if self.poisoned.is_some() {
+        if self.ready().is_err() {
             return self.keep();
         }
         let Some(savepoint) = self.savepoints.open.pop() else { return };
@@ -94,9 +93,7 @@ impl Container {
             }
         }
         self.wait_for_pack(waiting);
-        self.tail = savepoint.tail;
-        self.last_footer = savepoint.last_footer;
-        self.cut();
+        self.log.cut_back(savepoint.tail);
     }
 
     /// Has those of `waiting` that are members, and not in the file, wait for the next pack.

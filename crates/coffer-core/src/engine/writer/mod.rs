@@ -547,7 +547,7 @@ pub(crate) fn back_up(
         copy.permit_as(&*coffer)?;
         copy.storage().copy_from(&*coffer, 0..coffer.len()?, 0)?;
         let storage = copy.storage();
-        copy.publish(true)?.sync()?;
+        copy.publish(true)?;
         Ok(Notice::owner(to, &*coffer, &*storage))
     };
     copy().map_err(|e: std::io::Error| Error::io("copy", to, &e))
