@@ -28,15 +28,15 @@ impl Container {
         }
         self.log.check(locks)?;
         self.gather()?;
-        let scrub = self.doomed_blocks();
+        let scrub = self.dead_blocks();
         self.write_commit(scrub.clone(), Ancestry::default())?;
         if scrub.is_empty() { Ok(()) } else { self.log.scrub(&scrub) }
     }
 
-    fn doomed_blocks(&self) -> Vec<Block> {
+    fn dead_blocks(&self) -> Vec<Block> {
         let view = self.view.read();
-        let doomed = self.changes.doomed.iter();
-        doomed.filter_map(|id| view.catalog.blocks.get(id).cloned()).collect()
+        let dead = self.changes.dead.iter();
+        dead.filter_map(|id| view.catalog.blocks.get(id).cloned()).collect()
     }
 
     /// Moves every live member into a block that is live throughout.
@@ -51,10 +51,10 @@ impl Container {
         let dirty = self.take_dirty();
         for id in &dirty {
             match self.empty_pack(*id) {
-                Ok(true) => self.doom(*id),
+                Ok(true) => self.mark_dead(*id),
                 Ok(false) => {}
                 Err(e) => {
-                    dirty.iter().for_each(|id| self.soil(*id));
+                    dirty.iter().for_each(|id| self.mark_dirty(*id));
                     return Err(e);
                 }
             }
@@ -97,7 +97,7 @@ impl Container {
         let changes = std::mem::take(&mut self.changes);
         let mut view = self.view.write();
         view.catalog.dead = commit.dead;
-        for id in changes.doomed {
+        for id in changes.dead {
             view.catalog.drop_block(id);
         }
         Ok(())
@@ -111,9 +111,10 @@ impl Container {
         let catalog = &view.catalog;
         let committed = self.log.committed();
         let previous = ancestry.previous.or((committed.generation > 0).then_some(committed));
-        let generation = previous
-            .map_or(Some(1), |p| p.generation.checked_add(1))
-            .ok_or_else(|| Error::new(Code::Limit, "the coffer cannot have another commit"))?;
+        let generation =
+            previous.map_or(Some(1), |p| p.generation.checked_add(1)).ok_or_else(|| {
+                Error::new(Code::Limit, "the coffer has as many commits as the format allows")
+            })?;
         let mut commit = Commit {
             archive: self.header.archive,
             generation,
@@ -144,19 +145,19 @@ impl Container {
 
     /// Lists everything that is live, as a snapshot does.
     fn list_all(&self, catalog: &Catalog, commit: &mut Commit) {
-        let doomed = &self.changes.doomed;
-        let live = catalog.blocks.iter().filter(|(id, _)| !doomed.contains(id));
+        let dead = &self.changes.dead;
+        let live = catalog.blocks.iter().filter(|(id, _)| !dead.contains(id));
         commit.blocks = live.map(|(id, block)| (*id, block.clone())).collect();
         commit.set = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
     }
 
     /// Lists what has changed since the last commit, as a delta does.
     fn list_changes(&self, catalog: &Catalog, commit: &mut Commit) {
-        let Changes { touched, added, doomed, .. } = &self.changes;
+        let Changes { touched, added, dead, .. } = &self.changes;
         // A block that was added since the last commit is in none, so none has to drop it.
         let committed = |id: &&BlockId| added.binary_search(id).is_err();
-        commit.dropped = doomed.iter().filter(committed).copied().collect();
-        let live = added.iter().filter(|id| !doomed.contains(id));
+        commit.dropped = dead.iter().filter(committed).copied().collect();
+        let live = added.iter().filter(|id| !dead.contains(id));
         commit.blocks = live
             .filter_map(|id| catalog.blocks.get(id).map(|block| (*id, block.clone())))
             .collect();
@@ -204,7 +205,7 @@ mod tests {
     use crate::io::disk::{DiskDirectory, DiskFile};
     use crate::io::storage::Directory;
 
-    /// A Null in a directory of its own, with one commit.
+    /// A coffer of kind Null in a directory of its own, with one commit.
     fn container(dir: &tempfile::TempDir) -> (Container, Locks) {
         let path = dir.path().join("test.coffer");
         std::fs::write(&path, []).unwrap();
@@ -254,7 +255,7 @@ mod tests {
         put(&mut container, "a").unwrap();
         let refused = container.commit(false, &locks).unwrap_err();
         assert_eq!((refused.code(), len(&container)), (Code::Limit, before));
-        // Nothing is lost: as soon as it can be, it is committed.
+        // The change is kept, and committed once the count allows it.
         container.view.write().catalog.next_block = MAX_COUNT - 1;
         container.view.write().catalog.dead = MAX_COUNT;
         container.commit(false, &locks).unwrap();
@@ -267,7 +268,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (mut container, locks) = container(&dir);
         let len = container.source.storage.len().unwrap();
-        // 8 MiB are the most here.
+        // About 9 MB of names; the limit of a commit is 8 MiB here.
         let long = "long".repeat(900);
         for number in 0..2_500 {
             container.view.write().catalog.set(
@@ -281,7 +282,7 @@ mod tests {
                 },
             );
         }
-        // A snapshot, before which the header is copied.
+        // A snapshot, so that a copy of the header was written before the refusal.
         container.log.make_snapshot_due();
         let refused = container.commit(true, &locks).unwrap_err();
         assert_eq!(refused.code(), Code::Limit);

@@ -20,7 +20,7 @@ use self::changes::{Changes, Savepoints};
 pub(crate) use self::commit::Ancestry;
 pub(crate) use self::compact::Damaged;
 use self::pending::{Inflight, Pending};
-pub(crate) use self::put::{Finished, Part, Raw, SMALL};
+pub(crate) use self::put::{Finished, Part, Raw, SMALL, received};
 use crate::engine::commit_log::CommitLog;
 use crate::engine::file::ArchiveFile;
 use crate::engine::recovery::{Loaded, Newest};
@@ -157,9 +157,9 @@ impl Container {
     /// Marks the blocks that a replaced or removed entry leaves dirty or dead.
     fn retire(&mut self, name: &str, old: &Entry) {
         match &old.place {
-            Place::Packed { block, .. } => self.soil(*block),
+            Place::Packed { block, .. } => self.mark_dirty(*block),
             Place::Pieces { .. } => {
-                Catalog::blocks_of(old).into_iter().for_each(|block| self.doom(block));
+                Catalog::blocks_of(old).into_iter().for_each(|block| self.mark_dead(block));
             }
             Place::Memory(_) => {
                 self.pending.retain(|p| p.version != old.version || &*p.name != name);
