@@ -217,7 +217,7 @@ impl Coffer {
 
     fn write(&self, name: String, data: Data, given: Given) -> Task {
         let size = data.size() as u64;
-        // An idle writer thread encodes a tiny member faster than it is handed to another thread.
+        // An idle writer thread encodes a tiny member sooner than a thread of the pool would wake up.
         let idle = matches!(&self.0.side, Side::Writes(queue, _) if queue.is_empty());
         if size > SMALL || size <= TINY && idle {
             return Task::Edit(Edit::Write { name, data, append: false, given });

@@ -144,7 +144,7 @@ impl CommitLog {
         })?;
         // The blocks are overwritten even if there is no room left for the footer; without it the next
         // writer only overwrites them again.
-        if let Err(e) = self.settle() {
+        if let Err(e) = self.append_settled() {
             self.cut();
             return self.ready().map_err(|_| e);
         }
@@ -164,12 +164,12 @@ impl CommitLog {
     /// Appends a footer that says that the last commit, whose sync has returned, is durable. Without it
     /// damage to that commit could pass for a crash. Nothing is written if the log is poisoned, has an
     /// uncommitted tail, or `locks` no longer hold.
-    pub(crate) fn note_durable(&mut self, locks: &Locks) {
+    pub(crate) fn settle(&mut self, locks: &Locks) {
         let unable = self.poisoned.is_some() || self.tail != self.last.end;
         if self.last.settled || unable || locks.check(&*self.file.storage).is_err() {
             return;
         }
-        if self.settle().is_err() {
+        if self.append_settled().is_err() {
             self.cut();
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
-use crate::format::commit::{self as format, Position};
+use crate::format::commit::{MAX_AHEAD, Position};
 use crate::format::footer::Footer;
 use crate::io::lock_set::Locks;
 
@@ -30,8 +30,7 @@ const WRITE_BACK_EVERY: u64 = 8 << 20;
 
 /// The most bytes before a commit that share its sync: a hash in the commit covers them instead of a
 /// sync of their own.
-const MAX_PREFIX: u64 =
-    if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { format::MAX_AHEAD };
+const MAX_PREFIX: u64 = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { MAX_AHEAD };
 
 /// The log of one coffer, as its writer has it.
 pub(crate) struct CommitLog {
@@ -231,7 +230,7 @@ impl CommitLog {
     }
 
     /// Appends a footer that says that the last commit is settled.
-    fn settle(&mut self) -> Result<()> {
+    fn append_settled(&mut self) -> Result<()> {
         self.append_footer(true)?;
         self.last.end = self.tail;
         self.last.settled = true;

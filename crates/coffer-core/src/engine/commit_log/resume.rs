@@ -71,7 +71,7 @@ impl CommitLog {
             return self.scrub(scrub);
         }
         if newest.footer.is_none() {
-            self.settle()?;
+            self.append_settled()?;
             self.sync()?;
         }
         Ok(())

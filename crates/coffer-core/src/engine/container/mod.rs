@@ -125,9 +125,9 @@ impl Container {
         self.log.poison(cause)
     }
 
-    /// Records that the last commit is durable: see [`CommitLog::note_durable`].
+    /// Records that the last commit is durable: see [`CommitLog::settle`].
     pub(crate) fn note_durable(&mut self, locks: &Locks) {
-        self.log.note_durable(locks);
+        self.log.settle(locks);
     }
 
     /// Removes a member.

@@ -55,14 +55,13 @@ pub(crate) type Verification = fn(&Reader, &CallObserver) -> Result<()>;
 
 /// A request to the writer thread.
 pub(crate) enum Task {
+    /// Changes members.
     Edit(Edit),
     /// Commits the changes; with `force` also if there are none.
-    Flush {
-        force: bool,
-    },
-    Compact {
-        watch: CallObserver,
-    },
+    Flush { force: bool },
+    /// Rewrites the coffer without its dead blocks.
+    Compact { watch: CallObserver },
+    /// Rewrites the coffer under new keys.
     Rekey {
         to: NewCredentials,
         watch: CallObserver,
@@ -72,11 +71,11 @@ pub(crate) enum Task {
     /// Begins a batch.
     Begin,
     /// Ends the batch that the request belongs to: commits its changes, or undoes them.
-    End {
-        commit: bool,
-    },
+    End { commit: bool },
+    /// Commits the changes and ends the thread.
     Close,
-    /// Ends the thread without a commit, when the last handle is dropped.
+    /// Ends the thread after the last handle was dropped without a close. Changes that no flush
+    /// has committed are lost.
     Abandon,
 }
 
@@ -92,29 +91,15 @@ pub(crate) enum Edit {
         source: Arc<ArchiveFile>,
     },
     /// Writes a member, or appends to it, with bytes that the writer thread encodes or cuts into pieces.
-    Write {
-        name: String,
-        data: Data,
-        append: bool,
-        given: Given,
-    },
+    Write { name: String, data: Data, append: bool, given: Given },
     /// Writes a member, or appends to it, with the pieces of an upload.
-    Upload {
-        name: String,
-        upload: Upload,
-        append: bool,
-        given: Given,
-    },
-    Directory {
-        name: String,
-        given: Given,
-    },
+    Upload { name: String, upload: Upload, append: bool, given: Given },
+    /// Makes a directory a member.
+    Directory { name: String, given: Given },
     /// Makes several changes, all or none of them.
     Bulk(BulkWork),
-    Delete {
-        name: String,
-        recursive: bool,
-    },
+    /// Removes a member, and with `recursive` those below it.
+    Delete { name: String, recursive: bool },
 }
 
 /// The attributes that a caller gives for a member, and a condition.
