@@ -119,10 +119,10 @@ fn without(
     Ok(Opening { header, keys, archive: None, header_at: None, doubt: Some(doubt) })
 }
 
-/// Which of a Bank's two ciphers opens anything.
+/// The cipher of a Bank's container: the first that opens a chunk of the file.
 fn cipher(search: &Search<'_>, options: &Options, secret: &Credentials) -> Result<Cipher> {
     let Credentials::Keys(keys) = secret else { return Ok(Cipher::Fernet) };
-    for cipher in [Cipher::Fernet, Cipher::AesOcb] {
+    for cipher in Cipher::all().filter(|cipher| cipher.suits_banks()) {
         let kind = Kind::bank(cipher);
         if options.coffer_key.as_ref().is_none_or(|key| cipher.check_len(key).is_err()) {
             continue;
