@@ -45,7 +45,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::header::Header;
 use crate::io::disk::{DiskDirectory, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
-use crate::io::new_file::NewFile;
+use crate::io::new_file::{NewFile, PublishError};
 use crate::io::storage::{Directory, Storage};
 use crate::progress::CallObserver;
 
@@ -110,11 +110,10 @@ fn run(
     let file = NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
     let salvaged = into(&damaged, file.storage(), target, options, &secret, watch)?;
     watch.cancel.check()?;
-    let names = file.publish(false).map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => exists(target),
-        _ => Error::io("rename", target, &e),
+    file.publish(false).map_err(|e| match &e {
+        PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => exists(target),
+        _ => e.at(target),
     })?;
-    names.sync().map_err(|e| Error::io("fsync", target, &e))?;
     Ok(salvaged)
 }
 

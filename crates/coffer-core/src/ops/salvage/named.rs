@@ -1,6 +1,6 @@
 //! The members that commits name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Reason;
@@ -11,13 +11,12 @@ use super::scan::{self, ScanHit};
 use super::span::{Span, gaps};
 use crate::engine::container::Raw;
 use crate::engine::file::ArchiveFile;
+use crate::engine::grouping::{Grouped, Named};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::name;
 use crate::io::pool;
 
-/// A member as the catalog has it.
-type Named = (Arc<str>, Entry);
 /// A member that could not be brought over, and why.
 type Failed = (Arc<str>, Entry, Error);
 
@@ -131,19 +130,13 @@ fn members_of(
     members: Vec<Named>,
 ) -> Result<Vec<Failed>> {
     let mut failed = Vec::new();
-    let mut packs: BTreeMap<BlockId, Vec<Named>> = BTreeMap::new();
-    let mut large = Vec::new();
-    for (name, entry) in members {
-        if !catalog.has_content(&entry) {
-            let error = Error::corrupt("what says where its bytes are could not be read");
-            failed.push((name, entry, error));
-            continue;
-        }
-        match entry.place {
-            Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
-            _ => large.push((name, entry)),
-        }
+    let (located, lost): (Vec<Named>, Vec<Named>) =
+        members.into_iter().partition(|(_, entry)| catalog.has_content(entry));
+    for (name, entry) in lost {
+        let error = Error::corrupt("what says where its bytes are could not be read");
+        failed.push((name, entry, error));
     }
+    let Grouped { packs, large, .. } = Grouped::new(located);
     let packs: Vec<(&Block, Vec<Named>)> = packs
         .into_iter()
         .filter_map(|(id, members)| Some((catalog.blocks.get(&id)?, members)))
@@ -219,9 +212,7 @@ fn pieces(
         let (source, block) = (source.clone(), catalog.blocks.get(&piece.block).cloned());
         let job = Box::new(move || {
             let block = block.ok_or_else(|| Error::corrupt("a piece has no block"))?;
-            let tar = source.block(&block)?;
-            let stored = source.slice(&tar, &block, 0, piece.stored)?;
-            source.layers.decode_member(stored, piece.raw as usize)
+            source.piece(&piece, &block)
         });
         Some(Raw { job, last })
     })
