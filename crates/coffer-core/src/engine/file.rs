@@ -13,14 +13,14 @@ use crate::format::keys::Keys;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::MetaSeal;
 use crate::format::tar;
-use crate::io::disk::DiskDirectory;
-use crate::io::storage::{Directory, Storage};
+use crate::io::disk::DiskNamespace;
+use crate::io::storage::{Namespace, ReadAt, WriteAt};
 
 /// A file with the keys to read it.
 pub(crate) struct ArchiveFile {
-    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) storage: Arc<dyn WriteAt>,
     /// Where the path is one.
-    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) directory: Arc<dyn Namespace>,
     pub(crate) path: PathBuf,
     pub(crate) layers: Layers,
     pub(crate) meta: MetaSeal,
@@ -35,11 +35,17 @@ pub(crate) struct ArchiveFile {
 /// No file.
 struct Nothing;
 
-impl Storage for Nothing {
+impl ReadAt for Nothing {
     fn read_at(&self, _buf: &mut [u8], _offset: u64) -> std::io::Result<()> {
         Err(std::io::ErrorKind::NotFound.into())
     }
 
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+}
+
+impl WriteAt for Nothing {
     fn write_at(&self, _buf: &[u8], _offset: u64) -> std::io::Result<()> {
         Err(std::io::ErrorKind::NotFound.into())
     }
@@ -51,17 +57,13 @@ impl Storage for Nothing {
     fn truncate(&self, _len: u64) -> std::io::Result<()> {
         Ok(())
     }
-
-    fn len(&self) -> std::io::Result<u64> {
-        Ok(0)
-    }
 }
 
 impl ArchiveFile {
     /// A file with the header and the keys that are given, at `path` or to be there one day.
     pub(crate) fn new(
-        storage: Arc<dyn Storage>,
-        directory: &Arc<dyn Directory>,
+        storage: Arc<dyn WriteAt>,
+        directory: &Arc<dyn Namespace>,
         path: &Path,
         header: &Header,
         keys: &Keys,
@@ -91,7 +93,7 @@ impl ArchiveFile {
         };
         Self {
             storage: Arc::new(Nothing),
-            directory: Arc::new(DiskDirectory),
+            directory: Arc::new(DiskNamespace),
             path: path.to_path_buf(),
             layers,
             meta: MetaSeal::new(None),
@@ -248,7 +250,7 @@ fn damaged(block: &Block, error: &Error) -> Error {
 
 /// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk, also where it
 /// is cut between the look at its length and the read.
-pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
+pub(crate) fn read(storage: &dyn ReadAt, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
     let short = |size: &dyn std::fmt::Display| {
         Error::corrupt(format!(

@@ -13,7 +13,7 @@ use crate::format::header::{self, Header};
 use crate::format::kind::Kind;
 use crate::format::record;
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
-use crate::io::storage::{self, Directory, Storage};
+use crate::io::storage::{self, Namespace, ReadAt, WriteAt};
 
 /// Something that was found at opening or came up since, and was set right or passed over: worth a word,
 /// not an error.
@@ -31,7 +31,7 @@ pub(crate) type Notices = Arc<Mutex<Vec<Notice>>>;
 impl Notice {
     /// The file at `path` has another owner or group than the one it replaced; see
     /// [`owner_lost`](storage::owner_lost).
-    pub(crate) fn owner(path: &Path, old: &dyn Storage, new: &dyn Storage) -> Option<Self> {
+    pub(crate) fn owner(path: &Path, old: &dyn ReadAt, new: &dyn ReadAt) -> Option<Self> {
         let lost = storage::owner_lost(old, new)?;
         Some(Self { code: "owner", message: format!("{} {lost}", path.display()) })
     }
@@ -47,7 +47,7 @@ pub(crate) struct Expected<'a> {
     /// The most bytes that the commits of the catalog may have together before compression.
     pub(crate) max_catalog: u64,
     /// Where the file lies.
-    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) directory: Arc<dyn Namespace>,
 }
 
 /// A coffer that was found to be one.
@@ -77,7 +77,7 @@ pub(crate) enum OpenResult {
 
 /// Opens the file of a coffer.
 pub(crate) fn open(
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn WriteAt>,
     path: &Path,
     expected: &Expected<'_>,
 ) -> Result<OpenResult> {
@@ -135,7 +135,7 @@ const MOST_FOLLOWED: usize = 2;
 
 /// One file that is being opened, whichever of its headers it takes.
 struct Opening<'a> {
-    storage: &'a Arc<dyn Storage>,
+    storage: &'a Arc<dyn WriteAt>,
     path: &'a Path,
     expected: &'a Expected<'a>,
     size: u64,
@@ -216,7 +216,7 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
 
 /// Whether the end of the file is one of our footers, wherever it was meant to stand: then the
 /// file is a coffer whose beginning somebody took away.
-fn has_marks(storage: &dyn Storage, path: &Path, size: u64) -> Result<bool> {
+fn has_marks(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<bool> {
     let from = size.saturating_sub(record::MAX_LEN as u64);
     let end = file::read(storage, path, from, (size - from) as usize)?;
     let is_mark = |bytes: &[u8]| {

@@ -15,7 +15,7 @@ use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::{self, COMMIT_TAG, ClearFields, FOOTER_TAG};
 use crate::format::work;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 
 /// What follows the newest intact commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,7 @@ const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 /// looked at again if the file grows or is cut within a short time: a write that is under way looks
 /// like damage, and a file that is cut while it is read like one that ends too early.
 pub(crate) fn steadily<T>(
-    storage: &dyn Storage,
+    storage: &dyn ReadAt,
     look: impl Fn() -> Result<T>,
     sound: impl Fn(&T) -> bool,
 ) -> Result<T> {
@@ -81,7 +81,7 @@ pub(crate) fn steadily<T>(
 }
 
 /// Whether the length of a file is, or soon becomes, another than it was.
-fn changes(storage: &dyn Storage, before: Option<u64>) -> bool {
+fn changes(storage: &dyn ReadAt, before: Option<u64>) -> bool {
     for _ in 0..WAITS {
         if storage.len().ok() != before {
             return true;
@@ -560,7 +560,7 @@ const MOST_COPIES: usize = 1 << 10;
 /// Where copies of the header may lie, by the clear marks of footers, the last one first: for a file
 /// whose beginning is damaged, and whose keys are therefore not known to fit yet.
 pub(crate) fn header_copies<'a>(
-    storage: &'a dyn Storage,
+    storage: &'a dyn ReadAt,
     path: &'a std::path::Path,
     sealed: bool,
     size: u64,

@@ -5,9 +5,10 @@
 //! later. A directory that is open stays the one it was.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::path::Path;
+
+use crate::io::disk::DiskFile;
 
 /// What the system numbers a file by: the device, and the number there.
 pub(crate) type Id = (u64, u64);
@@ -68,7 +69,7 @@ pub(crate) fn is_link_in_the_way(error: &io::Error) -> bool {
 
 #[cfg(unix)]
 mod system {
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::OwnedFd;
     use std::os::unix::ffi::OsStrExt;
 
     use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
@@ -98,9 +99,9 @@ mod system {
         }
 
         /// Opens a file in this directory for reading. A link is followed only if that is asked for.
-        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<File> {
+        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<DiskFile> {
             let flags = if follow { FILE } else { FILE | OFlags::NOFOLLOW };
-            Ok(openat(&self.fd, name, flags, Mode::empty())?.into())
+            Ok(DiskFile::new(openat(&self.fd, name, flags, Mode::empty())?.into()))
         }
 
         /// What a name in this directory is.
@@ -129,8 +130,8 @@ mod system {
     }
 
     /// Opens the file at a path for reading, following links.
-    pub(crate) fn open(path: &Path) -> io::Result<File> {
-        Ok(openat(CWD, path, FILE, Mode::empty())?.into())
+    pub(crate) fn open(path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile::new(openat(CWD, path, FILE, Mode::empty())?.into()))
     }
 
     /// What is at a path.
@@ -140,8 +141,8 @@ mod system {
     }
 
     /// What a file that is open is.
-    pub(crate) fn about(file: &File) -> io::Result<About> {
-        Ok(convert(&fstat(file.as_fd())?))
+    pub(crate) fn about(file: &DiskFile) -> io::Result<About> {
+        Ok(convert(&fstat(&file.file)?))
     }
 
     // What these fields are differs between the systems.
@@ -199,7 +200,7 @@ mod system {
         }
 
         /// Opens a file in this directory for reading. A link is followed only if that is asked for.
-        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<File> {
+        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<DiskFile> {
             let path = self.path.join(name);
             if !follow && std::fs::symlink_metadata(&path)?.is_symlink() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -224,8 +225,8 @@ mod system {
     }
 
     /// Opens the file at a path for reading, following links.
-    pub(crate) fn open(path: &Path) -> io::Result<File> {
-        File::open(path)
+    pub(crate) fn open(path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile::new(std::fs::File::open(path)?))
     }
 
     /// What is at a path.
@@ -235,8 +236,8 @@ mod system {
     }
 
     /// What a file that is open is.
-    pub(crate) fn about(file: &File) -> io::Result<About> {
-        Ok(convert(&file.metadata()?))
+    pub(crate) fn about(file: &DiskFile) -> io::Result<About> {
+        Ok(convert(&file.file.metadata()?))
     }
 
     fn convert(meta: &std::fs::Metadata) -> About {

@@ -1,17 +1,20 @@
 //! Files and names of the operating system.
 
+use std::any::Any;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Code, Error};
-use crate::io::storage::{Directory, Names, Storage, Wanted, copy_through_memory, directory};
+use crate::io::storage::{
+    FileLock, Names, Namespace, Ownership, ReadAt, Wanted, WriteAt, copy_through_memory, directory,
+};
 
 /// A file of the operating system.
 pub(crate) struct DiskFile {
-    file: File,
+    pub(super) file: File,
 }
 
 impl DiskFile {
@@ -38,6 +41,12 @@ impl DiskFile {
         Ok(Self { file })
     }
 
+    /// Reads the next bytes from the file's own position, at least one unless it ends, and says how
+    /// many: for pipes, and for files whose length only their end tells.
+    pub(crate) fn read_next(&self, buf: &mut [u8]) -> io::Result<usize> {
+        (&self.file).read(buf)
+    }
+
     /// Makes a file, readable by its owner alone. An existing one is an error.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
@@ -48,7 +57,7 @@ impl DiskFile {
     }
 }
 
-impl Storage for DiskFile {
+impl ReadAt for DiskFile {
     #[cfg(unix)]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, offset)
@@ -71,6 +80,27 @@ impl Storage for DiskFile {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn lock(&self) -> Option<&dyn FileLock> {
+        Some(&self.file)
+    }
+
+    fn ownership(&self) -> io::Result<Option<Ownership>> {
+        let about = self.file.metadata()?;
+        Ok(Some(Ownership {
+            #[cfg(unix)]
+            user: std::os::unix::fs::MetadataExt::uid(&about),
+            #[cfg(unix)]
+            group: std::os::unix::fs::MetadataExt::gid(&about),
+            permissions: about.permissions(),
+        }))
+    }
+}
+
+impl WriteAt for DiskFile {
     #[cfg(unix)]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.file, buf, offset)
@@ -115,28 +145,25 @@ impl Storage for DiskFile {
         self.file.set_len(len)
     }
 
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-
     /// Within the system, or by sharing the bytes on the disk, where it can.
     #[cfg(target_os = "linux")]
     fn copy_from(
         &self,
-        from: &dyn Storage,
+        from: &dyn ReadAt,
         mut range: Range<u64>,
         mut offset: u64,
     ) -> io::Result<()> {
         use rustix::fs::copy_file_range;
         // The system may copy less than it is asked for, and calls that are interrupted begin anew.
         const STEP: u64 = 1 << 30;
-        let Some(source) = from.file() else {
+        let any: &dyn Any = from;
+        let Some(source) = any.downcast_ref::<Self>() else {
             return copy_through_memory(from, range, self, offset);
         };
         while range.start < range.end {
             let len = (range.end - range.start).min(STEP) as usize;
             let (read, write) = (Some(&mut range.start), Some(&mut offset));
-            match copy_file_range(source, read, &self.file, write, len) {
+            match copy_file_range(&source.file, read, &self.file, write, len) {
                 Err(e) if e == rustix::io::Errno::INTR => {}
                 Ok(copied) if copied > 0 => {}
                 // Not within this system, or not between these files: what is wrong with them
@@ -147,15 +174,37 @@ impl Storage for DiskFile {
         Ok(())
     }
 
-    fn file(&self) -> Option<&File> {
-        Some(&self.file)
+    /// Only the superuser gives files away, and others may choose among their own groups. Where the
+    /// group cannot stay, no permission is given to the one that takes its place.
+    #[cfg(unix)]
+    fn adopt(&self, ownership: &Ownership) -> io::Result<()> {
+        use rustix::fs::fchown;
+        use rustix::process::{Gid, Uid};
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let mut permissions = ownership.permissions.clone();
+        let own = self.file.metadata()?;
+        let (uid, gid) = (Uid::from_raw(ownership.user), Gid::from_raw(ownership.group));
+        if (own.uid(), own.gid()) != (ownership.user, ownership.group)
+            && fchown(&self.file, Some(uid), Some(gid)).is_err()
+            && own.gid() != ownership.group
+            && fchown(&self.file, None, Some(gid)).is_err()
+        {
+            permissions.set_mode(permissions.mode() & !0o070);
+        }
+        // Changing the owner takes permissions away.
+        self.file.set_permissions(permissions)
+    }
+
+    #[cfg(not(unix))]
+    fn adopt(&self, ownership: &Ownership) -> io::Result<()> {
+        self.file.set_permissions(ownership.permissions.clone())
     }
 }
 
 /// The directories of the operating system.
-pub(crate) struct DiskDirectory;
+pub(crate) struct DiskNamespace;
 
-impl Directory for DiskDirectory {
+impl Namespace for DiskNamespace {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
@@ -167,11 +216,11 @@ impl Directory for DiskDirectory {
         }
     }
 
-    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>> {
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn WriteAt>> {
         Ok(Arc::new(DiskFile::open(path, write)?))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteAt>> {
         Ok(Arc::new(DiskFile::create(path)?))
     }
 
@@ -379,33 +428,5 @@ fn is_leftover(path: &Path, of: &Path) -> bool {
     {
         let _ = of;
         about.is_file()
-    }
-}
-
-/// Gives a file the owner, the group and the permissions of another, as far as the system allows:
-/// only the superuser gives files away, and others may choose among their own groups. Where the
-/// group cannot stay, no permission is given to the one that takes its place.
-pub(crate) fn adopt(file: &File, about: &Metadata) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use rustix::fs::fchown;
-        use rustix::process::{Gid, Uid};
-        use std::os::unix::fs::{MetadataExt, PermissionsExt};
-        let mut permissions = about.permissions();
-        let own = file.metadata()?;
-        let (uid, gid) = (Uid::from_raw(about.uid()), Gid::from_raw(about.gid()));
-        if (own.uid(), own.gid()) != (about.uid(), about.gid())
-            && fchown(file, Some(uid), Some(gid)).is_err()
-            && own.gid() != about.gid()
-            && fchown(file, None, Some(gid)).is_err()
-        {
-            permissions.set_mode(permissions.mode() & !0o070);
-        }
-        // Changing the owner takes permissions away.
-        file.set_permissions(permissions)
-    }
-    #[cfg(not(unix))]
-    {
-        file.set_permissions(about.permissions())
     }
 }

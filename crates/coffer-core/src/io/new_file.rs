@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::key;
-use crate::io::disk::adopt;
-use crate::io::storage::{Directory, Names, Storage, directory};
+use crate::io::storage::{Names, Namespace, ReadAt, WriteAt, directory};
 
 /// How the names of files that are not finished yet end.
 pub(crate) const UNFINISHED: &str = ".coffer-new";
@@ -25,8 +24,8 @@ const ATTEMPTS: usize = 64;
 
 /// A file that is being made beside its final place, and is removed again unless it is published.
 pub(crate) struct NewFile {
-    directory: Arc<dyn Directory>,
-    storage: Arc<dyn Storage>,
+    directory: Arc<dyn Namespace>,
+    storage: Arc<dyn WriteAt>,
     names: Arc<dyn Names>,
     path: PathBuf,
     target: PathBuf,
@@ -35,7 +34,7 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     /// Creates the file, readable by its owner alone, in the directory of `target`.
-    pub(crate) fn create(directory: &Arc<dyn Directory>, target: &Path) -> io::Result<Self> {
+    pub(crate) fn create(directory: &Arc<dyn Namespace>, target: &Path) -> io::Result<Self> {
         let target = resolved(target);
         // Before there is anything: a file in place whose name cannot be made durable, for want of a
         // descriptor, would be a failure that has done its work.
@@ -50,17 +49,14 @@ impl NewFile {
 
     /// The file's contents.
     #[must_use]
-    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+    pub(crate) fn storage(&self) -> Arc<dyn WriteAt> {
         self.storage.clone()
     }
 
     /// Gives the file the permissions of the one it is to replace, or is a copy of, and as far as the
-    /// system allows its owner and group; [`owner_lost`] tells whether it did.
-    pub(crate) fn permit_as(&self, old: &dyn Storage) -> io::Result<()> {
-        match (old.file(), self.storage.file()) {
-            (Some(old), Some(new)) => adopt(new, &old.metadata()?),
-            _ => Ok(()),
-        }
+    /// system allows its owner and group; [`owner_lost`](crate::io::storage::owner_lost) tells whether it did.
+    pub(crate) fn permit_as(&self, old: &dyn ReadAt) -> io::Result<()> {
+        old.ownership()?.map_or(Ok(()), |ownership| self.storage.adopt(&ownership))
     }
 
     /// Gives the file, which is made durable first, its final name, which is not durable before what
@@ -84,7 +80,7 @@ impl Drop for NewFile {
 
 /// Removes what a killed process left unfinished beside each target. Each directory is listed once:
 /// it may be large. Only for who holds the locks of all.
-pub(crate) fn sweep_unfinished(directory: &dyn Directory, targets: &[PathBuf]) {
+pub(crate) fn sweep_unfinished(directory: &dyn Namespace, targets: &[PathBuf]) {
     let mut targets: Vec<PathBuf> = targets.iter().map(|target| resolved(target)).collect();
     targets.sort_by(|one, other| one.parent().cmp(&other.parent()));
     for together in targets.chunk_by(|one, other| one.parent() == other.parent()) {

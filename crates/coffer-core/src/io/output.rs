@@ -15,9 +15,9 @@ use fs4::{FileExt, TryLockError};
 
 use crate::crypto::key::random_bytes;
 use crate::error::{Code, Error, Result};
-use crate::io::disk::{DiskDirectory, DiskFile};
+use crate::io::disk::{DiskFile, DiskNamespace};
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::{self, Directory, Storage};
+use crate::io::storage::{self, Namespace, WriteAt};
 
 const SUFFIX: &str = ".coffer-out";
 const RANDOM: usize = 16;
@@ -197,7 +197,7 @@ impl Output {
         let publish = || {
             self.file.sync_all()?;
             let made = self.resolved.with_file_name(&self.made);
-            DiskDirectory.rename(&made, &self.resolved, self.replace)
+            DiskNamespace.rename(&made, &self.resolved, self.replace)
         };
         publish().map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => exists(&target),

@@ -19,9 +19,8 @@ use zeroize::Zeroizing;
 use crate::crypto::key;
 use crate::crypto::seal::{Seal, SecretboxSeal};
 use crate::error::{Error, Result};
-use crate::io::disk::DiskFile;
-use crate::io::lock_file::{self, Share};
-use crate::io::storage::{self, Storage};
+use crate::io::disk::{DiskFile, advised, is_unsupported};
+use crate::io::storage::{self, FileLock, ReadAt, Share, WriteAt};
 
 const PREFIX: &str = ".coffer-";
 /// The file that its directory's process keeps locked while it lives.
@@ -150,12 +149,12 @@ impl SpoolDir {
 fn own(dir: &Path) -> io::Result<File> {
     let unlocked = dir.join(OWNER_UNLOCKED);
     let file = OpenOptions::new().write(true).create_new(true).open(&unlocked)?;
-    lock_file::uninterrupted(&file, Share::Exclusive).map_err(|error| match error {
-        fs4::TryLockError::Error(error) if crate::io::disk::is_unsupported(&error) => {
-            crate::io::disk::advised(error, NO_LOCKS)
-        }
-        error => error.into(),
-    })?;
+    let locked = file
+        .try_acquire(Share::Exclusive)
+        .map_err(|error| if is_unsupported(&error) { advised(error, NO_LOCKS) } else { error })?;
+    if !locked {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
     fs::rename(&unlocked, dir.join(OWNER))?;
     Ok(file)
 }
@@ -287,11 +286,17 @@ impl Spool {
     }
 }
 
-impl Storage for Spool {
+impl ReadAt for Spool {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.pages().read(buf, offset)
     }
 
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.pages().len)
+    }
+}
+
+impl WriteAt for Spool {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         self.pages().write(buf, offset)
     }
@@ -302,10 +307,6 @@ impl Storage for Spool {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.pages().truncate(len)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.pages().len)
     }
 }
 

@@ -4,7 +4,6 @@ use crate::engine::writer::Added;
 use crate::engine::writer::Skipped;
 use crate::format::member::MemberType;
 use std::collections::VecDeque;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +15,12 @@ use crate::engine::container::{Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
 use crate::format::member::Attributes;
 use crate::format::name;
-use crate::io::beneath::About;
+use crate::io::beneath::{self, About};
 use crate::io::disk::DiskFile;
 use crate::io::input::Input;
 use crate::io::pool;
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::ops::fs_tree::{self, Entry, Kind, Opener, Symlinks};
 use crate::progress::{CallObserver, Report};
 
@@ -474,8 +473,8 @@ struct Opened {
 impl Opened {
     fn new(opener: &mut Opener, entry: &Entry, check: Check) -> Result<Self> {
         let (file, about) = opener.open(entry)?;
-        let (file, entry) = (DiskFile::new(file), entry.clone());
-        let opened = Self { file, entry, check, ended_early: AtomicBool::new(false) };
+        let opened =
+            Self { file, entry: entry.clone(), check, ended_early: AtomicBool::new(false) };
         opened.compare(&about)?;
         Ok(opened)
     }
@@ -522,7 +521,7 @@ impl Opened {
     fn fill(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
         let mut have = 0;
         while have < bytes.len() {
-            match self.file.file().map_or(Ok(0), |mut file| file.read(&mut bytes[have..])) {
+            match self.file.read_next(&mut bytes[have..]) {
                 Ok(0) => break,
                 Ok(n) => have += n,
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -534,8 +533,7 @@ impl Opened {
 
     fn about(&self) -> Result<About> {
         let path = &self.entry.path;
-        let file = self.file.file().ok_or_else(|| self.shorter())?;
-        crate::io::beneath::about(file).map_err(|e| Error::io("fstat", path, &e))
+        beneath::about(&self.file).map_err(|e| Error::io("fstat", path, &e))
     }
 
     fn shorter(&self) -> Error {

@@ -9,7 +9,7 @@ use crate::engine::reader::Reader;
 use crate::engine::selection::Selection;
 use crate::error::{Error, Result};
 use crate::io::disk::DiskFile;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree::{Entry, Opener};
 use crate::progress::{CallObserver, Report};
@@ -89,7 +89,7 @@ struct Outside<'a> {
 impl<'a> Outside<'a> {
     fn open(entry: &'a Entry) -> Result<Self> {
         let (file, about) = Opener::default().open(entry)?;
-        Ok(Self { path: &entry.path, file: DiskFile::new(file), size: about.size })
+        Ok(Self { path: &entry.path, file, size: about.size })
     }
 
     /// Whether these bytes are in the file at `offset`.

@@ -1,7 +1,7 @@
 //! Members on their way out: into one directory, and nowhere else.
 //!
-//! Every path is opened below the target by `cap-std`, which does not leave it whatever links
-//! another process plants meanwhile. Links that are there already are refused, not followed.
+//! A [`TargetTree`] does not leave the target whatever links another process makes meanwhile. Links
+//! that are there already are refused, not followed.
 //!
 //! Modes are those of the members less what the process masks, unless they are to be preserved. A
 //! member that is damaged, or that the system refuses to make, does not stop the others.
@@ -9,11 +9,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, OpenOptions};
 
 use crate::engine::limits::Limits;
 use crate::engine::reader::Reader;
@@ -22,9 +19,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Entry;
 use crate::format::name;
 use crate::io::disk::DiskFile;
-use crate::io::output;
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
+use crate::io::target_tree::{self, NotPlaced, PERMISSIONS, TargetFile, TargetTree};
 use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree;
 use crate::progress::{CallObserver, Report};
@@ -114,23 +111,18 @@ pub(crate) fn extract(
     let files = sweep.members.iter().filter(|(_, entry)| !entry.is_directory());
     extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
     check_names(&sweep.members)?;
-    std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
-    let dir = Dir::open_ambient_dir(target, ambient_authority())
-        .map_err(|e| Error::io("open", target, &e))?;
     let out = Out {
         reader,
-        dir,
+        tree: TargetTree::create(target)?,
         target,
         own,
         from: from.map(|from| format!("{from}/")).unwrap_or_default(),
         replace: extraction.replace,
         watch,
-        made: Made::default(),
         bytes: AtomicU64::new(0),
         members: AtomicU64::new(0),
         total: sweep.members.iter().map(|(_, e)| e.size).sum(),
         preserve: extraction.preserve,
-        swept: Mutex::default(),
         refused: Mutex::default(),
         failed: Mutex::default(),
     };
@@ -203,11 +195,8 @@ fn is_of_one_member(error: &Error) -> bool {
     use std::io::ErrorKind;
     match (error.code(), error.errno()) {
         (Code::Corrupt, _) => true,
+        (Code::Io, Some(errno)) if target_tree::is_illegal_sequence(errno) => true,
         (Code::Io, Some(errno)) => {
-            #[cfg(unix)]
-            if errno == rustix::io::Errno::ILSEQ.raw_os_error() {
-                return true;
-            }
             matches!(
                 std::io::Error::from_raw_os_error(errno).kind(),
                 ErrorKind::PermissionDenied
@@ -265,28 +254,6 @@ fn same_name(name: &str) -> String {
     format!("on this file system {name:?} is the name of another member, too")
 }
 
-/// The files that an extraction has made. By these it knows one again that another member's name
-/// leads to, on a file system that does not tell upper from lower case, or forms of Unicode apart.
-#[derive(Default)]
-struct Made {
-    files: Mutex<HashSet<(u64, u64)>>,
-    /// Held shared from the making of a file until it is among these, and alone by whoever looks.
-    making: RwLock<()>,
-}
-
-impl Made {
-    fn add(&self, made: &cap_std::fs::Metadata) {
-        if let Some(id) = identity(made) {
-            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        }
-    }
-
-    fn has(&self, found: &cap_std::fs::Metadata) -> bool {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        identity(found).is_some_and(|id| files.contains(&id))
-    }
-}
-
 /// The directories that an extraction needs.
 #[derive(Default)]
 struct Directories {
@@ -314,20 +281,17 @@ impl Directories {
 
 struct Out<'a> {
     reader: &'a Reader,
-    dir: Dir,
+    tree: TargetTree,
     target: &'a Path,
     own: &'a ProtectedPaths,
     /// What is cut off the front of each name.
     from: String,
     replace: bool,
     watch: &'a CallObserver,
-    made: Made,
     bytes: AtomicU64,
     members: AtomicU64,
     total: u64,
     preserve: bool,
-    /// Directories of the target in which the remains of killed processes were looked for.
-    swept: Mutex<HashSet<String>>,
     refused: Mutex<Vec<Refused>>,
     failed: Mutex<Vec<(String, Error)>>,
 }
@@ -342,8 +306,8 @@ impl Out<'_> {
     fn check_free(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
         for (name, _) in members.iter().filter(|(_, entry)| !entry.is_directory()) {
             self.watch.cancel.check()?;
-            match self.dir.symlink_metadata(self.place(name)) {
-                Ok(found) if found.is_file() => return Err(self.exists(name)),
+            match self.tree.look(self.place(name)) {
+                Ok(found) if found.is_file => return Err(self.exists(name)),
                 Ok(_) => return Err(self.in_the_way(name, "a file is to go there")),
                 Err(_) => {}
             }
@@ -410,18 +374,13 @@ impl Out<'_> {
                 continue;
             }
             let path = self.place(name);
-            let mut builder = DirBuilder::new();
-            if let Some(mode) = mode {
-                // Its owner must be able to make files in it, until all are made.
-                permit_directory(&mut builder, mode | OWNER);
-            }
-            match self.dir.create_dir_with(path, &builder) {
+            // Its owner must be able to make files in it, until all are made.
+            match self.tree.make_directory(path, mode.map(|mode| mode | OWNER)) {
                 Ok(()) if mode.is_some() => drop(directories.new.insert(name.to_owned())),
                 Ok(()) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let found =
-                        self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?;
-                    if !found.is_dir() {
+                    let found = self.tree.look(path).map_err(|e| self.io("stat", name, &e))?;
+                    if !found.is_directory {
                         return Err(self.in_the_way(name, "a directory is needed there"));
                     }
                 }
@@ -471,29 +430,23 @@ impl Out<'_> {
         whole: bool,
         fill: impl FnOnce(&DiskFile) -> Result<()>,
     ) -> Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
         let mode = permissions(name, entry);
-        permit(&mut options, mode);
         let path = self.place(name);
-        let at_once = match whole.then(|| self.make(path, &options)) {
+        let at_once = match whole.then(|| self.tree.make(path, mode)) {
             Some(Err(e)) if e.kind() == std::io::ErrorKind::AlreadyExists => None,
             made => made.transpose().map_err(|e| self.io("open", name, &e))?,
         };
-        let (file, meta, beside) = match at_once {
-            Some((file, meta)) => (file, meta, None),
+        let (made, beside) = match at_once {
+            Some(made) => (made, None),
             None => {
                 self.check_place(name, path)?;
-                let made = self.make_beside(path, &options);
-                let (file, meta, beside) = made.map_err(|e| self.io("open", name, &e))?;
-                (file, meta, Some(beside))
+                let made = self.tree.make_beside(path, mode);
+                let (made, beside) = made.map_err(|e| self.io("open", name, &e))?;
+                (made, Some(beside))
             }
         };
-        let file = DiskFile::new(file);
-        let done = fill(&file).and_then(|()| {
-            if let Some(file) = file.file() {
-                self.finish_file(name, file, &meta, mode, entry);
-            }
+        let done = fill(&made.file).and_then(|()| {
+            self.finish_file(name, &made, mode, entry);
             match &beside {
                 Some(made) => self.put_in_place(name, made, path),
                 None => Ok(()),
@@ -501,22 +454,14 @@ impl Out<'_> {
         });
         if done.is_err() {
             // What cannot be removed now is what the error is about, too.
-            let _ = self.dir.remove_file(beside.as_deref().unwrap_or(path));
+            let _ = self.tree.remove_file(beside.as_deref().unwrap_or(path));
         }
         done
     }
 
-    fn finish_file(
-        &self,
-        name: &str,
-        file: &std::fs::File,
-        made: &cap_std::fs::Metadata,
-        mode: u32,
-        entry: &Entry,
-    ) {
+    fn finish_file(&self, name: &str, file: &TargetFile, mode: u32, entry: &Entry) {
         if self.preserve
-            && !permits(made, mode)
-            && let Err(e) = set_mode(file, mode)
+            && let Err(e) = file.set_mode(mode)
         {
             self.refused(name, "its mode", &e);
         }
@@ -527,17 +472,14 @@ impl Out<'_> {
 
     /// Refuses what may not be replaced by a file.
     fn check_place(&self, name: &str, path: &str) -> Result<()> {
-        let found = {
-            let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
-            match self.dir.symlink_metadata(path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                found => found.map_err(|e| self.io("stat", name, &e))?,
-            }
+        let found = match self.tree.look(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(|e| self.io("stat", name, &e))?,
         };
-        if !found.is_file() {
+        if !found.is_file {
             return Err(self.in_the_way(name, "a file is to go there"));
         }
-        if self.made.has(&found) {
+        if found.is_made {
             return Err(self.same(name));
         }
         if !self.replace {
@@ -546,70 +488,27 @@ impl Out<'_> {
         self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))
     }
 
-    /// Makes a file, and remembers it.
-    fn make(
-        &self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> std::io::Result<(std::fs::File, cap_std::fs::Metadata)> {
-        let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
-        let file = self.dir.open_with(path, options)?;
-        let meta = file.metadata()?;
-        self.made.add(&meta);
-        Ok((file.into_std(), meta))
-    }
-
-    /// Makes a file under a name of its own in the directory that a path is in, and remembers it.
-    fn make_beside(
-        &self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> std::io::Result<(std::fs::File, cap_std::fs::Metadata, String)> {
-        let directory = path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or_default();
-        if self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_owned()) {
-            output::sweep(&self.dir, directory);
-        }
-        let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
-        let (file, meta, path) = output::create(&self.dir, directory, options)?;
-        self.made.add(&meta);
-        Ok((file, meta, path))
-    }
-
-    /// Puts a file that was made beside another in its place, unless that is one of ours.
+    /// Puts a file that was made beside another in its place, unless that is one of this extraction.
     fn put_in_place(&self, name: &str, made: &str, path: &str) -> Result<()> {
-        let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
-        if self.dir.symlink_metadata(path).is_ok_and(|found| self.made.has(&found)) {
-            return Err(self.same(name));
-        }
-        if !self.replace {
-            // Only one can make this, and what it made is then its own to replace.
-            let mut free = OpenOptions::new();
-            free.write(true).create_new(true);
-            self.dir.open_with(path, &free).map_err(|e| match e.kind() {
-                std::io::ErrorKind::AlreadyExists => self.exists(name),
-                _ => self.io("open", name, &e),
-            })?;
-        }
-        self.dir.rename(made, &self.dir, path).map_err(|e| {
-            if !self.replace {
-                let _ = self.dir.remove_file(path);
-            }
-            self.io("rename", name, &e)
+        self.tree.put_in_place(made, path, self.replace).map_err(|refused| match refused {
+            NotPlaced::Made => self.same(name),
+            NotPlaced::Exists => self.exists(name),
+            NotPlaced::Failed(syscall, e) => self.io(syscall, name, &e),
         })
     }
 
     /// Gives a directory its time, and its mode if it is `new` or modes are preserved.
     fn finish_directory(&self, name: &str, entry: &Entry, new: bool) {
-        let file = match self.dir.open_with(self.place(name), &of_directory()) {
-            Ok(file) => file.into_std(),
+        let file = match self.tree.open_directory(self.place(name)) {
+            Ok(file) => file,
             Err(e) => return self.refused(name, "its time", &e),
         };
         let mode = permissions(name, entry);
         let moded = if self.preserve {
-            set_mode(&file, mode)
+            file.set_mode(mode)
         } else if new && mode & OWNER != OWNER {
             // It was made with what the process does not mask.
-            keep_mode(&file, mode | !OWNER)
+            file.keep_mode(mode | !OWNER)
         } else {
             Ok(())
         };
@@ -673,149 +572,8 @@ fn time(entry: &Entry) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// What a file is, whatever it is called.
-#[cfg(unix)]
-fn identity(file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
-    use cap_std::fs::MetadataExt;
-    Some((file.dev(), file.ino()))
-}
-
-/// The names are compared instead, see `check_names`.
-#[cfg(not(unix))]
-fn identity(_file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
-    None
-}
-
-/// Set-user-id and its like do not survive: what comes out of an archive asks for no rights.
-const PERMISSIONS: u32 = 0o777;
 /// What its owner may do.
 const OWNER: u32 = 0o700;
 
-/// Makes a file with its own mode at once, less what the process masks.
-#[cfg(unix)]
-fn permit(options: &mut OpenOptions, mode: u32) {
-    cap_std::fs::OpenOptionsExt::mode(options, mode);
-}
-
-#[cfg(not(unix))]
-fn permit(_options: &mut OpenOptions, _mode: u32) {}
-
-/// Makes a directory with its own mode at once, less what the process masks.
-#[cfg(unix)]
-fn permit_directory(builder: &mut DirBuilder, mode: u32) {
-    cap_std::fs::DirBuilderExt::mode(builder, mode);
-}
-
-#[cfg(not(unix))]
-fn permit_directory(_builder: &mut DirBuilder, _mode: u32) {}
-
-/// Whether a file has this mode already.
-#[cfg(unix)]
-fn permits(made: &cap_std::fs::Metadata, mode: u32) -> bool {
-    use cap_std::fs::MetadataExt;
-    made.mode() & PERMISSIONS == mode
-}
-
-#[cfg(not(unix))]
-fn permits(_made: &cap_std::fs::Metadata, _mode: u32) -> bool {
-    true
-}
-
-/// Opens a directory, so that its mode and its time may be set.
-fn of_directory() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(not(windows))]
-    options.read(true);
-    #[cfg(windows)]
-    {
-        use cap_std::fs::OpenOptionsExt;
-        const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
-        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-        options.access_mode(FILE_WRITE_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
-    }
-    options
-}
-
-#[cfg(unix)]
-fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-}
-
-/// Takes from a file's mode all that is not in `most`.
-#[cfg(unix)]
-fn keep_mode(file: &std::fs::File, most: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let now = file.metadata()?.permissions().mode();
-    set_mode(file, now & most & 0o7777)
-}
-
-#[cfg(not(unix))]
-fn keep_mode(_file: &std::fs::File, _most: u32) -> std::io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn set_mode(_file: &std::fs::File, _mode: u32) -> std::io::Result<()> {
-    Ok(())
-}
-
 #[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-    use crate::engine::file::ArchiveFile;
-    use crate::engine::view::{Shared, View};
-    use crate::format::catalog::{Catalog, Place};
-    use crate::format::member::{Attributes, MemberType};
-
-    /// Two members come to one place, as on a file system that takes their names for the same: here
-    /// because what is cut off the front of the one leaves the name of the other. Only where files have
-    /// an identity: elsewhere `check_names` comes first.
-    #[test]
-    fn a_member_does_not_replace_another_whose_name_leads_to_the_same_file() {
-        let nothing = Path::new("nothing");
-        let source = Arc::new(ArchiveFile::closed(nothing));
-        let view = Shared::new(View { catalog: Catalog::default(), source, header: None });
-        let reader = Reader::of_writer(view);
-        let entry = Entry {
-            version: 0,
-            member_type: MemberType::File,
-            size: 1,
-            attributes: Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 },
-            place: Place::Memory(Arc::default()),
-        };
-        let fill = |file: &DiskFile, bytes: &[u8]| {
-            file.write_at(bytes, 0).map_err(|e| Error::io("write", nothing, &e))
-        };
-        for (before, replace) in [(false, true), (true, true), (false, false)] {
-            let target = tempfile::tempdir().unwrap();
-            if before {
-                std::fs::write(target.path().join("a"), "old").unwrap();
-            }
-            let out = Out {
-                reader: &reader,
-                dir: Dir::open_ambient_dir(target.path(), ambient_authority()).unwrap(),
-                target: target.path(),
-                own: &ProtectedPaths::of(nothing, None),
-                from: "x/".to_owned(),
-                replace,
-                watch: &CallObserver::silent(),
-                made: Made::default(),
-                bytes: AtomicU64::new(0),
-                members: AtomicU64::new(0),
-                total: 0,
-                preserve: false,
-                swept: Mutex::default(),
-                refused: Mutex::default(),
-                failed: Mutex::default(),
-            };
-            out.file("a", &entry, true, |file| fill(file, b"1")).unwrap();
-            let error = out.file("x/a", &entry, true, |file| fill(file, b"2")).unwrap_err();
-            assert_eq!((error.code(), error.member()), (Code::Exists, Some("x/a")));
-            let late = out.put_in_place("x/a", "late", "a").unwrap_err();
-            assert_eq!(late.code(), Code::Exists);
-            assert_eq!(std::fs::read_to_string(target.path().join("a")).unwrap(), "1");
-            assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
-        }
-    }
-}
+mod tests;

@@ -4,17 +4,15 @@ use crate::io::protected_paths::DirectoryIdentity;
 use crate::io::protected_paths::ProtectedPaths;
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-
 use crate::error::{Code, Error, Result};
 use crate::format::name;
 use crate::io::beneath::{self, About, Opened, What};
+use crate::io::disk::DiskFile;
+use crate::io::target_tree::TargetTree;
 use crate::progress::Cancel;
 
 /// What to do with symbolic links in a tree.
@@ -178,7 +176,7 @@ impl Opener {
     /// # Errors
     /// [`Code::UnsafePath`] if a link, or something that is no file, has been put in its place;
     /// [`Code::Io`].
-    pub(crate) fn open(&mut self, entry: &Entry) -> Result<(File, About)> {
+    pub(crate) fn open(&mut self, entry: &Entry) -> Result<(DiskFile, About)> {
         let path = &entry.path;
         let parent = match path.parent() {
             Some(parent) if *path != entry.root.path => parent,
@@ -200,11 +198,11 @@ impl Opener {
 ///
 /// # Errors
 /// [`Code::UnsafePath`] if it is no file; [`Code::Io`].
-pub(crate) fn open(path: &Path) -> Result<(File, About)> {
+pub(crate) fn open(path: &Path) -> Result<(DiskFile, About)> {
     checked(path, beneath::open(path).map_err(|e| Error::io("open", path, &e))?)
 }
 
-fn checked(path: &Path, file: File) -> Result<(File, About)> {
+fn checked(path: &Path, file: DiskFile) -> Result<(DiskFile, About)> {
     let about = beneath::about(&file).map_err(|e| Error::io("fstat", path, &e))?;
     if about.what == What::File { Ok((file, about)) } else { Err(replaced(path)) }
 }
@@ -319,15 +317,11 @@ fn entry(
 /// Removes files, links and empty directories below `root`, in the given order; what is gone
 /// already is no error. Nothing outside `root` is removed, whatever links somebody plants meanwhile.
 pub(crate) fn remove(root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
-    let dir = Dir::open_ambient_dir(root, ambient_authority())
-        .map_err(|e| Error::io("open", root, &e))?;
+    let tree = TargetTree::open(root)?;
     for path in paths {
         cancel.check()?;
         let path = name::check(path)?;
-        let removed = dir.symlink_metadata(path).and_then(|meta| {
-            if meta.is_dir() { dir.remove_dir(path) } else { dir.remove_file(path) }
-        });
-        match removed {
+        match tree.remove(path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(refused("unlink", &root.join(path), &e));
             }

@@ -9,8 +9,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header, Label};
 use crate::format::key_source::KeySource;
 use crate::format::kind::{Cipher, KindName};
+use crate::io::beneath::{self, What};
 use crate::io::disk::{DiskFile, is_no_file};
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 
 /// What a file is, by what its beginning says in clear. Nothing of it is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,14 +46,14 @@ pub fn identify(path: &Path) -> Result<Identity> {
         }
         _ => Error::io(call, path, e),
     };
-    let metadata = std::fs::metadata(path).map_err(|e| failed("stat", &e))?;
+    let what = beneath::at(path, true).map(|about| about.what).map_err(|e| failed("stat", &e))?;
     // Opening a pipe or a device may wait, or do something.
-    if !metadata.is_file() && !metadata.is_dir() {
+    if !matches!(what, What::File | What::Directory) {
         return Ok(Identity::Unknown);
     }
     let file = match DiskFile::open(path, false) {
         // Put there just now.
-        Err(e) if is_no_file(&e) && !metadata.is_dir() => return Ok(Identity::Unknown),
+        Err(e) if is_no_file(&e) && what != What::Directory => return Ok(Identity::Unknown),
         opened => opened.map_err(|e| failed("open", &e))?,
     };
     let size = file.len().map_err(|e| failed("fstat", &e))?;

@@ -10,6 +10,7 @@ use crate::format::header::Header;
 use crate::format::key_source::KeySource;
 use crate::format::kind::Kind;
 use crate::format::record::ARCHIVE_ID;
+use crate::io::beneath;
 
 /// What a coffer is, and how it fills its file. Sizes are in bytes.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
     let legacy = generation == 0;
     let file_size = if legacy {
         // What the view is about is a sealed copy in the temp directory.
-        std::fs::metadata(path).map_err(|e| Error::io("stat", path, &e))?.len()
+        beneath::at(path, true).map_err(|e| Error::io("stat", path, &e))?.size
     } else {
         view.source.storage.len().map_err(|e| Error::io("fstat", path, &e))?
     };

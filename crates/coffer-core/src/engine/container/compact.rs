@@ -18,7 +18,7 @@ use crate::format::header::Header;
 use crate::format::record::MetaSeal;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::progress::{CallObserver, Report};
 
 /// PackCache with at least this much tar are copied as they are; smaller ones are merged.
@@ -74,7 +74,7 @@ impl Container {
     pub(crate) fn move_to(
         &mut self,
         path: &Path,
-        old: &dyn Storage,
+        old: &dyn ReadAt,
         locks: &Locks,
         ancestry: Ancestry,
         damaged: Damaged,
@@ -94,7 +94,7 @@ impl Container {
     pub(super) fn replace(
         &mut self,
         path: &Path,
-        old: &dyn Storage,
+        old: &dyn ReadAt,
         locks: &Locks,
         ancestry: Ancestry,
         form: Form,
@@ -119,9 +119,7 @@ impl Container {
         copy.flush_pending()?;
         copy.write_commit(Vec::new(), ancestry)?;
         copy.sync()?;
-        if let Some(inner) = copy.source.storage.file() {
-            locks.take(inner)?;
-        }
+        locks.take(&*copy.source.storage)?;
         locks.check(old)?;
         let names = file.publish(true).map_err(|e| failed(&e))?;
         let named = names.sync();

@@ -21,7 +21,7 @@ use crate::format::block::Layers;
 use crate::io::data::Data;
 use crate::io::pool;
 use crate::io::spool::{Spool, SpoolDir};
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
 
 /// What stays in memory until the member is finished.
 const IN_MEMORY: u64 = if cfg!(any(test, feature = "fuzzing")) { 8 << 10 } else { SMALL };

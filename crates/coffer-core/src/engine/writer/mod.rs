@@ -24,7 +24,7 @@ use crate::io::data::Data;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, Storage};
+use crate::io::storage::{Namespace, ReadAt, WriteAt};
 use crate::progress::CallObserver;
 
 /// Told once what came of a change.
@@ -150,7 +150,7 @@ pub(crate) struct Message {
 
 /// A legacy coffer that no flush has rewritten yet.
 pub(crate) struct Spooled {
-    pub(crate) original: Arc<dyn Storage>,
+    pub(crate) original: Arc<dyn WriteAt>,
     pub(crate) _dir: SpoolDir,
 }
 
@@ -398,7 +398,7 @@ impl Writer {
 
     /// The file of a legacy coffer that is still to be rewritten, if it still is the one at the
     /// path.
-    fn original(&mut self) -> Result<Option<Arc<dyn Storage>>> {
+    fn original(&mut self) -> Result<Option<Arc<dyn WriteAt>>> {
         let Some(spooled) = &self.legacy else { return Ok(None) };
         let original = spooled.original.clone();
         self.container.ready()?;
@@ -468,7 +468,7 @@ impl Writer {
     }
 
     /// Notes whether the coffer changed hands when a new file took the place of `old`.
-    fn replaced(&self, old: &dyn Storage) {
+    fn replaced(&self, old: &dyn ReadAt) {
         let lost = Notice::owner(&self.path, old, &*self.container.source.storage);
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
     }
@@ -537,7 +537,7 @@ impl Writer {
 
 /// Copies a coffer, durably, in place of an older copy. Tells if the copy has another owner.
 pub(crate) fn back_up(
-    directory: &Arc<dyn Directory>,
+    directory: &Arc<dyn Namespace>,
     path: &Path,
     to: &Path,
 ) -> Result<Option<Notice>> {

@@ -6,7 +6,7 @@ use crate::buffer::Buffer;
 use crate::engine::file;
 use crate::error::Result;
 use crate::format::record::{self, ClearFields, MARK, TAG};
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::progress::Cancel;
 
 /// How much of the file a search reads at once.
@@ -15,7 +15,7 @@ const WINDOW: u64 = 1 << 20;
 /// A file to be searched.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
-    pub(super) storage: &'a dyn Storage,
+    pub(super) storage: &'a dyn ReadAt,
     pub(super) path: &'a Path,
     pub(super) size: u64,
     pub(super) cancel: &'a Cancel,
