@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::buffer::Buffer;
 use crate::engine::pack_cache::{PackCache, Tar};
@@ -19,6 +20,8 @@ use crate::io::storage::{Namespace, ReadAt, WriteAt};
 /// A file with the keys to read it.
 pub(crate) struct ArchiveFile {
     pub(crate) storage: Arc<dyn WriteAt>,
+    /// The length of the file when it was asked for last; a read beyond it asks again.
+    pub(crate) known_len: AtomicU64,
     /// Where the path is one.
     pub(crate) directory: Arc<dyn Namespace>,
     pub(crate) path: PathBuf,
@@ -28,7 +31,7 @@ pub(crate) struct ArchiveFile {
     pub(crate) archive: [u8; ARCHIVE_ID],
     /// The most bytes that commits may have together before compression, for the caller.
     pub(crate) max_catalog: u64,
-    /// What was decoded of it lately.
+    /// Its packs that were decoded last.
     pub(crate) packs: PackCache,
 }
 
@@ -70,6 +73,7 @@ impl ArchiveFile {
     ) -> Result<Self> {
         Ok(Self {
             storage,
+            known_len: AtomicU64::default(),
             directory: directory.clone(),
             path: path.to_path_buf(),
             layers: header.layers(keys)?,
@@ -93,6 +97,7 @@ impl ArchiveFile {
         };
         Self {
             storage: Arc::new(Nothing),
+            known_len: AtomicU64::default(),
             directory: Arc::new(DiskNamespace),
             path: path.to_path_buf(),
             layers,
@@ -105,7 +110,19 @@ impl ArchiveFile {
 
     /// Bytes of the file.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Buffer> {
-        read(&*self.storage, &self.path, offset, len)
+        let end = offset.saturating_add(len as u64);
+        let mut size = self.known_len.load(Ordering::Relaxed);
+        if end > size {
+            size = self.storage.len().map_err(|e| Error::io("fstat", &self.path, &e))?;
+            self.known_len.store(size, Ordering::Relaxed);
+        }
+        read(&*self.storage, &self.path, size, offset, len)
+    }
+
+    /// Announces blocks that are read next, in this order.
+    pub(crate) fn will_read<'a>(&self, blocks: impl IntoIterator<Item = &'a Block>) {
+        let range = |block: &Block| block.offset..block.offset.saturating_add(block.len.into());
+        self.storage.will_read(&blocks.into_iter().map(range).collect::<Vec<_>>());
     }
 
     /// The tar in a block.
@@ -129,7 +146,7 @@ impl ArchiveFile {
         self.layers.decode_exactly(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
-    /// The tar in a pack, which is decoded unless that was done lately.
+    /// The tar in a pack, from the cache or decoded.
     pub(crate) fn pack(&self, block: &Block) -> Result<Tar> {
         self.packs.get(&block.digest, || self.block(block).map(Buffer::into_vec))
     }
@@ -248,10 +265,15 @@ fn damaged(block: &Block, error: &Error) -> Error {
     )
 }
 
-/// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk, also where it
-/// is cut between the look at its length and the read.
-pub(crate) fn read(storage: &dyn ReadAt, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
-    let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
+/// Reads exactly `len` bytes of a file that has `size` bytes. One that ends before is damaged, not a
+/// failing disk, also where it is cut between the look at its length and the read.
+pub(crate) fn read(
+    storage: &dyn ReadAt,
+    path: &Path,
+    size: u64,
+    offset: u64,
+    len: usize,
+) -> Result<Buffer> {
     let short = |size: &dyn std::fmt::Display| {
         Error::corrupt(format!(
             "the file ends {size}, but bytes {offset} to {} are needed",

@@ -15,8 +15,7 @@ use crate::format::record;
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
 use crate::io::storage::{self, Namespace, ReadAt, WriteAt};
 
-/// Something that was found at opening or came up since, and was set right or passed over: worth a word,
-/// not an error.
+/// Something unusual that was found at opening or later, and was repaired or ignored. Not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header`, `legacy` or `owner`.
@@ -25,7 +24,7 @@ pub struct Notice {
     pub message: String,
 }
 
-/// What a handle has to say, which its writing thread adds to.
+/// The notices of a handle, which its writing thread adds to.
 pub(crate) type Notices = Arc<Mutex<Vec<Notice>>>;
 
 impl Notice {
@@ -82,7 +81,7 @@ pub(crate) fn open(
     expected: &Expected<'_>,
 ) -> Result<OpenResult> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
-    let start = file::read(&*storage, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
+    let start = file::read(&*storage, path, size, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let mut opening = Opening { storage: &storage, path, expected, size, followed: Vec::new() };
     let error = match opening.by_header(&start) {
         Ok(opened) => return Ok(OpenResult::Coffer(Box::new(opened))),
@@ -94,7 +93,7 @@ pub(crate) fn open(
         let mut copies = recovery::header_copies(&*storage, path, sealed, size);
         while let Some(copy) = copies()? {
             let len = (size - copy).min(header::MAX_LEN as u64) as usize;
-            let bytes = file::read(&*storage, path, copy, len)?;
+            let bytes = file::read(&*storage, path, size, copy, len)?;
             let marks = Header::marks(&bytes);
             // A copy that says the same cannot say more, unless it is damage that was found.
             let same = marks == Header::marks(&start) && error.code() != Code::Corrupt;
@@ -215,10 +214,10 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
 }
 
 /// Whether the end of the file is one of our footers, wherever it was meant to stand: then the
-/// file is a coffer whose beginning somebody took away.
+/// file is a coffer whose beginning is missing.
 fn has_marks(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<bool> {
     let from = size.saturating_sub(record::MAX_LEN as u64);
-    let end = file::read(storage, path, from, (size - from) as usize)?;
+    let end = file::read(storage, path, size, from, (size - from) as usize)?;
     let is_mark = |bytes: &[u8]| {
         bytes.starts_with(&record::HEADER_TAG) || record::find_mark(bytes) == Some(0)
     };

@@ -60,8 +60,8 @@ pub struct Range {
     pub size: u64,
 }
 
-/// What is opened at once, without a thread of the pool, has at most so many bytes: handing it over
-/// would take as long.
+/// The most bytes of a member that is opened on the caller's thread: handing a larger one to the
+/// pool costs less than opening it.
 const AT_ONCE: u64 = 8 << 10;
 
 /// How often a member that moves while it is read is looked for again.
@@ -141,13 +141,13 @@ impl Reader {
         Some(self.view.try_read()?.catalog.has(member))
     }
 
-    /// A member, if it is there and nobody has to be waited for.
+    /// A member, if it is there and the catalog is not locked by the writer.
     pub(crate) fn stat_at_once(&self, member: &str) -> Option<Member> {
         let member = name::check(member).ok()?;
         Some(Member::new(member, self.view.try_read()?.catalog.get(member)?))
     }
 
-    /// The bytes of a small member, if they are in memory already and nobody has to be waited for.
+    /// The bytes of a small member, if they are in memory already and no lock has to be waited for.
     /// Whatever is unusual about it is for [`Self::read_range`] to find out.
     pub(crate) fn read_at_once(&self, member: &str) -> Option<Zeroizing<Vec<u8>>> {
         let member = name::check(member).ok()?;
@@ -159,7 +159,7 @@ impl Reader {
         let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
         let source = view.source.clone();
         drop(view);
-        found.at_hand(&source)
+        found.from_cache(&source)
     }
 
     /// Reads from `start`, at most `len` bytes. With `version`, only of that version.

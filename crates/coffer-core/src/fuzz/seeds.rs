@@ -50,6 +50,7 @@ fn make_base(kind: usize) {
     let path = base::path(kind);
     fs::write(&path, []).unwrap();
     let source = ArchiveFile {
+        known_len: Default::default(),
         directory: Arc::new(DiskNamespace),
         storage: Arc::new(DiskFile::open(&path, true).unwrap()),
         path: path.clone(),

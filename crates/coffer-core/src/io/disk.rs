@@ -1,6 +1,7 @@
 //! Files and names of the operating system.
 
 use std::any::Any;
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::ops::Range;
@@ -315,11 +316,22 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
 }
 
 /// A failure, with what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{source}; {advice}")]
+#[derive(Debug)]
 struct Advised {
     source: io::Error,
     advice: &'static str,
+}
+
+impl fmt::Display for Advised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.source, self.advice)
+    }
+}
+
+impl std::error::Error for Advised {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
 }
 
 /// The same failure, saying what to do about it.
@@ -350,9 +362,16 @@ fn not_over_an_open_file(error: io::Error) -> io::Error {
 }
 
 /// A path leads to something that is no regular file.
-#[derive(Debug, thiserror::Error)]
-#[error("it is {0}, not a regular file")]
+#[derive(Debug)]
 struct NotAFile(&'static str);
+
+impl fmt::Display for NotAFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is {}, not a regular file", self.0)
+    }
+}
+
+impl std::error::Error for NotAFile {}
 
 fn regular(about: &Metadata) -> io::Result<()> {
     if about.is_file() {

@@ -1,8 +1,8 @@
-//! Locks: PyCoffer's lock file beside the coffer, and the coffer's own inode.
+//! PyCoffer's lock file, `<coffer>.lock`.
 //!
-//! The lock file is what PyCoffer locks, so that the two exclude each other. PyCoffer, or the
-//! `filelock` package below it, may remove that file after releasing it, and whoever waited for
-//! the removed file then holds a lock that nobody else can see. That race cannot be closed from
+//! PyCoffer locks it, so that PyCoffer and Coffer exclude each other. PyCoffer, or the `filelock`
+//! package below it, may remove that file after releasing it, and a process that waited for the
+//! removed file then holds a lock that no other process can see. That race cannot be closed from
 //! outside, only noticed: the inode is compared after locking and may be compared again, with
 //! [`LockFile::intact`], before anything that matters. Coffer never removes the file. The lock on
 //! the coffer's own inode ([`lock_inode`](crate::io::file_lock::lock_inode)) holds among Coffer's own handles in any case.
@@ -29,8 +29,8 @@ pub(crate) struct LockFile {
 
 impl LockFile {
     /// Locks the lock file of `coffer`, creating it if need be. It has the coffer's owner, group and
-    /// permissions: who may not open the coffer may not hold its lock either. At least one attempt is
-    /// made, even after the deadline.
+    /// permissions: a user who may not open the coffer may not hold its lock either. At least one
+    /// attempt is made, even after the deadline.
     ///
     /// Returns `None` to a reader who may not open the lock file, or for whom there is none and who
     /// may not create one: it has the lock on the coffer's inode alone.
@@ -187,7 +187,7 @@ fn permit_as(lock: &File, coffer: &Path, made: bool) {
     }
 }
 
-/// Here a new file inherits who may use it from its directory.
+/// On this system a new file inherits its permissions from its directory.
 #[cfg(not(unix))]
 fn permit_as(_lock: &File, _coffer: &Path, _made: bool) {}
 

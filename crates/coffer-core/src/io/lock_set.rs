@@ -1,7 +1,7 @@
-//! What a handle holds: PyCoffer's lock file, and a lock on the coffer's own inode.
+//! The locks of one handle: PyCoffer's lock file, and a lock on the coffer's own inode.
 //!
-//! PyCoffer unlinks its lock file after releasing it, a race that nobody can close from outside.
-//! So both are checked again before each commit and each rename: whoever finds another file at
+//! PyCoffer unlinks its lock file after releasing it, a race that cannot be closed from outside. So
+//! both are checked again before each commit and each rename: a handle that finds another file at
 //! the path stops.
 
 use std::path::{Path, PathBuf};
@@ -23,11 +23,11 @@ pub enum LockMode {
     ReadWrite,
     /// Only writers take locks: readers may look while one writes.
     Write,
-    /// Nobody takes locks.
+    /// No handle takes locks.
     None,
 }
 
-/// How long to try, and who may call it off.
+/// How long to wait for a lock, and what cancels the wait.
 #[derive(Clone)]
 pub(crate) struct Patience {
     pub(crate) deadline: Instant,
@@ -44,7 +44,7 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// No locks at all, for a file that nobody else knows.
+    /// No locks at all, for a file that no other process can find.
     pub(crate) fn none(path: &Path) -> Self {
         let patience = Patience { deadline: Instant::now(), cancel: Cancel::default() };
         Self {
@@ -108,12 +108,12 @@ impl Locks {
         self.held
     }
 
-    /// Whoever opened the coffer does not wait any more, and cannot call anything off.
+    /// Drops the caller's cancellation: its call to open the coffer has returned.
     pub(crate) fn forget_caller(&mut self) {
         self.patience.cancel = Cancel::default();
     }
 
-    /// Gives back the lock file and the lock on `storage`, even if somebody still reads from it.
+    /// Releases the lock file and the lock on `storage`, even while `storage` is still read from.
     pub(crate) fn release(&mut self, storage: &dyn ReadAt) {
         self.file = None;
         if let Some(lock) = storage.lock().filter(|_| self.held) {
@@ -123,7 +123,7 @@ impl Locks {
         self.held = false;
     }
 
-    /// Fails if somebody has put another lock file or another coffer at the path.
+    /// Fails if another lock file or another coffer is at the path.
     pub(crate) fn check(&self, storage: &dyn ReadAt) -> Result<()> {
         let Some(what) = self.lost(storage) else { return Ok(()) };
         Err(Error::new(
@@ -136,7 +136,7 @@ impl Locks {
         .at(&self.path))
     }
 
-    /// What somebody has put another one of at the path: the lock file, or the coffer.
+    /// Which file was replaced at its path: the lock file, or the coffer.
     pub(crate) fn lost(&self, storage: &dyn ReadAt) -> Option<&'static str> {
         if !self.held {
             return None;

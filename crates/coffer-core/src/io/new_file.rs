@@ -1,4 +1,4 @@
-//! A file that takes its name when it is whole, and what killed processes leave of such files.
+//! A file that gets its name when it is complete, and the removal of what killed processes left.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ impl Drop for NewFile {
 }
 
 /// Removes what a killed process left unfinished beside each target. Each directory is listed once:
-/// it may be large. Only for who holds the locks of all.
+/// it may be large. The caller must hold the locks of all targets.
 pub(crate) fn sweep_unfinished(directory: &dyn Namespace, targets: &[PathBuf]) {
     let mut targets: Vec<PathBuf> = targets.iter().map(|target| resolved(target)).collect();
     targets.sort_by(|one, other| one.parent().cmp(&other.parent()));
@@ -136,7 +136,7 @@ fn unfinished_prefix(target: &Path) -> String {
     format!(".{name}.")
 }
 
-/// Makes something under a name that nobody has, of six random letters and what `make` adds.
+/// Makes something under a free name, of six random letters and what `make` adds.
 pub(crate) fn under_free_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<T> {
     let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
     let mut tried = 0;

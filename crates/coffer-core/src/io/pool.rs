@@ -1,7 +1,7 @@
-//! The core's own threads: one bounded pool for the whole process, apart from libuv's.
+//! The core's thread pool: one bounded pool for the whole process, apart from libuv's.
 //!
 //! Jobs on the pool never wait for a lock that another job must release, nor for a message:
-//! whoever has to wait (a writer, an open that waits for a lock) has a thread of its own.
+//! what has to wait (a writer, an open that waits for a lock) has a thread of its own.
 //!
 //! A pool has as many threads for jobs as for the parts into which a job divides its work. A thread
 //! that waits for parts takes up others meanwhile, on top of its stack. If those were whole jobs, which
@@ -15,7 +15,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 const MIN_THREADS: usize = 2;
 /// How far threads of the pool step back behind the rest of the process, and how far they can.
@@ -148,10 +148,23 @@ pub fn spawn(job: impl FnOnce() + Send + 'static) {
 pub fn start<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (sender, receiver) = bounded(1);
     spawn(move || {
-        // Nobody waits any more when the call was given up.
+        // There is no receiver any more when the call was cancelled.
         let _ = sender.send(job());
     });
     receiver
+}
+
+/// Waits for the result of a job that was started.
+///
+/// # Errors
+/// Those of the job; [`worker_failed`] if it panicked.
+pub(crate) fn receive<T>(job: &Receiver<Result<T>>) -> Result<T> {
+    job.recv().unwrap_or_else(|_| Err(worker_failed()))
+}
+
+/// The error of a job that panicked.
+pub(crate) fn worker_failed() -> Error {
+    Error::new(Code::Limit, "a worker thread failed")
 }
 
 /// Does `job` for each item, in parallel. It comes back to the pool often, so that other calls get
@@ -223,7 +236,7 @@ mod tests {
     const THREADS: usize = 4;
     const JOBS: usize = 400;
 
-    /// Work in parts that take a while, so that who waits for them looks for something to do.
+    /// Work in parts that take a while, so that the thread that waits for them steals other work.
     fn divide() {
         (0..16).into_par_iter().for_each(|_| {
             let mut hash = [0; 32];
@@ -252,7 +265,7 @@ mod tests {
         assert!((1..=THREADS).contains(&parts), "{parts} deep");
     }
 
-    /// On Linux a thread may be made nicer by anybody, and its niceness is its own.
+    /// On Linux every user may raise the niceness of a thread, which is the thread's own.
     #[cfg(target_os = "linux")]
     #[test]
     fn threads_step_back_behind_the_rest_of_the_process_whatever_its_niceness() {

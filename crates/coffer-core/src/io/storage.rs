@@ -16,12 +16,8 @@ pub(crate) trait ReadAt: Any + Send + Sync {
     /// The length of the file in bytes now. This asks the storage: a caller that reads many ranges of
     /// one state of the file asks once.
     fn len(&self) -> io::Result<u64>;
-    /// Reads several ranges, each given by its offset and filled whole.
-    fn read_ranges(&self, ranges: &mut [(u64, &mut [u8])]) -> io::Result<()> {
-        ranges.iter_mut().try_for_each(|(offset, buf)| self.read_at(buf, *offset))
-    }
-    /// Announces ranges that are read soon, so that a storage with a long way to its bytes can fetch
-    /// them ahead. A hint: nothing is promised, and nothing need be read.
+    /// Announces ranges that are read soon, in this order, so that a storage whose reads take long
+    /// fetches many of them at once and ahead. A hint: nothing is promised.
     fn will_read(&self, _ranges: &[Range<u64>]) {}
     /// The lock on the file itself, where there are such locks.
     fn lock(&self) -> Option<&dyn FileLock> {

@@ -1,26 +1,26 @@
 //! Files and directories on their way in.
 
+mod outside_file;
+
 use crate::engine::writer::Added;
 use crate::engine::writer::Skipped;
 use crate::format::member::MemberType;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
+use self::outside_file::{Check, OutsideFile};
 use crate::buffer::Buffer;
 use crate::engine::container::{Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
 use crate::format::member::Attributes;
 use crate::format::name;
-use crate::io::beneath::{self, About};
-use crate::io::disk::DiskFile;
 use crate::io::input::Input;
 use crate::io::pool;
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::ReadAt;
 use crate::ops::fs_tree::{self, Entry, Kind, Opener, Symlinks};
 use crate::progress::{CallObserver, Report};
 
@@ -54,9 +54,6 @@ pub(crate) struct Update {
 /// Small files that one job reads, in number and in bytes.
 const BATCH: usize = 64;
 const BATCH_BYTES: u64 = 256 << 10;
-/// Bytes that are asked for first of a file that says it has none.
-const SHORT: u64 = 4 << 10;
-
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
     let own = ProtectedPaths::of(&container.source.path, request.backup.as_deref());
@@ -255,15 +252,6 @@ fn unknown(Entry { path, errno, .. }: &Entry) -> Error {
     Error::io("stat", path, &std::io::Error::from_raw_os_error(errno.unwrap_or(0)))
 }
 
-/// How much of a file must still be as it was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
-    /// It has not become shorter.
-    Size,
-    /// Neither its size nor its time has changed, before nor while it was read.
-    SizeAndTime,
-}
-
 /// A small file that was read.
 enum Encoded {
     /// Its size, and its bytes after the member layer.
@@ -317,7 +305,7 @@ impl Put<'_> {
 
     /// Puts a large file in, whose pieces are read many at a time.
     fn large(&mut self, item: Item) -> Result<()> {
-        let file = Arc::new(Opened::new(&mut self.opener, &item.entry, self.check)?);
+        let file = Arc::new(OutsideFile::new(&mut self.opener, &item.entry, self.check)?);
         let (attributes, size) = (item.attributes(), item.entry.size);
         let piece = self.container.source.layers.piece as u64;
         let mut at = 0;
@@ -409,7 +397,7 @@ impl Put<'_> {
             let mut bytes = Buffer::default();
             let mut opener = Opener::default();
             let encode = |item: Item| {
-                let file = Opened::new(&mut opener, &item.entry, check)?;
+                let file = OutsideFile::new(&mut opener, &item.entry, check)?;
                 if !file.read_small(&mut bytes)? {
                     return Ok(Encoded::Long(item));
                 }
@@ -430,10 +418,7 @@ impl Put<'_> {
     fn drain(&mut self, left: usize) -> Result<()> {
         while self.queue.len() > left {
             let Some(result) = self.queue.pop_front() else { break };
-            let encoded = result
-                .recv()
-                .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
-            for file in encoded {
+            for file in pool::receive(&result)? {
                 let (item, size, stored) = match file {
                     Encoded::Small(item, size, stored) => (item, size, stored),
                     Encoded::Long(item) => {
@@ -458,103 +443,5 @@ impl Put<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A file being read.
-struct Opened {
-    file: DiskFile,
-    entry: Entry,
-    check: Check,
-    /// It ended before the size that the system still says it has: it is made up as it is read.
-    ended_early: AtomicBool,
-}
-
-impl Opened {
-    fn new(opener: &mut Opener, entry: &Entry, check: Check) -> Result<Self> {
-        let (file, about) = opener.open(entry)?;
-        let opened =
-            Self { file, entry: entry.clone(), check, ended_early: AtomicBool::new(false) };
-        opened.compare(&about)?;
-        Ok(opened)
-    }
-
-    /// Reads bytes of the file in place of those in `bytes`.
-    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_at(bytes, offset).map_err(|e| {
-            if e.kind() != std::io::ErrorKind::UnexpectedEof {
-                return Error::io("read", &self.entry.path, &e);
-            }
-            match self.about() {
-                Ok(about) if about.size >= self.entry.size => {
-                    self.ended_early.store(true, Ordering::Relaxed);
-                    self.shorter()
-                }
-                Ok(_) => self.shorter(),
-                Err(e) => e,
-            }
-        })
-    }
-
-    /// Reads all of a file that is said to be small. Returns false if there is too much of it.
-    fn read_small(&self, bytes: &mut Buffer) -> Result<bool> {
-        let Entry { path, size, .. } = &self.entry;
-        // Files that the system makes up as they are read say that they have nothing.
-        let steps = if *size == 0 { [SHORT, SMALL + 1] } else { [*size, *size] };
-        let mut have = 0;
-        for most in steps {
-            bytes.resize(most as usize, 0);
-            have += self.fill(&mut bytes[have..]).map_err(|e| Error::io("read", path, &e))?;
-            if have < bytes.len() {
-                break;
-            }
-        }
-        bytes.truncate(have);
-        if (have as u64) < *size && self.about()?.size < *size {
-            return Err(self.shorter());
-        }
-        self.check()?;
-        Ok(have as u64 <= SMALL)
-    }
-
-    /// Reads on from where the file is, as many bytes as fit or as there are.
-    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let mut have = 0;
-        while have < bytes.len() {
-            match self.file.read_next(&mut bytes[have..]) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(have)
-    }
-
-    fn about(&self) -> Result<About> {
-        let path = &self.entry.path;
-        beneath::about(&self.file).map_err(|e| Error::io("fstat", path, &e))
-    }
-
-    fn shorter(&self) -> Error {
-        let path = &self.entry.path;
-        let message = format!("{} became shorter while it was read: add it again", path.display());
-        Error::new(Code::Io, message).at(path)
-    }
-
-    /// Whether the file is still as it was found.
-    fn check(&self) -> Result<()> {
-        if self.check == Check::SizeAndTime { self.compare(&self.about()?) } else { Ok(()) }
-    }
-
-    fn compare(&self, about: &About) -> Result<()> {
-        let Entry { path, size, mtime_s, mtime_ns, .. } = &self.entry;
-        if self.check == Check::Size
-            || (about.size, about.mtime_s, about.mtime_ns) == (*size, *mtime_s, *mtime_ns)
-        {
-            return Ok(());
-        }
-        let message = format!("{} has changed since it was looked at: do it again", path.display());
-        Err(Error::new(Code::Stale, message).at(path))
     }
 }

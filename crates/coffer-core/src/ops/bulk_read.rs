@@ -57,6 +57,7 @@ impl<'a> BulkRead<'a> {
             }
         }
         let packs: Vec<_> = packs.into_iter().collect();
+        self.source.will_read(self.blocks.values());
         let mut results =
             pool::each(&packs, |(id, members)| self.pack(&self.blocks[id], members, &small))?
                 .into_iter()

@@ -6,12 +6,17 @@
 //! Modes are those of the members less what the process masks, unless they are to be preserved. A
 //! member that is damaged, or that the system refuses to make, does not stop the others.
 
+mod failures;
+mod names;
+
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use self::failures::{failure, is_of_one_member};
+use self::names::{check_names, not_a_directory, same_name, selection};
 use crate::engine::limits::Limits;
 use crate::engine::reader::Reader;
 use crate::engine::selection::Selection;
@@ -21,7 +26,7 @@ use crate::format::name;
 use crate::io::disk::DiskFile;
 use crate::io::protected_paths::ProtectedPaths;
 use crate::io::storage::WriteAt;
-use crate::io::target_tree::{self, NotPlaced, PERMISSIONS, TargetFile, TargetTree};
+use crate::io::target_tree::{NotPlaced, PERMISSIONS, TargetFile, TargetTree};
 use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree;
 use crate::progress::{CallObserver, Report};
@@ -164,94 +169,7 @@ pub(crate) fn extract(
     extracted.refused = out.refused.into_inner().unwrap_or_else(PoisonError::into_inner);
     extracted.refused.sort_by(|one, other| one.member.cmp(&other.member));
     let failed = out.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failure(failed, &extracted, target).map_or(Ok(extracted), Err)
-}
-
-/// How many members an error names.
-const NAMED: usize = 20;
-
-/// The error about the members that could not be extracted, if there are any.
-fn failure(mut failed: Vec<(String, Error)>, done: &Extracted, target: &Path) -> Option<Error> {
-    failed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let (_, first) = failed.first()?;
-    let names: Vec<_> = failed.iter().take(NAMED).map(|(name, _)| format!("{name:?}")).collect();
-    let more = match failed.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!(
-        "{}. Not extracted: {}{more}. Everything else was written to {}: {} files, {} bytes",
-        first.message(),
-        names.join(", "),
-        target.display(),
-        done.files,
-        done.bytes
-    );
-    Some(first.clone().saying(message))
-}
-
-/// Whether an error is about one member, so that others may still be extracted.
-fn is_of_one_member(error: &Error) -> bool {
-    use std::io::ErrorKind;
-    match (error.code(), error.errno()) {
-        (Code::Corrupt, _) => true,
-        (Code::Io, Some(errno)) if target_tree::is_illegal_sequence(errno) => true,
-        (Code::Io, Some(errno)) => {
-            matches!(
-                std::io::Error::from_raw_os_error(errno).kind(),
-                ErrorKind::PermissionDenied
-                    | ErrorKind::InvalidFilename
-                    | ErrorKind::InvalidInput
-                    | ErrorKind::Unsupported
-            )
-        }
-        _ => false,
-    }
-}
-
-/// What is extracted of a selection when names are taken relative to `from`.
-fn selection(what: &Selection, from: Option<&str>) -> Result<Selection> {
-    let Some(from) = from else { return Ok(what.clone()) };
-    let names = match what {
-        Selection::All => return Ok(Selection::Names(vec![from.to_owned()])),
-        Selection::Names(names) | Selection::Exactly(names) => names,
-    };
-    for wanted in names {
-        let wanted = name::check(wanted)?;
-        let rest = wanted.strip_prefix(from);
-        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            let message = format!("{wanted:?} is not below {from:?}, where names are taken from");
-            return Err(Error::new(Code::InvalidArg, message).of_member(wanted));
-        }
-    }
-    Ok(what.clone())
-}
-
-fn not_a_directory(from: &str) -> Error {
-    Error::new(Code::InvalidArg, format!("names are taken from {from:?}, which is a file"))
-        .of_member(from)
-}
-
-/// Refuses names that mean something else than a file of that name below the target.
-fn check_names(members: &[(Arc<str>, Entry)]) -> Result<()> {
-    if cfg!(unix) {
-        return Ok(());
-    }
-    let mut names = HashSet::new();
-    for (name, _) in members {
-        if let Some(fault) = name::windows_fault(name) {
-            let message = format!("{name:?} is refused as the name of a file: {fault}");
-            return Err(Error::new(Code::UnsafePath, message).of_member(name));
-        }
-        if !names.insert(name.to_lowercase()) {
-            return Err(Error::new(Code::Exists, same_name(name)).of_member(name));
-        }
-    }
-    Ok(())
-}
-
-fn same_name(name: &str) -> String {
-    format!("on this file system {name:?} is the name of another member, too")
+    failure(failed, target, extracted.files, extracted.bytes).map_or(Ok(extracted), Err)
 }
 
 /// The directories that an extraction needs.
@@ -575,5 +493,5 @@ fn time(entry: &Entry) -> SystemTime {
 /// What its owner may do.
 const OWNER: u32 = 0o700;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;

@@ -57,7 +57,7 @@ pub fn identify(path: &Path) -> Result<Identity> {
         opened => opened.map_err(|e| failed("open", &e))?,
     };
     let size = file.len().map_err(|e| failed("fstat", &e))?;
-    let start = file::read(&file, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
+    let start = file::read(&file, path, size, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let Some(marks) = Header::marks(&start) else {
         return Ok(if open::looks_legacy(&start) { Identity::Legacy } else { Identity::Unknown });
     };

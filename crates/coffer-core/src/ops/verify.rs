@@ -48,6 +48,7 @@ pub(crate) fn verify(reader: &Reader, watch: &CallObserver) -> Result<Verified> 
         watch.report(|| Report { bytes, total_bytes: Some(verified.bytes), members, name: None });
         Ok(problems)
     };
+    source.will_read(units.iter().flat_map(Unit::blocks));
     let problems: Vec<Problem> = pool::each(&units, check)?.concat();
     let Some(Problem { error: first, .. }) = problems.first() else {
         return root.map_or(Ok(()), |root| check_root(&source, &root)).map(|()| verified);
@@ -119,6 +120,13 @@ impl Unit {
         match self {
             Self::Pack(_, members) => members.iter().map(|(_, e)| e.size).sum(),
             Self::Large((_, entry), _) => entry.size,
+        }
+    }
+
+    fn blocks(&self) -> &[Block] {
+        match self {
+            Self::Pack(block, _) => std::slice::from_ref(block),
+            Self::Large(_, blocks) => blocks,
         }
     }
 

@@ -106,6 +106,7 @@ impl Container {
         file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
         let source = ArchiveFile {
             storage: file.storage(),
+            known_len: Default::default(),
             directory: directory.clone(),
             path: path.to_path_buf(),
             layers: form.layers,

@@ -159,7 +159,7 @@ impl Container {
 
     fn flush_oldest(&mut self) -> Result<()> {
         let Some(Inflight { members, result }) = self.inflight.pop_front() else { return Ok(()) };
-        let written = received(&result).and_then(|(block, places)| {
+        let written = pool::receive(&result).and_then(|(block, places)| {
             let id = self.append_block(&block)?;
             Ok((id, places))
         });
@@ -275,7 +275,7 @@ impl Container {
                 }
             }
             let Some(receiver) = window.pop_front() else { break };
-            let piece = match received(&receiver)? {
+            let piece = match pool::receive(&receiver)? {
                 Made::Finished(piece) => piece,
                 Made::Last { raw, stored } => {
                     let padding = tar::padding(total + stored.len() as u64);
@@ -341,8 +341,4 @@ fn make(layers: &Layers, raw: Raw, only: bool) -> Result<Made> {
     }
     let padding = tar::padding(stored.len() as u64);
     Finished::seal(layers, raw, &stored, padding).map(Made::Finished)
-}
-
-fn received<T>(receiver: &Receiver<Result<T>>) -> Result<T> {
-    receiver.recv().unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))
 }

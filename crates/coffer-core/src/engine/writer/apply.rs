@@ -15,6 +15,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Entry, Place, Placed};
 use crate::format::member::Attributes;
 use crate::io::data::Data;
+use crate::io::pool;
 
 /// The mode of a file that no file was the source of.
 const NEW_FILE: u32 = 0o644;
@@ -26,9 +27,7 @@ impl Writer {
     pub(super) fn apply(&mut self, task: Task) -> Result<Outcome> {
         match task {
             Task::Small { name, size, given, stored, source } => {
-                let mut stored = stored
-                    .recv()
-                    .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
+                let mut stored = pool::receive(&stored)?;
                 let layers = &self.container.source.layers;
                 if !layers.seals_members_as(&source.layers) {
                     // It was sealed while the coffer still had its old keys.

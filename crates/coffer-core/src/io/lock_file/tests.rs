@@ -236,7 +236,7 @@ mod unix {
     }
 
     #[test]
-    fn a_file_that_may_be_somebody_elses_keeps_its_permissions() {
+    fn a_file_that_may_be_of_another_user_keeps_its_permissions() {
         let (directory, coffer) = scratch();
         fs::write(&coffer, b"").unwrap();
         allow(&coffer, 0o666);
@@ -269,7 +269,7 @@ mod unix {
         }
     }
 
-    /// Makes the directory read-only; `false` if that stops nobody, as for the superuser.
+    /// Makes the directory read-only; `false` if that has no effect, as for the superuser.
     fn forbid_writing(directory: &Path) -> bool {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o555)).unwrap();
         File::create(directory.join("probe")).is_err()

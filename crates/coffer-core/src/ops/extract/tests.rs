@@ -1,3 +1,5 @@
+#![cfg(unix)]
+
 use super::*;
 use crate::engine::file::ArchiveFile;
 use crate::engine::view::{Shared, View};

@@ -328,7 +328,7 @@ fn refuse_own_frames(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<()>
     let mut at = 0;
     while at < size {
         let len = (size - at).min(READ as u64 + 12) as usize;
-        let bytes = crate::engine::file::read(storage, path, at, len)?;
+        let bytes = crate::engine::file::read(storage, path, size, at, len)?;
         let own = bytes.windows(12).any(|w| w[..4] == magic && tags.iter().any(|t| w[8..] == *t));
         if own {
             return Err(Error::corrupt(

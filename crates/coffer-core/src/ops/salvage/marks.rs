@@ -25,7 +25,8 @@ impl Search<'_> {
     /// At most `len` bytes from `offset`, fewer where the file ends.
     pub(super) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
         let len = len.min(self.size.saturating_sub(offset)) as usize;
-        file::read(self.storage, self.path, offset.min(self.size), len).map(Buffer::into_vec)
+        file::read(self.storage, self.path, self.size, offset.min(self.size), len)
+            .map(Buffer::into_vec)
     }
 
     /// Calls `found` with the offset and the mark of whatever looks like a record with one of
