@@ -17,25 +17,25 @@ use crate::format::tar;
 use crate::io::disk::DiskNamespace;
 use crate::io::storage::{Namespace, ReadAt, WriteAt};
 
-/// A file with the keys to read it.
+/// An open archive file, with the keys to read it.
 pub(crate) struct ArchiveFile {
     pub(crate) storage: Arc<dyn WriteAt>,
     /// The length of the file when it was asked for last; a read beyond it asks again.
     pub(crate) known_len: AtomicU64,
-    /// Where the path is one.
+    /// The namespace that `path` belongs to.
     pub(crate) directory: Arc<dyn Namespace>,
     pub(crate) path: PathBuf,
     pub(crate) layers: Layers,
     pub(crate) meta: MetaSeal,
-    /// The coffer's identity: records of another one are not believed, even under the same key.
+    /// The archive id: records of another coffer are rejected, even under the same key.
     pub(crate) archive: [u8; ARCHIVE_ID],
-    /// The most bytes that commits may have together before compression, for the caller.
+    /// The most bytes that the commits of the catalog may have together before compression.
     pub(crate) max_catalog: u64,
     /// Its packs that were decoded last.
     pub(crate) packs: PackCache,
 }
 
-/// No file.
+/// The storage of a closed coffer.
 struct Nothing;
 
 impl ReadAt for Nothing {
@@ -63,7 +63,7 @@ impl WriteAt for Nothing {
 }
 
 impl ArchiveFile {
-    /// A file with the header and the keys that are given, at `path` or to be there one day.
+    /// A file with this header and these keys, which is or will be at `path`.
     pub(crate) fn new(
         storage: Arc<dyn WriteAt>,
         directory: &Arc<dyn Namespace>,
@@ -84,7 +84,7 @@ impl ArchiveFile {
         })
     }
 
-    /// What is left of a source when its coffer is closed: no file, and no keys.
+    /// The file of a closed coffer: no storage, and no keys.
     pub(crate) fn closed(path: &Path) -> Self {
         let layers = Layers {
             member_level: None,
@@ -108,7 +108,7 @@ impl ArchiveFile {
         }
     }
 
-    /// Bytes of the file.
+    /// Reads bytes of the file.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Buffer> {
         let end = offset.saturating_add(len as u64);
         let mut size = self.known_len.load(Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl ArchiveFile {
         self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
-    /// What `read` gives, or nothing where it meets damage twice: an error of a disk may pass.
+    /// The result of `read`, or `None` where it finds damage twice: a read error may be transient.
     pub(crate) fn intact<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Option<T>> {
         match read(self).or_else(|e| if e.is_damage() { read(self) } else { Err(e) }) {
             Ok(value) => Ok(Some(value)),
@@ -151,14 +151,14 @@ impl ArchiveFile {
         self.packs.get(&block.digest, || self.block(block).map(Buffer::into_vec))
     }
 
-    /// A block as it stands in the file, checked but not opened.
+    /// The stored bytes of a block, checked but not opened.
     pub(crate) fn sealed_block(&self, block: &Block) -> Result<Buffer> {
         let bytes = self.read(block.offset, block.len as usize)?;
         self.layers.check(&bytes, block).map_err(|e| damaged(block, &e))?;
         Ok(bytes)
     }
 
-    /// A block as it stands in the file, damaged as it is: with zeros where the disk cannot read it.
+    /// The stored bytes of a damaged block, with zeros where the disk cannot read it.
     pub(crate) fn remains(&self, block: &Block) -> Result<Buffer> {
         const PAGE: u64 = 4096;
         match self.read(block.offset, block.len as usize) {
@@ -181,8 +181,8 @@ impl ArchiveFile {
         Ok(bytes.into())
     }
 
-    /// The stored bytes of a member in a pack, whose tar header must say of it what the catalog says:
-    /// other readers of the tar go by that.
+    /// The stored bytes of a member in a pack. Its tar header must agree with the catalog, because
+    /// other readers of the tar rely on it.
     pub(crate) fn packed<'a>(
         &self,
         tar: &'a [u8],
@@ -244,13 +244,13 @@ fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
     })
 }
 
-/// What a member in a pack takes in its tar, header and padding included.
+/// The length of a member in the tar of a pack, header and padding included.
 pub(crate) fn entry_len(name: &str, entry: &Entry) -> Result<u64> {
     let stored = entry.stored();
     Ok(heading(name, entry)?.len() as u64 + stored + tar::padding(stored) as u64)
 }
 
-/// The tar in a block says something else than the catalog.
+/// The error of a block whose tar disagrees with the catalog.
 pub(crate) fn contradiction(block: &Block) -> Error {
     Error::corrupt(format!(
         "in the block at byte {} the tar and the catalog contradict each other",
@@ -265,8 +265,8 @@ fn damaged(block: &Block, error: &Error) -> Error {
     )
 }
 
-/// Reads exactly `len` bytes of a file that has `size` bytes. One that ends before is damaged, not a
-/// failing disk, also where it is cut between the look at its length and the read.
+/// Reads exactly `len` bytes of a file that has `size` bytes. A file that ends before is damage, not
+/// an I/O error, also where it is truncated between asking for its length and the read.
 pub(crate) fn read(
     storage: &dyn ReadAt,
     path: &Path,

@@ -95,7 +95,7 @@ pub(crate) fn open(
             let len = (size - copy).min(header::MAX_LEN as u64) as usize;
             let bytes = file::read(&*storage, path, size, copy, len)?;
             let marks = Header::marks(&bytes);
-            // A copy that says the same cannot say more, unless it is damage that was found.
+            // An equal copy gives the same error, unless that error is damage.
             let same = marks == Header::marks(&start) && error.code() != Code::Corrupt;
             if marks.is_none() || same {
                 continue;
@@ -123,13 +123,13 @@ pub(crate) fn open(
     if looks_legacy(&start) { Ok(OpenResult::Legacy) } else { Err(not_a_coffer()) }
 }
 
-/// Whether an error is not about what the header says, so that no copy of it can help.
+/// Whether an error does not come from the header, so that no copy of the header can help.
 fn is_final(error: &Error) -> bool {
     matches!(error.code(), Code::Io | Code::Aborted | Code::TooLarge)
 }
 
-/// How many headers that open are followed to a commit: the first, and a copy that says something
-/// else. What they lead to costs as much as the file is long.
+/// How many headers that open are followed to a commit: the first, and a copy that differs. Each
+/// may cost a search of the whole file.
 const MOST_FOLLOWED: usize = 2;
 
 /// One file that is being opened, whichever of its headers it takes.
@@ -213,7 +213,7 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
     notices
 }
 
-/// Whether the end of the file is one of our footers, wherever it was meant to stand: then the
+/// Whether the file ends with one of Coffer's footers, whatever offset it claims: then the
 /// file is a coffer whose beginning is missing.
 fn has_marks(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<bool> {
     let from = size.saturating_sub(record::MAX_LEN as u64);

@@ -1,8 +1,8 @@
 //! Reading below a directory without following links: each component of a path is opened relative
 //! to the directory before it.
 //!
-//! A path may name another file at each call, so that a look at it says nothing of what is opened
-//! later. A directory that is open stays the one it was.
+//! A path may name another file at each call, so that a `stat` of it does not tell what a later
+//! `open` finds. An open directory stays the same directory.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,10 +10,10 @@ use std::path::Path;
 
 use crate::io::disk::DiskFile;
 
-/// What the system numbers a file by: the device, and the number there.
+/// The identity of a file: device and inode.
 pub(crate) type Id = (u64, u64);
 
-/// What a file is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     File,
@@ -24,13 +24,13 @@ pub(crate) enum What {
     Device,
 }
 
-/// What the system says of a file.
+/// The metadata of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) what: What,
-    /// `None` where the system has no numbers for files.
+    /// `None` on systems without inodes.
     pub(crate) id: Option<Id>,
-    /// Bytes. Files that the system makes up when they are read say 0, or a page.
+    /// Bytes. Virtual files, such as those in `/proc`, have 0 here, or a page.
     pub(crate) size: u64,
     /// Permission bits, with those for set-user-ID, set-group-ID and sticky.
     pub(crate) mode: u32,
@@ -56,7 +56,7 @@ impl Opened {
     }
 }
 
-/// Whether something failed because a link, or no directory, was where a directory or a file is expected.
+/// Whether a call failed because of a link, or of a file in place of a directory.
 pub(crate) fn is_link_in_the_way(error: &io::Error) -> bool {
     #[cfg(unix)]
     if let Some(errno) = rustix::io::Errno::from_io_error(error) {

@@ -1,6 +1,5 @@
-//! Files and names of the operating system.
+//! The file system of the operating system, as [`ReadAt`], [`WriteAt`] and [`Namespace`].
 
-use std::any::Any;
 use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -23,8 +22,8 @@ impl DiskFile {
         Self { file }
     }
 
-    /// Opens an existing file, for writing too where `write` is set. What is no regular file is
-    /// refused without waiting; see [`failed_to_open`].
+    /// Opens an existing regular file, for writing too where `write` is set. Anything else is an
+    /// error, without waiting; see [`failed_to_open`].
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Self> {
         // Opening a pipe waits for its other end, and opening a device may have effects.
         regular(&std::fs::metadata(path)?)?;
@@ -33,7 +32,7 @@ impl DiskFile {
         #[cfg(unix)]
         {
             use rustix::fs::OFlags;
-            // Another process may put a pipe or a terminal there in between.
+            // Another process may have put a pipe or a terminal there since.
             let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
             std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
         }
@@ -124,12 +123,13 @@ impl WriteAt for DiskFile {
         Ok(())
     }
 
-    /// Linux starts to write what it is told to forget, and forgets only what is on the disk.
+    /// `POSIX_FADV_DONTNEED` makes Linux start to write dirty pages, which stay cached until they are
+    /// written.
     #[cfg(target_os = "linux")]
     fn write_back(&self, bytes: Range<u64>) {
         let len = std::num::NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
         if len.is_some() {
-            // A system that cannot leaves it to the sync.
+            // Where this fails, the sync does all the work.
             let _ = rustix::fs::fadvise(&self.file, bytes.start, len, rustix::fs::Advice::DontNeed);
         }
     }
@@ -146,7 +146,7 @@ impl WriteAt for DiskFile {
         self.file.set_len(len)
     }
 
-    /// Within the system, or by sharing the bytes on the disk, where it can.
+    /// In the kernel, by reflink where the file system has it; else through memory.
     #[cfg(target_os = "linux")]
     fn copy_from(
         &self,
@@ -155,9 +155,9 @@ impl WriteAt for DiskFile {
         mut offset: u64,
     ) -> io::Result<()> {
         use rustix::fs::copy_file_range;
-        // The system may copy less than it is asked for, and calls that are interrupted begin anew.
+        // The kernel may copy less than it is asked for, and interrupted calls are repeated.
         const STEP: u64 = 1 << 30;
-        let any: &dyn Any = from;
+        let any: &dyn std::any::Any = from;
         let Some(source) = any.downcast_ref::<Self>() else {
             return copy_through_memory(from, range, self, offset);
         };
@@ -167,8 +167,8 @@ impl WriteAt for DiskFile {
             match copy_file_range(&source.file, read, &self.file, write, len) {
                 Err(e) if e == rustix::io::Errno::INTR => {}
                 Ok(copied) if copied > 0 => {}
-                // Not within this system, or not between these files: what is wrong with them
-                // besides, the other way tells as well.
+                // Not supported, or not between these files. Any other error comes again
+                // from the copy through memory.
                 _ => return copy_through_memory(from, range, self, offset),
             }
         }
@@ -202,7 +202,7 @@ impl WriteAt for DiskFile {
     }
 }
 
-/// The directories of the operating system.
+/// The names in the directories of the operating system.
 pub(crate) struct DiskNamespace;
 
 impl Namespace for DiskNamespace {
@@ -230,7 +230,7 @@ impl Namespace for DiskNamespace {
             return std::fs::rename(from, to).map_err(not_over_an_open_file);
         }
         tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|e| {
-            // It is not for the failed renaming to remove the file.
+            // A failed rename must not remove the file.
             let _ = e.path.keep();
             let refused = e.error.kind() == io::ErrorKind::PermissionDenied;
             if cfg!(unix) && (refused || is_unsupported(&e.error)) {
@@ -273,8 +273,8 @@ impl Names for DiskNames {
     fn sync(&self) -> io::Result<()> {
         let Some(directory) = &self.0 else { return Ok(()) };
         match durable(directory, File::sync_all) {
-            // Some file systems, network and FUSE ones above all, know no sync of a directory: there
-            // is nothing that could be done better.
+            // Some file systems, network and FUSE ones above all, cannot sync a directory, and
+            // have nothing in its place.
             Err(e) if is_unsupported(&e) => Ok(()),
             synced => synced,
         }
@@ -284,7 +284,7 @@ impl Names for DiskNames {
 /// Makes a file durable with the strongest call that its file system knows.
 ///
 /// `strongest` is a call of the standard library, which on Apple's systems asks the drive itself
-/// (`F_FULLFSYNC`). Network shares refuse that, and what they have is `fsync`.
+/// (`F_FULLFSYNC`). Network shares refuse that, and `fsync` is tried there.
 fn durable(file: &File, strongest: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let synced = strongest(file);
     #[cfg(unix)]
@@ -294,7 +294,7 @@ fn durable(file: &File, strongest: impl Fn(&File) -> io::Result<()>) -> io::Resu
     synced
 }
 
-/// Whether a call failed because the file system does not know it.
+/// Whether a call failed because the file system does not support it.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
@@ -315,7 +315,7 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     }
 }
 
-/// A failure, with what to do about it.
+/// An error with advice.
 #[derive(Debug)]
 struct Advised {
     source: io::Error,
@@ -334,7 +334,7 @@ impl std::error::Error for Advised {
     }
 }
 
-/// The same failure, saying what to do about it.
+/// The same error with advice.
 pub(crate) fn advised(error: io::Error, advice: &'static str) -> io::Error {
     io::Error::new(error.kind(), Advised { source: error, advice })
 }
@@ -346,8 +346,8 @@ const NO_NEW_NAME: &str = "this file system may not be able to name a file witho
 const OPEN_FILE: &str = "this file system (FAT, or a network share) may not replace a file that is open: close every \
     other handle on it, or keep it on NTFS";
 
-/// Says what to do where a file cannot be replaced while it is open. NTFS can do that, FAT and many
-/// network shares cannot.
+/// Adds advice to the error of a file system that cannot replace a file while it is open, as FAT and
+/// many network shares. NTFS can.
 fn not_over_an_open_file(error: io::Error) -> io::Error {
     #[cfg(windows)]
     {
@@ -361,7 +361,7 @@ fn not_over_an_open_file(error: io::Error) -> io::Error {
     error
 }
 
-/// A path leads to something that is no regular file.
+/// The error of a path that names no regular file; it says what is there.
 #[derive(Debug)]
 struct NotAFile(&'static str);
 
@@ -380,7 +380,7 @@ fn regular(about: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, NotAFile(what(about))))
 }
 
-/// What it is that is no regular file.
+/// What is at a path in place of a regular file.
 fn what(about: &Metadata) -> &'static str {
     #[cfg(unix)]
     {
@@ -399,7 +399,7 @@ fn what(about: &Metadata) -> &'static str {
     if about.is_dir() { "a directory" } else { "something else" }
 }
 
-/// Whether something was refused for being no regular file.
+/// Whether an error is that of a path that names no regular file.
 pub(crate) fn is_no_file(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
 }
@@ -418,8 +418,8 @@ pub(crate) fn failed_to_open(path: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// Opens a file. Where another process has a lease on it, as file servers do, the system asks that one
-/// to give it back and would have this call wait: it is made again instead.
+/// Opens a file. Where another process holds a lease on it, as file servers do, the kernel asks that
+/// process to release it and a call that does not block fails: it is repeated.
 fn opened(options: &OpenOptions, path: &Path) -> io::Result<File> {
     const ATTEMPTS: usize = 100;
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

@@ -1,5 +1,5 @@
-//! A file outside of coffers that is read from its beginning to its end: one of the disk, one that
-//! the system makes up as it is read, or a pipe.
+//! A file outside of coffers that is read once from beginning to end: a regular file, a virtual one
+//! such as those in `/proc`, or a pipe.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// A file that is open. Its place in it must be the beginning.
+    /// Takes an open file, whose position must be its beginning.
     pub(crate) fn new(file: DiskFile, path: &Path, size: u64) -> Self {
         Self { file, path: path.to_path_buf(), size: Some(size) }
     }

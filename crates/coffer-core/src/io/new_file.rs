@@ -7,13 +7,13 @@ use std::sync::Arc;
 use crate::crypto::key;
 use crate::io::storage::{Names, Namespace, ReadAt, WriteAt, directory};
 
-/// How the names of files that are not finished yet end.
+/// The suffix of unfinished files.
 pub(crate) const UNFINISHED: &str = ".coffer-new";
 
-/// How many random characters come before that.
+/// How many random characters come before the suffix.
 const RANDOM: usize = 6;
 
-/// Which characters those are.
+/// The characters to draw from.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// How many links are followed to a file that is not there yet, as many as Linux follows.
@@ -22,7 +22,8 @@ const MOST_LINKS: usize = 40;
 /// How many names are tried.
 const ATTEMPTS: usize = 64;
 
-/// A file that is being made beside its final place, and is removed again unless it is published.
+/// A file that is written beside its target under a temporary name; [`NewFile::publish`] renames it.
+/// Dropped before that, it is removed.
 pub(crate) struct NewFile {
     directory: Arc<dyn Namespace>,
     storage: Arc<dyn WriteAt>,
@@ -36,8 +37,8 @@ impl NewFile {
     /// Creates the file, readable by its owner alone, in the directory of `target`.
     pub(crate) fn create(directory: &Arc<dyn Namespace>, target: &Path) -> io::Result<Self> {
         let target = resolved(target);
-        // Before there is anything: a file in place whose name cannot be made durable, for want of a
-        // descriptor, would be a failure that has done its work.
+        // First of all: a file that has its name, but no descriptor to make the name durable, would
+        // be an error after the change is made.
         let names = directory.names(&target)?;
         let (storage, path) = under_free_name(|random| {
             let name = unfinished_prefix(&target) + random + UNFINISHED;
@@ -59,8 +60,8 @@ impl NewFile {
         old.ownership()?.map_or(Ok(()), |ownership| self.storage.adopt(&ownership))
     }
 
-    /// Gives the file, which is made durable first, its final name, which is not durable before what
-    /// is returned is synced. Without `replace` an existing file is an error.
+    /// Makes the file durable and gives it its final name. The name is durable when the returned
+    /// [`Names`] are synced. Without `replace` an existing file is an error.
     pub(crate) fn publish(mut self, replace: bool) -> io::Result<Arc<dyn Names>> {
         self.storage.sync_all()?;
         self.directory.rename(&self.path, &self.target, replace)?;
@@ -116,8 +117,7 @@ pub(crate) fn is_random(part: &str) -> bool {
     part.len() == RANDOM && part.bytes().all(|b| LETTERS.contains(&b))
 }
 
-/// Where a file is or is to be: a link to a coffer stays a link, and one to nothing leads to where
-/// the file will be.
+/// The path with links resolved, also where the last one leads to a file that does not exist yet.
 fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use self::failures::{failure, is_of_one_member};
-use self::names::{check_names, not_a_directory, same_name, selection};
+use self::names::{check_names, leave_out_directory, same_name, selection};
 use crate::engine::limits::Limits;
 use crate::engine::reader::Reader;
 use crate::engine::selection::Selection;
@@ -104,13 +104,8 @@ pub(crate) fn extract(
     let from = extraction.from.as_deref().map(name::check).transpose()?;
     let mut sweep = BulkRead::new(reader, &selection(&extraction.what, from)?, watch)?;
     if let Some(from) = from {
-        // The directory itself is the target.
-        if sweep.members.iter().any(|(name, entry)| **name == *from && !entry.is_directory()) {
-            return Err(not_a_directory(from));
-        }
-        sweep.members.retain(|(name, _)| **name != *from);
-    }
-    if from.is_none() && !extraction.plugins && matches!(extraction.what, Selection::All) {
+        leave_out_directory(&mut sweep.members, from)?;
+    } else if !extraction.plugins && matches!(extraction.what, Selection::All) {
         sweep.members.retain(|(name, _)| !name::is_of_plugins(name));
     }
     let files = sweep.members.iter().filter(|(_, entry)| !entry.is_directory());
@@ -135,25 +130,7 @@ pub(crate) fn extract(
         out.check_free(&sweep.members)?;
     }
     let directories = out.directories(&sweep.members)?;
-    let written = sweep.files(
-        |name, entry, bytes| {
-            out.attempt(name, &directories, || {
-                let bytes = bytes?;
-                out.file(name, entry, true, |file| {
-                    file.write_at(bytes, 0).map_err(|e| out.io("write", name, &e))
-                })?;
-                out.advance(name, entry.size, true);
-                Ok(entry.size)
-            })
-        },
-        |name, entry| {
-            out.attempt(name, &directories, || {
-                out.large(name, entry)?;
-                Ok(entry.size)
-            })
-        },
-    )?;
-    let written: Vec<u64> = written.into_iter().flatten().collect();
+    let written = out.files(&sweep, &directories)?;
     let mut extracted = Extracted {
         files: written.len() as u64,
         bytes: written.iter().sum(),
@@ -231,6 +208,29 @@ impl Out<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Extracts all files, and gives the sizes of those that could be extracted.
+    fn files(&self, sweep: &BulkRead<'_>, directories: &Directories) -> Result<Vec<u64>> {
+        let written = sweep.files(
+            |name, entry, bytes| {
+                self.attempt(name, directories, || {
+                    let bytes = bytes?;
+                    self.file(name, entry, true, |file| {
+                        file.write_at(bytes, 0).map_err(|e| self.io("write", name, &e))
+                    })?;
+                    self.advance(name, entry.size, true);
+                    Ok(entry.size)
+                })
+            },
+            |name, entry| {
+                self.attempt(name, directories, || {
+                    self.large(name, entry)?;
+                    Ok(entry.size)
+                })
+            },
+        )?;
+        Ok(written.into_iter().flatten().collect())
     }
 
     /// Extracts a file, and gives what that gives, or nothing if it cannot be extracted but others may.

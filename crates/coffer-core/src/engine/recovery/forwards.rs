@@ -10,8 +10,8 @@ use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::{self, COMMIT_TAG, ClearFields, FOOTER_TAG};
 
-/// Adopts commits behind `newest` that are whole though their footers are not, and judges the rest.
-/// `damaged` is set if a footer names a commit that does not verify.
+/// Adopts complete commits behind `newest` whose footers are damaged, and classifies the rest of the
+/// file. `damaged` is set if a footer names a commit that does not verify.
 pub(super) fn forwards(
     source: &ArchiveFile,
     size: u64,
@@ -77,7 +77,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Takes note of a record of this coffer that opens, wherever it says that it stands.
+    /// Processes a record of this coffer that opens, whatever offset it claims.
     fn take(&mut self, offset: u64, mark: &ClearFields, plain: &[u8], len: u64) -> Result<()> {
         if mark.starts_with(&FOOTER_TAG) {
             let footer = Footer::decode(mark, plain, offset);
@@ -118,7 +118,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// A commit is whole: it is the newest, or the walk adopts no other.
+    /// Processes a complete commit: it becomes the newest, or the walk adopts no other.
     fn whole(&mut self) -> Result<()> {
         let parts = std::mem::take(&mut self.parts);
         let (commit, digest) = match crate::format::commit_parts::assemble(
@@ -150,7 +150,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// The newest commit, and what the rest of the file is.
+    /// The newest commit, and the type of the rest of the file.
     fn judged(self, size: u64, damaged: bool) -> Option<Newest> {
         let newest = self.newest?;
         let tail = if newest.end >= size {

@@ -1,6 +1,6 @@
 //! Uploads: members whose bytes arrive as a stream.
 //!
-//! An [`Upload`] keeps its first bytes in memory. Beyond [`IN_MEMORY`] it encodes each full piece
+//! An [`Upload`] keeps its first bytes in memory. Beyond `IN_MEMORY` it encodes each full piece
 //! on the pool, and writes the finished block to a spool. Only the thread that writes the coffer
 //! waits for an upload, when all bytes are there.
 

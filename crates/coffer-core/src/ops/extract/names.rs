@@ -26,7 +26,16 @@ pub(super) fn selection(what: &Selection, from: Option<&str>) -> Result<Selectio
     Ok(what.clone())
 }
 
-pub(super) fn not_a_directory(from: &str) -> Error {
+/// Leaves out the member that is the directory that names are taken from: the target stands for it.
+pub(super) fn leave_out_directory(members: &mut Vec<(Arc<str>, Entry)>, from: &str) -> Result<()> {
+    if members.iter().any(|(name, entry)| **name == *from && !entry.is_directory()) {
+        return Err(not_a_directory(from));
+    }
+    members.retain(|(name, _)| **name != *from);
+    Ok(())
+}
+
+fn not_a_directory(from: &str) -> Error {
     Error::new(Code::InvalidArg, format!("names are taken from {from:?}, which is a file"))
         .of_member(from)
 }
