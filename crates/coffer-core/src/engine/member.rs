@@ -48,7 +48,7 @@ impl MemberLocation {
     }
 
     /// All bytes of a small member, if its pack is in the cache and the member is intact.
-    pub(crate) fn from_cache(&self, source: &ArchiveFile) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn cached(&self, source: &ArchiveFile) -> Option<Zeroizing<Vec<u8>>> {
         let size = usize::try_from(self.entry.size).ok()?;
         let bytes = match (&self.entry.place, self.blocks.first()) {
             (Place::Memory(stored), _) => source.layers.decode_member(stored, size),

@@ -159,7 +159,7 @@ impl Reader {
         let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
         let source = view.source.clone();
         drop(view);
-        found.from_cache(&source)
+        found.cached(&source)
     }
 
     /// Reads from `start`, at most `len` bytes. With `version`, only of that version.

@@ -23,15 +23,15 @@ use self::forwards::{first_commit, forwards};
 use self::newest::reader;
 pub(crate) use self::newest::{Newest, Tail};
 
-/// How often a reader without a lock looks again.
+/// How often a reader without a lock reads a doubtful file again.
 const LOOKS: usize = 8;
 /// How often, and for how long each time, such a reader waits for a write that is under way.
 const WAITS: usize = 10;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// Looks, without a lock, at a file that another process may be writing. What is damaged, or not `sound`, is
-/// looked at again if the file grows or is cut within a short time: a write that is under way looks
-/// like damage, and a file that is cut while it is read like one that ends too early.
+/// Calls `look` without a lock on a file that another process may be writing. A result that is
+/// damage, or not `sound`, is discarded and `look` called again if the length of the file changes
+/// within a short time: a write in progress looks like damage, and so does a truncation.
 pub(crate) fn steadily<T>(
     storage: &dyn ReadAt,
     look: impl Fn() -> Result<T>,
@@ -51,7 +51,7 @@ pub(crate) fn steadily<T>(
     look()
 }
 
-/// Whether the length of a file is, or soon becomes, another than it was.
+/// Whether the length of a file differs from `before`, now or within a short time.
 fn changes(storage: &dyn ReadAt, before: Option<u64>) -> bool {
     for _ in 0..WAITS {
         if storage.len().ok() != before {
@@ -101,17 +101,17 @@ pub(crate) fn newest(source: &ArchiveFile, size: u64) -> Result<Newest> {
     }))
 }
 
-/// A commit that verified, and the footers right behind it.
+/// A commit that verified, with the footers that directly follow it.
 fn at(source: &ArchiveFile, position: Position, commit: Commit) -> Result<Newest> {
     let (end, footer) = own_footers(source, &position)?;
     Ok(Newest { position, commit, end, footer, tail: Tail::Clean })
 }
 
-/// The most commits that are authentic and still not what a footer says: no crash leaves so many.
+/// The most authentic commits that differ from what a footer names: no crash leaves so many.
 const MOST_OTHERS: usize = 8;
 
-/// Where commits were looked for, and what stands there. However many footers name one place, it
-/// is read once.
+/// The commits at offsets that footers name. Each offset is read once, however many footers name
+/// it.
 #[derive(Default)]
 struct Looked {
     at: HashMap<u64, Option<Position>>,
@@ -155,9 +155,9 @@ impl Looked {
     }
 }
 
-/// The newest commit, or the one before it if a crash has kept it from being whole: what shared its
-/// sync has not reached the disk, and nothing says that the sync returned. The inner error is damage
-/// to both.
+/// The newest commit, or the one before it if a crash left the newest incomplete: the blocks of its
+/// sync have not reached the disk, and no footer says that the sync returned. The inner error is
+/// damage to both.
 fn finished(
     source: &ArchiveFile,
     size: u64,
@@ -192,7 +192,7 @@ fn misplaced() -> Error {
     Error::corrupt("a commit names one before it that is not before it")
 }
 
-/// Whether the bytes that were written together with a commit are there.
+/// Whether the blocks that were written together with a commit are intact.
 fn is_whole(source: &ArchiveFile, newest: &Newest) -> Result<bool> {
     let Some(ahead) = newest.commit.ahead else { return Ok(true) };
     let Some(from) = newest.position.offset.checked_sub(ahead.len) else { return Ok(false) };
@@ -201,8 +201,8 @@ fn is_whole(source: &ArchiveFile, newest: &Newest) -> Result<bool> {
     Ok(key::same(blake3::hash(&bytes).as_bytes(), &ahead.digest))
 }
 
-/// The footers that stand right behind a commit: where they end, and the last of them. Copies that
-/// stand further on are in a tail that no commit has.
+/// The footers that directly follow a commit: where they end, and the last of them. Copies further
+/// on are in a tail that belongs to no commit.
 fn own_footers(source: &ArchiveFile, position: &Position) -> Result<(u64, Option<Footer>)> {
     let container = source.layers.container.as_deref();
     let len = Footer::len(container, &source.meta);
@@ -225,8 +225,8 @@ fn own_footers(source: &ArchiveFile, position: &Position) -> Result<(u64, Option
     }
 }
 
-/// Reads the chain of commits back to a snapshot, and the catalog it makes: the newest commit has no
-/// blocks and members of its own any more then.
+/// Reads the chain of commits back to a snapshot, and builds the catalog. The blocks and members of
+/// the newest commit are moved into it.
 pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loaded> {
     let mut since_snapshot = 0;
     let mut older = Vec::<Commit>::new();
@@ -277,7 +277,7 @@ pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loade
     Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
 }
 
-/// A catalog, and what reading it cost.
+/// A catalog, and the sizes of the commits that it was read from.
 pub(crate) struct Loaded {
     pub(crate) catalog: Catalog,
     /// Bytes of the commits after the snapshot.
@@ -378,8 +378,8 @@ const COPY_SEARCH: u64 = 256 << 20;
 /// The most copies of the header that are tried.
 const MOST_COPIES: usize = 1 << 10;
 
-/// Where copies of the header may lie, by the clear marks of footers, the last one first: for a file
-/// whose beginning is damaged, and whose keys are therefore not known to fit yet.
+/// The offsets of header copies by the clear marks of footers, the last one first: for a file whose
+/// beginning is damaged, before it is known whether the keys fit.
 pub(crate) fn header_copies<'a>(
     storage: &'a dyn ReadAt,
     path: &'a std::path::Path,

@@ -205,8 +205,8 @@ fn remove(path: &Path) -> io::Result<()> {
     let dir = Dir::open_ambient_dir(path, ambient_authority())?;
     #[cfg(unix)]
     {
-        // What was opened may be something else than what was looked at: nothing but a directory of
-        // this user's own is touched, through a link or not.
+        // Another directory may have been put there since `is_ours`: only one of this user is
+        // touched, through a link or not.
         use cap_std::fs::MetadataExt;
         let about = dir.dir_metadata()?;
         if about.uid() != rustix::process::geteuid().as_raw() || about.mode() & 0o077 != 0 {
@@ -310,8 +310,8 @@ impl WriteAt for Spool {
     }
 }
 
-/// The beginning of a page's random nonce, which tells this sealing of this page from every other:
-/// an older one, or another page, put in its place is noticed.
+/// The beginning of a page's random nonce. It identifies one sealing of one page, so that an older
+/// one, or another page, in its place is detected.
 type Nonce = [u8; 8];
 
 /// The pages of a spool. Page `n` holds the bytes from `n * PAGE`; all but the last are full. One

@@ -1,4 +1,4 @@
-//! Files and directories on their way in.
+//! Adding files and directories as members.
 
 mod outside_file;
 
@@ -44,7 +44,7 @@ pub struct Item {
     pub entry: Entry,
 }
 
-/// What to bring up to date: all of it, or nothing.
+/// An update that is applied whole or not at all.
 pub(crate) struct Update {
     pub(crate) delete: Vec<String>,
     pub(crate) add: Vec<Item>,
@@ -100,7 +100,7 @@ fn put(
         queue: VecDeque::new(),
         opener: Opener::default(),
         report: Report {
-            // What a pipe has, only its end tells.
+            // The size of a pipe is known at its end.
             total_bytes: items.iter().map(Item::bytes).sum(),
             ..Report::default()
         },
@@ -135,7 +135,7 @@ impl Item {
     }
 }
 
-/// Looks at all there is to add, each directory once, many at a time.
+/// A walk through all that is to be added. Each directory is listed once, many in parallel.
 struct Walk<'a> {
     request: &'a Request,
     own: ProtectedPaths,
@@ -159,7 +159,7 @@ impl Walk<'_> {
     /// The files and empty directories in the order of their paths, and what is left out.
     fn run(&self) -> Result<(Vec<Item>, Vec<Skipped>)> {
         let start = self.start()?;
-        // Each with the number of the first of its directories, which are numbered as they come.
+        // Each list with the number of its first directory: directories are numbered in the order found.
         let mut lists = vec![(start.found.into_iter(), 1)];
         let mut directories = start.directories;
         let mut known = 1 + directories.len();
@@ -185,7 +185,7 @@ impl Walk<'_> {
         Ok((items, skipped))
     }
 
-    /// What is asked for, as if it was alone in a directory.
+    /// The source itself, as the only entry of a list.
     fn start(&self) -> Result<Listed> {
         let source = std::path::absolute(&self.request.source)
             .map_err(|e| Error::io("stat", &self.request.source, &e))?;
@@ -247,7 +247,7 @@ impl Walk<'_> {
     }
 }
 
-/// The error about an entry of which the system says nothing.
+/// The error of an entry that could not be examined.
 fn unknown(Entry { path, errno, .. }: &Entry) -> Error {
     Error::io("stat", path, &std::io::Error::from_raw_os_error(errno.unwrap_or(0)))
 }
@@ -256,7 +256,7 @@ fn unknown(Entry { path, errno, .. }: &Entry) -> Error {
 enum Encoded {
     /// Its size, and its bytes after the member layer.
     Small(Item, u64, Vec<u8>),
-    /// It has more bytes than the system says, too many for this.
+    /// It has more bytes than its metadata says, too many for a small file.
     Long(Item),
 }
 
@@ -303,7 +303,7 @@ impl Put<'_> {
         self.drain(pool::window())
     }
 
-    /// Puts a large file in, whose pieces are read many at a time.
+    /// Adds a large file. Its pieces are read in parallel.
     fn large(&mut self, item: Item) -> Result<()> {
         let file = Arc::new(OutsideFile::new(&mut self.opener, &item.entry, self.check)?);
         let (attributes, size) = (item.attributes(), item.entry.size);
@@ -342,7 +342,7 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Puts a file in whose size only its end tells.
+    /// Adds a file whose size is known at its end.
     fn stream(&mut self, item: &Item, mut input: Input) -> Result<()> {
         let layers = self.container.source.layers.clone();
         let (watch, report) = (self.watch, &mut self.report);
@@ -385,7 +385,7 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Has the files of the batch read and encoded.
+    /// Starts a job that reads and encodes the files of the batch.
     fn send(&mut self) {
         self.batch_bytes = 0;
         let items = std::mem::take(&mut self.batch);
@@ -408,13 +408,13 @@ impl Put<'_> {
         }));
     }
 
-    /// Puts in all that is under way.
+    /// Adds all files of batches that are in flight.
     fn finish(&mut self) -> Result<()> {
         self.send();
         self.drain(0)
     }
 
-    /// Puts batches in until at most so many are left.
+    /// Adds the files of batches until at most `left` batches are in flight.
     fn drain(&mut self, left: usize) -> Result<()> {
         while self.queue.len() > left {
             let Some(result) = self.queue.pop_front() else { break };

@@ -1,10 +1,10 @@
-//! Members on their way out: into one directory, and nowhere else.
+//! Extraction: members are written as files and directories below one directory.
 //!
 //! A [`TargetTree`] does not leave the target whatever links another process makes meanwhile. Links
 //! that are there already are refused, not followed.
 //!
-//! Modes are those of the members less what the process masks, unless they are to be preserved. A
-//! member that is damaged, or that the system refuses to make, does not stop the others.
+//! Modes are those of the members less the process's umask, unless they are to be preserved. A
+//! member that is damaged, or that the system refuses to create, does not stop the others.
 
 mod failures;
 mod names;
@@ -41,11 +41,10 @@ pub struct Extraction {
     /// Whether [`Selection::All`] includes the records of plugins. They come out when they are named,
     /// and belong to their owner alone then.
     pub plugins: bool,
-    /// Whether files that are there are replaced. If not, one of them is an error, and none is
-    /// touched.
+    /// Whether existing files are replaced. If not, one of them is an error, and none is touched.
     pub replace: bool,
-    /// Whether modes are those of the members, whatever the process masks, and whether a directory
-    /// that is there gets that of its member.
+    /// Whether modes are those of the members whatever the umask, and whether an existing directory
+    /// gets the mode of its member.
     pub preserve: bool,
     /// The most bytes that may be written.
     pub limits: Limits,
@@ -73,11 +72,11 @@ pub struct Extracted {
     pub directories: u64,
     /// Bytes of the files.
     pub bytes: u64,
-    /// Modes and times that the system refused to set, of files and directories that are there.
+    /// Modes and times that the system refused to set. The files and directories are written.
     pub refused: Vec<Refused>,
 }
 
-/// What the system refused to do to a file or directory that is there otherwise.
+/// A mode or time that the system refused to set on a file or directory that is written.
 #[derive(Debug, Clone)]
 pub struct Refused {
     /// The member.
@@ -164,7 +163,7 @@ impl Directories {
         self.why(name).is_some()
     }
 
-    /// Why what has this name has no place.
+    /// Why a member with this name cannot be made.
     fn why(&self, name: &str) -> Option<&Error> {
         let is_in = |directory: &str| {
             name.strip_prefix(directory)
@@ -233,7 +232,7 @@ impl Out<'_> {
         Ok(written.into_iter().flatten().collect())
     }
 
-    /// Extracts a file, and gives what that gives, or nothing if it cannot be extracted but others may.
+    /// Extracts a file and returns the result of `extract`, or `None` if it fails but others may not.
     fn attempt<T>(
         &self,
         name: &str,
@@ -259,7 +258,7 @@ impl Out<'_> {
         failed.push((name.to_owned(), error));
     }
 
-    /// Remembers what the system refused to do to something that is there otherwise.
+    /// Records a mode or time that the system refused to set.
     fn refused(&self, name: &str, what: &str, error: &std::io::Error) {
         let path = self.target.join(self.place(name));
         let reason = format!("{what} could not be set: {error}");
@@ -268,7 +267,7 @@ impl Out<'_> {
         refused.push(Refused { member, path, reason, errno });
     }
 
-    /// Makes every directory that is needed, from the top, none of them a link.
+    /// Makes every directory that is needed, from the top. A link in place of one is an error.
     fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<Directories> {
         // Those that are members with their modes.
         let mut needed: BTreeMap<&str, Option<u32>> = BTreeMap::new();
@@ -336,11 +335,11 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Makes a file of its own in place of a file that is there, and of nothing else. Nothing of
-    /// it is left if that fails, and what was there is left as it was.
+    /// Makes a new file, which replaces an existing file but nothing else. If this fails, the new file
+    /// is removed and the existing one is unchanged.
     ///
-    /// Bytes that are `whole`, all there before the file is made, go under its name at once where that
-    /// is free. Otherwise the file gets its name when it has all bytes.
+    /// A file whose bytes are `whole`, all known before it is made, gets its own name at once where
+    /// that is free. Otherwise it gets its name when it has all bytes.
     fn file(
         &self,
         name: &str,
@@ -371,7 +370,7 @@ impl Out<'_> {
             }
         });
         if done.is_err() {
-            // What cannot be removed now is what the error is about, too.
+            // If this fails too, its reason is that of the error.
             let _ = self.tree.remove_file(beside.as_deref().unwrap_or(path));
         }
         done
@@ -388,7 +387,7 @@ impl Out<'_> {
         }
     }
 
-    /// Refuses what may not be replaced by a file.
+    /// Fails if there is something that a file may not replace.
     fn check_place(&self, name: &str, path: &str) -> Result<()> {
         let found = match self.tree.look(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -406,7 +405,7 @@ impl Out<'_> {
         self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))
     }
 
-    /// Puts a file that was made beside another in its place, unless that is one of this extraction.
+    /// Renames a file that was made beside `path`, unless this extraction has made the file there.
     fn put_in_place(&self, name: &str, made: &str, path: &str) -> Result<()> {
         self.tree.put_in_place(made, path, self.replace).map_err(|refused| match refused {
             NotPlaced::Made => self.same(name),
@@ -425,7 +424,7 @@ impl Out<'_> {
         let moded = if self.preserve {
             file.set_mode(mode)
         } else if new && mode & OWNER != OWNER {
-            // It was made with what the process does not mask.
+            // It was made with the mode that the umask left.
             file.keep_mode(mode | !OWNER)
         } else {
             Ok(())
@@ -472,7 +471,7 @@ impl Out<'_> {
     }
 }
 
-/// The permissions of a member's file or directory outside. What plugins keep is for its owner.
+/// The permissions of a member's file or directory. Records of plugins are for their owner alone.
 fn permissions(name: &str, entry: &Entry) -> u32 {
     let mode = entry.attributes.mode & PERMISSIONS;
     if name::is_of_plugins(name) { mode & OWNER } else { mode }

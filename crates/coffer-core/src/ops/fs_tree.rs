@@ -38,8 +38,8 @@ pub enum Kind {
     Link,
     /// A pipe that was asked for by its own path.
     Pipe,
-    /// What is left alone: the coffer itself, devices and their like, names that are not UTF-8, and
-    /// what the system says nothing of.
+    /// An entry that is left out: the coffer itself, a device or the like, one whose name is not UTF-8,
+    /// or one that could not be examined.
     Other,
 }
 
@@ -48,7 +48,7 @@ pub enum Kind {
 pub struct Root {
     /// The path.
     pub path: PathBuf,
-    /// The device and the number of the directory there, where the system has such numbers.
+    /// Device and inode of the directory there, on systems that have inodes.
     pub id: Option<(u64, u64)>,
 }
 
@@ -65,7 +65,7 @@ pub struct Entry {
     pub linked: bool,
     /// Why it is left out, if it is neither a file nor a directory.
     pub reason: Option<Cow<'static, str>>,
-    /// The system's error number, if it did not say what this is.
+    /// The system's error number, if the entry could not be examined.
     pub errno: Option<i32>,
     /// Bytes of a file.
     pub size: u64,
@@ -87,7 +87,7 @@ pub(crate) fn look(path: &Path, follow: bool, own: &ProtectedPaths) -> Result<Op
     }
 }
 
-/// What is at a path that something is to be stored from.
+/// What is at a path that is to be added.
 ///
 /// # Errors
 /// [`Code::InvalidArg`] if it is a device or a socket; [`Code::Io`] also if nothing is there.
@@ -102,7 +102,7 @@ pub(crate) fn source(path: &Path, own: &ProtectedPaths) -> Result<Entry> {
     Err(Error::new(Code::InvalidArg, message).at(path))
 }
 
-/// What was found at a path that is asked for.
+/// The entry of a path that the caller named.
 fn found(path: &Path, about: &About, own: &ProtectedPaths) -> Entry {
     let root = Arc::new(Root { path: path.to_path_buf(), id: about.id });
     let entry = entry(&root, path.to_path_buf(), about, &DirectoryIdentity::above(path), own);
@@ -112,8 +112,8 @@ fn found(path: &Path, about: &About, own: &ProtectedPaths) -> Entry {
     entry
 }
 
-/// What is in a directory at or below `root`, in the order of the names. What vanishes meanwhile is
-/// not in it; of what the system says nothing there is the number of its error.
+/// What is in a directory at or below `root`, in the order of the names. Entries that
+/// vanish meanwhile are left out; one that cannot be examined has the number of the error.
 pub(crate) fn list(
     root: &Arc<Root>,
     directory: &Path,
@@ -144,14 +144,14 @@ pub(crate) fn list(
     Ok(entries)
 }
 
-/// Whether a directory is one that this engine made for what waits to be stored.
+/// Whether a directory is a temporary one of a coffer, with its spools.
 fn is_temporary(parent: &Opened, name: &OsStr) -> bool {
     name.to_str().and_then(|name| name.strip_prefix(".coffer-")).is_some_and(|random| {
         random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric())
     }) && parent.enter(name).is_ok_and(|inside| inside.about("owner".as_ref(), false).is_ok())
 }
 
-/// Opens a directory at or below `root`, which must be the directory that was looked at.
+/// Opens a directory at or below `root`, which must still be the directory that was listed.
 fn open_directory(root: &Root, directory: &Path) -> Result<Opened> {
     let opened = Opened::at(&root.path).map_err(|e| Error::io("open", &root.path, &e))?;
     let about = opened.itself().map_err(|e| Error::io("fstat", &root.path, &e))?;
@@ -251,7 +251,7 @@ fn link(
     Entry { kind: Kind::Link, reason: Some(Cow::Borrowed(reason)), ..found }
 }
 
-/// Something that the system says nothing of.
+/// An entry that could not be examined.
 fn unknown(root: &Arc<Root>, path: PathBuf, error: &io::Error) -> Entry {
     Entry {
         root: root.clone(),
@@ -331,16 +331,16 @@ pub(crate) fn remove(root: &Path, paths: &[String], cancel: &Cancel) -> Result<(
     Ok(())
 }
 
-/// The error of a call below a directory that is not to be left.
+/// The error of a call on a path below a [`TargetTree`].
 pub(crate) fn refused(syscall: &'static str, path: &Path, error: &std::io::Error) -> Error {
-    // cap-std answers so where a component of the path is a link that leads outside.
+    // The error of cap-std where a component of the path is a link that leads outside.
     if error.kind() == std::io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
         return in_the_way(path, "the path would leave the target");
     }
     Error::io(syscall, path, error)
 }
 
-/// The error about what is where something else is to go.
+/// The error of a path at which there is something of another type.
 pub(crate) fn in_the_way(path: &Path, what: &str) -> Error {
     let message =
         format!("{} is a link or of another type, and {what}: remove it first", path.display());

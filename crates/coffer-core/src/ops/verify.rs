@@ -12,7 +12,7 @@ use crate::format::tar;
 use crate::io::pool;
 use crate::progress::{CallObserver, Report};
 
-/// What was found sound.
+/// What was checked and is intact.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Verified {
     /// Members.
@@ -23,10 +23,10 @@ pub struct Verified {
     pub bytes: u64,
 }
 
-/// The number of the block that a file begins with, whatever is deleted or compacted.
+/// The id of the block that a file begins with, which stays through deletions and compaction.
 const ROOT: BlockId = 0;
 
-/// A block, and what should be in it.
+/// One unit of work: blocks, and the members that they should hold.
 enum Unit {
     Pack(Block, Vec<(Arc<str>, Entry)>),
     Large((Arc<str>, Entry), Vec<Block>),
@@ -73,7 +73,7 @@ pub(crate) fn verify(reader: &Reader, watch: &CallObserver) -> Result<Verified> 
     })
 }
 
-/// What there is to check, as one look at the coffer found it.
+/// Everything to check, of one state of the catalog.
 struct Contents {
     units: Vec<Unit>,
     /// The block of the tar's first entry, which belongs to no member.
@@ -110,7 +110,7 @@ fn contents(reader: &Reader) -> Result<Contents> {
     Ok(Contents { units, root, source: view.source.clone(), verified })
 }
 
-/// Other readers of the tar begin with it, and stop where it is damaged.
+/// Checks the first entry of the tar: other readers begin with it, and stop where it is damaged.
 fn check_root(source: &ArchiveFile, root: &Block) -> Result<()> {
     if *source.block_exactly(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
 }
@@ -137,7 +137,7 @@ impl Unit {
         }
     }
 
-    /// What is wrong, and with which members.
+    /// The damaged members of this unit.
     fn check(&self, source: &ArchiveFile, watch: &CallObserver) -> Result<Vec<Problem>> {
         let problem = |(name, entry): &(Arc<str>, Entry), error: Error| Problem {
             name: name.clone(),
@@ -174,7 +174,7 @@ struct Problem {
 }
 
 impl Problem {
-    /// What was moved or replaced meanwhile is not damaged: it is read where it is now.
+    /// A member that was moved or replaced meanwhile is not damaged: it is read at its new place.
     fn confirmed(self, reader: &Reader, source: &ArchiveFile) -> Option<Self> {
         match reader.still_there(&self.name, &self.entry, source) {
             Ok(true) => return Some(self),

@@ -10,7 +10,7 @@ use crate::io::disk::DiskFile;
 use crate::io::storage::ReadAt;
 use crate::ops::fs_tree::{Entry, Opener};
 
-/// Bytes that are asked for first of a file that says it has none.
+/// Bytes to read first of a file whose metadata says that it has none.
 const SHORT: u64 = 4 << 10;
 
 /// How much of a file must still be as it was found.
@@ -27,7 +27,7 @@ pub(super) struct OutsideFile {
     file: DiskFile,
     entry: Entry,
     check: Check,
-    /// It ended before the size that the system still says it has: it is made up as it is read.
+    /// It ended before the size that its metadata still says: a virtual file, such as those in `/proc`.
     pub(super) ended_early: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ impl OutsideFile {
         Ok(opened)
     }
 
-    /// Reads bytes of the file in place of those in `bytes`.
+    /// Fills `bytes` from the file at `offset`.
     pub(super) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         self.file.read_at(bytes, offset).map_err(|e| {
             if e.kind() != std::io::ErrorKind::UnexpectedEof {
@@ -57,10 +57,11 @@ impl OutsideFile {
         })
     }
 
-    /// Reads all of a file that is said to be small. Returns false if there is too much of it.
+    /// Reads all of a file that is small by its metadata. Returns false if it has more than [`SMALL`]
+    /// bytes.
     pub(super) fn read_small(&self, bytes: &mut Buffer) -> Result<bool> {
         let Entry { path, size, .. } = &self.entry;
-        // Files that the system makes up as they are read say that they have nothing.
+        // The metadata of virtual files says that they are empty.
         let steps = if *size == 0 { [SHORT, SMALL + 1] } else { [*size, *size] };
         let mut have = 0;
         for most in steps {
@@ -78,7 +79,7 @@ impl OutsideFile {
         Ok(have as u64 <= SMALL)
     }
 
-    /// Reads on from where the file is, as many bytes as fit or as there are.
+    /// Reads from the file's position until `bytes` is full or the file ends. Returns how many bytes.
     fn fill(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
         let mut have = 0;
         while have < bytes.len() {

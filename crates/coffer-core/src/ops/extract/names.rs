@@ -8,7 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Entry;
 use crate::format::name;
 
-/// What is extracted of a selection when names are taken relative to `from`.
+/// The selection to extract when names are taken relative to `from`.
 pub(super) fn selection(what: &Selection, from: Option<&str>) -> Result<Selection> {
     let Some(from) = from else { return Ok(what.clone()) };
     let names = match what {
@@ -40,7 +40,7 @@ fn not_a_directory(from: &str) -> Error {
         .of_member(from)
 }
 
-/// Refuses names that mean something else than a file of that name below the target.
+/// Fails on names that do not name a file of that name below the target.
 pub(super) fn check_names(members: &[(Arc<str>, Entry)]) -> Result<()> {
     if cfg!(unix) {
         return Ok(());
