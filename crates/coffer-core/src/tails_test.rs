@@ -39,6 +39,8 @@ type Happening = Box<dyn FnMut(&mut Vec<u8>) + Send>;
 pub(crate) struct Memory {
     bytes: Mutex<Vec<u8>>,
     pub(crate) read: AtomicU64,
+    /// How many ranges were announced.
+    announced: AtomicU64,
     at_len: Mutex<Option<Happening>>,
     at_read: Mutex<Option<Happening>>,
 }
@@ -68,6 +70,10 @@ impl ReadAt for Memory {
     fn len(&self) -> io::Result<u64> {
         self.happen(&self.at_len);
         Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn will_read(&self, ranges: &[std::ops::Range<u64>]) {
+        self.announced.fetch_add(ranges.len() as u64, Ordering::Relaxed);
     }
 }
 
@@ -597,6 +603,22 @@ fn read_without_lock(scene: &Scene, file: Arc<Memory>) -> Result<Coffer> {
     let mut options = scene.options.clone();
     options.lock = crate::coffer::LockMode::None;
     Coffer::open_in(Arc::new(One(file)), Path::new(PATH), options)
+}
+
+#[test]
+fn reading_does_not_ask_for_the_length_again_and_announces_blocks_ahead() {
+    let scene = Scene::new(Kind::store());
+    let file = Memory::of(&scene.bytes);
+    let coffer = read_without_lock(&scene, file.clone()).unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    *file.at_len.lock().unwrap() = Some(Box::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    assert_eq!(coffer.read("member-1").unwrap(), vec![1; 1000]);
+    coffer.verify(&CallObserver::silent()).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert!(file.announced.load(Ordering::Relaxed) > 0);
 }
 
 #[test]
