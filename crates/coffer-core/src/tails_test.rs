@@ -26,9 +26,9 @@ use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, MARK, MetaSeal, SALT_TAG};
 use crate::format::work;
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, Names, Storage, Wanted};
+use crate::io::storage::{Names, Namespace, ReadAt, Wanted, WriteAt};
 use crate::progress::CallObserver;
 
 /// What happens to a file in memory when its length is asked for or bytes are read.
@@ -39,6 +39,8 @@ type Happening = Box<dyn FnMut(&mut Vec<u8>) + Send>;
 pub(crate) struct Memory {
     bytes: Mutex<Vec<u8>>,
     pub(crate) read: AtomicU64,
+    /// How many ranges were announced.
+    announced: AtomicU64,
     at_len: Mutex<Option<Happening>>,
     at_read: Mutex<Option<Happening>>,
 }
@@ -55,7 +57,7 @@ impl Memory {
     }
 }
 
-impl Storage for Memory {
+impl ReadAt for Memory {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.happen(&self.at_read);
         self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
@@ -65,6 +67,17 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        self.happen(&self.at_len);
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn will_read(&self, ranges: &[std::ops::Range<u64>]) {
+        self.announced.fetch_add(ranges.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl WriteAt for Memory {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut bytes = self.bytes.lock().unwrap();
         let (from, to) = (offset as usize, offset as usize + buf.len());
@@ -83,26 +96,21 @@ impl Storage for Memory {
         self.bytes.lock().unwrap().resize(len as usize, 0);
         Ok(())
     }
-
-    fn len(&self) -> io::Result<u64> {
-        self.happen(&self.at_len);
-        Ok(self.bytes.lock().unwrap().len() as u64)
-    }
 }
 
 /// A directory in which every name is one file in memory.
 struct One(Arc<Memory>);
 
-impl Directory for One {
+impl Namespace for One {
     fn exists(&self, _path: &Path) -> io::Result<bool> {
         Ok(true)
     }
 
-    fn open(&self, _path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
+    fn open(&self, _path: &Path, _write: bool) -> io::Result<Arc<dyn WriteAt>> {
         Ok(self.0.clone())
     }
 
-    fn create(&self, _path: &Path) -> io::Result<Arc<dyn Storage>> {
+    fn create(&self, _path: &Path) -> io::Result<Arc<dyn WriteAt>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -147,7 +155,7 @@ impl Scene {
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let path = Path::new(PATH);
         let source = ArchiveFile::new(storage.clone(), &directory, path, &header, &keys).unwrap();
         let mut container = Container::create(source, header.clone(), false).unwrap();
@@ -188,7 +196,7 @@ impl Scene {
             accept_file_cipher: false,
             keyring: &keyring,
             level: None,
-            directory: Arc::new(DiskDirectory),
+            directory: Arc::new(DiskNamespace),
         };
         match open::open(file, Path::new(PATH), &expected)? {
             OpenResult::Coffer(opened) => Ok(*opened),
@@ -595,6 +603,22 @@ fn read_without_lock(scene: &Scene, file: Arc<Memory>) -> Result<Coffer> {
     let mut options = scene.options.clone();
     options.lock = crate::coffer::LockMode::None;
     Coffer::open_in(Arc::new(One(file)), Path::new(PATH), options)
+}
+
+#[test]
+fn reading_does_not_ask_for_the_length_again_and_announces_blocks_ahead() {
+    let scene = Scene::new(Kind::store());
+    let file = Memory::of(&scene.bytes);
+    let coffer = read_without_lock(&scene, file.clone()).unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    *file.at_len.lock().unwrap() = Some(Box::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    assert_eq!(coffer.read("member-1").unwrap(), vec![1; 1000]);
+    coffer.verify(&CallObserver::silent()).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert!(file.announced.load(Ordering::Relaxed) > 0);
 }
 
 #[test]

@@ -43,7 +43,7 @@ use crate::io::lock_set::Locks;
 use crate::io::pool;
 use crate::io::protected_paths::ProtectedPaths;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
 use crate::ops::add;
 use crate::ops::compare;
 use crate::ops::extract;
@@ -112,7 +112,7 @@ enum Side {
 /// What a handle that only reads gives back at its end.
 struct Holding {
     locks: Locks,
-    file: Arc<dyn Storage>,
+    file: Arc<dyn WriteAt>,
     _spool: Option<SpoolDir>,
 }
 

@@ -118,7 +118,7 @@ impl Made {
         let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
         let keyring = CredentialLookup::new(&secret, &watch.cancel);
         let kind = &self.options.kind;
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let (level, accept_file_cipher) = (None, false);
         let max_catalog = u64::MAX;
         let expected =

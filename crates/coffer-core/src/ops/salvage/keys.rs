@@ -13,8 +13,8 @@ use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{self, HEADER_TAG};
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
-use crate::io::disk::DiskDirectory;
-use crate::io::storage::{Directory, Storage};
+use crate::io::disk::DiskNamespace;
+use crate::io::storage::{Namespace, WriteAt};
 
 /// How many damaged headers are looked at: a file may be full of what looks like them.
 const MOST_HEADERS: usize = 1 << 10;
@@ -33,8 +33,8 @@ pub(super) struct Opening {
 
 impl Opening {
     /// What reads the damaged file.
-    pub(super) fn source(&self, storage: Arc<dyn Storage>, path: &Path) -> Result<ArchiveFile> {
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    pub(super) fn source(&self, storage: Arc<dyn WriteAt>, path: &Path) -> Result<ArchiveFile> {
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let mut source = ArchiveFile::new(storage, &directory, path, &self.header, &self.keys)?;
         source.archive = self.archive.unwrap_or_default();
         Ok(source)

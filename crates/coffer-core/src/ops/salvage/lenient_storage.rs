@@ -1,11 +1,10 @@
 //! A file on a disk that does not read everything any more.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::io::storage::Storage;
+use crate::io::storage::{ReadAt, WriteAt};
 
 /// What a disk reads, or refuses to read, at once.
 const SECTOR: u64 = 512;
@@ -13,13 +12,13 @@ const SECTOR: u64 = 512;
 /// A file of which what cannot be read reads as zeros, which is damage like any other. It cannot be
 /// written.
 pub(super) struct LenientStorage {
-    inner: Arc<dyn Storage>,
+    inner: Arc<dyn WriteAt>,
     /// Sectors that could not be read, each time they were tried.
     refused: AtomicU64,
 }
 
 impl LenientStorage {
-    pub(super) fn new(inner: Arc<dyn Storage>) -> Self {
+    pub(super) fn new(inner: Arc<dyn WriteAt>) -> Self {
         Self { inner, refused: AtomicU64::new(0) }
     }
 
@@ -29,7 +28,7 @@ impl LenientStorage {
     }
 }
 
-impl Storage for LenientStorage {
+impl ReadAt for LenientStorage {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         if self.inner.read_at(buf, offset).is_ok() {
             return Ok(());
@@ -48,6 +47,12 @@ impl Storage for LenientStorage {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+}
+
+impl WriteAt for LenientStorage {
     fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
@@ -58,13 +63,5 @@ impl Storage for LenientStorage {
 
     fn truncate(&self, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn file(&self) -> Option<&File> {
-        self.inner.file()
     }
 }

@@ -43,10 +43,11 @@ use crate::engine::file::ArchiveFile;
 use crate::engine::open;
 use crate::error::{Code, Error, Result};
 use crate::format::header::Header;
-use crate::io::disk::{DiskDirectory, failed_to_open};
+use crate::io::beneath;
+use crate::io::disk::{DiskNamespace, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
 use crate::io::new_file::{NewFile, PublishError};
-use crate::io::storage::{Directory, Storage};
+use crate::io::storage::{Namespace, WriteAt};
 use crate::progress::CallObserver;
 
 /// The directory of the new coffer that unverified members go below.
@@ -92,11 +93,11 @@ fn run(
     if !options.accept_file_cipher {
         secret.check(&options.kind)?;
     }
-    if std::fs::symlink_metadata(target).is_ok() {
+    if beneath::at(target, false).is_ok() {
         return Err(exists(target));
     }
     // A lock file beside a coffer that is not there, or beside a pipe, would be left behind.
-    if !DiskDirectory.has_file(path).map_err(|e| failed_to_open(path, &e))? {
+    if !DiskNamespace.has_file(path).map_err(|e| failed_to_open(path, &e))? {
         let message = format!("there is no coffer at {}", path.display());
         return Err(Error::new(Code::NotFound, message).at(path));
     }
@@ -105,7 +106,7 @@ fn run(
         cancel: options.cancel.clone(),
     };
     let locks = Locks::acquire(path, options.lock, false, patience)?;
-    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
     let damaged = Damaged { storage: locks.open(&*directory, false)?, path, claimed_names };
     let file = NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
     let salvaged = into(&damaged, file.storage(), target, options, &secret, watch)?;
@@ -119,7 +120,7 @@ fn run(
 
 /// The file that is salvaged.
 struct Damaged<'a> {
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn WriteAt>,
     path: &'a Path,
     /// Unverified members get the names that they claim.
     claimed_names: bool,
@@ -128,7 +129,7 @@ struct Damaged<'a> {
 /// Salvages into a new and empty file.
 fn into(
     damaged: &Damaged<'_>,
-    new: Arc<dyn Storage>,
+    new: Arc<dyn WriteAt>,
     target: &Path,
     options: &Options,
     secret: &Credentials,
@@ -187,13 +188,13 @@ fn into(
 /// The new coffer, under a name of its own: nobody may take it for a state of the old one.
 fn create(
     opening: &Opening,
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn WriteAt>,
     target: &Path,
     options: &Options,
 ) -> Result<Container> {
     let mut header = opening.header.clone();
     header.archive = key::random_bytes();
-    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
     let source = ArchiveFile::new(storage, &directory, target, &header, &opening.keys)?;
     Container::create(source, header, options.durable)
 }

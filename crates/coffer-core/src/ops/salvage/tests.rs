@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use crate::format::member::MemberType;
+use crate::io::storage::{ReadAt, WriteAt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
@@ -31,7 +32,7 @@ pub(super) struct Memory {
     pub(super) broken: Option<Span>,
 }
 
-impl Storage for Memory {
+impl ReadAt for Memory {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let wanted = Span { from: offset, to: offset + buf.len() as u64 };
         if self.broken.is_some_and(|broken| broken.overlaps(&wanted)) {
@@ -43,6 +44,12 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+}
+
+impl WriteAt for Memory {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut bytes = self.bytes.lock().unwrap();
         let (from, to) = (offset as usize, offset as usize + buf.len());
@@ -60,10 +67,6 @@ impl Storage for Memory {
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.bytes.lock().unwrap().resize(len as usize, 0);
         Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
     }
 }
 
@@ -151,7 +154,7 @@ impl Sample {
             keyring: &keyring,
             level: None,
             max_catalog: u64::MAX,
-            directory: Arc::new(DiskDirectory),
+            directory: Arc::new(DiskNamespace),
         };
         let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
         else {
