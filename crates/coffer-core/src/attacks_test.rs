@@ -1,5 +1,5 @@
-//! What somebody who has the keys, or can choose some of them, may forge: catalogs that lie, and a
-//! header that opens under two keys. Attacks on the file alone are in `test/attacks.test.ts`.
+//! Forgeries by a holder of the keys, or of some of them: catalogs that contradict the file, and a
+//! header that opens under two keys. Attacks without a key are in `test/attacks.test.ts`.
 
 use crate::format::member::MemberType;
 use std::collections::HashMap;

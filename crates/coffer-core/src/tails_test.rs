@@ -1,6 +1,5 @@
-//! What hostile bytes behind the end of a coffer may cost whoever opens it, counted in bytes that
-//! are read and bytes that are deciphered or hashed; and what a reader without a lock makes of a
-//! file that changes under it.
+//! The cost of opening a coffer with hostile bytes behind its end, in bytes read and in bytes
+//! deciphered or hashed; and readers without a lock of a file that changes under them.
 
 use crate::format::member::MemberType;
 use std::io;
@@ -322,7 +321,7 @@ fn a_file_without_any_commit_costs_no_more_than_a_few_times_its_bytes() {
     }
 }
 
-/// Without a key, all of this can be made; with one, by whoever has it.
+/// In a Null all of this can be made without a key, in a Store with its key.
 #[test]
 fn authentic_records_behind_the_end_cost_no_more_than_a_few_times_their_bytes() {
     for kind in [Kind::null(), Kind::store()] {
@@ -411,7 +410,7 @@ fn parts_within_parts_are_no_parts() {
     assert!(outermost.is_none());
 }
 
-/// Whoever can write the file can damage every commit in it and leave the footers.
+/// Without a key every commit in a file can be damaged and its footers left.
 #[test]
 fn footers_of_damaged_commits_cost_no_more_than_a_few_times_the_file() {
     for kind in [Kind::store(), Kind::null()] {
@@ -577,7 +576,7 @@ fn a_record_that_opens_makes_a_tail_authentic_and_a_copy_of_the_footer_does_not(
             let tail = [&[0x5A; 100][..], moved].concat();
             let opened = scene.open(&scene.with(&tail)).unwrap();
             assert_eq!((opened.newest.position, codes(&opened)), (newest, vec!["damaged-commit"]));
-            // Its mark is in clear, so anybody can set it right.
+            // Its mark is in clear, so it can be corrected without a key.
             let mut tail = tail;
             let at = (end + 100) as u64;
             tail[100 + lead + 4..100 + lead + 12].copy_from_slice(&at.to_le_bytes());

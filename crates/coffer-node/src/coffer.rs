@@ -118,7 +118,7 @@ impl NativeCoffer {
         self.submit(env, batch, Change::Append { name, data: feed.data() }, done)
     }
 
-    /// A place for a member that comes little by little.
+    /// An upload: a member whose bytes come in parts.
     #[napi]
     #[must_use]
     pub fn stage(&self, name: String) -> NativeStage {

@@ -1,4 +1,4 @@
-//! A member that JavaScript gives little by little.
+//! Uploads: members whose bytes JavaScript gives in parts.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Watching a long call: a flag that stops it, and how far it has come.
+//! The progress and cancellation of a long call.
 //!
 //! JavaScript asks for the progress when it has time, so nothing is queued and nothing of the
 //! engine ever waits for JavaScript.
@@ -17,7 +17,7 @@ pub struct NativeProgress {
     pub total_bytes: Option<f64>,
     /// Members done.
     pub members: f64,
-    /// The member at hand.
+    /// The member in progress.
     pub name: Option<String>,
 }
 

@@ -29,7 +29,7 @@ pub enum Change {
         /// What to append.
         data: Data,
     },
-    /// Puts a member that came little by little, all of it or nothing.
+    /// Puts a member whose bytes came in parts, all of it or nothing.
     Upload {
         /// Its name.
         name: String,

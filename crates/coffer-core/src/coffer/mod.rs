@@ -3,8 +3,8 @@
 //! ```
 //! use std::sync::{Arc, mpsc};
 //! use coffer_core::coffer::{Change, Coffer, Mode, Options};
-//! use coffer_core::key::Key;
-//! use coffer_core::kind::Kind;
+//! use coffer_core::crypto::key::Key;
+//! use coffer_core::format::kind::Kind;
 //!
 //! # let dir = std::env::temp_dir().join(format!("coffer-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&dir)?;
@@ -230,9 +230,9 @@ impl Coffer {
         Task::Small { name, size, given, stored, source }
     }
 
-    /// A place for the bytes of a member that come little by little. It holds up nothing, and
-    /// becomes a member with [`Change::Upload`]. Where that could not be, because the coffer cannot
-    /// be changed or the name is none, it takes nothing and says why.
+    /// An upload: it takes the bytes of a member in parts, blocks no other change meanwhile, and
+    /// becomes a member with [`Change::Upload`]. On a read-only coffer, or for an invalid name,
+    /// every write to it fails with that error.
     #[must_use]
     pub fn upload(&self, name: &str) -> Upload {
         let upload = crate::format::name::check(name).and_then(|_| match &self.0.side {

@@ -46,19 +46,19 @@ impl Coffer {
         options: Options,
     ) -> Result<Self> {
         let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
-        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
+        OpenCall { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
     }
 }
 
-/// Somebody who wants to open a coffer.
-pub(super) struct Opening<'a> {
+/// One call of [`Coffer::open`]: its arguments, and the steps from a path to a handle.
+pub(super) struct OpenCall<'a> {
     pub(super) directory: Arc<dyn Directory>,
     /// Absolute.
     pub(super) path: &'a Path,
     pub(super) options: &'a Options,
 }
 
-impl Opening<'_> {
+impl OpenCall<'_> {
     /// Opens or makes the coffer.
     pub(super) fn open(&self) -> Result<Coffer> {
         let options = self.options;
@@ -120,7 +120,7 @@ impl Opening<'_> {
     fn create(&self, secret: &Credentials, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
         let Self { directory, path, options } = self;
         let (header, keys) = options.header(secret)?;
-        // Whoever holds the old file is waited for.
+        // The locks on the old file are waited for.
         let old = if exists { Some(locks.open(&**directory, true)?) } else { None };
         if exists {
             self.sweep(&locks);
@@ -151,9 +151,10 @@ impl Opening<'_> {
             drop(old);
         }
         let names = file.publish(exists).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                Error::new(Code::Exists, format!("somebody else has just made {}", path.display()))
-            }
+            std::io::ErrorKind::AlreadyExists => Error::new(
+                Code::Exists,
+                format!("another process has just made {}", path.display()),
+            ),
             _ => Error::io("rename", path, &e),
         })?;
         names.sync().map_err(|e| Error::io("fsync", path, &e))?;
@@ -214,7 +215,7 @@ impl Opening<'_> {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
                 if !locks.held() {
-                    // Without a lock, what looks torn may be somebody writing.
+                    // Without a lock, a torn tail may be another process's write under way.
                     notices.retain(|n| n.code != "torn-tail");
                 }
                 let view =

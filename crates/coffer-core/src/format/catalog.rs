@@ -104,7 +104,8 @@ impl Entry {
 pub(crate) struct Catalog {
     members: BTreeMap<Arc<str>, Entry>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
-    /// The members that were put into each pack, once somebody has asked; some may have moved on.
+    /// An index of the members that were put into each pack, built at the first query. It may still
+    /// name members that have moved to another pack.
     packs: OnceLock<HashMap<BlockId, Vec<Arc<str>>>>,
     pub(crate) next_block: BlockId,
     pub(crate) next_version: u64,

@@ -27,7 +27,7 @@ pub(crate) struct KeySource {
 }
 
 impl KeySource {
-    /// From whoever made the coffer.
+    /// Keys that the caller gave, with a new salt for the key checks.
     pub(crate) fn of_keys() -> Self {
         Self { salt: key::random_bytes(), kdf: None }
     }

@@ -148,8 +148,8 @@ pub(crate) fn len(container: Option<&dyn Seal>, body: usize) -> usize {
     }
 }
 
-/// Whether the plaintext of a chunk is that of a record. Its mark may be gone: the reserved bytes
-/// are outside the seal, so anybody can clear them.
+/// Whether the plaintext of a chunk is that of a record, whatever its mark says: the reserved bytes
+/// are not authenticated, so the mark can be cleared without a key.
 pub(crate) fn is_plain_record(plain: &[u8]) -> bool {
     frame::skippable_content(plain)
         .is_some_and(|len| SKIPPABLE_HEADER + len as usize == plain.len())

@@ -152,7 +152,7 @@ impl Plan {
         }
     }
 
-    /// Written as anybody writes members. Every name that is taken is one, and no other.
+    /// A coffer written through the public API: exactly the valid names are accepted.
     fn written(&self, path: &Path) -> Option<Expected> {
         let coffer = Coffer::open(path, Case::of(0).options(Mode::Exclusive)).unwrap();
         let mut expected = BTreeMap::new();

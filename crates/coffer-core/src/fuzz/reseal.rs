@@ -55,7 +55,7 @@ pub fn reseal(data: &[u8]) {
     let case = base.case.clone();
     let mut forge = Forge::new(base, flags & HONEST != 0);
     let mut pokes = Vec::new();
-    // Whether somebody without the key could have made the file, as far as contents go.
+    // Whether a person without the key could have made the file, as far as contents go.
     let mut pinned = !forge.honest;
     while !input.is_empty() {
         let layer = input.byte() % LAYERS;

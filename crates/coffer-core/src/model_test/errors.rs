@@ -24,7 +24,7 @@ use crate::progress::CallObserver;
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Write(&'static str, usize),
-    /// Bytes that come little by little.
+    /// Bytes that come in parts.
     Upload(&'static str, usize),
     Append(&'static str, usize),
     Delete(&'static str),
@@ -95,7 +95,7 @@ fn every_call_of_a_session_may_fail() {
                 runs.fetch_add(1, Ordering::Relaxed);
             }
             // Each flush writes one note.
-            assert!(untold <= SESSION.len(), "{untold} writes failed, and nobody was told");
+            assert!(untold <= SESSION.len(), "{untold} writes failed without an error");
         }
     };
     std::thread::scope(|scope| {
@@ -135,7 +135,7 @@ impl Session {
         Self { kind, fault, disk, dir, path, keys, shown, durable, errors: 0, spared: false }
     }
 
-    /// Runs it. If anything failed, tells whether somebody else was told.
+    /// Runs the session. If a call failed, gives whether the caller got an error or needed none.
     fn run(mut self) -> Option<bool> {
         self.disk.fail(Some(self.fault));
         self.steps();
@@ -149,7 +149,7 @@ impl Session {
         // So may the note that dead blocks are overwritten.
         assert!(
             told || failed == Some("write"),
-            "{:?}: {failed:?} failed, and nobody was told",
+            "{:?}: {failed:?} failed without an error",
             self.fault
         );
         self.nothing_open();

@@ -1,4 +1,4 @@
-//! A small random generator, so that a seed says everything.
+//! A deterministic random number generator (SplitMix64), so that a seed reproduces a run.
 
 pub(super) struct Rng(pub(super) u64);
 
@@ -23,7 +23,7 @@ impl Rng {
         from[self.below(from.len() as u64) as usize]
     }
 
-    /// Bytes that nobody wrote.
+    /// `len` random bytes.
     pub(super) fn junk(&mut self, len: usize) -> Vec<u8> {
         std::iter::repeat_with(|| self.next().to_le_bytes()).flatten().take(len).collect()
     }

@@ -1,7 +1,7 @@
-//! The entries of a tar that somebody else may have made.
+//! The entries of an untrusted tar, as PyCoffer writes it.
 //!
-//! Readers of tars differ in what they make of a header that says one thing twice. Here that is
-//! damage, never a choice.
+//! Readers of tars differ in how they resolve headers that give a name, size or type twice. Here
+//! that is damage, so that no two readers see different members.
 
 use std::io::{self, Read};
 

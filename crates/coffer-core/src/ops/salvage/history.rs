@@ -95,10 +95,12 @@ struct HistoryScan {
     footers: Vec<(Span, Footer)>,
     /// The archive of the last record.
     last: Option<[u8; ARCHIVE_ID]>,
-    /// The parts of the commit at hand, where it begins, and where they end.
+    /// The parts so far of the commit that is being read.
     parts: Vec<Part>,
+    /// Where that commit begins in the file, and where its first part's mark says that it does.
     at: u64,
     claimed: u64,
+    /// Where the parts so far end.
     end: u64,
 }
 

@@ -185,7 +185,7 @@ fn into(
     rescue.finish()
 }
 
-/// The new coffer, under a name of its own: nobody may take it for a state of the old one.
+/// The new coffer, with an archive id of its own, so that it cannot pass for a state of the old one.
 fn create(
     opening: &Opening,
     storage: Arc<dyn Storage>,

@@ -82,7 +82,7 @@ fn units(rescue: &mut Rescue<'_>, strays: Vec<Stray>, records: &[Span], size: u6
             }
             Tar::Head(head) => head,
         };
-        // The header of a member that was never finished: nobody knows how long it was to be.
+        // The header of a member that was never finished: its length is not known.
         if head.stored == 0 {
             continue;
         }
