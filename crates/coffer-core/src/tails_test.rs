@@ -144,7 +144,7 @@ impl Scene {
         let mut options = Options::new(Mode::Read, kind);
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
-        let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
+        let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
         let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
         let path = Path::new(PATH);
@@ -179,13 +179,12 @@ impl Scene {
     }
 
     fn open_file(&self, file: Arc<Memory>) -> Result<Opened> {
-        let secret = self.options.secret().unwrap();
-        let keyring = CredentialLookup::new(&secret, &self.options.cancel);
+        let credentials = self.options.credentials().unwrap();
         let expected = Expected {
             max_catalog: u64::MAX,
             kind: &self.options.kind,
             accept_file_cipher: false,
-            keyring: &keyring,
+            credentials: &CredentialLookup::new(&credentials, &self.options.cancel),
             level: None,
             directory: Arc::new(DiskDirectory),
         };

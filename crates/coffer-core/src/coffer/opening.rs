@@ -9,7 +9,7 @@ use crossbeam_channel::unbounded;
 
 use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
 use crate::engine::container::Container;
-use crate::engine::credentials::{self, CredentialLookup, Credentials};
+use crate::engine::credentials::{CredentialLookup, Credentials};
 use crate::engine::file::ArchiveFile;
 use crate::engine::open::{self, Expected, OpenResult, Opened};
 use crate::engine::reader::Reader;
@@ -63,7 +63,7 @@ impl OpenCall<'_> {
     pub(super) fn open(&self) -> Result<Coffer> {
         let options = self.options;
         pool::ready()?;
-        let secret = options.secret()?;
+        let secret = options.credentials()?;
         if !options.accept_file_cipher {
             secret.check(&options.kind)?;
         }
@@ -178,7 +178,7 @@ impl OpenCall<'_> {
     fn to_write(&self, secret: &Credentials, locks: Locks) -> Result<Option<Coffer>> {
         let file = locks.open(&*self.directory, true)?;
         self.sweep(&locks);
-        match self.find(&file, &self.keyring(secret))? {
+        match self.find(&file, &self.lookup(secret))? {
             OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
@@ -200,8 +200,8 @@ impl OpenCall<'_> {
 
     fn to_read(&self, secret: &Credentials, locks: Locks) -> Result<Coffer> {
         let file = locks.open(&*self.directory, false)?;
-        let keyring = self.keyring(secret);
-        let look = || self.find(&file, &keyring);
+        let lookup = self.lookup(secret);
+        let look = || self.find(&file, &lookup);
         let found = if locks.held() {
             look()
         } else {
@@ -260,20 +260,18 @@ impl OpenCall<'_> {
                 "a commit was expected, but the coffer is in PyCoffer's format",
             ));
         }
-        if let Credentials::Passphrase(_) = secret {
-            return Err(credentials::without_passphrase());
-        }
+        secret.check_legacy()?;
         let dir = SpoolDir::create(options.temp_dir.as_deref())?;
         let (header, keys) = options.header(secret)?;
         let spool = Arc::new(dir.file()?);
         let source = ArchiveFile::new(spool, &self.directory, self.path, &header, &keys)?;
-        let how = legacy::How {
+        let import = legacy::ImportOptions {
             durable: options.durable,
             limits: options.limits,
             max_catalog: options.max_catalog.unwrap_or(u64::MAX),
             cancel: &options.cancel,
         };
-        let mut container = legacy::import(file, source, header, &keys, &how)?;
+        let mut container = legacy::import(file, source, header, &keys, &import)?;
         container.gather()?;
         container.forget_changes();
         let notice = Notice {
@@ -331,16 +329,20 @@ impl OpenCall<'_> {
         })))
     }
 
-    fn keyring<'b>(&'b self, secret: &'b Credentials) -> CredentialLookup<'b> {
-        CredentialLookup::new(secret, &self.options.cancel).within(self.options.max_kdf_memory)
+    fn lookup<'b>(&'b self, credentials: &'b Credentials) -> CredentialLookup<'b> {
+        CredentialLookup::new(credentials, &self.options.cancel).within(self.options.max_kdf_memory)
     }
 
-    /// Tells what the file is.
-    fn find(&self, file: &Arc<dyn Storage>, keyring: &CredentialLookup<'_>) -> Result<OpenResult> {
+    /// Opens the file by its header.
+    fn find(
+        &self,
+        file: &Arc<dyn Storage>,
+        credentials: &CredentialLookup<'_>,
+    ) -> Result<OpenResult> {
         let expected = Expected {
             kind: &self.options.kind,
             accept_file_cipher: self.options.accept_file_cipher,
-            keyring,
+            credentials,
             level: self.options.level,
             max_catalog: self.options.max_catalog.unwrap_or(u64::MAX),
             directory: self.directory.clone(),

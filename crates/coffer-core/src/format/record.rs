@@ -162,7 +162,7 @@ pub(crate) fn mark_offset(sealed: bool) -> usize {
 
 /// Whether the mark of a part of a commit or of a footer is of the form that a writer gives it,
 /// wherever it stands: its tag, and the zeros at its end.
-fn is_formed(mark: &[u8]) -> bool {
+pub(crate) fn is_formed(mark: &[u8]) -> bool {
     let zeros = match mark.first_chunk::<TAG>() {
         Some(&COMMIT_TAG) => mark.get(TAG + 8..MARK),
         Some(&FOOTER_TAG) => mark.get(TAG + 16..MARK),

@@ -59,6 +59,14 @@ pub(crate) fn padding(stored: u64) -> usize {
     (RECORD - (stored % RECORD as u64) as usize) % RECORD
 }
 
+/// The checksum of a header record of 512 bytes: the sum of its bytes, those of the checksum field
+/// counted as spaces.
+pub(crate) fn checksum(record: &[u8]) -> u32 {
+    let field = 148..156;
+    let byte_at = |(at, byte): (usize, &u8)| if field.contains(&at) { b' ' } else { *byte };
+    record.iter().enumerate().map(byte_at).map(u32::from).sum()
+}
+
 fn write(out: &mut Vec<u8>, heading: &Heading<'_>, content: &[u8]) -> Result<()> {
     let mut name = heading.name.to_owned();
     if heading.member_type.is_directory() && !name.ends_with('/') {

@@ -87,7 +87,7 @@ impl Opener {
             let expected = Expected {
                 kind: &self.kind,
                 accept_file_cipher: self.kind.name == KindName::Bank,
-                keyring: &CredentialLookup::new(&secret, &cancel),
+                credentials: &CredentialLookup::new(&secret, &cancel),
                 level: None,
                 max_catalog: u64::MAX,
                 directory: directory.clone(),

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::tests::{Memory, contents, noise};
+use super::tests::{Memory, contents, noise, salvaged};
 use super::*;
 use crate::buffer::Buffer;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
-use crate::engine::credentials::CredentialLookup;
-use crate::engine::open::{Expected, OpenResult};
+
 use crate::format::block::Layers;
 use crate::format::catalog::{Block, Place};
 use crate::format::chunk;
@@ -37,11 +36,10 @@ impl Made {
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         (options.piece_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
-        let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
+        let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
         let path = Path::new("in memory");
-        let container = create(&opening, storage.clone(), path, &options).unwrap();
+        let container = create(&header, &keys, storage.clone(), path, true).unwrap();
         Self { options, storage, container }
     }
 
@@ -110,23 +108,8 @@ impl Made {
 
     /// Salvages a file, and reads what came of it.
     fn salvage(&self, bytes: &[u8], claimed_names: bool) -> (Salvaged, Members) {
-        let path = Path::new("in memory");
         let storage = Arc::new(Memory { bytes: bytes.to_vec().into(), broken: None });
-        let damaged = Damaged { storage, path, claimed_names };
-        let new = Arc::new(Memory::default());
-        let (secret, watch) = (self.options.secret().unwrap(), CallObserver::silent());
-        let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = CredentialLookup::new(&secret, &watch.cancel);
-        let kind = &self.options.kind;
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let (level, accept_file_cipher) = (None, false);
-        let max_catalog = u64::MAX;
-        let expected =
-            Expected { kind, accept_file_cipher, keyring: &keyring, level, max_catalog, directory };
-        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
-        else {
-            panic!("no coffer")
-        };
+        let (salvaged, opened) = salvaged(storage, &self.options, claimed_names);
         (salvaged, contents(&opened.source, &opened.loaded.catalog))
     }
 }

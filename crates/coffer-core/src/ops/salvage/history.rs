@@ -50,7 +50,7 @@ impl Known {
 }
 
 /// What a damaged file still says of itself.
-pub(super) struct State {
+pub(super) struct RecoveredState {
     pub(super) catalog: Catalog,
     /// The newest commit that could be read.
     pub(super) commit: Option<CommitId>,
@@ -66,7 +66,11 @@ pub(super) struct State {
 
 /// Reads whatever commits there are. The source's archive counts if `sure`; otherwise it becomes
 /// that of the last record in the file.
-pub(super) fn read(search: &Search<'_>, source: &mut ArchiveFile, sure: bool) -> Result<State> {
+pub(super) fn read(
+    search: &Search<'_>,
+    source: &mut ArchiveFile,
+    sure: bool,
+) -> Result<RecoveredState> {
     let mut found = HistoryScan::default();
     let sealed = source.layers.container.is_some();
     let read = |offset, len: usize| {
@@ -159,7 +163,7 @@ impl HistoryScan {
     }
 
     /// The newest state.
-    fn state(self, source: &ArchiveFile) -> Result<State> {
+    fn state(self, source: &ArchiveFile) -> Result<RecoveredState> {
         let mut records: Vec<Span> = self.footers.iter().map(|(span, _)| *span).collect();
         records.extend(self.known.iter().map(Known::span));
         // Of two with one number, the later one.
@@ -192,7 +196,7 @@ impl HistoryScan {
             digest: commit.position.digest,
         });
         let dead = known.values().flat_map(|commit| commit.scrub.iter().copied()).collect();
-        Ok(State { catalog, commit, complete, end, records, dead })
+        Ok(RecoveredState { catalog, commit, complete, end, records, dead })
     }
 }
 

@@ -4,20 +4,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Reason;
-use super::history::State;
+use super::entries::{self, BlockTar};
+use super::history::RecoveredState;
 use super::marks::Search;
-use super::rescue::{Put, Rescue};
+use super::rescue::{PutOutcome, Rescue};
 use super::scan::{self, ScanHit};
 use super::span::{Span, gaps};
 use crate::engine::container::Raw;
 use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
+use crate::format::chunk;
+use crate::format::frame;
 use crate::format::name;
 use crate::io::pool;
 
 /// A member as the catalog has it.
-type Named = (Arc<str>, Entry);
+type NamedMember = (Arc<str>, Entry);
 /// A member that could not be brought over, and why.
 type Failed = (Arc<str>, Entry, Error);
 
@@ -26,101 +29,159 @@ pub(super) struct Stray {
     pub(super) span: Span,
     /// The block, unless it is the beginning of one.
     pub(super) block: Option<Block>,
-    pub(super) tar: super::entries::Tar,
+    pub(super) tar: BlockTar,
 }
 
-/// What is left to do when everything that commits name has been tried.
+/// What remains of the file when everything that commits name has been tried.
 pub(super) struct Leftover {
     pub(super) source: Arc<ArchiveFile>,
     pub(super) records: Vec<Span>,
     pub(super) strays: Vec<Stray>,
 }
 
-/// Brings over what the catalog names. What is damaged is looked for elsewhere in the file, and
-/// what is left of a damaged pack is taken.
+/// Brings over the members that the catalog names. Blocks that are damaged are looked for elsewhere in
+/// the file, and members in the intact beginning of a damaged pack are taken.
 pub(super) fn bring(
     rescue: &mut Rescue<'_>,
     source: &Arc<ArchiveFile>,
     search: &Search<'_>,
-    state: State,
+    mut state: RecoveredState,
 ) -> Result<Leftover> {
-    let State { mut catalog, records, dead, complete, end, .. } = state;
+    let members = valid_names(rescue, &state.catalog);
+    let failed = members_of(rescue, source, &state.catalog, members)?;
+    let whole = failed.is_empty() && state.complete;
+    let mut scan = GapScan::default();
+    if !whole || state.end < search.size {
+        let bad = if whole { None } else { Some(bad_blocks(source, &state.catalog)?) };
+        scan = scan_gaps(source, search, &state, bad.as_deref())?;
+    }
+    let failed = retry_moved(rescue, source, &mut state.catalog, &scan.moved, failed)?;
+    let failed = from_prefixes(rescue, source, search, &state.catalog, failed)?;
+    lose(rescue, source, search, &state.catalog, failed);
+    Ok(Leftover { source: source.clone(), records: state.records, strays: scan.strays })
+}
+
+/// The members of the catalog. Those whose names are invalid are reported as lost.
+fn valid_names(rescue: &mut Rescue<'_>, catalog: &Catalog) -> Vec<NamedMember> {
     let all = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
-    let (members, refused): (Vec<Named>, Vec<Named>) =
+    let (members, refused): (Vec<NamedMember>, Vec<NamedMember>) =
         all.partition(|(name, _)| name::fault(name).is_none());
     for (name, _) in refused {
         let error = Error::corrupt(format!("{name:?} is no name of a member"));
         rescue.lose(&name, Reason::Refused, &error, Vec::new());
     }
-    let failed = members_of(rescue, source, &catalog, members)?;
-    let leftover = |strays| Leftover { source: source.clone(), records: records.clone(), strays };
-    if failed.is_empty() && complete && end >= search.size {
-        return Ok(leftover(Vec::new()));
-    }
-    let (bad, mut explained) = if failed.is_empty() && complete {
-        (Vec::new(), vec![Span { from: 0, to: end }])
-    } else {
-        let bad = bad_blocks(source, &catalog)?;
-        let good = catalog.blocks.iter().filter(|(id, _)| bad.binary_search(id).is_err());
-        let explained = good.map(|(_, block)| Span::of(block)).collect();
-        (bad, explained)
+    members
+}
+
+/// The blocks that were found in stretches of the file that no commit explains.
+#[derive(Default)]
+struct GapScan {
+    /// Blocks of the catalog that stand at another offset, by their digests.
+    moved: Vec<(BlockId, u64)>,
+    strays: Vec<Stray>,
+}
+
+/// Searches the stretches of the file that are neither records nor intact blocks. `bad` are the
+/// damaged blocks, in order; `None` if everything before the end of the newest commit is intact.
+fn scan_gaps(
+    source: &ArchiveFile,
+    search: &Search<'_>,
+    state: &RecoveredState,
+    bad: Option<&[BlockId]>,
+) -> Result<GapScan> {
+    let blocks = &state.catalog.blocks;
+    let mut explained: Vec<Span> = match bad {
+        None => vec![Span { from: 0, to: state.end }],
+        Some(bad) => {
+            let good = blocks.iter().filter(|(id, _)| bad.binary_search(id).is_err());
+            good.map(|(_, block)| Span::of(block)).collect()
+        }
     };
-    explained.extend(&records);
+    explained.extend(&state.records);
     let mut wanted: HashMap<Digest, Vec<BlockId>> = HashMap::new();
-    for id in &bad {
-        if let Some(block) = catalog.blocks.get(id) {
+    for id in bad.unwrap_or_default() {
+        if let Some(block) = blocks.get(id) {
             wanted.entry(block.digest).or_default().push(*id);
         }
     }
-    let mut strays = Vec::new();
-    let mut moved: Vec<(BlockId, u64)> = Vec::new();
+    let mut scan = GapScan::default();
     for gap in gaps(explained, search.size) {
-        scan::blocks(search, source, gap, |found| {
-            let (span, block, tar) = match found {
-                ScanHit::Block { block, tar, stored } => {
-                    if let Some(ids) = wanted.get(&block.digest) {
-                        moved.extend(ids.iter().map(|id| (*id, block.offset)));
-                        return Ok(());
-                    }
-                    (Span::of(&block), Some(block), super::entries::tell(&tar, stored))
-                }
-                ScanHit::Fragment { span, plain } => {
-                    let tar = crate::format::frame::decompress_prefix(&plain, MAX_TAR);
-                    (span, None, super::entries::Tar::Pack(super::entries::whole(&tar)))
-                }
-            };
-            // Where all commits are there, what none of them names before the newest is dead.
-            let counts = (!complete || span.from >= end) && !dead.iter().any(|d| d.overlaps(&span));
-            if counts {
-                strays.push(Stray { span, block, tar });
-            }
+        scan::blocks(search, source, gap, |hit| {
+            scan.take(hit, &wanted, state);
             Ok(())
         })?;
     }
-    let failed = if moved.is_empty() {
-        failed
-    } else {
-        for (id, offset) in moved {
-            if let Some(block) = catalog.blocks.get_mut(&id) {
-                block.offset = offset;
+    Ok(scan)
+}
+
+impl GapScan {
+    fn take(
+        &mut self,
+        hit: ScanHit,
+        wanted: &HashMap<Digest, Vec<BlockId>>,
+        state: &RecoveredState,
+    ) {
+        let (span, block, tar) = match hit {
+            ScanHit::Block { block, tar, stored } => {
+                if let Some(ids) = wanted.get(&block.digest) {
+                    self.moved.extend(ids.iter().map(|id| (*id, block.offset)));
+                    return;
+                }
+                (Span::of(&block), Some(block), entries::tell(&tar, stored))
             }
+            ScanHit::Fragment { span, plain } => {
+                let tar = frame::decompress_prefix(&plain, MAX_TAR);
+                (span, None, BlockTar::Pack(entries::whole(&tar)))
+            }
+        };
+        // If all commits are there, a block before the newest that none of them names is dead.
+        let dead = state.complete && span.from < state.end
+            || state.dead.iter().any(|dead| dead.overlaps(&span));
+        if !dead {
+            self.strays.push(Stray { span, block, tar });
         }
-        let again = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
-        members_of(rescue, source, &catalog, again)?
-    };
-    let failed = from_prefixes(rescue, source, search, &catalog, failed)?;
+    }
+}
+
+/// Tries members again whose blocks stand at other offsets. Gives those that still fail.
+fn retry_moved(
+    rescue: &mut Rescue<'_>,
+    source: &Arc<ArchiveFile>,
+    catalog: &mut Catalog,
+    moved: &[(BlockId, u64)],
+    failed: Vec<Failed>,
+) -> Result<Vec<Failed>> {
+    if moved.is_empty() {
+        return Ok(failed);
+    }
+    for (id, offset) in moved {
+        if let Some(block) = catalog.blocks.get_mut(id) {
+            block.offset = *offset;
+        }
+    }
+    let again = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
+    members_of(rescue, source, catalog, again)
+}
+
+/// Reports members as lost.
+fn lose(
+    rescue: &mut Rescue<'_>,
+    source: &ArchiveFile,
+    search: &Search<'_>,
+    catalog: &Catalog,
+    failed: Vec<Failed>,
+) {
     for (name, entry, error) in failed {
-        let damage = damage(source, &catalog, &entry);
+        let damage = damage(source, catalog, &entry);
         let reason = match error.code() {
             Code::MemberExists => Reason::Refused,
-            _ => reason(source, search, &catalog, &entry, &damage),
+            _ => reason(source, search, catalog, &entry, &damage),
         };
         rescue.lose(&name, reason, &error, damage);
     }
-    Ok(leftover(strays))
 }
 
-/// The most tar that a block has.
+/// The most bytes of tar in a block.
 const MAX_TAR: usize = crate::format::catalog::MAX_BLOCK as usize;
 
 /// Brings members over whose blocks are as the catalog says. Gives the others.
@@ -128,10 +189,10 @@ fn members_of(
     rescue: &mut Rescue<'_>,
     source: &Arc<ArchiveFile>,
     catalog: &Catalog,
-    members: Vec<Named>,
+    members: Vec<NamedMember>,
 ) -> Result<Vec<Failed>> {
     let mut failed = Vec::new();
-    let mut packs: BTreeMap<BlockId, Vec<Named>> = BTreeMap::new();
+    let mut packs: BTreeMap<BlockId, Vec<NamedMember>> = BTreeMap::new();
     let mut large = Vec::new();
     for (name, entry) in members {
         if !catalog.has_content(&entry) {
@@ -144,7 +205,7 @@ fn members_of(
             _ => large.push((name, entry)),
         }
     }
-    let packs: Vec<(&Block, Vec<Named>)> = packs
+    let packs: Vec<(&Block, Vec<NamedMember>)> = packs
         .into_iter()
         .filter_map(|(id, members)| Some((catalog.blocks.get(&id)?, members)))
         .collect();
@@ -161,16 +222,16 @@ fn members_of(
                         entry.attributes,
                         stored,
                     )?,
-                    Err(e) => Put::Failed(e),
+                    Err(e) => PutOutcome::Failed(e),
                 };
-                if let Put::Failed(error) = put {
+                if let PutOutcome::Failed(error) = put {
                     failed.push((name.clone(), entry.clone(), error));
                 }
             }
         }
     }
     for (name, entry) in large {
-        if let Put::Failed(error) = pieces(rescue, source, catalog, &name, &entry)? {
+        if let PutOutcome::Failed(error) = pieces(rescue, source, catalog, &name, &entry)? {
             failed.push((name, entry, error));
         }
     }
@@ -178,9 +239,9 @@ fn members_of(
 }
 
 /// What stands in a pack for each of its members, if it is right.
-fn open_pack(source: &ArchiveFile, block: &Block, members: &[Named]) -> Vec<Result<Vec<u8>>> {
+fn open_pack(source: &ArchiveFile, block: &Block, members: &[NamedMember]) -> Vec<Result<Vec<u8>>> {
     let tar = source.block(block);
-    let stored = |(_, entry): &Named| {
+    let stored = |(_, entry): &NamedMember| {
         let tar = tar.as_ref().map_err(Clone::clone)?;
         let Place::Packed { at, stored, .. } = entry.place else {
             return Err(Error::corrupt("a small member is in no pack"));
@@ -208,9 +269,9 @@ fn pieces(
     catalog: &Catalog,
     name: &str,
     entry: &Entry,
-) -> Result<Put> {
+) -> Result<PutOutcome> {
     let Place::Pieces { pieces, .. } = &entry.place else {
-        return Ok(Put::Failed(Error::corrupt("a large member has no pieces")));
+        return Ok(PutOutcome::Failed(Error::corrupt("a large member has no pieces")));
     };
     let mut rest = pieces.iter().copied().peekable();
     rescue.large(name, entry.attributes, || {
@@ -266,11 +327,11 @@ fn from_prefixes(
                 let placed = rescue.place(&name);
                 rescue.small(&placed, entry.member_type, entry.size, entry.attributes, s)?
             }
-            None => Put::Failed(error.clone()),
+            None => PutOutcome::Failed(error.clone()),
         };
         match put {
-            Put::Done => rescue.unverified(&name),
-            Put::Failed(_) => still.push((name, entry, error)),
+            PutOutcome::Done => rescue.unverified(&name),
+            PutOutcome::Failed(_) => still.push((name, entry, error)),
         }
     }
     Ok(still)
@@ -282,7 +343,7 @@ pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> R
     let plain = match &source.layers.container {
         Some(seal) => {
             let (mut plain, mut rest) = (Vec::new(), bytes.as_slice());
-            while let Some(chunk) = crate::format::chunk::parse(rest) {
+            while let Some(chunk) = chunk::parse(rest) {
                 if seal.open(chunk.sealed, &mut plain).is_err() {
                     break;
                 }
@@ -293,10 +354,10 @@ pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> R
         None if source.layers.member.is_some() => bytes,
         None => return Ok(Vec::new()),
     };
-    if !plain.starts_with(&crate::format::frame::MAGIC) {
+    if !plain.starts_with(&frame::MAGIC) {
         return Ok(Vec::new());
     }
-    Ok(crate::format::frame::decompress_prefix(&plain, MAX_TAR))
+    Ok(frame::decompress_prefix(&plain, MAX_TAR))
 }
 
 /// The blocks that are not what commits say, in the order of their numbers.
@@ -333,12 +394,12 @@ fn reason(
     let dead = match &source.layers.container {
         Some(seal) => {
             let mut plain = Vec::new();
-            crate::format::chunk::parse(&start).is_some_and(|chunk| {
+            chunk::parse(&start).is_some_and(|chunk| {
                 seal.open(chunk.sealed, &mut plain).is_ok()
-                    && crate::format::frame::skippable_content(&plain).is_some()
+                    && frame::skippable_content(&plain).is_some()
             })
         }
-        None => crate::format::frame::skippable_content(&start).is_some(),
+        None => frame::skippable_content(&start).is_some(),
     };
     if dead { Reason::Overwritten } else { Reason::Damaged }
 }

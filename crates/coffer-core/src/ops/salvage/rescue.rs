@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::APART;
-use super::history::State;
+use super::history::RecoveredState;
 use super::report::{Lost, Reason, Salvaged};
 use super::span::Span;
 use crate::coffer::Notice;
@@ -17,7 +17,7 @@ use crate::io::lock_set::Locks;
 use crate::progress::{CallObserver, Report};
 
 /// What became of an attempt to bring a member over.
-pub(super) enum Put {
+pub(super) enum PutOutcome {
     Done,
     /// It could not be read, or has no place in the new coffer.
     Failed(Error),
@@ -46,7 +46,7 @@ impl<'a> Rescue<'a> {
     }
 
     /// Takes note of how much of the coffer's history there is.
-    pub(super) fn begin(&mut self, state: &State) {
+    pub(super) fn begin(&mut self, state: &RecoveredState) {
         self.salvaged.commit = state.commit;
         self.salvaged.complete = state.complete;
         if state.complete {
@@ -125,7 +125,7 @@ impl<'a> Rescue<'a> {
         size: u64,
         attributes: Attributes,
         stored: Vec<u8>,
-    ) -> Result<Put> {
+    ) -> Result<PutOutcome> {
         self.watch.cancel.check()?;
         let put = checked(name)
             .and_then(|()| self.container.put_small(name, member_type, size, attributes, stored));
@@ -138,7 +138,7 @@ impl<'a> Rescue<'a> {
         name: &str,
         attributes: Attributes,
         mut next: impl FnMut() -> Option<Raw>,
-    ) -> Result<Put> {
+    ) -> Result<PutOutcome> {
         let cancel = self.watch.cancel.clone();
         let put = checked(name).and_then(|()| {
             self.container.put_large(name, attributes, &[], || {
@@ -151,7 +151,7 @@ impl<'a> Rescue<'a> {
     }
 
     /// What is wrong with the member is no error of the salvage; what is wrong with the new file is.
-    pub(super) fn put(&mut self, name: &str, size: u64, put: Result<()>) -> Result<Put> {
+    pub(super) fn put(&mut self, name: &str, size: u64, put: Result<()>) -> Result<PutOutcome> {
         match put {
             Ok(()) => {
                 self.lost.remove(name);
@@ -159,7 +159,7 @@ impl<'a> Rescue<'a> {
                 self.report.bytes = self.report.bytes.saturating_add(size);
                 self.report.name = Some(name.to_owned());
                 self.watch.report(|| self.report.clone());
-                Ok(Put::Done)
+                Ok(PutOutcome::Done)
             }
             Err(e)
                 if matches!(
@@ -170,7 +170,7 @@ impl<'a> Rescue<'a> {
                 if e.code() == Code::WrongKey {
                     self.refusal.get_or_insert(e.clone());
                 }
-                Ok(Put::Failed(e))
+                Ok(PutOutcome::Failed(e))
             }
             Err(e) => Err(e),
         }

@@ -16,7 +16,7 @@ use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
 use crate::engine::credentials::CredentialLookup;
-use crate::engine::open::{Expected, OpenResult};
+use crate::engine::open::{Expected, OpenResult, Opened};
 use crate::format::catalog::{BlockId, Catalog, Place};
 use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
@@ -100,11 +100,10 @@ impl Sample {
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         options.durable = false;
         options.piece_size = Some(16 << 10);
-        let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
+        let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
         let path = Path::new("in memory");
-        let mut container = create(&opening, storage.clone(), path, &options).unwrap();
+        let mut container = create(&header, &keys, storage.clone(), path, false).unwrap();
         let attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 7 };
         let mut all = BTreeMap::new();
         for i in 0..members {
@@ -137,26 +136,7 @@ impl Sample {
 
     /// Salvages a file, and reads what came of it: unverified members by the names that they claim.
     fn salvage(&self, damaged: Memory) -> (Salvaged, BTreeMap<String, Vec<u8>>) {
-        let path = Path::new("in memory");
-        let damaged = Damaged { storage: Arc::new(damaged), path, claimed_names: false };
-        let new = Arc::new(Memory::default());
-        let secret = self.options.secret().unwrap();
-        let watch = CallObserver::silent();
-        let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = CredentialLookup::new(&secret, &watch.cancel);
-        let kind = &self.options.kind;
-        let expected = Expected {
-            kind,
-            accept_file_cipher: false,
-            keyring: &keyring,
-            level: None,
-            max_catalog: u64::MAX,
-            directory: Arc::new(DiskDirectory),
-        };
-        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
-        else {
-            panic!("no coffer")
-        };
+        let (salvaged, opened) = salvaged(Arc::new(damaged), &self.options, false);
         let found = contents(&opened.source, &opened.loaded.catalog);
         let below = format!("{APART}/");
         let apart: Vec<&String> = found.keys().filter(|name| name.starts_with(&below)).collect();
@@ -198,6 +178,31 @@ impl Sample {
             assert_eq!(missing.len(), 0, "byte {at} is in no block");
         }
         missing.len()
+    }
+}
+
+/// Salvages a file, and opens the new coffer.
+pub(super) fn salvaged(
+    damaged: Arc<Memory>,
+    options: &Options,
+    claimed_names: bool,
+) -> (Salvaged, Box<Opened>) {
+    let path = Path::new("in memory");
+    let new = Arc::new(Memory::default());
+    let (credentials, watch) = (options.credentials().unwrap(), CallObserver::silent());
+    let call = SalvageCall { path, target: path, options, claimed_names, watch: &watch };
+    let salvaged = call.salvage_into(damaged, new.clone(), &credentials).unwrap();
+    let expected = Expected {
+        kind: &options.kind,
+        accept_file_cipher: false,
+        credentials: &CredentialLookup::new(&credentials, &watch.cancel),
+        level: None,
+        max_catalog: u64::MAX,
+        directory: Arc::new(DiskDirectory),
+    };
+    match crate::engine::open::open(new, path, &expected).unwrap() {
+        OpenResult::Coffer(opened) => (salvaged, opened),
+        OpenResult::Legacy => panic!("taken for a legacy coffer"),
     }
 }
 

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::Reason;
-use super::entries::{Tar, TarEntry};
+use super::entries::{BlockTar, TarEntry};
 use super::marks::Search;
 use super::named::{Leftover, Stray, prefix};
-use super::rescue::{Put, Rescue};
+use super::rescue::{PutOutcome, Rescue};
 use super::span::{Span, gaps};
 use crate::buffer::Buffer;
 use crate::engine::container::Raw;
@@ -20,7 +20,7 @@ use crate::format::tar;
 use crate::io::pool;
 
 /// What blocks make, in the order of the file.
-enum Unit {
+enum StrayUnit {
     Pack(Span, Option<Block>, Vec<TarEntry>),
     /// A large member, with how much of each block's tar is its content.
     Large(TarEntry, Vec<(Block, usize)>),
@@ -29,7 +29,7 @@ enum Unit {
 }
 
 /// What a pack gives for an entry: its bytes after the member layer, and how many they are before.
-type Taken = Result<(Vec<u8>, u64)>;
+type PackedBytes = Result<(Vec<u8>, u64)>;
 
 /// Brings over what blocks hold that no commit names, unless there is a member of that name: the
 /// later block of two counts, as its member was written later.
@@ -43,18 +43,18 @@ pub(super) fn bring(
     let mut packs = Vec::new();
     for unit in units.into_iter().rev() {
         match unit {
-            Unit::Pack(span, block, entries) => {
+            StrayUnit::Pack(span, block, entries) => {
                 packs.push((span, block, entries));
                 if packs.len() < pool::window() {
                     continue;
                 }
                 pack_window(rescue, &source, search, &mut packs)?;
             }
-            Unit::Large(entry, pieces) => {
+            StrayUnit::Large(entry, pieces) => {
                 pack_window(rescue, &source, search, &mut packs)?;
                 large(rescue, &source, entry, pieces)?;
             }
-            Unit::Broken(entry, span) => {
+            StrayUnit::Broken(entry, span) => {
                 pack_window(rescue, &source, search, &mut packs)?;
                 if !rescue.is_known(&entry.name) {
                     let error = Error::corrupt("a part of it could not be found");
@@ -67,20 +67,25 @@ pub(super) fn bring(
 }
 
 /// Puts headers and the blocks behind them together.
-fn units(rescue: &mut Rescue<'_>, strays: Vec<Stray>, records: &[Span], size: u64) -> Vec<Unit> {
+fn units(
+    rescue: &mut Rescue<'_>,
+    strays: Vec<Stray>,
+    records: &[Span],
+    size: u64,
+) -> Vec<StrayUnit> {
     let mut units = Vec::new();
     let mut strays = strays.into_iter().peekable();
     while let Some(Stray { span, block, tar }) = strays.next() {
         let head = match tar {
-            Tar::Pack(entries) => {
-                units.push(Unit::Pack(span, block, entries));
+            BlockTar::Pack(entries) => {
+                units.push(StrayUnit::Pack(span, block, entries));
                 continue;
             }
-            Tar::Content => {
+            BlockTar::Content => {
                 rescue.nameless(block.map_or(0, |block| u64::from(block.tar)));
                 continue;
             }
-            Tar::Head(head) => head,
+            BlockTar::Head(head) => head,
         };
         // The header of a member that was never finished: its length is not known.
         if head.stored == 0 {
@@ -103,10 +108,10 @@ fn units(rescue: &mut Rescue<'_>, strays: Vec<Stray>, records: &[Span], size: u6
             pieces.push((block, used as usize));
         }
         units.push(if rest == 0 {
-            Unit::Large(head, pieces)
+            StrayUnit::Large(head, pieces)
         } else {
             let to = strays.peek().map_or(size, |next| next.span.from);
-            Unit::Broken(head, Span { from: end, to: to.max(end) })
+            StrayUnit::Broken(head, Span { from: end, to: to.max(end) })
         });
     }
     units
@@ -144,11 +149,11 @@ fn pack_window(
                 Ok((stored, size)) => {
                     rescue.small(&placed, *member_type, size, *attributes, stored)?
                 }
-                Err(e) => Put::Failed(e),
+                Err(e) => PutOutcome::Failed(e),
             };
             match put {
-                Put::Done => rescue.unverified(name),
-                Put::Failed(error) => lose(rescue, name, &error, vec![*span]),
+                PutOutcome::Done => rescue.unverified(name),
+                PutOutcome::Failed(error) => lose(rescue, name, &error, vec![*span]),
             }
         }
     }
@@ -161,7 +166,7 @@ fn open_pack(
     span: Span,
     block: Option<&Block>,
     entries: &[TarEntry],
-) -> Result<Vec<Taken>> {
+) -> Result<Vec<PackedBytes>> {
     let tar = match block {
         Some(block) => source.block(block),
         None => prefix(source, search, span).map(Buffer::from),
@@ -205,8 +210,8 @@ fn large(
         Some(Raw { job, last })
     })?;
     match put {
-        Put::Done => rescue.unverified(&entry.name),
-        Put::Failed(error) => lose(rescue, &entry.name, &error, damage),
+        PutOutcome::Done => rescue.unverified(&entry.name),
+        PutOutcome::Failed(error) => lose(rescue, &entry.name, &error, damage),
     }
     Ok(())
 }
