@@ -63,7 +63,7 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let encryptor = at_level(coffer.cryptor()?, level).encryptor();
-            Ok(NativeEncryptor { slot: Slot::new(encryptor) })
+            Ok(NativeEncryptor { slot: JobSlot::new(encryptor) })
         })
     }
 
@@ -77,7 +77,7 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let output = coffer.cryptor()?.output(Path::new(&target), replace)?;
-            Ok(NativeOutput { slot: Slot::new(output) })
+            Ok(NativeOutput { slot: JobSlot::new(output) })
         })
     }
 
@@ -86,7 +86,7 @@ impl NativeCoffer {
     pub fn decryptor<'env>(&self, env: &'env Env, legacy: bool) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let decryptor = coffer.cryptor()?.decryptor(legacy)?;
-            Ok(NativeDecryptor { slot: Slot::new(decryptor) })
+            Ok(NativeDecryptor { slot: JobSlot::new(decryptor) })
         })
     }
 }
@@ -109,7 +109,7 @@ impl NativeCoffer {
 /// A file that is being encrypted. It takes one call at a time.
 #[napi]
 pub struct NativeEncryptor {
-    slot: Arc<Slot<Encryptor>>,
+    slot: Arc<JobSlot<Encryptor>>,
 }
 
 #[napi]
@@ -137,7 +137,7 @@ impl NativeEncryptor {
 /// A file that is being decrypted. It takes one call at a time.
 #[napi]
 pub struct NativeDecryptor {
-    slot: Arc<Slot<Decryptor>>,
+    slot: Arc<JobSlot<Decryptor>>,
 }
 
 #[napi]
@@ -171,7 +171,7 @@ impl NativeDecryptor {
 /// A file that is being written. It takes one call at a time.
 #[napi]
 pub struct NativeOutput {
-    slot: Arc<Slot<Output>>,
+    slot: Arc<JobSlot<Output>>,
 }
 
 #[napi]
@@ -204,9 +204,9 @@ fn at_level(cryptor: Cryptor, level: Option<i32>) -> Cryptor {
 }
 
 /// The state of a stream that jobs on the pool work with, one at a time.
-struct Slot<T>(Mutex<SlotState<T>>);
+struct JobSlot<T>(Mutex<JobSlotState<T>>);
 
-enum SlotState<T> {
+enum JobSlotState<T> {
     /// No job is running.
     Idle(Box<T>),
     /// A job has taken it.
@@ -215,9 +215,9 @@ enum SlotState<T> {
     Ended,
 }
 
-impl<T: Send + 'static> Slot<T> {
+impl<T: Send + 'static> JobSlot<T> {
     fn new(stream: T) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(SlotState::Idle(Box::new(stream)))))
+        Arc::new(Self(Mutex::new(JobSlotState::Idle(Box::new(stream)))))
     }
 
     /// Runs a job with the stream on the pool, and puts the stream back.
@@ -244,7 +244,7 @@ impl<T: Send + 'static> Slot<T> {
     }
 
     fn release(&self) {
-        *self.lock() = SlotState::Ended;
+        *self.lock() = JobSlotState::Ended;
     }
 
     fn take<'env, R: ToNapiValue + Send + 'static>(
@@ -264,8 +264,8 @@ impl<T: Send + 'static> Slot<T> {
     /// job may run at once.
     fn take_idle(&self) -> Option<Box<T>> {
         let mut state = self.lock();
-        match std::mem::replace(&mut *state, SlotState::Busy) {
-            SlotState::Idle(stream) => Some(stream),
+        match std::mem::replace(&mut *state, JobSlotState::Busy) {
+            JobSlotState::Idle(stream) => Some(stream),
             other => {
                 *state = other;
                 None
@@ -275,12 +275,12 @@ impl<T: Send + 'static> Slot<T> {
 
     fn put_back(&self, stream: Box<T>) {
         let mut state = self.lock();
-        if matches!(*state, SlotState::Busy) {
-            *state = SlotState::Idle(stream);
+        if matches!(*state, JobSlotState::Busy) {
+            *state = JobSlotState::Idle(stream);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, SlotState<T>> {
+    fn lock(&self) -> MutexGuard<'_, JobSlotState<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

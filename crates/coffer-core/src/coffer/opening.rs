@@ -1,4 +1,4 @@
-//! From a path to a handle: locks, a new file or the one that is there, and who works on it.
+//! Opening a coffer: from a path to a handle.
 
 use crate::io::disk::DiskDirectory;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::unbounded;
 
-use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
+use super::{Coffer, CommitId, Inner, Mode, Notice, Options, ReadResources, Side, Status};
 use crate::engine::container::Container;
 use crate::engine::credentials::{CredentialLookup, Credentials};
 use crate::engine::file::ArchiveFile;
@@ -81,8 +81,8 @@ impl OpenCall<'_> {
         }
     }
 
-    /// Opens or makes the coffer. `None` if the lock was lost before anything was written: PyCoffer
-    /// had just removed the lock file that it had released.
+    /// Opens or creates the coffer. `None` if the lock was lost before anything was written: PyCoffer
+    /// removes a lock file after it has released it.
     fn attempt(&self, secret: &Credentials, patience: Patience) -> Result<Option<Coffer>> {
         let Self { path, options, .. } = self;
         let writes = options.mode != Mode::Read;
@@ -100,7 +100,7 @@ impl OpenCall<'_> {
         if !writes {
             return self.to_read(secret, locks).map(Some);
         }
-        // Only now is it certain, with the lock, whether there is a coffer.
+        // Without the lock another process may create or remove the coffer.
         let exists = self.exists()?;
         match (options.mode, exists) {
             (Mode::Exclusive, true) => Err(Error::new(
@@ -116,7 +116,7 @@ impl OpenCall<'_> {
         }
     }
 
-    /// Makes a new coffer, in place of an old one where the mode says so.
+    /// Creates a coffer, which replaces an old one in the mode `w`.
     fn create(&self, secret: &Credentials, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
         let Self { directory, path, options } = self;
         let (header, keys) = options.header(secret)?;
@@ -145,8 +145,8 @@ impl OpenCall<'_> {
         if let Some(old) = &old {
             notices.extend(Notice::owner(path, &**old, &*file.storage()));
         }
-        // On Windows some file systems do not replace a file that is open, and there is no lock on it
-        // to be kept.
+        // On Windows some file systems do not replace an open file, and the old one has no lock that
+        // must be kept.
         if cfg!(windows) {
             drop(old);
         }
@@ -164,8 +164,8 @@ impl OpenCall<'_> {
         self.start_writer(container, locks, None, None, notices).map(Some)
     }
 
-    /// Removes what a killed process left beside the coffer, whose inode is locked now. The lock file
-    /// is not enough: one that came by another path, a link, has another.
+    /// Removes the unfinished files of killed processes beside the coffer. Its inode must be locked: the
+    /// lock file alone is not enough, since a process that opened it by a link has another one.
     fn sweep(&self, locks: &Locks) {
         if !locks.held() || cfg!(not(unix)) && is_link(self.path) {
             return;
@@ -183,7 +183,8 @@ impl OpenCall<'_> {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
                 let durable = self.options.durable;
-                // What follows may write, and deriving keys from a passphrase takes its time.
+                // Deriving keys takes time, in which the lock may have been lost; from here on the file
+                // is written.
                 if locks.lost(&*file).is_some() {
                     return Ok(None);
                 }
@@ -239,7 +240,7 @@ impl OpenCall<'_> {
             notices: Arc::new(Mutex::new(notices)),
             active: Mutex::new(0),
             idle: Condvar::new(),
-            side: Side::Reads(Mutex::new(Some(Holding { locks, file, _spool: spool }))),
+            side: Side::Reads(Mutex::new(Some(ReadResources { locks, file, _spool: spool }))),
         })))
     }
 
@@ -371,7 +372,7 @@ impl OpenCall<'_> {
         self.directory.has_file(self.path).map_err(|e| failed_to_open(self.path, &e))
     }
 
-    /// Where the coffer is copied before it changes, if it is to be.
+    /// The path of the copy before the first change, if the options ask for one.
     fn backup(&self) -> Option<PathBuf> {
         let suffix = self.options.backup.as_ref()?;
         Some(suffixed(self.path, suffix))

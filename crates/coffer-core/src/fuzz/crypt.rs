@@ -1,7 +1,7 @@
 //! Decrypting files outside of coffers: arbitrary bytes, and records and chunks that are sealed
 //! with the right key.
 
-use super::input::Input;
+use super::input::FuzzInput;
 use super::scene::Case;
 use crate::error::Code;
 use crate::format::chunk;
@@ -15,7 +15,7 @@ const MOST: usize = 4 << 20;
 
 /// `kind, how, then one of: a file; a head, chunks and a tail; a plaintext`.
 pub fn crypt(data: &[u8]) {
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let case = Case::of(1 + input.byte() % 5);
     let how = input.byte();
     let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
@@ -34,7 +34,7 @@ pub fn crypt(data: &[u8]) {
 }
 
 /// A file of sections `type, length, plaintext`, each sealed as what it is to be.
-fn forged(cryptor: &Cryptor, input: &mut Input<'_>, how: u8) -> Vec<u8> {
+fn forged(cryptor: &Cryptor, input: &mut FuzzInput<'_>, how: u8) -> Vec<u8> {
     let mut out = Vec::new();
     let mut length = 0u64;
     let id = [7; ARCHIVE_ID];

@@ -63,11 +63,11 @@ impl Case {
 }
 
 /// A directory of its own, removed with all that is in it.
-pub(super) struct Scene {
+pub(super) struct FuzzScene {
     dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl FuzzScene {
     pub(super) fn new() -> Self {
         let ram = Path::new("/dev/shm");
         let parent = if ram.is_dir() { ram.to_path_buf() } else { std::env::temp_dir() };
@@ -100,7 +100,7 @@ pub(super) struct Seen {
 const MOST: u64 = 4 << 20;
 
 /// Reads all there is in every way there is, and holds each against the others.
-pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
+pub(super) fn look(coffer: &Coffer, scene: &FuzzScene) -> Seen {
     let members = coffer.members(None).unwrap();
     let total = members.iter().map(|m| m.size).fold(0u64, u64::saturating_add);
     let small = total <= MOST;
@@ -161,7 +161,7 @@ const NEW: &[u8] = b"what the target wrote";
 /// Opens for writing what was seen, changes it, and looks again. What was sound must stay so.
 pub(super) fn change(
     options: &dyn Fn(Mode) -> Options,
-    scene: &Scene,
+    scene: &FuzzScene,
     path: &Path,
     seen: &Seen,
     compact: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::damage::Flip;
 use super::disk::Disk;
-use super::state::{Members, State, Trace, lens};
+use super::state::{Members, ModelState, Trace, lens};
 use crate::engine::container::Container;
 use crate::engine::credentials::{CredentialLookup, Credentials};
 use crate::engine::open::{self, Expected, OpenResult};
@@ -19,7 +19,7 @@ use crate::io::protected_paths::torn;
 use crate::progress::Cancel;
 
 /// How a coffer on a simulated disk is opened.
-pub(super) struct Opener {
+pub(super) struct ModelOpener {
     pub(super) path: std::path::PathBuf,
     pub(super) kind: Kind,
     /// The keys that it has had.
@@ -53,19 +53,19 @@ impl From<String> for Trouble {
 }
 
 /// A coffer that was opened for writing, and which of the acceptable states it is in.
-pub(super) struct Opened {
+pub(super) struct OpenedModel {
     pub(super) container: Container,
-    pub(super) state: State,
+    pub(super) state: ModelState,
 }
 
-impl Opener {
+impl ModelOpener {
     /// Opens the coffer as a writer does, and compares it with the acceptable states. `None` if there
     /// is no coffer, and need not be.
     pub(super) fn open(
         &self,
         disk: &Arc<Disk>,
-        acceptable: &[State],
-    ) -> Result<Option<Opened>, Trouble> {
+        acceptable: &[ModelState],
+    ) -> Result<Option<OpenedModel>, Trouble> {
         let directory = disk.directory();
         let failed = |e: Error| match e.code() {
             Code::Io => Trouble::Io(e),
@@ -113,11 +113,12 @@ impl Opener {
         disk: &Disk,
         container: Container,
         keys: usize,
-        acceptable: &[State],
-    ) -> Result<Opened, String> {
+        acceptable: &[ModelState],
+    ) -> Result<OpenedModel, String> {
         let members =
             self.read_all(&container).map_err(|e| format!("a member does not read: {e:?}"))?;
-        let is = |state: &&State| state.keys == keys && state.members.as_ref() == Some(&members);
+        let is =
+            |state: &&ModelState| state.keys == keys && state.members.as_ref() == Some(&members);
         let Some(state) = acceptable.iter().rfind(is).cloned() else {
             let accepted: Vec<_> =
                 acceptable.iter().map(|s| (s.keys, s.members.as_ref().map(lens))).collect();
@@ -127,7 +128,7 @@ impl Opener {
             ));
         };
         self.check_file(disk, &container, &state)?;
-        Ok(Opened { container, state })
+        Ok(OpenedModel { container, state })
     }
 
     /// Checks a file without unfinished changes: its tar, what is deleted, and what is beside it.
@@ -135,7 +136,7 @@ impl Opener {
         &self,
         disk: &Disk,
         container: &Container,
-        state: &State,
+        state: &ModelState,
     ) -> Result<(), String> {
         let image = disk.image();
         let file = image.file(&self.path).ok_or("the coffer is gone")?;
@@ -241,7 +242,7 @@ fn check_tar(
     }
 }
 
-impl Opener {
+impl ModelOpener {
     /// Every member, read through the writer's own view. One that is damaged must not read: it is
     /// what it was before.
     pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {

@@ -4,7 +4,7 @@
 //! Of one record many different states can be made, each by a number of calls after which the
 //! crash comes, and by chance.
 
-use super::disk::{Call, Id, Image, Journal, put};
+use super::disk::{Call, Image, Inode, Journal, put};
 use super::rng::Rng;
 
 /// The smallest part of a write that a power failure keeps or drops.
@@ -64,7 +64,7 @@ impl Journal {
             tear(image.bytes(file), &calls, rng);
         }
         // What has no name is gone.
-        let named: Vec<Id> = image.names.values().copied().collect();
+        let named: Vec<Inode> = image.names.values().copied().collect();
         image.files.retain(|file, _| named.contains(file));
         for file in named {
             image.files.entry(file).or_default();
@@ -79,7 +79,7 @@ fn odds(rng: &mut Rng) -> u64 {
 }
 
 /// The file that a call changes the contents of.
-fn file_of(call: &Call) -> Option<Id> {
+fn file_of(call: &Call) -> Option<Inode> {
     match call {
         Call::Write { file, .. } | Call::Truncate { file, .. } => Some(*file),
         _ => None,

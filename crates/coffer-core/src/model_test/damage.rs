@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::check::Opener;
+use super::check::ModelOpener;
 use super::disk::{Bad, Disk, Image};
 use super::state::{Members, Timeline};
 use super::workload::{Run, new_keys};
@@ -66,7 +66,7 @@ impl Run {
     }
 }
 
-impl Opener {
+impl ModelOpener {
     /// The damage to a block, in a file with these marks in its header.
     pub(super) fn flip_of(&self, marks: &[u8; HEADER_MARKS], block: &Block) -> Option<&Flip> {
         self.flips.iter().find(|flip| flip.marks == *marks && flip.digest == block.digest)
@@ -87,7 +87,7 @@ impl Opener {
 }
 
 /// A Store with `a`, `b` and `c` in a pack and `d` in another, on a disk that can be made to refuse.
-struct Scene {
+struct DamageScene {
     disk: Arc<Disk>,
     path: PathBuf,
     options: Options,
@@ -98,7 +98,7 @@ struct Scene {
 const EIO: i32 = if cfg!(windows) { 1117 } else { 5 };
 const ENOMEM: i32 = if cfg!(windows) { 8 } else { 12 };
 
-impl Scene {
+impl DamageScene {
     fn new(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (disk, path) = (Disk::new(Image::default()), dir.path().join("bad.coffer"));
@@ -167,7 +167,7 @@ fn delete(coffer: &Coffer, name: &str) {
 #[test]
 fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
     for kind in [Kind::store(), Kind::bank(Cipher::AesOcb), Kind::null()] {
-        let scene = Scene::new(kind);
+        let scene = DamageScene::new(kind);
         let coffer = scene.open_bad();
         delete(&coffer, "a");
         write(&coffer, "new");
@@ -192,7 +192,7 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
 
 #[test]
 fn a_read_that_fails_once_is_tried_again() {
-    let scene = Scene::new(Kind::store());
+    let scene = DamageScene::new(Kind::store());
     let coffer = scene.open();
     delete(&coffer, "a");
     scene.fail(EIO, 1);
@@ -203,7 +203,7 @@ fn a_read_that_fails_once_is_tried_again() {
 
 #[test]
 fn a_system_that_is_short_of_memory_is_no_damage() {
-    let scene = Scene::new(Kind::store());
+    let scene = DamageScene::new(Kind::store());
     let coffer = scene.open();
     delete(&coffer, "a");
     for change in
@@ -222,7 +222,7 @@ fn a_system_that_is_short_of_memory_is_no_damage() {
 /// A pack that could not be read for a while still has what was deleted meanwhile.
 #[test]
 fn compaction_leaves_nothing_of_what_was_deleted_while_the_pack_could_not_be_read() {
-    let scene = Scene::new(Kind::null());
+    let scene = DamageScene::new(Kind::null());
     let coffer = scene.open_bad();
     delete(&coffer, "a");
     coffer.change(Change::Flush { force: false }).unwrap();

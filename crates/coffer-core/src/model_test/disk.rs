@@ -9,42 +9,42 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::io::storage::{self, Directory, Storage, Wanted};
 
 /// A file, whatever its name.
-pub(super) type Id = usize;
+pub(super) type Inode = usize;
 
 /// What is on a disk.
 #[derive(Clone, Default)]
 pub(super) struct Image {
-    pub(super) names: BTreeMap<PathBuf, Id>,
-    pub(super) files: BTreeMap<Id, Arc<Vec<u8>>>,
+    pub(super) names: BTreeMap<PathBuf, Inode>,
+    pub(super) files: BTreeMap<Inode, Arc<Vec<u8>>>,
 }
 
 /// Something that was done to a disk.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Write {
-        file: Id,
+        file: Inode,
         offset: usize,
         bytes: Arc<Vec<u8>>,
     },
     Truncate {
-        file: Id,
+        file: Inode,
         len: usize,
     },
     Sync {
-        file: Id,
+        file: Inode,
     },
     /// What was written before may be lost, whatever is synced later.
     FailedSync {
-        file: Id,
+        file: Inode,
     },
     Create {
         path: PathBuf,
-        file: Id,
+        file: Inode,
     },
     Rename {
         from: PathBuf,
         to: PathBuf,
-        file: Id,
+        file: Inode,
     },
     Remove {
         path: PathBuf,
@@ -57,7 +57,7 @@ impl Image {
         self.files.get(self.names.get(path)?).map(|bytes| &**bytes)
     }
 
-    pub(super) fn bytes(&mut self, file: Id) -> &mut Vec<u8> {
+    pub(super) fn bytes(&mut self, file: Inode) -> &mut Vec<u8> {
         Arc::make_mut(self.files.entry(file).or_default())
     }
 
@@ -123,17 +123,17 @@ pub(super) struct Bad {
 /// A read that failed, and whether the same was read later.
 #[derive(Clone, Copy)]
 struct Missed {
-    file: Id,
+    file: Inode,
     from: usize,
     len: usize,
     again: bool,
 }
 
 #[derive(Default)]
-struct State {
+struct DiskState {
     now: Image,
     journal: Journal,
-    next: Id,
+    next: Inode,
     fault: Option<Fault>,
     /// What the call was that failed first.
     failed: Option<&'static str>,
@@ -143,17 +143,17 @@ struct State {
 }
 
 /// The disk.
-pub(super) struct Disk(Mutex<State>);
+pub(super) struct Disk(Mutex<DiskState>);
 
 impl Disk {
     pub(super) fn new(image: Image) -> Arc<Self> {
         let next = image.files.keys().max().map_or(0, |last| last + 1);
         let journal = Journal { start: image.clone(), calls: Vec::new() };
-        Arc::new(Self(Mutex::new(State { now: image, journal, next, ..State::default() })))
+        Arc::new(Self(Mutex::new(DiskState { now: image, journal, next, ..DiskState::default() })))
     }
 
     pub(super) fn directory(self: &Arc<Self>) -> Arc<dyn Directory> {
-        Arc::new(Names(self.clone()))
+        Arc::new(DiskNames(self.clone()))
     }
 
     /// What a process sees.
@@ -198,12 +198,12 @@ impl Disk {
         self.state().failed
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.0.lock().unwrap()
     }
 
     /// Begins a call that only looks.
-    fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, State>> {
+    fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, DiskState>> {
         let mut state = self.state();
         match state.fault.filter(|fault| fault.looks).and_then(|_| state.strike(name)) {
             Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
@@ -218,7 +218,7 @@ impl Disk {
     }
 }
 
-impl State {
+impl DiskState {
     /// The fault, if it is time for it.
     fn strike(&mut self, name: &'static str) -> Option<Fault> {
         let fault = self.fault.as_mut()?;
@@ -254,25 +254,25 @@ impl State {
 }
 
 /// An open file.
-struct Open {
+struct OpenFile {
     disk: Arc<Disk>,
-    file: Id,
+    file: Inode,
 }
 
-impl Open {
-    fn begin(disk: &Arc<Disk>, file: Id, state: &mut State) -> Arc<dyn Storage> {
+impl OpenFile {
+    fn begin(disk: &Arc<Disk>, file: Inode, state: &mut DiskState) -> Arc<dyn Storage> {
         state.open += 1;
         Arc::new(Self { disk: disk.clone(), file })
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         self.disk.state().open -= 1;
     }
 }
 
-impl Storage for Open {
+impl Storage for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let (from, file) = (offset as usize, self.file);
         let looked = self.disk.look("read");
@@ -323,15 +323,15 @@ impl Storage for Open {
 }
 
 /// The one directory of the disk.
-struct Names(Arc<Disk>);
+struct DiskNames(Arc<Disk>);
 
-impl storage::Names for Names {
+impl storage::Names for DiskNames {
     fn sync(&self) -> io::Result<()> {
         self.0.act("sync names", Call::SyncNames)
     }
 }
 
-impl Directory for Names {
+impl Directory for DiskNames {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.0.look("exists")?.now.names.contains_key(path))
     }
@@ -343,7 +343,7 @@ impl Directory for Names {
     fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
         let mut state = self.0.look("open")?;
         let file = *state.now.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Open::begin(&self.0, file, &mut state))
+        Ok(OpenFile::begin(&self.0, file, &mut state))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
@@ -354,7 +354,7 @@ impl Directory for Names {
         let file = state.next;
         state.next += 1;
         state.act("create", Call::Create { path: path.to_path_buf(), file })?;
-        Ok(Open::begin(&self.0, file, &mut state))
+        Ok(OpenFile::begin(&self.0, file, &mut state))
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {

@@ -18,7 +18,7 @@ mod damage;
 mod disk;
 mod errors;
 mod note;
-mod rng;
+pub(crate) mod rng;
 mod scrub;
 mod state;
 mod workload;

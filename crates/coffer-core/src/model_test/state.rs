@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::disk::Id;
+use super::disk::Inode;
 
 /// The members, with their bytes.
 pub(super) type Members = BTreeMap<String, Arc<Vec<u8>>>;
 
 /// A block that a commit had, as it stood in the file.
 pub(super) struct Trace {
-    pub(super) file: Id,
+    pub(super) file: Inode,
     pub(super) offset: u64,
     pub(super) digest: [u8; 32],
     pub(super) bytes: Vec<u8>,
@@ -18,7 +18,7 @@ pub(super) struct Trace {
 
 /// A state of a coffer.
 #[derive(Clone)]
-pub(super) struct State {
+pub(super) struct ModelState {
     /// `None` before there is a coffer.
     pub(super) members: Option<Members>,
     /// The number of its keys.
@@ -28,30 +28,30 @@ pub(super) struct State {
 }
 
 /// The states that an opening may find, by how many calls the disk had then.
-pub(super) struct Timeline(Vec<(usize, Vec<State>)>);
+pub(super) struct Timeline(Vec<(usize, Vec<ModelState>)>);
 
 impl Timeline {
-    pub(super) fn new(states: Vec<State>) -> Self {
+    pub(super) fn new(states: Vec<ModelState>) -> Self {
         Self(vec![(0, states)])
     }
 
     /// Only these are acceptable from now on.
-    pub(super) fn set(&mut self, calls: usize, states: Vec<State>) {
+    pub(super) fn set(&mut self, calls: usize, states: Vec<ModelState>) {
         self.0.push((calls, states));
     }
 
     /// This one is acceptable, too, from now on.
-    pub(super) fn add(&mut self, calls: usize, state: State) {
+    pub(super) fn add(&mut self, calls: usize, state: ModelState) {
         let mut states = self.now().to_vec();
         states.push(state);
         self.set(calls, states);
     }
 
-    pub(super) fn now(&self) -> &[State] {
+    pub(super) fn now(&self) -> &[ModelState] {
         self.at(usize::MAX)
     }
 
-    pub(super) fn at(&self, calls: usize) -> &[State] {
+    pub(super) fn at(&self, calls: usize) -> &[ModelState] {
         let at = self.0.partition_point(|(from, _)| *from <= calls);
         &self.0[at - 1].1
     }

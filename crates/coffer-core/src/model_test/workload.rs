@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::check::{Opened, Opener, Trouble};
+use super::check::{ModelOpener, OpenedModel, Trouble};
 use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
-use super::state::{Members, State, Timeline, Trace, lens};
+use super::state::{Members, ModelState, Timeline, Trace, lens};
 use crate::coffer::{Coffer, LockMode, Mode, Options};
 use crate::crypto::key::Key;
 use crate::engine::container::{Container, Damaged};
@@ -30,7 +30,7 @@ pub(super) const ERRNOS: [i32; 3] =
 /// One seed's run.
 pub(super) struct Run {
     pub(super) rng: Rng,
-    pub(super) opener: Opener,
+    pub(super) opener: ModelOpener,
     pub(super) disk: Arc<Disk>,
     pub(super) timeline: Timeline,
     /// The number of the coffer's keys.
@@ -47,7 +47,7 @@ pub(super) struct Run {
 struct Crash {
     how: String,
     image: Image,
-    acceptable: Vec<State>,
+    acceptable: Vec<ModelState>,
 }
 
 impl Run {
@@ -70,9 +70,19 @@ impl Run {
         let path = dir.path().join("model.coffer");
         Self {
             rng,
-            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable, flips: Vec::new() },
+            opener: ModelOpener {
+                path,
+                kind,
+                keys: vec![new_keys(&kind)],
+                durable,
+                flips: Vec::new(),
+            },
             disk: Disk::new(Image::default()),
-            timeline: Timeline::new(vec![State { members: None, keys: 0, blocks: Vec::new() }]),
+            timeline: Timeline::new(vec![ModelState {
+                members: None,
+                keys: 0,
+                blocks: Vec::new(),
+            }]),
             keys: 0,
             stages: Uploads::new(Some(dir.path().to_owned())),
             dir,
@@ -169,7 +179,7 @@ impl Run {
     /// Opens what is there and goes on with it. `None` if the disk refuses.
     pub(super) fn open(&mut self) -> Option<Container> {
         let opened = self.opener.open(&self.disk, self.timeline.now());
-        let Opened { container, state } = match opened {
+        let OpenedModel { container, state } = match opened {
             Ok(opened) => opened?,
             Err(Trouble::Io(e)) if self.disk.failed().is_some() => {
                 self.tell(|| format!("refused: {e:?}"));
@@ -185,7 +195,7 @@ impl Run {
     }
 
     /// Nothing but this state is acceptable from now on.
-    fn settle(&mut self, state: State) {
+    fn settle(&mut self, state: ModelState) {
         self.timeline.set(self.disk.recorded(), vec![state]);
     }
 
@@ -217,7 +227,7 @@ impl Run {
             let mut after = Timeline::new(acceptable);
             let opened = self.opener.open(&left, after.now());
             let opened = opened.unwrap_or_else(|trouble| panic!("{how}: {trouble:?}"));
-            let Some(Opened { mut container, state }) = opened else { continue };
+            let Some(OpenedModel { mut container, state }) = opened else { continue };
             after.set(left.recorded(), vec![state]);
             if again == 0 || !self.rng.one_in(3) {
                 continue;
@@ -256,7 +266,6 @@ impl Run {
         let mut model = self.members();
         let mut saved: Vec<Members> = Vec::new();
         for _ in 0..self.rng.below(30) {
-            let before = model.clone();
             let result = match self.rng.below(24) {
                 0..=6 => self.put_small(&mut container, &mut model),
                 7..=8 => self.put_large(&mut container, &mut model),
@@ -295,32 +304,37 @@ impl Run {
                 _ if saved.len() <= 1 => self.commit(&mut container, &mut model, &mut saved),
                 _ => Ok(()),
             };
-            if let Err(e) = result {
+            if let Err(e) = &result {
                 self.tell(|| format!("failed: {e:?}"));
-                if container.ready().is_err() {
-                    return;
-                }
-                // What is damaged cannot be sealed with other keys.
-                let damaged = e.code() == Code::Corrupt && !self.opener.flips.is_empty();
-                let gave_up = damaged || e.code() == Code::Aborted;
-                assert!(self.disk.failed().is_some() || gave_up, "{e:?}");
-                if model != before && saved.is_empty() {
-                    // A commit failed and nothing was undone: the changes are still there.
-                    let now = self.opener.read_all(&container).unwrap();
-                    assert_eq!(lens(&model), lens(&now));
-                }
             }
             if container.ready().is_err() {
                 return;
             }
-            let now = self.opener.read_all(&container).unwrap();
-            assert_eq!(lens(&now), lens(&model), "seen through the writer's own view");
-            assert!(now == model, "the writer's own view has wrong bytes");
+            if let Err(e) = result {
+                self.check_failure(&e);
+            }
+            // Also after a commit that failed: nothing was undone, so its changes are still there.
+            self.check_view(&container, &model);
         }
         if self.rng.one_in(2) {
             self.tell(|| "abandon".to_owned());
             container.abandon();
         }
+    }
+
+    /// Checks the members that the writer's own view shows.
+    fn check_view(&self, container: &Container, model: &Members) {
+        let now = self.opener.read_all(container).unwrap();
+        assert_eq!(lens(&now), lens(model), "seen through the writer's own view");
+        assert!(now == *model, "the writer's own view has wrong bytes");
+    }
+
+    /// Checks that an error has a cause: the disk failed, or a block is damaged or a call cancelled.
+    fn check_failure(&self, error: &crate::error::Error) {
+        // Damaged members cannot be sealed with other keys.
+        let damaged = error.code() == Code::Corrupt && !self.opener.flips.is_empty();
+        let gave_up = damaged || error.code() == Code::Aborted;
+        assert!(self.disk.failed().is_some() || gave_up, "{error:?}");
     }
 
     /// The members of the last state.
@@ -329,9 +343,9 @@ impl Run {
     }
 
     /// A state with these members, and the blocks of all states before.
-    fn state(&self, members: Members, keys: usize) -> State {
+    fn state(&self, members: Members, keys: usize) -> ModelState {
         let blocks = self.timeline.now().last().unwrap().blocks.clone();
-        State { members: Some(members), keys, blocks }
+        ModelState { members: Some(members), keys, blocks }
     }
 
     fn commit(

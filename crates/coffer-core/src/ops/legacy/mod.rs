@@ -59,7 +59,7 @@ pub(crate) fn import(
     let kind = header.kind;
     let path = source.path.clone();
     let container = Container::create(source, header, options.durable)?;
-    let unpacked = Unpacked { limits: options.limits, total: 0 };
+    let unpacked = UnpackBudget { limits: options.limits, total: 0 };
     let directories = Vec::new();
     let mut import = Import { container, kind, keys, options, unpacked, catalog: 0, directories };
     let mut entries = Entries::new(stream(storage, &path, &kind, keys)?);
@@ -77,7 +77,7 @@ struct Import<'a> {
     kind: Kind,
     keys: &'a Keys,
     options: &'a ImportOptions<'a>,
-    unpacked: Unpacked,
+    unpacked: UnpackBudget,
     /// Bytes that a commit would take to list the members so far.
     catalog: u64,
     /// The directories. They are put last: one with members in it is no member itself.
@@ -177,12 +177,12 @@ pub(crate) fn member_stream<'a>(
 
 /// The bytes unpacked so far, and their limits.
 #[derive(Default)]
-pub(crate) struct Unpacked {
+pub(crate) struct UnpackBudget {
     limits: Limits,
     total: u64,
 }
 
-impl Unpacked {
+impl UnpackBudget {
     /// Counts bytes more of a member, which has `size` bytes so far.
     fn add(&mut self, member: &str, size: u64, more: u64) -> Result<()> {
         self.total = self.total.saturating_add(more);
@@ -206,7 +206,7 @@ pub(crate) fn put(
     member: &str,
     attributes: Attributes,
     mut content: Box<dyn Read + '_>,
-    unpacked: &mut Unpacked,
+    unpacked: &mut UnpackBudget,
 ) -> Result<()> {
     let mut size = 0;
     let mut read = |limit: usize| -> Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! Members as the tar itself has them, where no commit says what is in a block.
+//! The entries of the tar in a block that no commit names.
 
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
@@ -10,33 +10,33 @@ use crate::format::tar::{RECORD, ROOT, checksum, padding};
 pub(super) struct TarEntry {
     pub(super) name: String,
     pub(super) member_type: MemberType,
-    /// Where its content begins.
+    /// The offset of its content in the tar.
     pub(super) at: usize,
     /// Bytes of its content, after the member layer.
     pub(super) stored: u64,
     pub(super) attributes: Attributes,
 }
 
-/// What the tar of a block is.
+/// The kind of tar in a block.
 #[derive(Debug)]
 pub(super) enum BlockTar {
     /// Whole entries.
     Pack(Vec<TarEntry>),
-    /// The header of one entry, whose content stands in blocks behind it.
+    /// The header of one entry, whose content is in the blocks behind it.
     Head(TarEntry),
-    /// Something else: a part of the content of an entry, as a rule.
+    /// Other bytes: as a rule a part of an entry's content.
     Content,
 }
 
-/// Tells what the tar of a whole block is. `stored` is set if its frame has the form that headers
-/// have.
+/// Determines the kind of the tar of a whole block. `stored` is set if its frame is stored, as the
+/// frames of headers are.
 pub(super) fn tell(tar: &[u8], stored: bool) -> BlockTar {
     let (mut entries, at) = walk(tar);
     match entries.pop() {
         Some(head)
             if entries.is_empty() && !head.member_type.is_directory() && head.at == tar.len() =>
         {
-            // An empty member is whole; the header of one that was never finished looks alike.
+            // The header of an unfinished member looks like an empty member, but its frame is stored.
             if head.stored > 0 || stored {
                 BlockTar::Head(head)
             } else {
@@ -52,14 +52,14 @@ pub(super) fn tell(tar: &[u8], stored: bool) -> BlockTar {
     }
 }
 
-/// The entries that are whole in the beginning of a tar.
+/// The whole entries at the beginning of a tar.
 pub(super) fn whole(tar: &[u8]) -> Vec<TarEntry> {
     let (mut entries, _) = walk(tar);
     entries.retain(|entry| end(entry).is_some_and(|end| end <= tar.len()) && entry.name != ROOT);
     entries
 }
 
-/// The entries from the beginning on, and where the last one ends, if all of it are entries.
+/// The entries from the beginning on; and where the last one ends, if there are no other bytes.
 fn walk(tar: &[u8]) -> (Vec<TarEntry>, Option<usize>) {
     let mut entries = Vec::new();
     let mut at = 0;
@@ -122,7 +122,7 @@ fn header_at(tar: &[u8], at: usize) -> Option<&tar::Header> {
     is_header(bytes).then(|| tar::Header::from_byte_slice(bytes))
 }
 
-/// Whether a record of a tar is a header: it says so, and its checksum is right.
+/// Whether a tar record is a header: it has the magic of ustar and the right checksum.
 pub(super) fn is_header(bytes: &[u8]) -> bool {
     let Some(record) = bytes.get(..RECORD) else { return false };
     if !record[257..].starts_with(b"ustar") {
@@ -143,16 +143,8 @@ fn pax_path(record: &[u8]) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
-    use crate::format::tar::{Heading, append, header};
-
-    fn heading(name: &str, stored: u64) -> Heading<'_> {
-        Heading {
-            name,
-            member_type: MemberType::File,
-            stored,
-            attributes: Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 0 },
-        }
-    }
+    use crate::format::tar::tests::heading;
+    use crate::format::tar::{append, header};
 
     #[test]
     fn a_pack_is_told_from_a_head_and_from_content() {

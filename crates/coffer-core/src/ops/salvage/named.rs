@@ -184,7 +184,7 @@ fn lose(
 /// The most bytes of tar in a block.
 const MAX_TAR: usize = crate::format::catalog::MAX_BLOCK as usize;
 
-/// Brings members over whose blocks are as the catalog says. Gives the others.
+/// Brings over the members whose blocks are intact. Gives the others.
 fn members_of(
     rescue: &mut Rescue<'_>,
     source: &Arc<ArchiveFile>,
@@ -238,7 +238,7 @@ fn members_of(
     Ok(failed)
 }
 
-/// What stands in a pack for each of its members, if it is right.
+/// The stored bytes of each member in a pack, if the member layer opens them.
 fn open_pack(source: &ArchiveFile, block: &Block, members: &[NamedMember]) -> Vec<Result<Vec<u8>>> {
     let tar = source.block(block);
     let stored = |(_, entry): &NamedMember| {
@@ -251,7 +251,7 @@ fn open_pack(source: &ArchiveFile, block: &Block, members: &[NamedMember]) -> Ve
     members.iter().map(stored).collect()
 }
 
-/// What stands in a tar for a member, if the member layer opens.
+/// The stored bytes of a member, if the member layer opens them.
 fn checked(source: &ArchiveFile, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
     if entry.is_directory() {
         return Ok(Vec::new());
@@ -288,10 +288,10 @@ fn pieces(
     })
 }
 
-/// Takes what the beginnings of damaged packs still give: chunks that open, as far as the tar in
-/// them decompresses. Seals authenticate each chunk, but only the digest of the block says that they
-/// are its chunks: a person without the key may have put others in their place, with contents that
-/// they chose. So the members are unverified.
+/// Brings over members from the intact beginnings of damaged packs: from the chunks that open, as far as
+/// their frame decompresses. Seals authenticate each chunk, but only the digest of the block shows that
+/// they are its chunks: a person without the key may have replaced them with chunks whose contents they
+/// chose. So these members are unverified.
 fn from_prefixes(
     rescue: &mut Rescue<'_>,
     source: &ArchiveFile,
@@ -300,7 +300,7 @@ fn from_prefixes(
     failed: Vec<Failed>,
 ) -> Result<Vec<Failed>> {
     let mut failed = failed;
-    // The members of one block behind each other, so that one prefix is held at a time.
+    // Members of one block follow each other, so that one prefix is held at a time.
     failed.sort_by_key(|(_, entry, _)| match entry.place {
         Place::Packed { block, .. } => block,
         _ => BlockId::MAX,
@@ -337,7 +337,7 @@ fn from_prefixes(
     Ok(still)
 }
 
-/// The beginning of the tar of a damaged block, as far as seals vouch for it or for what is in it.
+/// The beginning of the tar of a damaged block, as far as a seal authenticates it or its members.
 pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> Result<Vec<u8>> {
     let bytes = search.read(span.from, span.len())?;
     let plain = match &source.layers.container {
@@ -360,7 +360,7 @@ pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> R
     Ok(frame::decompress_prefix(&plain, MAX_TAR))
 }
 
-/// The blocks that are not what commits say, in the order of their numbers.
+/// The blocks whose digests differ from those in the commits, in the order of their numbers.
 fn bad_blocks(source: &ArchiveFile, catalog: &Catalog) -> Result<Vec<BlockId>> {
     let blocks: Vec<(&BlockId, &Block)> = catalog.blocks.iter().collect();
     let bad =
@@ -368,14 +368,14 @@ fn bad_blocks(source: &ArchiveFile, catalog: &Catalog) -> Result<Vec<BlockId>> {
     Ok(bad.into_iter().flatten().collect())
 }
 
-/// Where the blocks of a member lie that cannot be read.
+/// The blocks of a member that cannot be read.
 fn damage(source: &ArchiveFile, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
     let ids: Vec<BlockId> = match &entry.place {
         Place::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.block).collect(),
         _ => Catalog::blocks_of(entry),
     };
     let blocks = ids.iter().filter_map(|id| catalog.blocks.get(id));
-    // Opened, not only compared: where a container is sealed, a digest is about nonces and tags.
+    // Opened, not only compared: in a sealed container the digest covers nonces and tags alone.
     blocks.filter(|block| source.block(block).is_err()).map(Span::of).collect()
 }
 

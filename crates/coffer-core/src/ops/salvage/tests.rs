@@ -7,9 +7,8 @@
 
 use crate::format::member::MemberType;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::*;
 use crate::coffer::Mode;
@@ -20,65 +19,10 @@ use crate::engine::open::{Expected, OpenResult, Opened};
 use crate::format::catalog::{BlockId, Catalog, Place};
 use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
+use crate::model_test::rng::Rng;
+use crate::tails_test::memory::Memory;
 
 const MEMBERS: u64 = 10_000;
-
-/// A file in memory.
-#[derive(Default)]
-pub(super) struct Memory {
-    pub(super) bytes: Mutex<Vec<u8>>,
-    /// Where the disk refuses to read.
-    pub(super) broken: Option<Span>,
-}
-
-impl Storage for Memory {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let wanted = Span { from: offset, to: offset + buf.len() as u64 };
-        if self.broken.is_some_and(|broken| broken.overlaps(&wanted)) {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        let bytes = self.bytes.lock().unwrap();
-        let from = bytes.get(offset as usize..offset as usize + buf.len());
-        buf.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let mut bytes = self.bytes.lock().unwrap();
-        let (from, to) = (offset as usize, offset as usize + buf.len());
-        if bytes.len() < to {
-            bytes.resize(to, 0);
-        }
-        bytes[from..to].copy_from_slice(buf);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.bytes.lock().unwrap().resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
-    }
-}
-
-/// A small random generator, so that a seed says everything.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-}
 
 pub(super) fn noise(name: &str, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
@@ -135,8 +79,8 @@ impl Sample {
     }
 
     /// Salvages a file, and reads what came of it: unverified members by the names that they claim.
-    fn salvage(&self, damaged: Memory) -> (Salvaged, BTreeMap<String, Vec<u8>>) {
-        let (salvaged, opened) = salvaged(Arc::new(damaged), &self.options, false);
+    fn salvage(&self, damaged: Arc<Memory>) -> (Salvaged, BTreeMap<String, Vec<u8>>) {
+        let (salvaged, opened) = salvaged(damaged, &self.options, false);
         let found = contents(&opened.source, &opened.loaded.catalog);
         let below = format!("{APART}/");
         let apart: Vec<&String> = found.keys().filter(|name| name.starts_with(&below)).collect();
@@ -146,10 +90,10 @@ impl Sample {
         (salvaged, found)
     }
 
-    fn flipped(&self, at: usize, bit: u64) -> Memory {
+    fn flipped(&self, at: usize, bit: u64) -> Arc<Memory> {
         let mut bytes = self.good.clone();
         bytes[at] ^= 1 << bit;
-        Memory { bytes: Mutex::new(bytes), broken: None }
+        Memory::of(&bytes)
     }
 
     /// Checks a salvage of the file with one damaged byte, and gives how many members it cost.
@@ -279,9 +223,8 @@ fn one_byte_costs_a_null_the_members_of_one_block() {
 fn what_the_disk_does_not_read_costs_what_stands_there() {
     let sample = Sample::new(Kind::store(), 200, &mut Rng(1));
     let block = sample.catalog.blocks.values().nth(3).unwrap();
-    let broken = Some(Span { from: block.offset + 9, to: block.offset + 10 });
-    let (salvaged, found) =
-        sample.salvage(Memory { bytes: Mutex::new(sample.good.clone()), broken });
+    let broken = (block.offset + 9, block.offset + 10);
+    let (salvaged, found) = sample.salvage(Memory::failing(&sample.good, broken));
     assert!(!salvaged.lost.is_empty() && salvaged.lost.len() < 30, "{}", salvaged.lost.len());
     assert!(salvaged.lost.iter().all(|lost| lost.damage == [Span::of(block)]));
     assert_eq!(found.len() + salvaged.lost.len(), sample.members.len());

@@ -1,7 +1,7 @@
-//! Members that no commit names, as the tar in blocks has them. Seals authenticate the chunks of
-//! such a block one by one, but not that they ever were a block: where the member layer does not
-//! seal, bytes of a member may have come to stand in a chunk of their own, and may be a block in
-//! every respect. So what is found here is kept apart.
+//! Members that no commit names, from the tar in blocks. Seals authenticate the chunks of such a block
+//! one by one, but not that they were written as a block: where the member layer does not seal, the
+//! bytes of a member may fill a chunk of their own, and may have the form of a block. So these members
+//! are kept apart.
 
 use std::sync::Arc;
 
@@ -19,20 +19,20 @@ use crate::format::catalog::Block;
 use crate::format::tar;
 use crate::io::pool;
 
-/// What blocks make, in the order of the file.
+/// Blocks that belong together, in the order of the file.
 enum StrayUnit {
     Pack(Span, Option<Block>, Vec<TarEntry>),
-    /// A large member, with how much of each block's tar is its content.
+    /// A large member, with the number of content bytes in each block's tar.
     Large(TarEntry, Vec<(Block, usize)>),
-    /// A large member that is not whole, and where the rest of it should be.
+    /// A large member that is incomplete, and the span in which the rest of it should be.
     Broken(TarEntry, Span),
 }
 
-/// What a pack gives for an entry: its bytes after the member layer, and how many they are before.
+/// The bytes of a pack's entry after the member layer, and their number before it.
 type PackedBytes = Result<(Vec<u8>, u64)>;
 
-/// Brings over what blocks hold that no commit names, unless there is a member of that name: the
-/// later block of two counts, as its member was written later.
+/// Brings over the members in blocks that no commit names, unless there is a member of that name. Of
+/// two blocks the later one in the file counts, since it was written later.
 pub(super) fn bring(
     rescue: &mut Rescue<'_>,
     search: &Search<'_>,
@@ -66,7 +66,7 @@ pub(super) fn bring(
     pack_window(rescue, &source, search, &mut packs)
 }
 
-/// Puts headers and the blocks behind them together.
+/// Joins the header of each large member with the blocks behind it.
 fn units(
     rescue: &mut Rescue<'_>,
     strays: Vec<Stray>,
@@ -117,7 +117,7 @@ fn units(
     units
 }
 
-/// Whether there is nothing between two offsets but records.
+/// Whether there are only records between two offsets.
 fn adjoin(end: u64, from: u64, records: &[Span]) -> bool {
     if end >= from {
         return end == from;
