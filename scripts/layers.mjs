@@ -42,8 +42,42 @@ const rust = [
 
 /** @type {readonly Stair[]} */
 const typescript = [
-  { folder: 'ts', layers: [] },
-  { folder: 'bench', layers: [] },
+  {
+    folder: 'ts',
+    layers: [
+      ['errors.ts'],
+      ['check.ts'],
+      ['binding'],
+      ['progress.ts'],
+      ['keys'],
+      ['member'],
+      ['cbor'],
+      ['coffer'],
+      ['crypt', 'tar', 'rsync'],
+      ['plugins'],
+      ['index.ts'],
+      ['cli/exit.ts', 'cli/entry.ts', 'cli/programs.ts', 'cli/version.ts'],
+      ['cli/terminal', 'cli/help'],
+      ['cli/names.ts', 'cli/patterns.ts'],
+      ['cli/config'],
+      ['cli/session.ts'],
+      ['cli/commands'],
+      ['cli/program.ts'],
+      ['cli/main.ts'],
+    ],
+  },
+  {
+    folder: 'bench',
+    layers: [
+      ['statistics.ts', 'coffers.ts', 'children'],
+      ['case.ts'],
+      ['peers'],
+      ['corpus', 'machine.ts'],
+      ['cases'],
+      ['report'],
+      ['main.ts'],
+    ],
+  },
   { folder: 'scripts', layers: [] },
 ]
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { buildFacade, root } from './prepare.mjs'
 
 buildFacade()
-const { manPage } = await import(join(root, 'dist/cli/man.js'))
+const { manPage } = await import(join(root, 'dist/cli/help/man.js'))
 const { program } = await import(join(root, 'dist/cli/program.js'))
 mkdirSync(join(root, 'man'), { recursive: true })
 writeFileSync(join(root, 'man', 'coffer.1'), manPage(program()))

@@ -21,7 +21,7 @@ function places(root) {
     ['Cargo.lock', /^name = "coffer-core"\nversion = "([^"]*)"/dm],
     ['Cargo.lock', /^name = "coffer-node"\nversion = "([^"]*)"/dm],
     ['fuzz/Cargo.lock', /^name = "coffer-core"\nversion = "([^"]*)"/dm],
-    ['ts/binary.ts', /^const VERSION = '([^']*)'/dm],
+    ['ts/binding/binary.ts', /^const VERSION = '([^']*)'/dm],
     ...readdirSync(join(root, 'npm')).map(
       /** @returns {[string, RegExp]} */ (platform) => [`npm/${platform}/package.json`, /^ {2}"version": "([^"]*)"/dm],
     ),

@@ -4,7 +4,7 @@
  * | attack | test |
  * | --- | --- |
  * | chunks reordered, repeated, dropped, spliced between members and coffers of one key | tamper: "tampering with data" |
- * | the same in an encrypted file | crypt-tamper, and `crypt/tests.rs` |
+ * | the same in an encrypted file | crypt-tamper, and `file_crypt/tests.rs` |
  * | truncation at a commit boundary, an older copy, a fork | here: "an older state" |
  * | a file replaced under an open handle | here: "an older state" |
  * | a footer or a commit rolled back, or of another coffer | tamper: "tampering with commits" |
@@ -15,8 +15,8 @@
  * | one header for two keys | `attacks_test.rs` (secretbox); here: "half of a Fernet key" |
  * | lengths of every size | here: "a length"; `attacks_test.rs` (in a catalog), `chunk.rs`, `codec.rs` |
  * | zstd bombs | `attacks_test.rs` (a size that lies), `frame.rs`; here: limits, windows |
- * | commits, CBOR and pickles that ask for more memory than they have bytes for | `commit.rs`, `rules.rs`; here: limits; `unit/heap` |
- * | commits that the next writer cannot live with | `rules.rs`, `fuzz/hostile.rs`, `container/flush.rs` |
+ * | commits, CBOR and pickles that ask for more memory than they have bytes for | `commit_parts.rs`, `rules.rs`; here: limits; `unit/heap` |
+ * | commits that the next writer cannot live with | `rules.rs`, `fuzz/hostile.rs`, `container/commit.rs` |
  * | a tar and a catalog that disagree | `attacks_test.rs` |
  * | a legacy tar that can be read in two ways | here, and `legacy/entries.rs` |
  * | hostile names | `attacks_test.rs`, `name.rs`; here for legacy coffers |

@@ -184,7 +184,7 @@ describe('a passphrase', () => {
     [{ passphrase: 'half \ud800' }, /half of a surrogate pair/],
     [{ passphrase, cofferKey: Buffer.alloc(32) }, /either keys or a passphrase/],
     [{ passphrase, secureKey: Buffer.alloc(32) }, /either keys or a passphrase/],
-    [{ kdf, cofferKey: Buffer.alloc(32) }, /kdf says how keys come from a passphrase, and there is none/],
+    [{ kdf, cofferKey: Buffer.alloc(32) }, /kdf is for deriving keys from a passphrase, and no passphrase is given/],
     [{ passphrase, kdf: { memory: 19 * 1024 * 1024 - 1024 } }, /kdf\.memory must be an integer from 19922944/],
     [{ passphrase, kdf: { memory: 1024 ** 3 + 1024 } }, /kdf\.memory must be an integer from .* to 1073741824/],
     [{ passphrase, kdf: { memory: 19 * 1024 * 1024 + 1 } }, /kdf\.memory must be a multiple of 1024/],

@@ -38,7 +38,7 @@ async function imported(pickle: Uint8Array): Promise<PasswordEntry[]> {
   return Promise.all((await passwords.list()).map(async (info) => passwords.get(info)))
 }
 
-async function refused(pickle: Uint8Array | string, message = 'is no record'): Promise<void> {
+async function refused(pickle: Uint8Array | string, message = 'is not a record'): Promise<void> {
   const { box, passwords } = await withRecord(Buffer.from(pickle as string, 'latin1'))
   await expect(passwords.importPyCoffer()).rejects.toMatchObject({
     code: 'ERR_COFFER_CORRUPT',
@@ -135,37 +135,33 @@ describe('a pickle that is no such record', () => {
 
   it.each<[string, string, string?]>([
     ['is empty', ''],
-    ['is a list', '].', 'it is no dict'],
-    ['has a name for a key', `}${text('name')}${info}s.`, 'a key that is no owner and name'],
-    ['has a value that is no password', '}(NN\x86Nu.', 'a value that is no PasswordInfo'],
+    ['is a list', '].', 'it is not a dict'],
+    ['has a name for a key', `}${text('name')}${info}s.`, 'a key that is not an owner and a name'],
+    ['has a value that is no password', '}(NN\x86Nu.', 'a value that is not a PasswordInfo'],
     [
       'has a value that is an object of no class',
       '}(NN\x86ccopy_reg\n_reconstructor\n(c__builtin__\nobject\nNNtRu.',
-      'no class',
+      'without a class',
     ],
-    ['has a number for a password', record(`${dates}${text('password')}K\x07`), 'whose password is no text'],
-    ['has no time', record(text('ctime') + date), 'whose mtime is no date'],
-    [
-      'has a date of nine bytes',
-      record(`${text('ctime')}cdatetime\ndatetime\nC\x09123456789\x85R`),
-      'a date that is none',
-    ],
-    ['has a date in a thirteenth month', record(dates.replaceAll('\xe8\x01', '\xe8\x0d')), 'a date that is none'],
+    ['has a number for a password', record(`${dates}${text('password')}K\x07`), 'whose password is not text'],
+    ['has no time', record(text('ctime') + date), 'whose mtime is not a date'],
+    ['has a date of nine bytes', record(`${text('ctime')}cdatetime\ndatetime\nC\x09123456789\x85R`), 'an invalid date'],
+    ['has a date in a thirteenth month', record(dates.replaceAll('\xe8\x01', '\xe8\x0d')), 'an invalid date'],
     ['has a date with a time zone', record(`${text('ctime')}${date.replace('\x85R', 'N\x86R')}`), 'a time zone'],
     [
       'has bytes that are no date',
       `c_codecs\nencode\n(${text('x'.repeat(11))}${text('latin1')}tR.`,
-      'bytes that are no date',
+      'bytes that are not a date',
     ],
-    ['has half of a surrogate pair', record(`${dates}${text('note')}V\\ud800\n`), 'whose note is no text'],
+    ['has half of a surrogate pair', record(`${dates}${text('note')}V\\ud800\n`), 'whose note is not text'],
     ['has text that is not UTF-8', 'X\x01\x00\x00\x00\xff.'],
     ['calls what cannot be called', `${text('x')})R.`, 'calls what cannot be called'],
     ['calls a class with no tuple', `cpycoffer.plugins.password\nPasswordInfo\nNR.`, 'calls what cannot be called'],
     ['builds a list', ']}b.', 'builds what cannot be built'],
     ['builds an object from a list', `${info}]b.`, 'builds what cannot be built'],
-    ['sets items of a list', ']NNs.', 'sets items of what is no dict'],
-    ['sets one item and a half', '}(NNNu.', 'sets items of what is no dict'],
-    ['appends to a dict', '}Na.', 'appends to what is no list'],
+    ['sets items of a list', ']NNs.', 'sets items of a value that is not a dict'],
+    ['sets one item and a half', '}(NNNu.', 'sets items of a value that is not a dict'],
+    ['appends to a dict', '}Na.', 'appends to a value that is not a list'],
     ['takes from an empty stack', '0.', 'more from its stack'],
     ['takes what is below a mark', 'N(0N.', 'more from its stack'],
     ['goes back to no mark', 't.', 'a mark that it never made'],
@@ -178,14 +174,14 @@ describe('a pickle that is no such record', () => {
     ['has bytes of nearly 2^64', `\x8e${length(8, 2n ** 64n - 1n)}x.`, 'ends too early'],
     ['has a number of 4 GiB', '\x8b\xff\xff\xff\xff.', 'ends too early'],
     ['has a line without an end', 'Iabc', 'ends too early'],
-    ['has a number that is none', 'Iabc\n.', 'a number that is none'],
+    ['has a number that is none', 'Iabc\n.', 'an invalid number'],
   ])('%s', async (_, pickle, message) => {
     await refused(pickle, message)
   })
 
   it('is deep', async () => {
-    await refused(`${']'.repeat(1_000_000)}${'a'.repeat(999_999)}.`, 'it is no dict')
-    await refused(`${'('.repeat(1_000_000)}${'t'.repeat(1_000_000)}.`, 'it is no dict')
+    await refused(`${']'.repeat(1_000_000)}${'a'.repeat(999_999)}.`, 'it is not a dict')
+    await refused(`${'('.repeat(1_000_000)}${'t'.repeat(1_000_000)}.`, 'it is not a dict')
   })
 
   it('asks for a list that holds itself in as many places as nobody can count', async () => {

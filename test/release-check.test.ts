@@ -11,7 +11,7 @@ import { tempDir } from './support/temp.js'
 const root = join(import.meta.dirname, '..')
 const platforms = readdirSync(join(root, 'npm'))
 const files = [
-  ...['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock', 'fuzz/Cargo.lock', 'ts/binary.ts'],
+  ...['package.json', 'package-lock.json', 'Cargo.toml', 'Cargo.lock', 'fuzz/Cargo.lock', 'ts/binding/binary.ts'],
   ...platforms.map((platform) => `npm/${platform}/package.json`),
 ]
 

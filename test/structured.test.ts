@@ -301,7 +301,7 @@ describe('dump', () => {
     user.friends = new Map([['self', [user]]])
     await expect(box.dump('value', { user })).rejects.toMatchObject({
       code: 'ERR_COFFER_INVALID_ARG',
-      message: 'value.user.friends.values()[0][0] leads back to an object that it is in',
+      message: 'value.user.friends.values()[0][0] refers to an object that contains it',
     })
   })
 

@@ -1,20 +1,20 @@
-/** The stable code of a {@link CofferError}: what to do about each is said in docs/api.md. */
+/** The stable code of a {@link CofferError}. docs/api.md has a remedy for each. */
 export type ErrorCode =
-  /** Somebody else holds the lock. */
+  /** Another process, or another handle, holds the lock. */
   | 'ERR_COFFER_LOCKED'
-  /** The coffer, or a file that is to be extracted, exists and was to be created. */
+  /** The coffer, or the target of an extraction, exists already. */
   | 'ERR_COFFER_EXISTS'
   /** The coffer does not exist. */
   | 'ERR_COFFER_NOT_FOUND'
-  /** The member exists and was not to be replaced, or its name is taken by a directory. */
+  /** The member exists and may not be replaced, or a directory has its name. */
   | 'ERR_COFFER_MEMBER_EXISTS'
   /** There is no such member. */
   | 'ERR_COFFER_MEMBER_NOT_FOUND'
-  /** The key is not the one that the coffer was made with. */
+  /** The key does not open the coffer. */
   | 'ERR_COFFER_WRONG_KEY'
-  /** Keys or a passphrase were given for a coffer that is sealed with none: a person who can write the file can forge it. */
+  /** Keys or a passphrase were given for a coffer that is not sealed: anyone who can write the file can forge it. */
   | 'ERR_COFFER_KEYLESS'
-  /** The coffer is of another kind, or has another cipher. */
+  /** The kind or the cipher of the coffer is not the expected one. */
   | 'ERR_COFFER_WRONG_KIND'
   /** Damage or tampering. */
   | 'ERR_COFFER_CORRUPT'
@@ -26,46 +26,46 @@ export type ErrorCode =
   | 'ERR_COFFER_CLOSED'
   /** The handle was opened for reading. */
   | 'ERR_COFFER_READ_ONLY'
-  /** A path that leaves, or might leave, the directory it was to stay in. */
+  /** A path that leaves, or could leave, the directory it is confined to. */
   | 'ERR_COFFER_UNSAFE_PATH'
-  /** A limit of the format or of this machine. */
+  /** A limit of the format or of this machine is exceeded. */
   | 'ERR_COFFER_LIMIT'
-  /** More bytes than the caller allowed. */
+  /** A size is above the limit that the caller set. */
   | 'ERR_COFFER_TOO_LARGE'
-  /** What was being read, or stored, has been changed meanwhile. */
+  /** The data changed while it was being read or stored. */
   | 'ERR_COFFER_STALE'
   /** An earlier failure left the handle unusable: reopen the coffer. */
   | 'ERR_COFFER_POISONED'
-  /** The operating system refused; see `errno` and `syscall`. */
+  /** A call of the operating system failed; see `errno` and `syscall`. */
   | 'ERR_COFFER_IO'
-  /** An argument that makes no sense. */
+  /** An invalid argument. */
   | 'ERR_COFFER_INVALID_ARG'
-  /** Batches of several coffers that would wait for each other for ever. */
+  /** Batches of several coffers would wait for each other for ever. */
   | 'ERR_COFFER_DEADLOCK'
   /** There is no binary for this platform, or none that loads: `import` of the package fails with it. */
   | 'ERR_COFFER_NO_BINARY'
 
-/** What an error is about, as far as that is known. */
+/** The subject of an error, as far as it is known. */
 export interface ErrorDetails {
-  /** The file that it is about. */
+  /** The file concerned. */
   path?: string | undefined
-  /** The member that it is about. */
+  /** The member concerned. */
   member?: string | undefined
   /** The operating system's error number, such as 28, ENOSPC. */
   errno?: number | undefined
   /** The system call that failed, such as `open`. */
   syscall?: string | undefined
-  /** Another error behind it. */
+  /** The error that caused this one. */
   cause?: unknown | undefined
 }
 
 const brand = Symbol.for('coffer.error')
 
 /**
- * Every failure of Coffer's own. `code` is stable; messages may change. An aborted call is no
- * failure of Coffer's: it rejects with the signal's reason.
+ * An error of Coffer. `code` is stable; messages may change. An aborted call rejects with the signal's
+ * reason instead.
  *
- * No error shows a value that was given to a call: it might be a key or contents in the wrong place.
+ * No error shows the value of an argument: it might be a key or contents in the wrong place.
  *
  * @example
  * ```js
@@ -80,11 +80,11 @@ const brand = Symbol.for('coffer.error')
  * ```
  */
 export class CofferError extends Error {
-  /** What kind of failure it is. */
+  /** The stable code. */
   readonly code: ErrorCode
-  /** The file that it is about. */
+  /** The file concerned. */
   declare readonly path?: string
-  /** The member that it is about. */
+  /** The member concerned. */
   declare readonly member?: string
   /** The operating system's error number, for `ERR_COFFER_IO`: positive, unlike those of Node.js. */
   declare readonly errno?: number
@@ -97,11 +97,11 @@ export class CofferError extends Error {
   }
 
   /**
-   * An error like Coffer's own, for plugins.
+   * Creates an error, for plugins.
    *
-   * @param code what kind of failure it is
+   * @param code the stable code
    * @param message what happened, where, and what to do
-   * @param details what it is about
+   * @param details the subject of the error
    */
   constructor(code: ErrorCode, message: string, { cause, ...details }: ErrorDetails = {}) {
     super(message, cause === undefined ? undefined : { cause })
@@ -114,11 +114,11 @@ export class CofferError extends Error {
   }
 
   /**
-   * What `instanceof CofferError` asks: it also holds for the errors of a second copy of this
-   * package. A class that extends this one has only its own instances.
+   * Implements `instanceof CofferError`, which also holds for errors of a second copy of this package.
+   * For a subclass it is the usual check of the prototype chain.
    *
    * @param value anything
-   * @returns whether it is one of Coffer's errors
+   * @returns whether it is an error of Coffer
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
     // biome-ignore lint/complexity/noThisInStatic: it is inherited, and `this` is the class that is asked
@@ -127,7 +127,7 @@ export class CofferError extends Error {
   }
 }
 
-/** An error about an argument. */
+/** The error for an invalid argument. */
 export function invalid(message: string): CofferError {
   return new CofferError('ERR_COFFER_INVALID_ARG', message)
 }

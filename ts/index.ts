@@ -3,13 +3,12 @@
  * against crashes.
  *
  * {@link CofferBank}, {@link CofferStore}, {@link CofferMarket} and {@link CofferNull} are the kinds
- * of coffers, {@link Coffer} is one with layers of your own; all have the calls of {@link Coffer}.
+ * of coffers, {@link Coffer} has any layers; all have the calls of {@link Coffer}.
  * Every failure is a {@link CofferError} with a stable code. Sizes are in bytes, and times in
- * milliseconds where nothing else is said.
+ * milliseconds unless stated otherwise.
  *
- * Beside the types stand the same calls with more examples ([API](../docs/api.md)), the
- * [command line](../docs/cli.md), the [file format](../docs/format.md),
- * [reading without Coffer](../docs/reading-without-coffer.md), and the
+ * Further documents: the [API](../docs/api.md) with more examples, the [command line](../docs/cli.md), the
+ * [file format](../docs/format.md), [reading without Coffer](../docs/reading-without-coffer.md), and the
  * [architecture](../docs/architecture.md).
  *
  * @example
@@ -25,19 +24,21 @@
  *
  * @module coffer
  */
-export { CofferBank } from './bank.ts'
-export type { Batch } from './batch.ts'
-export type { Added, AddOptions, DeleteOptions, Skipped } from './changes.ts'
-export {
-  type ChangePassphraseOptions,
-  Coffer,
-  type CofferOptions,
-  type ExtractAllOptions,
-  type Extracted,
-  type ExtractOptions,
-  type Notice,
-  type Verified,
-} from './coffer.ts'
+export { CofferBank } from './coffer/bank.ts'
+export type { Batch } from './coffer/batch.ts'
+export { type ChangePassphraseOptions, Coffer, type CofferOptions } from './coffer/coffer.ts'
+export type { ExtractAllOptions, Extracted, ExtractOptions } from './coffer/extraction.ts'
+export type { Verified } from './coffer/handle.ts'
+export { type Identity, identify } from './coffer/identify.ts'
+export type { Info } from './coffer/info.ts'
+export { CofferMarket } from './coffer/market.ts'
+export { CofferNull } from './coffer/null.ts'
+export type { Notice } from './coffer/open.ts'
+export type { Commit, OpenOptions } from './coffer/options.ts'
+export type { PluginName, Plugins } from './coffer/plugins.ts'
+export type { LostMember, Salvaged, SalvageOptions } from './coffer/salvage.ts'
+export { CofferStore } from './coffer/store.ts'
+export type { Added, AddOptions, DeleteOptions, Skipped } from './coffer/writes.ts'
 export type {
   ConvertOptions,
   Cryptor,
@@ -46,28 +47,33 @@ export type {
   EncryptOptions,
   EncryptStreamOptions,
   TargetStreamOptions,
-} from './cryptor.ts'
+} from './crypt/cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
-export type { CofferFile, FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './file.ts'
-export { type Identity, identify, type KindName } from './identify.ts'
-export type { Info } from './info.ts'
-export type { Cipher, Keys, Layer, Layers, NewKeys } from './kinds.ts'
-export { CofferMarket } from './market.ts'
-export type { Member } from './member.ts'
-export { CofferNull } from './null.ts'
-export type { Commit, Key, Mode, ModeText, OpenOptions, SourceOptions, WriteOptions } from './options.ts'
-export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './passphrase.ts'
+export type { Key, Keys } from './keys/key.ts'
+export type { Cipher, KindName, Layer, Layers } from './keys/kinds.ts'
+export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './keys/passphrase.ts'
+export type { NewKeys } from './keys/secret.ts'
+export type { CofferFile } from './member/file.ts'
+export type { FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './member/file-options.ts'
+export type { MemberInput as Source } from './member/input.ts'
+export type { Member } from './member/member.ts'
+export type {
+  Mode,
+  ModeText,
+  ReadStreamOptions,
+  SourceOptions,
+  Symlinks,
+  WriteOptions,
+  WriteStreamOptions,
+} from './member/options.ts'
 export {
   CofferPlugin,
   KeyPlugin,
   type Plugin,
   type PluginClass,
   type PluginHost,
-  type PluginName,
-  type Plugins,
   RecordPlugin,
-  registerPlugin,
-} from './plugin.ts'
+} from './plugins/base.ts'
 export type { ChromeSource } from './plugins/chrome.ts'
 export type { CryptPlugin } from './plugins/crypt.ts'
 export type {
@@ -75,18 +81,11 @@ export type {
   ImportChromeOptions,
   ImportedPasswords,
   ImportPyCofferOptions,
-  NewPassword,
-  PasswordEntry,
-  PasswordInfo,
-  PasswordKey,
   PasswordPlugin,
 } from './plugins/password.ts'
+export type { NewPassword, PasswordEntry, PasswordInfo, PasswordKey } from './plugins/password-entry.ts'
+export { registerPlugin } from './plugins/registry.ts'
 export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
-export type { LostMember, Salvaged, SalvageOptions } from './salvage.ts'
-export type { Source } from './source.ts'
-export { CofferStore } from './store.ts'
-export type { ReadStreamOptions, WriteStreamOptions } from './streams.ts'
-export { type ExportTarOptions, exportTar } from './tar.ts'
-export type { Symlinks } from './trees.ts'
-export { type Imported, type ImportTarOptions, importTar } from './untar.ts'
-export type { Progress, WatchOptions } from './watch.ts'
+export type { Progress, WatchOptions } from './progress.ts'
+export { type ExportTarOptions, exportTar } from './tar/export.ts'
+export { type Imported, type ImportTarOptions, importTar } from './tar/import.ts'

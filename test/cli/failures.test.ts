@@ -46,7 +46,7 @@ describe('a command without the one below it', () => {
 describe('an environment without', () => {
   it.each([
     ['an empty HOME', '', 'HOME is empty'],
-    ['a relative HOME', 'here', 'HOME is empty or no absolute path'],
+    ['a relative HOME', 'here', 'HOME is empty or not an absolute path'],
     ['a HOME that is not there', '/nonexistent/home', 'there is no directory /nonexistent/home'],
   ])('%s: generate --write writes nothing anywhere', async (_, HOME, message) => {
     const user = new User()
@@ -121,10 +121,10 @@ describe('a message', () => {
   it('after generate says what has to be kept, and what makes the coffer', async () => {
     const user = new User()
     const said = async (...args: string[]): Promise<string> => (await user.run(['generate', ...args, '--write'])).stderr
-    expect(await said('keys')).toContain('Without what is in there nobody can open the coffer')
+    expect(await said('keys')).toContain('Without its keys the coffer cannot be opened')
     const passphrase = await said('phrase', '--passphrase')
     expect(passphrase).toContain('opened by its passphrase')
-    expect(passphrase).not.toContain('Without what is in there')
+    expect(passphrase).not.toContain('Without its keys')
     expect(await said('command', '--password-command', 'pass show x')).toContain('what the password command prints')
     const { code, stderr } = await user.run(['ls', '-f', 'keys'])
     expect([code, stderr]).toEqual([1, expect.stringContaining('coffer add makes it')])

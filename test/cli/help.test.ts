@@ -11,7 +11,7 @@ let page: string
 
 beforeAll(async () => {
   const { program } = (await import(join(root, 'dist/cli/program.js'))) as typeof import('../../dist/cli/program.js')
-  const { manPage } = (await import(join(root, 'dist/cli/man.js'))) as typeof import('../../dist/cli/man.js')
+  const { manPage } = (await import(join(root, 'dist/cli/help/man.js'))) as typeof import('../../dist/cli/help/man.js')
   tree = program()
   page = manPage(tree)
 })

@@ -6,7 +6,9 @@ import { CofferNull } from '../support/coffer.ts'
 
 const dist = join(import.meta.dirname, '..', '..', 'dist', 'cli')
 const { compiled } = (await import(join(dist, 'patterns.js'))) as typeof import('../../dist/cli/patterns.js')
-const { escaped } = (await import(join(dist, 'output.js'))) as typeof import('../../dist/cli/output.js')
+const { escaped } = (await import(
+  join(dist, 'terminal/output.js')
+)) as typeof import('../../dist/cli/terminal/output.js')
 
 /** A user with a keyless coffer that has members of these names. */
 async function withNames(...names: string[]): Promise<User> {

@@ -41,7 +41,7 @@ function clearing(): { pid: number; args: string }[] {
     .flatMap((pid) => {
       try {
         const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-        if (!args.includes(join('cli', 'clipboard-clear.js')) || !args.includes(root)) return []
+        if (!args.includes(join('cli', 'terminal', 'clipboard-clear.js')) || !args.includes(root)) return []
         return [{ pid: Number(pid), args: args + readFileSync(`/proc/${pid}/environ`, 'utf8') }]
       } catch {
         return []
@@ -145,9 +145,9 @@ describe('password', () => {
       ['password', 'add', 'mail'],
       [
         { expect: 'New password', send: 'one\r' },
-        { expect: 'once more', send: 'two\r' },
+        { expect: 'Repeat it', send: 'two\r' },
         { expect: 'New password', send: 'hush\r' },
-        { expect: 'once more', send: 'hush\r' },
+        { expect: 'Repeat it', send: 'hush\r' },
       ],
     )
     expect(code).toBe(0)
@@ -227,7 +227,7 @@ describe('a passphrase', () => {
       await user.ok(['generate', 'vault', '--type', 'store', '--passphrase', '--write'])
       const twice = (secret: string) => [
         { expect: 'New passphrase', send: `${secret}\r` },
-        { expect: 'once more', send: `${secret}\r` },
+        { expect: 'Repeat it', send: `${secret}\r` },
       ]
       expect(await user.terminal(['add', 'a'], twice('first'))).toMatchObject({ code: 0 })
       const once = (secret: string) => [{ expect: 'Passphrase of vault', send: `${secret}\r` }]

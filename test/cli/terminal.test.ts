@@ -46,7 +46,7 @@ describe.skipIf(terminalPython === null)('at a terminal', () => {
     const user = await withMember()
     largeFile(user)
     const { output } = await user.terminal(['add', 'large'], [{ expect: ' % ', send: '\u0003' }])
-    expect(output).toContain('\r\u001b[2Kcoffer: stopping; once more to end at once\r\n')
+    expect(output).toContain('\r\u001b[2Kcoffer: stopping; press Ctrl-C again to end at once\r\n')
     expect(output).not.toMatch(/left *coffer/)
   })
 
@@ -123,6 +123,6 @@ describe.skipIf(terminalPython === null)('at a terminal', () => {
     const user = await withMember()
     const { code, output } = await user.terminal(['export', '--tar'])
     expect(code).toBe(2)
-    expect(output).toContain('not for a terminal')
+    expect(output).toContain('not written to a terminal')
   })
 })

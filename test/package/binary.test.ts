@@ -84,7 +84,7 @@ describe('where no binary fits, the error names the platform, the package and wh
   })
 
   it('when the binary is of another version', () => {
-    const loader = installed('coffer', 'dist', 'binary.js')
+    const loader = installed('coffer', 'dist', 'binding', 'binary.js')
     const code = readFileSync(loader, 'utf8')
     const other = code.replace(/const VERSION = '[^']+'/, "const VERSION = '99.0.0'")
     expect(other).not.toBe(code)

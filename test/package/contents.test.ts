@@ -85,7 +85,7 @@ describe('the main package', () => {
     const wanted = platforms.map((platform) => [`coffer-${platform}`, version])
     expect(main.manifest.optionalDependencies).toEqual(Object.fromEntries(wanted))
     expect(readdirSync(join(root, 'npm')).sort()).toEqual([...platforms].sort())
-    const listed = [...main.read('dist/binary.js').matchAll(/^ {4}'([a-z0-9-]+)',$/gm)].map(([, name]) => name)
+    const listed = [...main.read('dist/binding/binary.js').matchAll(/^ {4}'([a-z0-9-]+)',$/gm)].map(([, name]) => name)
     expect(listed.sort()).toEqual([...platforms].sort())
   })
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { decode } from '../../ts/cbor/decode.ts'
-import { HeapRoom, NoRoom } from '../../ts/heap.ts'
+import { HeapRoom, NoRoom } from '../../ts/cbor/heap.ts'
 import { unpickle } from '../../ts/plugins/pickle.ts'
 
 const origin = { path: 'box.coffer', member: 'data' }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { joinLines, splitLines, streamLines } from '../../ts/lines.ts'
+import { joinLines, splitLines, streamLines } from '../../ts/member/lines.ts'
 
 /** Streams the lines of some bytes that arrive in pieces of a size. */
 async function streamed(bytes: Uint8Array, piece: number): Promise<string[]> {

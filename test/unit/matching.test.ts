@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { matching } from '../../ts/cli/patterns.ts'
-import type { Member } from '../../ts/member.ts'
+import type { Member } from '../../ts/member/member.ts'
 
 /** Members of these names, which count how often a name is asked for. */
 function counting(names: readonly string[]): { members: Member[]; asked: () => number } {

@@ -1,34 +1,34 @@
 import { SequenceEvents } from 'cbor2/decoder'
+import { shown } from '../check.ts'
 import { CofferError } from '../errors.ts'
-import { HeapRoom, NoRoom } from '../heap.ts'
-import { shown } from '../options.ts'
-import { tooLong } from '../text.ts'
+import { tooLong } from '../member/text.ts'
+import { HeapRoom, NoRoom } from './heap.ts'
 import { arrayTypes, MAJOR, MAX_LEVELS, TAG, toNativeOrder } from './tags.ts'
 
-/** A container whose parts are being read. */
+/** A container whose parts are being decoded. */
 interface Open {
   /** Its major type. */
   readonly type: number
   /** For a tag, its number. */
   readonly tag: number | bigint | undefined
   readonly parts: unknown[]
-  /** How many parts are missing; Infinity if a mark ends it. */
+  /** The number of missing parts; Infinity if a break ends it. */
   left: number
 }
 
-/** Where the bytes come from, for errors. */
+/** The origin of the bytes, for errors. */
 export interface Origin {
   path: string
   member: string
 }
 
 /**
- * The value that some CBOR holds. Nothing in it is executed, and what else in the process uses
- * cbor2 cannot change the outcome.
+ * Decodes a value from CBOR. Nothing in it is executed, and other users of cbor2 in the process cannot
+ * affect the result.
  *
- * @throws {CofferError} `ERR_COFFER_CORRUPT` if it is no CBOR, if bytes follow it, or if it has a
- *   tag or a simple value without a counterpart here. `ERR_COFFER_LIMIT`: it is too deep, or takes
- *   more memory than there is `room` for
+ * @throws {CofferError} `ERR_COFFER_CORRUPT` if it is not CBOR, if bytes follow it, or if it has a tag or
+ *   a simple value without a counterpart in JavaScript. `ERR_COFFER_LIMIT` if it is nested too deeply, or
+ *   takes more memory than `room`
  */
 export function decode(bytes: Uint8Array, origin: Origin, room = new HeapRoom()): unknown {
   try {
@@ -42,27 +42,30 @@ export function decode(bytes: Uint8Array, origin: Origin, room = new HeapRoom())
       throw new CofferError('ERR_COFFER_LIMIT', `${where} cannot be loaded: ${cause.message}`, { ...origin })
     }
     if ((cause as NodeJS.ErrnoException).code === 'ERR_STRING_TOO_LONG') throw tooLong(origin.member)
-    // A read beyond the end is a RangeError of DataView's. What cbor2 says has pieces of the bytes in
-    // it, and those of a member that is no CBOR may be a key: its errors are not passed on.
+    // A read beyond the end is a RangeError of DataView. Messages of cbor2 contain bytes of the input,
+    // which may be a key if the member is not CBOR, so they are not passed on.
     const reason =
       cause instanceof Wrong
         ? cause.message
         : cause instanceof RangeError
           ? 'it ends too early'
           : 'it is not well-formed'
-    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is no CBOR that load can read: ${reason}`, { ...origin })
+    throw new CofferError('ERR_COFFER_CORRUPT', `${where} is not CBOR that load can read: ${reason}`, { ...origin })
   }
 }
 
 class TooDeep extends Error {}
 
-/** What is wrong with some CBOR, in words that have nothing of it in them. */
+/** An error in CBOR, whose message has nothing of the input in it. */
 class Wrong extends Error {}
 
-/** About what values take on the heap, in bytes: one in a container, a Map or object for each part, any container, a Buffer. */
+/**
+ * Estimated bytes on the heap: for a part of an array, for a part of a map or object, for a container, and for
+ * a Buffer.
+ */
 const COST = { part: 24, pair: 64, container: 160, buffer: 160 } as const
 
-/** Puts the items that cbor2 reads together. */
+/** Builds values from the items that cbor2 decodes. */
 class Decoder {
   readonly #open: Open[] = []
   readonly #room: HeapRoom
@@ -74,10 +77,10 @@ class Decoder {
   }
 
   decode(bytes: Uint8Array): unknown {
-    // cbor2 counts an array as two levels, so the limit that is met first is that in #begin.
+    // cbor2 counts an array as two levels, so the limit in #begin is reached first.
     const items = new SequenceEvents(bytes, { maxDepth: 2 * MAX_LEVELS + 2, encoding: null, requirePreferred: false })
     for (const [type, , value] of items) {
-      if (this.#complete) throw new Wrong('something follows it')
+      if (this.#complete) throw new Wrong('bytes follow it')
       this.#read(type, value)
     }
     if (!this.#complete) throw new Wrong('it is empty')
@@ -107,7 +110,7 @@ class Decoder {
 
   #break(): void {
     const container = this.#open.pop()
-    if (container?.left !== Infinity) throw new Wrong('it has an end mark in a wrong place')
+    if (container?.left !== Infinity) throw new Wrong('it has a misplaced break')
     this.#add(this.#finish(container))
   }
 
@@ -131,7 +134,7 @@ class Decoder {
     }
   }
 
-  /** The value of a container. What it is in is the last of the open ones. */
+  /** The value of a container, whose parent is the last of the open ones. */
   #finish({ type, tag, parts }: Open): unknown {
     switch (type) {
       case MAJOR.bytes:
@@ -148,14 +151,14 @@ class Decoder {
   }
 }
 
-/** A plain object, or a Map if it is said to be one or has keys that are no strings. */
+/** A plain object, or a Map if it is tagged as one or has keys that are not strings. */
 function mapFrom(parts: readonly unknown[], explicit: boolean): unknown {
   if (parts.length % 2 !== 0) throw new Wrong('it has a key without a value')
   const map = new Map<unknown, unknown>()
   for (let at = 0; at < parts.length; at += 2) map.set(parts[at], parts[at + 1])
-  if (map.size * 2 < parts.length) throw new Wrong('it has a key twice')
+  if (map.size * 2 < parts.length) throw new Wrong('it has a duplicate key')
   if (explicit || ![...map.keys()].every((key) => typeof key === 'string')) return map
-  // Defines properties and calls no setter, so that `__proto__` is a name as any other.
+  // Defines properties and calls no setter, so that `__proto__` is an ordinary name.
   return Object.fromEntries(map as Map<string, unknown>)
 }
 
@@ -186,21 +189,21 @@ function tagged(tag: number | bigint | undefined, value: unknown): unknown {
       }
       throw new Wrong(`it has the unknown tag${number(tag)}`)
   }
-  throw new Wrong(`the tag ${tag} is before a value that is none of it`)
+  throw new Wrong(`the tag ${tag} is before a value of another type`)
 }
 
-/** The number of a tag. A large one is left out: it may be bytes of something that is no CBOR. */
+/** The number of a tag for a message. A large one is left out: it may be bytes of a member that is not CBOR. */
 const number = (tag: number | bigint | undefined): string => (typeof tag === 'number' && tag < 2 ** 16 ? ` ${tag}` : '')
 
 const RFC_3339 = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i
 
 function validDate(time: number): Date {
   const date = new Date(time)
-  if (Number.isNaN(date.getTime())) throw new Wrong('it has a date that is none')
+  if (Number.isNaN(date.getTime())) throw new Wrong('it has an invalid date')
   return date
 }
 
-/** Of seconds. Only their fraction is rounded: the product of it all is less exact than they are. */
+/** Milliseconds from seconds. Only the fraction is rounded, which is more exact than multiplying the whole. */
 function milliseconds(seconds: number): number {
   const whole = Math.trunc(seconds)
   return whole * 1_000 + Math.round((seconds - whole) * 1_000)
@@ -212,7 +215,7 @@ function magnitude(bytes: Buffer): bigint {
 
 function setFrom(items: readonly unknown[]): Set<unknown> {
   const set = new Set(items)
-  if (set.size < items.length) throw new Wrong('it has an item of a set twice')
+  if (set.size < items.length) throw new Wrong('it has a duplicate item of a set')
   return set
 }
 

@@ -3,18 +3,18 @@ import { CofferError, type ErrorCode } from '../errors.ts'
 import { arrayTags, MAJOR, MAX_DEPTH, TAG, toNativeOrder } from './tags.ts'
 import { Writer } from './writer.ts'
 
-/** How the part of a container is written in the path to it. */
+/** Formats the path to a part of a container. */
 type Part = (at: unknown) => string
 
 const item: Part = (at) => `[${at}]`
 const property: Part = (at) =>
   /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u.test(`${at}`) ? `.${at}` : `[${JSON.stringify(at)}]`
 const mapKey: Part = (at) => `.keys()[${at}]`
-// A key of a Map is a value, which may be secret; the name of a property is not taken for one.
+// A key of a Map is a value, which may be secret, so its index is shown. The name of a property is shown.
 const mapValue: Part = (at) => `.values()[${at}]`
 const setItem: Part = (at) => `.values()[${at}]`
 
-/** A container that the walk is inside of, and the part of it that is being written. */
+/** A container that is being encoded, and its current part. */
 interface Step {
   readonly container: object
   part: Part
@@ -22,12 +22,11 @@ interface Step {
 }
 
 /**
- * A value as CBOR, so that {@link decode} gives it back as it was.
+ * Encodes a value as CBOR, which `decode` returns unchanged. Methods of the value, such as `toJSON`, are
+ * not used.
  *
- * No methods of the value, such as `toJSON`, change the outcome.
- *
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG`: the message has the path to what cannot be stored.
- *   `ERR_COFFER_LIMIT`: it is too deep
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG`: the message has the path to the part that cannot be
+ *   stored. `ERR_COFFER_LIMIT`: it is nested too deeply
  */
 export function encode(value: unknown): Uint8Array {
   return new Encoder().encode(value)
@@ -43,13 +42,9 @@ class Encoder {
       return this.#writer.finish()
     } catch (error) {
       if (error instanceof CofferError) throw error
-      // A getter or a Proxy that throws, an array whose memory was transferred.
-      // What it says is not repeated: it may have the value in it.
-      throw this.#refusal(
-        'cannot be read: that throws the error which is the cause of this one',
-        'ERR_COFFER_INVALID_ARG',
-        error,
-      )
+      // A getter or a Proxy has thrown, or an array was transferred. The message may contain the value, so
+      // it is not repeated.
+      throw this.#refusal('cannot be read: reading it throws (see the cause)', 'ERR_COFFER_INVALID_ARG', error)
     }
   }
 
@@ -65,19 +60,20 @@ class Encoder {
   }
 
   #text(value: string): void {
-    if (!value.isWellFormed()) throw this.#refusal('has half of a surrogate pair in it, which UTF-8 has no form for')
+    if (!value.isWellFormed())
+      throw this.#refusal('has half of a surrogate pair in it, which cannot be encoded as UTF-8')
     this.#writer.text(value)
   }
 
   #object(value: object): void {
     if (this.#steps.some(({ container }) => container === value)) {
-      throw this.#refusal('leads back to an object that it is in')
+      throw this.#refusal('refers to an object that contains it')
     }
     if (this.#steps.length === MAX_DEPTH) {
       throw this.#refusal(`is more than ${MAX_DEPTH} levels deep`, 'ERR_COFFER_LIMIT')
     }
-    // Instances of a subclass have more prototypes than those of the class. Comparing with the class
-    // itself would refuse what comes from another realm, as everything in a Jest test does.
+    // An instance of a subclass has a longer prototype chain. Comparing with the class itself would refuse
+    // values of other realms, such as all values in a Jest test.
     const ancestors = prototypes(value)
     if (Array.isArray(value) && ancestors === 2) this.#array(value)
     else if (types.isDate(value) && ancestors === 2) this.#date(value)
@@ -176,7 +172,7 @@ class Encoder {
   }
 }
 
-/** The bytes of a typed array. Of one whose memory is gone there are none: that throws. */
+/** The bytes of a typed array. Throws if its buffer was transferred or shrunk. */
 function bytesOf({ buffer, byteOffset, byteLength }: NodeJS.TypedArray): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength)
 }
@@ -187,14 +183,14 @@ function prototypes(value: object): number {
   return count
 }
 
-/** Objects of the language whose class is `Object`. */
+/** Tags of built-in objects whose constructor is `Object`. */
 const builtIns = ['Arguments', 'Atomics', 'Intl', 'JSON', 'Math', 'Reflect', 'WebAssembly']
 
 function whatItIs(value: object): string {
   if (types.isProxy(value)) return 'a Proxy'
   const type: unknown = Object.getPrototypeOf(value)?.constructor?.name
   const tag = Object.prototype.toString.call(value).slice('[object '.length, -1)
-  // Another tag may be one that the caller gave.
+  // Any other tag may be the caller's.
   const builtIn = builtIns.includes(tag) ? tag : 'an unusual object'
   const name = typeof type === 'string' && type !== 'Object' ? type : builtIn
   return `an instance of ${name}: dump takes plain objects, arrays, Map, Set, Date, Buffer, typed arrays and primitive values`

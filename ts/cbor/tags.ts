@@ -1,37 +1,37 @@
 import { endianness } from 'node:os'
 
-/** How many containers may be inside one another in a value. In CBOR each is one, and perhaps its tag. */
+/** The most nested containers of a value. In CBOR each takes one level, and one for its tag if it has one. */
 export const MAX_DEPTH = 200
 
-/** How many containers and tags may be inside one another in CBOR: the last one is the tag of a bigint. */
+/** The most nested containers and tags in CBOR: one more for the tag of a bigint. */
 export const MAX_LEVELS = 2 * MAX_DEPTH + 1
 
-/** The kinds of data items that begin with a number, RFC 8949 section 3.1. */
+/** The major types, RFC 8949 section 3.1. */
 export const MAJOR = { positive: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const
 
-/** Items of major type 7 that are one byte, RFC 8949 section 3.3. */
+/** Simple values, RFC 8949 section 3.3. */
 export const SIMPLE = { false: 0xf4, true: 0xf5, null: 0xf6, undefined: 0xf7 } as const
 
-/** What tags mean, from IANA's registry of CBOR tags. */
+/** Tags, from IANA's registry of CBOR tags. */
 export const TAG = {
-  /** RFC 3339 text. Read, not written. */
+  /** RFC 3339 text. Decoded, but not encoded. */
   date: 0,
   /** Seconds since 1970. */
   time: 1,
-  /** A bigint, and one below zero: RFC 8949 section 3.4.3. */
+  /** A bigint and a negative one, RFC 8949 section 3.4.3. */
   bigint: 2,
   negativeBigint: 3,
   set: 258,
-  /** A map that stays a map, whatever its keys are. */
+  /** A `Map`, also if all its keys are strings. */
   map: 259,
 } as const
 
-/** A typed array's class. */
+/** The class of a typed array. */
 export type TypedArrayClass = { readonly name: string; readonly BYTES_PER_ELEMENT: number } & (new (
   buffer: ArrayBuffer,
 ) => ArrayBufferView)
 
-/** Typed arrays by their tags, RFC 8746 section 2.1: the little-endian ones, which are what is written. */
+/** Typed arrays by their tags, RFC 8746 section 2.1: the little-endian ones, which are encoded. */
 const littleEndian: readonly (readonly [tag: number, type: TypedArrayClass])[] = [
   [64, Uint8Array],
   [68, Uint8ClampedArray],
@@ -46,13 +46,13 @@ const littleEndian: readonly (readonly [tag: number, type: TypedArrayClass])[] =
   [86, Float64Array],
 ]
 
-/** The bit of a tag that says little-endian; of a Uint8Array it says clamped. */
+/** The bit of a tag for little-endian; for a Uint8Array it means clamped. */
 const LITTLE_ENDIAN = 4
 
 /** The tag of a typed array by the name of its class. */
 export const arrayTags: ReadonlyMap<string, number> = new Map(littleEndian.map(([tag, { name }]) => [name, tag]))
 
-/** The class of a typed array by its tag, in both orders of bytes. */
+/** The class of a typed array by its tag, in either byte order. */
 export const arrayTypes: ReadonlyMap<number, TypedArrayClass> = new Map(
   littleEndian.flatMap(([tag, type]) =>
     type.BYTES_PER_ELEMENT === 1
@@ -64,7 +64,7 @@ export const arrayTypes: ReadonlyMap<number, TypedArrayClass> = new Map(
   ),
 )
 
-/** Turns the bytes of a typed array around, in place, if this machine has them the other way than the tag says. */
+/** Swaps the bytes of a typed array in place if the byte order of its tag is not that of this machine. */
 export function toNativeOrder(tag: number, bytes: Buffer): void {
   const size = arrayTypes.get(tag)?.BYTES_PER_ELEMENT ?? 1
   const tagged = (tag & LITTLE_ENDIAN) === 0 ? 'BE' : 'LE'

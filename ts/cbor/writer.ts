@@ -3,20 +3,20 @@ import { MAJOR, SIMPLE, TAG } from './tags.ts'
 /** Initial bytes of the three floats, RFC 8949 section 3.3. */
 const FLOAT = { half: 0xf9, single: 0xfa, double: 0xfb } as const
 
-/** What there is room for at first. */
+/** The initial capacity in bytes. */
 const ROOM = 1024
 
-/** Writes CBOR's data items one after another, each in the shortest form it has (RFC 8949 section 4.1). */
+/** Writes data items of CBOR, each in its shortest form (RFC 8949 section 4.1). */
 export class Writer {
   #bytes = Buffer.allocUnsafeSlow(ROOM)
   #length = 0
 
-  /** Everything that was written. */
+  /** All bytes written. */
   finish(): Uint8Array {
     return this.#bytes.subarray(0, this.#length)
   }
 
-  /** The beginning of an item: its major type, and a whole number. */
+  /** The head of an item: its major type and an integer argument. */
   head(major: number, number: number): void {
     const type = major << 5
     if (number < 24) {
@@ -30,14 +30,14 @@ export class Writer {
     else this.#length = this.#bytes.writeBigUInt64BE(BigInt(number), at)
   }
 
-  /** A whole number as an integer, what is none as a float. Minus zero is one of those. */
+  /** An integer, or a float for any other number and for minus zero. */
   number(value: number): void {
     if (!Number.isSafeInteger(value) || Object.is(value, -0)) this.#float(value)
     else if (value < 0) this.head(MAJOR.negative, -1 - value)
     else this.head(MAJOR.positive, value)
   }
 
-  /** A bigint as one, however small it is, so that it comes back as one. */
+  /** A bigint, always with the tag of one, so that it is decoded as one. */
   bigint(value: bigint): void {
     const digits = (value < 0n ? -1n - value : value).toString(16)
     this.head(MAJOR.tag, value < 0n ? TAG.negativeBigint : TAG.bigint)
@@ -80,7 +80,7 @@ export class Writer {
     this.#length += bytes.length
   }
 
-  /** Makes room for so many bytes, and says where they go. */
+  /** Reserves room for `length` bytes, and returns their offset. */
   #reserve(length: number): number {
     const needed = this.#length + length
     if (needed > this.#bytes.length) {
@@ -92,14 +92,14 @@ export class Writer {
   }
 }
 
-/** The bits of a half-precision float (IEEE 754 binary16), if it has the very value. */
+/** The bits of a half-precision float (IEEE 754 binary16), if it represents the value exactly. */
 function halfOf(value: number): number | undefined {
   if (Number.isNaN(value)) return 0x7e00
   const sign = value < 0 || Object.is(value, -0) ? 0x8000 : 0
   const size = Math.abs(value)
   if (size === Number.POSITIVE_INFINITY) return sign | 0x7c00
   if (size >= 2 ** 16) return undefined
-  // Below 2^-14 the exponent stays, and the fraction has leading zeros.
+  // Below 2^-14 the number is subnormal: the exponent is fixed.
   const exponent = Math.max(Math.floor(Math.log2(size)), -14)
   const fraction = size / 2 ** (exponent - 10)
   if (!Number.isInteger(fraction)) return undefined

@@ -1,12 +1,12 @@
 import { Command } from 'commander'
 
-/** An example of a command: what it is for, and the line to type. */
+/** An example of a command: its purpose and its command line. */
 export interface Example {
   what: string
   line: string
 }
 
-/** A command of the program, with examples. Help, completion and the man page are made from it. */
+/** A command of the program, with examples. Help, completion and the man page are generated from it. */
 export class Entry extends Command {
   readonly examples: Example[] = []
 
@@ -16,12 +16,12 @@ export class Entry extends Command {
     return this
   }
 
-  /** Its name with those of the commands that it belongs to: `coffer password add`. */
+  /** The name with those of its parents: `coffer password add`. */
   get fullName(): string {
     return this.parent instanceof Entry ? `${this.parent.fullName} ${this.name()}` : this.name()
   }
 
-  /** The commands below it that are meant to be seen. */
+  /** The subcommands. */
   get entries(): Entry[] {
     return this.commands.filter((command) => command instanceof Entry)
   }
@@ -31,7 +31,10 @@ export class Entry extends Command {
   }
 }
 
-/** The examples of a command as its help shows them, in so many columns. A line that is cut can be typed as it stands. */
+/**
+ * The examples of a command for its help, wrapped to a width in columns. A wrapped command line is still valid
+ * in a shell.
+ */
 export function examplesText({ examples }: Entry, columns: number): string {
   if (examples.length === 0) return ''
   const lines = examples.flatMap(({ what, line }) => [
@@ -41,7 +44,7 @@ export function examplesText({ examples }: Entry, columns: number): string {
   return `\nExamples:\n${lines.join('\n')}`
 }
 
-/** Lines of whole words. A word that is longer than a line has one of its own. */
+/** Wraps text at spaces. A word longer than the width has its own line. */
 export function wrapped(text: string, width: number): string[] {
   return text.split('\n').flatMap((paragraph) => {
     const lines = ['']

@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander'
 import { CofferError } from '../errors.ts'
 
-/** What the exit codes of the command mean. */
+/** The exit codes of the command. */
 export const EXIT = {
   done: 0,
   failure: 1,
@@ -14,10 +14,10 @@ export const EXIT = {
   terminated: 143,
 } as const
 
-/** The command was not called as it wants to be: exit code 2. */
+/** A usage error: exit code 2. */
 export class UsageError extends Error {}
 
-/** Somebody asked the command to end: Ctrl-C, or SIGTERM. */
+/** The command was interrupted by Ctrl-C or SIGTERM. */
 export class Interrupted extends Error {
   readonly signal: 'SIGINT' | 'SIGTERM'
 
@@ -35,7 +35,7 @@ const exitCodes: Readonly<Record<string, number>> = {
   ERR_COFFER_LOCKED: EXIT.locked,
 }
 
-/** The exit code that tells what went wrong. */
+/** The exit code for an error. */
 export function exitCode(error: unknown): number {
   if (error instanceof Interrupted) return error.signal === 'SIGINT' ? EXIT.interrupted : EXIT.terminated
   if (error instanceof UsageError || error instanceof CommanderError) return EXIT.usage
@@ -43,7 +43,7 @@ export function exitCode(error: unknown): number {
   return isBrokenPipe(error) ? EXIT.brokenPipe : EXIT.failure
 }
 
-/** The code of an error, as `--json` shows it. */
+/** The code of an error for `--json`. */
 export function errorCode(error: unknown): string {
   if (error instanceof Interrupted) return error.signal
   if (error instanceof UsageError || error instanceof CommanderError) return 'ERR_COFFER_INVALID_ARG'
@@ -51,7 +51,7 @@ export function errorCode(error: unknown): string {
   return 'ERR_COFFER_IO'
 }
 
-/** Whether whoever read our output has gone, as `head` does. */
+/** Whether the reader of the output has closed the pipe, as `head` does. */
 export function isBrokenPipe(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'EPIPE'
 }

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { CommanderError } from 'commander'
 import { CofferError } from '../errors.ts'
 import { EXIT, exitCode, Interrupted, isBrokenPipe } from './exit.ts'
-import { leave, leftBehind, watchSignals } from './interrupt.ts'
-import { fail, manner } from './output.ts'
 import { program } from './program.ts'
-import { forShell } from './words.ts'
+import { leave, leftBehind, watchSignals } from './terminal/interrupt.ts'
+import { fail, manner } from './terminal/output.ts'
+import { forShell } from './terminal/words.ts'
 
 process.stdout.on('error', lost)
-// Standard error is closed, too.
+// Standard error may be closed, too.
 process.stderr.on('error', () => {})
 
 watchSignals()
@@ -18,9 +18,9 @@ try {
   await program().parseAsync()
 } catch (error) {
   if (error instanceof CommanderError && error.exitCode === 0) {
-    // Help and version have been shown.
+    // Help or version was shown.
   } else if (error instanceof CommanderError && error.code === 'commander.help') {
-    // What is missing is a command, and the help that was shown says which there are.
+    // The subcommand is missing, and the help was shown.
     process.exitCode = EXIT.usage
   } else {
     manner.json ||= process.argv.includes('--json')
@@ -28,26 +28,26 @@ try {
     process.exitCode = exitCode(error)
   }
 }
-// Whatever is still open, such as standard input, is of no use to anybody.
+// Ends the process even if standard input or another handle is still open.
 process.stdout.write('', (error) => {
-  // The stream's own event says why, and comes first.
+  // The event of the stream has the reason, and comes first.
   if (error) setImmediate(() => lost(error))
   else leave()
 })
 
-/** Standard output cannot be written. */
+/** Handles an error of writing to standard output. */
 function lost(error: NodeJS.ErrnoException): void {
-  // `coffer ls | head`: a reader that stops early is no failure.
+  // `coffer ls | head`: a reader that stops early is not a failure.
   if (isBrokenPipe(error)) process.exit(EXIT.brokenPipe)
   fail(error, `standard output cannot be written (${error.code ?? error.message}): the results are not complete`)
   process.exit(EXIT.failure)
 }
 
-/** What went wrong, as lines. */
+/** The lines of the message for an error. */
 function messageOf(error: unknown): string[] {
   if (error instanceof Interrupted) return [leftBehind()]
   if (error instanceof CommanderError) {
-    // Only a suggestion is a line of its own: what was typed may have line feeds in it, too.
+    // Only the suggestion is a separate line: arguments in the message may contain line feeds, too.
     const [, said = '', suggestion] = /^(?:error: )?([\s\S]*?)(?:\n(\(Did you mean .*\)))?$/.exec(error.message) ?? []
     return [said, ...(suggestion === undefined ? [] : [suggestion]), 'See coffer --help']
   }

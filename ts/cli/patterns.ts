@@ -1,15 +1,15 @@
 import { CofferError } from '../errors.ts'
-import { isOfPlugins, type Member } from '../member.ts'
+import { isOfPlugins, type Member } from '../member/member.ts'
 import { asksForPlugins, memberName } from './names.ts'
-import { escaped } from './output.ts'
+import { escaped } from './terminal/output.ts'
 
 /**
- * The members that any of the patterns means: a name, a directory with all below it, or a glob. A
- * name that is there is that name alone, whatever characters are in it. A glob without a slash is
- * compared with the last component. No pattern means everything. What plugins keep takes part if a
- * pattern names it, or `plugins` says so.
+ * The members that match any of the patterns: a name, a directory with everything below it, or a glob. A
+ * pattern that is the name of a member matches only that, even if it has glob characters. A glob without
+ * a slash is compared with the last component. Without patterns all members match. Records of plugins
+ * match if a pattern names them, or with `plugins`.
  *
- * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if a pattern means nothing
+ * @throws {CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if a pattern matches no member
  */
 export function matching(members: readonly Member[], patterns: readonly string[], plugins = false): Member[] {
   const takesPart = ({ name }: Member): boolean => plugins || !isOfPlugins(name)
@@ -47,9 +47,9 @@ function matched(members: readonly Member[], glob: string, takesPart = (_: Membe
 }
 
 /**
- * What tells whether a name matches a glob: `*` is any characters of a component, `?` is one, `[a-z]`
- * one of some, `[!a-z]` one of the others, and a component `**` any number of components. A backslash
- * takes the meaning from the character behind it. Nothing else means anything but itself.
+ * Compiles a glob: `*` matches any characters of a component, `?` one character, `[a-z]` one of a set,
+ * `[!a-z]` one outside of it, and a component `**` any number of components. A backslash makes the next
+ * character literal. All other characters are literal, also in an incomplete set: no glob is an error.
  */
 export function compiled(glob: string): (name: string) => boolean {
   const whole = glob.includes('/')
@@ -60,7 +60,7 @@ export function compiled(glob: string): (name: string) => boolean {
   }
 }
 
-/** One character of a component; `*` is any number of any. */
+/** The test of one character of a component, or `*` for any number of characters. */
 type Part = '*' | ((character: string) => boolean)
 
 function matchComponents(globs: readonly ('**' | Part[])[], path: readonly string[]): boolean {
@@ -79,7 +79,10 @@ function matchComponents(globs: readonly ('**' | Part[])[], path: readonly strin
   )
 }
 
-/** Compares a sequence with a pattern in which some parts stand for any number of items; never more than their product of steps. */
+/**
+ * Matches a sequence with a pattern in which some parts match any number of items, in at most the product of
+ * their lengths in steps.
+ */
 function matches<P, I>(
   pattern: readonly P[],
   items: readonly I[],
@@ -87,7 +90,7 @@ function matches<P, I>(
   fits: (part: P, item: I) => boolean,
 ): boolean {
   let [at, item] = [0, 0]
-  // Where the last part that stands for any number is, and from where it is tried with one item more.
+  // The last part that matches any number, and the item after those it matches: backtracking adds one.
   let [any, from] = [-1, 0]
   while (item < items.length) {
     const part = pattern[at]
@@ -128,7 +131,7 @@ function parts(component: string): Part[] {
   return found
 }
 
-/** Where a class ends that begins at a bracket: a bracket that stands first in it belongs to it. -1 if it does not end. */
+/** The end of a set that begins at a bracket; a closing bracket at its beginning is literal. -1 if it has no end. */
 function classEnd(characters: readonly string[], at: number): number {
   const first = at + (characters[at + 1] === '!' || characters[at + 1] === '^' ? 2 : 1)
   return characters.indexOf(']', first + 1)

@@ -1,5 +1,6 @@
 import { Help, InvalidArgumentError, Option } from 'commander'
-import type { Commit } from '../options.ts'
+import type { Commit } from '../coffer/options.ts'
+import { bankCiphers, kindNames } from '../keys/kinds.ts'
 import { add } from './commands/add.ts'
 import { cat } from './commands/cat.ts'
 import { check } from './commands/check.ts'
@@ -20,43 +21,42 @@ import { salvage } from './commands/salvage.ts'
 import { upgrade } from './commands/upgrade.ts'
 import { verify } from './commands/verify.ts'
 import { Entry, examplesText, wrapped } from './entry.ts'
-import { manner } from './output.ts'
-import { cipherNames, kindNames } from './section.ts'
+import { manner } from './terminal/output.ts'
 import { version } from './version.ts'
 
-/** Commands whose result is not for `--json`: it is bytes, or a script. */
+/** Commands without `--json`: their result is bytes, or a script. */
 const withoutJson = ['cat', 'export', 'completion']
 
-/** Commands that open no coffer. */
+/** Commands that do not open a coffer. */
 const withoutCoffer = ['generate', 'system', 'completion']
 
-/** The whole command line. Parsing it, its help, its completion and its man page all come from here. */
+/** The tree of commands, from which parsing, help, completion and the man page are generated. */
 export function program(): Entry {
   const root = new Entry('coffer')
     .summary('one file that holds many')
     .description('One file that holds many: compressed, sealed, indexed, safe against crashes.')
     .version(version(), '-V, --version', 'show the version')
     .option('-c, --conf <file>', 'the configuration (~/.cofferrc)')
-    .option('-f, --coffer <name>', "a coffer of the configuration; by default the configuration's own, or the only one")
+    .option('-f, --coffer <name>', 'a coffer of the configuration (its default, or its only one)')
     .option('--file <path>', 'a coffer by its file')
     .addOption(new Option('--type <kind>', 'the kind of the coffer').choices(kindNames))
-    .addOption(new Option('--cipher <cipher>', 'the outer cipher of a new bank').choices(cipherNames))
+    .addOption(new Option('--cipher <cipher>', 'the outer cipher of a new bank').choices(bankCiphers))
     .option('--ask-passphrase', 'ask for the passphrase')
     .option('--password-command <command>', 'a command that prints the passphrase or the keys')
     .option('--keyring <service>', "a service of the system's keyring that has the passphrase or the keys")
-    .option('--lock-timeout <seconds>', 'how long to wait while others use the coffer (1)', lockTimeout)
+    .option('--lock-timeout <seconds>', 'how long to wait for the lock of the coffer (1)', lockTimeout)
     .option('--expect <commit>', 'a commit that the coffer must hold, as info prints it: generation:digest', commit)
-    .option('-q, --quiet', 'no progress, and no word about what was done')
-    .option('--json', 'results, and errors, for machines')
+    .option('-q, --quiet', 'hide progress and summaries')
+    .option('--json', 'print results and errors as JSON')
     .example('A new coffer, and the first file in it', 'coffer generate vault --write && coffer add report.pdf')
     .hook('preAction', (_, action) => {
       const { quiet, json, expect } = action.optsWithGlobals<{ quiet?: boolean; json?: boolean; expect?: Commit }>()
       Object.assign(manner, { quiet: quiet === true, json: json === true })
       if (json && withoutJson.includes(action.name())) {
-        action.error(`error: ${action.name()} has no --json: what it writes is no list of things`)
+        action.error(`error: ${action.name()} has no --json: its output is not structured`)
       }
       if (expect !== undefined && withoutCoffer.includes(action.name())) {
-        action.error(`error: ${action.name()} has no --expect: it opens no coffer`)
+        action.error(`error: ${action.name()} has no --expect: it does not open a coffer`)
       }
     })
   for (const command of [
@@ -71,7 +71,7 @@ export function program(): Entry {
   return root
 }
 
-/** What holds for every command: errors are thrown, not printed, and help ends with the examples. */
+/** Sets up every command: errors are thrown, not printed, and help ends with the examples. */
 function finish(command: Entry): void {
   command.exitOverride()
   command.configureOutput({ outputError: () => {} })
@@ -84,10 +84,10 @@ function finish(command: Entry): void {
   command.entries.forEach(finish)
 }
 
-/** The columns of what is no terminal. */
+/** The width in columns if the output is not a terminal. */
 const WIDTH = 80
 
-/** On a narrow terminal, where the descriptions have no column of their own, each stands below what it describes. */
+/** On a narrow terminal a description is printed below its term. */
 const narrowHelp = {
   formatItem(term: string, termWidth: number, description: string, helper: Help): string {
     const width = helper.helpWidth ?? WIDTH
@@ -103,7 +103,7 @@ const narrowHelp = {
     wrapped(usage, (process.stdout.columns ?? WIDTH) - 'Usage: '.length).join('\n       '),
 }
 
-/** Milliseconds, as the library has them. */
+/** Parses seconds, and returns milliseconds. */
 function lockTimeout(text: string): number {
   if (!/^\d{1,6}(\.\d{1,3})?$/.test(text)) throw new InvalidArgumentError('It must be a number of seconds.')
   return Math.round(Number(text) * 1000)

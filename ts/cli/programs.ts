@@ -2,9 +2,9 @@ import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join } from 'node:path'
 
 /**
- * The absolute path of a program of the system, by its name: from the directories of PATH alone, and
- * of those from the absolute ones. Windows looks into the current directory first by itself, and an
- * empty or relative entry of PATH means it, too; what lies there may be anybody's.
+ * The absolute path of a program, searched only in the absolute directories of PATH. Windows also searches
+ * the current directory, as does an empty or relative entry of PATH, where any user may have put a
+ * program.
  */
 export function findProgram(name: string): string | undefined {
   const { PATH = '', PATHEXT = '' } = process.env

@@ -1,19 +1,20 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { CofferBank } from '../bank.ts'
-import type { Coffer } from '../coffer.ts'
+import { CofferBank } from '../coffer/bank.ts'
+import type { Coffer } from '../coffer/coffer.ts'
+import { identify } from '../coffer/identify.ts'
+import { CofferMarket } from '../coffer/market.ts'
+import { CofferNull } from '../coffer/null.ts'
+import type { Commit, OpenOptions } from '../coffer/options.ts'
+import type { Salvaged, SalvageOptions } from '../coffer/salvage.ts'
+import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
-import { identify } from '../identify.ts'
-import { keyless } from '../kinds.ts'
-import { CofferMarket } from '../market.ts'
-import { CofferNull } from '../null.ts'
-import type { Commit, OpenOptions } from '../options.ts'
-import type { Salvaged, SalvageOptions } from '../salvage.ts'
-import { CofferStore } from '../store.ts'
-import { changeSection } from './config.ts'
-import type { Changes } from './edit.ts'
-import { UsageError } from './exit.ts'
-import { changes, interrupted, untilInterrupted } from './interrupt.ts'
+import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../keys/kinds.ts'
+import { keyless } from '../keys/secret.ts'
+// Registers the plugins that come with Coffer.
+import '../plugins/registry.ts'
+import { changeSection } from './config/config.ts'
+import type { Changes } from './config/edit.ts'
 import {
   areOf,
   askPassphrase,
@@ -25,47 +26,41 @@ import {
   nextKeys,
   renewed,
   sectionHasKeys,
-} from './keys.ts'
-import { warn } from './output.ts'
-import { type CipherName, expandHome, type KindName, kindNames } from './section.ts'
-import { findTarget, type Target, type TargetOptions } from './target.ts'
+} from './config/keys.ts'
+import { expandHome } from './config/section.ts'
+import { findTarget, type Target, type TargetOptions } from './config/target.ts'
+import { UsageError } from './exit.ts'
+import { changes, interrupted, untilInterrupted } from './terminal/interrupt.ts'
+import { warn } from './terminal/output.ts'
 
-/** The options that all commands have. */
+/** The options of all commands. */
 export interface CommonOptions extends TargetOptions, KeyOptions {
-  type?: KindName
-  cipher?: CipherName
+  type?: FixedKindName
+  cipher?: BankCipher
   lockTimeout?: number
   expect?: Commit
   json?: boolean
   quiet?: boolean
 }
 
-/** How a command uses a coffer. */
+/** Options of a command for opening a coffer. */
 export interface Use {
   /** Whether PyCoffer's format is accepted. */
   legacy?: boolean
-  /** The most bytes that a coffer in that format may unpack to, of a member and of all. */
+  /** The most bytes of a member, and of all members, of a coffer in that format. */
   maxMemberSize?: number
   maxTotalSize?: number
-  /** The most bytes that its list of members may have. */
+  /** The most bytes of the catalog. */
   maxCatalogSize?: number
-  /** Keep a copy under this suffix. */
+  /** The suffix of a copy of the file. */
   backup?: string | true
-  /** Whether the coffer is made if there is none. */
+  /** Whether a missing coffer is created. */
   create?: boolean
 }
 
 const classes = { bank: CofferBank, store: CofferStore, market: CofferMarket, null: CofferNull } as const
 
-/** Which keys each kind needs. */
-export const neededKeys: Readonly<Record<KindName, readonly ('cofferKey' | 'secureKey')[]>> = {
-  bank: ['cofferKey', 'secureKey'],
-  store: ['cofferKey'],
-  market: ['secureKey'],
-  null: [],
-}
-
-/** A coffer that is open, and how it was found. */
+/** An open coffer, with the target and the keys that it was opened with. */
 export interface Session {
   coffer: Coffer
   target: Target
@@ -73,7 +68,7 @@ export interface Session {
   keys: Keys
 }
 
-/** Reads with a coffer, and closes it. */
+/** Opens a coffer for reading, runs a function with it, and closes it. */
 export async function reading<T>(command: Command, use: Use, work: (coffer: Coffer) => Promise<T>): Promise<T> {
   const { coffer } = await openTarget(command.optsWithGlobals(), 'r', use)
   try {
@@ -83,7 +78,10 @@ export async function reading<T>(command: Command, use: Use, work: (coffer: Coff
   }
 }
 
-/** Changes a coffer, flushes, and closes it. If the work fails, nothing of it is flushed. */
+/**
+ * Opens a coffer for changes, runs a function with it, flushes, and closes it. If the function fails, nothing
+ * is flushed.
+ */
 export async function changing<T>(
   command: Command,
   use: Use,
@@ -97,7 +95,7 @@ export async function changing<T>(
     result = await work(coffer, session)
     await coffer.flush()
   } catch (error) {
-    // What went wrong first is what counts.
+    // The first error is thrown.
     await coffer.close().catch(() => {})
     throw error
   }
@@ -105,7 +103,7 @@ export async function changing<T>(
   return result
 }
 
-/** Brings what is not damaged in a coffer into a new one. */
+/** Salvages a coffer into a new one. */
 export async function salvaging(command: Command, to: string, options: SalvageOptions): Promise<Salvaged> {
   const common = command.optsWithGlobals<CommonOptions>()
   const target = await findTarget(common)
@@ -122,7 +120,7 @@ export async function salvaging(command: Command, to: string, options: SalvageOp
   return classes[kind].salvage(target.path, expandHome(to), { ...given, signal, onProgress, legacy, claimedNames })
 }
 
-/** Whether anything gives keys for a coffer, or says where they come from. */
+/** Whether a source of keys for a coffer is given. */
 export function givesKeys({ section }: Target, options: CommonOptions): boolean {
   return (
     options.askPassphrase === true ||
@@ -133,7 +131,7 @@ export function givesKeys({ section }: Target, options: CommonOptions): boolean 
   )
 }
 
-/** The signal of Ctrl-C, in the form that the long calls take. */
+/** The signal of Ctrl-C, as an option of long calls. */
 export const stoppable = { signal: interrupted } as const
 
 async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Promise<Session> {
@@ -169,7 +167,7 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
   return session
 }
 
-/** Opens a coffer, if need be with the keys that its section was about to get when a command was interrupted. */
+/** Opens a coffer, if necessary with the next keys of its section, which an interrupted command has left there. */
 async function openWith(target: Target, keys: Keys, open: (keys: Keys) => Promise<Coffer>): Promise<Session> {
   const { section } = target
   const next = section && nextKeys(section)
@@ -187,7 +185,7 @@ async function openWith(target: Target, keys: Keys, open: (keys: Keys) => Promis
   }
 }
 
-/** Refuses a coffer that is not the one that the section is about. PyCoffer's format has no archive id. */
+/** Checks the archive id of a coffer against its section. PyCoffer's format has no archive id. */
 async function checkArchive({ coffer, target: { path, name, section } }: Session): Promise<void> {
   const expected = section?.archiveId
   if (expected === undefined) return
@@ -200,7 +198,7 @@ async function checkArchive({ coffer, target: { path, name, section } }: Session
   )
 }
 
-/** Writes what tells a coffer from all others into its section: its kind, and its archive id. */
+/** Records the kind and archive id of a coffer in its section. */
 export async function noteArchive(coffer: Coffer, target: Pick<Target, 'section' | 'conf'>): Promise<void> {
   const { archiveId, kind } = await coffer.info()
   const { section } = target
@@ -208,7 +206,7 @@ export async function noteArchive(coffer: Coffer, target: Pick<Target, 'section'
   await noteInSection(target, { ...(section.type === undefined ? { type: kind } : {}), archive_id: archiveId })
 }
 
-/** Changes a section. If that fails, the command goes on, and says what is missing there. */
+/** Changes a section. If that fails, the command continues with a warning of the missing entries. */
 async function noteInSection({ section, conf }: Pick<Target, 'section' | 'conf'>, entries: Changes): Promise<void> {
   if (section === undefined || conf === undefined) return
   await changeSection(conf, section.name, entries).catch((error: Error) => {
@@ -218,7 +216,7 @@ async function noteInSection({ section, conf }: Pick<Target, 'section' | 'conf'>
   })
 }
 
-/** What to do about a coffer that is not there: one of the configuration is made by what adds to it. */
+/** The error for a missing coffer. */
 export function missing({ path, section }: Pick<Target, 'path' | 'section'>): CofferError {
   const message = section
     ? `there is no coffer ${path} yet: coffer add makes it`
@@ -226,7 +224,7 @@ export function missing({ path, section }: Pick<Target, 'path' | 'section'>): Co
   return new CofferError('ERR_COFFER_NOT_FOUND', message, { path })
 }
 
-async function kindOf(target: Target, options: CommonOptions, exists: boolean): Promise<KindName> {
+async function kindOf(target: Target, options: CommonOptions, exists: boolean): Promise<FixedKindName> {
   const { name, path, section } = target
   const said = options.type ?? section?.type
   if (section?.type !== undefined && said !== section.type) {
@@ -240,8 +238,8 @@ async function kindOf(target: Target, options: CommonOptions, exists: boolean): 
   throw new UsageError(`what kind of coffer is ${name}? --type says one of ${kindNames.join(', ')}`)
 }
 
-async function keysOf(target: Target, kind: KindName, options: CommonOptions, exists: boolean): Promise<Keys> {
-  if (neededKeys[kind].length === 0) {
+async function keysOf(target: Target, kind: FixedKindName, options: CommonOptions, exists: boolean): Promise<Keys> {
+  if (neededKeys(kind).length === 0) {
     if (givesKeys(target, options)) throw keyless(target.path)
     return {}
   }

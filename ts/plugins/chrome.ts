@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { CsvError, parse } from 'csv-parse/sync'
+import { checkOptions, checkPath, isURL, shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { checkOptions, checkPath, isURL, shown } from '../options.ts'
 
-/** Where an export of Chrome's is: a path or a `file:` URL, or the text itself as `csv`. */
+/** An export of Chrome: a path or a `file:` URL, or its text as `csv`. */
 export type ChromeSource =
   | string
   | URL
@@ -13,7 +13,7 @@ export type ChromeSource =
       csv: string
     }
 
-/** A line of the export. */
+/** A row of the export. */
 export interface ChromeRow {
   name: string
   url: string
@@ -22,24 +22,24 @@ export interface ChromeRow {
   note: string
 }
 
-/** The header row of Chromium's password_csv_writer.cc. */
+/** The header row, as in Chromium's password_csv_writer.cc. */
 const COLUMNS = ['name', 'url', 'username', 'password', 'note'] as const
 
-/** A row, as csv-parse gives it with `info`. */
+/** A row of csv-parse with the option `info`. */
 interface Parsed {
   readonly record: readonly string[]
-  /** `lines` is the line that the row ends on. */
+  /** `lines` is the last line of the row. */
   readonly info: { readonly lines: number }
 }
 
 /**
- * The rows of a CSV file as Chrome exports its passwords.
+ * Reads the rows of Chrome's CSV export of passwords.
  *
- * Several accounts on one site have the same name in such a file, and here a name is unique. So the
- * name of each but the first has the username behind it, and if that is not enough the URL.
+ * Accounts of one site have the same name in such a file, but names must be unique here. So the username
+ * is appended to the name of each but the first, and the URL, too, if that is not unique.
  *
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if it is no such file: the message names the column
- *   or the line, and never a password. `…_IO` if it cannot be read
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG` if it is not such a file: the message has the column or the line,
+ *   and never a password. `…_IO` if it cannot be read
  */
 export async function chromeRows(source: ChromeSource): Promise<ChromeRow[]> {
   const [header, ...rows] = parseCsv(await textOf(source))
@@ -65,14 +65,14 @@ async function textOf(source: ChromeSource): Promise<string> {
     if (typeof csv !== 'string') throw invalid(`the csv of importChrome must be a string, not ${shown(csv)}`)
     return csv
   }
-  // The text of an export in place of its path would be part of the error.
+  // The text of an export in place of its path would appear in the error.
   if (typeof source === 'string' && /[\r\n]/.test(source)) {
     throw invalid('the source of importChrome must be a path: the text of an export is given as { csv }')
   }
   const path = checkPath(source, 'the source of importChrome')
   const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
     const { code, syscall } = cause
-    // Node.js's own errno is negative, and on Windows libuv's.
+    // The errno of Node.js is negative, and on Windows that of libuv.
     const errno = (constants.errno as Readonly<Record<string, number>>)[code ?? '']
     throw new CofferError('ERR_COFFER_IO', `${path} cannot be read: ${code}`, {
       path,
@@ -99,7 +99,7 @@ function parseCsv(csv: string): Parsed[] {
     }) as unknown as Parsed[]
   } catch (error) {
     if (!(error instanceof CsvError)) throw error
-    // The error itself, and its message, have pieces of the file in them.
+    // The error and its message contain parts of the file.
     const { code, lines } = error
     throw invalid(`the CSV is broken at line ${lines}: ${code}`)
   }
@@ -111,7 +111,7 @@ function checkHeader(header: readonly string[]): void {
     const wanted = COLUMNS[at]
     const found = header[at]
     if (found?.toLowerCase() === wanted) continue
-    // What is there is not shown: in a file without a header it may be a password.
+    // The value is not shown: in a file without a header it may be a password.
     const is = found === undefined ? 'is missing' : wanted === undefined ? 'is one too many' : `is not '${wanted}'`
     throw invalid(`column ${at + 1} of the header ${is}: that of an export of Chrome's is ${COLUMNS.join(',')}`)
   }

@@ -5,15 +5,15 @@ import type {
   EncryptOptions,
   EncryptStreamOptions,
   TargetStreamOptions,
-} from '../cryptor.ts'
-import { KeyPlugin } from '../plugin.ts'
+} from '../crypt/cryptor.ts'
+import { KeyPlugin } from './base.ts'
 
 /**
  * The plugin `crypt`: encrypts and decrypts files outside a coffer with the coffer's key, as
- * {@link Cryptor} does. PyCoffer's `crypt` opens what is encrypted here; what it encrypted opens
- * here with `legacy: true`.
+ * {@link Cryptor} does. PyCoffer's `crypt` decrypts these files; its own files are decrypted here with
+ * `legacy: true`.
  *
- * Any coffer with the same key decrypts what one encrypted, and nothing else does.
+ * Every coffer with the same key can decrypt a file.
  *
  * @example
  * ```js
@@ -32,12 +32,12 @@ import { KeyPlugin } from '../plugin.ts'
  */
 export class CryptPlugin extends KeyPlugin {
   /**
-   * Encrypts a file into another: see {@link Cryptor.encrypt}.
+   * Encrypts a file to another: see {@link Cryptor.encrypt}.
    *
    * @param source a path or a `file:` URL
    * @param target likewise
-   * @param options how hard to compress, whether to replace, and who watches
-   * @returns when the target is there
+   * @param options compression, replacement, cancellation and progress
+   * @returns when the target is complete
    * @throws {@link CofferError} as {@link Cryptor.encrypt}
    */
   async encrypt(source: string | URL, target: string | URL, options: EncryptOptions = {}): Promise<void> {
@@ -45,12 +45,12 @@ export class CryptPlugin extends KeyPlugin {
   }
 
   /**
-   * Decrypts a file into another: see {@link Cryptor.decrypt}.
+   * Decrypts a file to another: see {@link Cryptor.decrypt}.
    *
    * @param source a path or a `file:` URL
    * @param target likewise
-   * @param options whether the file may be PyCoffer's, whether to replace, and who watches
-   * @returns when the target is there
+   * @param options whether files of PyCoffer are accepted, replacement, cancellation and progress
+   * @returns when the target is complete
    * @throws {@link CofferError} as {@link Cryptor.decrypt}
    */
   async decrypt(source: string | URL, target: string | URL, options: DecryptOptions = {}): Promise<void> {
@@ -60,7 +60,7 @@ export class CryptPlugin extends KeyPlugin {
   /**
    * A stream that encrypts: see {@link Cryptor.createEncryptStream}.
    *
-   * @param options how hard to compress
+   * @param options compression
    * @returns the stream, from bytes to bytes
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    *
@@ -82,9 +82,9 @@ export class CryptPlugin extends KeyPlugin {
   }
 
   /**
-   * A stream that decrypts: see {@link Cryptor.createDecryptStream}. It may fail at its very end.
+   * A stream that decrypts: see {@link Cryptor.createDecryptStream}. It may fail at its end.
    *
-   * @param options whether the file may be PyCoffer's
+   * @param options whether files of PyCoffer are accepted
    * @returns the stream, from bytes to bytes
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    */
@@ -93,10 +93,10 @@ export class CryptPlugin extends KeyPlugin {
   }
 
   /**
-   * A stream into a file that appears when it is whole: see {@link Cryptor.createTargetStream}.
+   * A stream to a file that appears when it is complete: see {@link Cryptor.createTargetStream}.
    *
    * @param target a path or a `file:` URL
-   * @param options whether a file that is there is replaced
+   * @param options whether an existing file is replaced
    * @returns the stream
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
    */

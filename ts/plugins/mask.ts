@@ -1,27 +1,30 @@
 import { createCipheriv, randomBytes } from 'node:crypto'
 
-/** Bytes that do not compress, in a length that comes in steps: see {@link mask}. */
+/** A content in incompressible, padded form: see {@link mask}. */
 export interface Masked {
-  /** 32 random bytes: the key of AES-256-CTR, whose counter begins at 0. It is no secret beside what is masked. */
+  /**
+   * 32 random bytes: the key of AES-256-CTR with a counter from 0. It is stored beside the content, so it is
+   * not secret.
+   */
   mask: Uint8Array
-  /** The content, enciphered by it. */
+  /** The content, encrypted under it. */
   masked: Uint8Array
 }
 
 const MASK_BYTES = 32
 const COUNTER_BYTES = 16
-/** Bytes of the length that stands before the content, big-endian. */
+/** Bytes of the length before the content, big-endian. */
 const LENGTH_BYTES = 4
-/** The shortest step. */
+/** The smallest step of padding, in bytes. */
 const MIN_STEP = 1024
-/** A longer content has at least so many steps. */
+/** A length is padded by at most one part in this many, except to the smallest step. */
 const STEPS = 8
 
 /**
- * Hides how well a content compresses, and its exact length, before it is compressed and sealed: the
- * length, the content and zeros up to the next step, enciphered under a new random key that stands
- * beside it. What comes out is random, so nothing compresses it, not even beside other members in a
- * pack, and only the step can be seen from outside. What keeps it secret is the coffer's own seal.
+ * Hides how well a content compresses, and its exact length, before the coffer compresses and seals it:
+ * the length, the content and zeros up to the next step are encrypted under a new random key that is
+ * stored beside them. The result is random, so it does not compress, not even together with other members
+ * of a pack, and its size reveals only the step. Secrecy comes from the seal of the coffer.
  */
 export function mask(content: Uint8Array): Masked {
   const plain = Buffer.alloc(stepped(LENGTH_BYTES + content.length))
@@ -31,7 +34,7 @@ export function mask(content: Uint8Array): Masked {
   return { mask, masked: enciphered(plain, mask) }
 }
 
-/** What is under a mask; undefined if this is nothing that {@link mask} returned. */
+/** The content of a masked value; undefined if {@link mask} did not make it. */
 export function unmask(value: unknown): Uint8Array | undefined {
   if (!isMasked(value)) return undefined
   const plain = enciphered(value.masked, value.mask)
@@ -40,12 +43,12 @@ export function unmask(value: unknown): Uint8Array | undefined {
   return plain.subarray(LENGTH_BYTES, LENGTH_BYTES + length)
 }
 
-/** Twice is once back. */
+/** Encrypts or decrypts: CTR mode is its own inverse. */
 function enciphered(bytes: Uint8Array, mask: Uint8Array): Buffer {
   return createCipheriv('aes-256-ctr', mask, Buffer.alloc(COUNTER_BYTES)).update(bytes)
 }
 
-/** The next step: multiples of 1 KiB, and of larger powers of two that are at most an eighth of the length. */
+/** A length rounded up to a multiple of 1 KiB, or of the largest power of two that is at most an eighth of it. */
 function stepped(length: number): number {
   let step = MIN_STEP
   while (step * 2 * STEPS <= length) step *= 2

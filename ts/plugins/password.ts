@@ -1,55 +1,21 @@
 import { inspect, types } from 'node:util'
 import { decode } from '../cbor/decode.ts'
 import { encode } from '../cbor/encode.ts'
-import type { Coffer } from '../coffer.ts'
+import { checkBoolean, checkOptions } from '../check.ts'
+import type { Coffer } from '../coffer/coffer.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { checkBoolean, checkOptions } from '../options.ts'
-import { type PluginHost, RecordPlugin } from '../plugin.ts'
+import { type PluginHost, RecordPlugin } from './base.ts'
 import { type ChromeSource, chromeRows } from './chrome.ts'
 import { mask, unmask } from './mask.ts'
 import { PASSWD, passwordsFromPyCoffer } from './passwd.ts'
+import type { NewPassword, PasswordEntry, PasswordInfo, PasswordKey } from './password-entry.ts'
 
-/** What a password is found by. */
-export interface PasswordKey {
-  /** What it is called, such as the site's name. */
-  name: string
-  /** Whose it is, or where it comes from: `null` by default. */
-  owner?: string | null | undefined
-}
-
-/** What may be shown of a password. */
-export interface PasswordInfo {
-  /** What it is called. */
-  name: string
-  /** Whose it is, or where it comes from. */
-  owner: string | null
-  /** The name to log in with. */
-  username: string | null
-  /** Where to log in. */
-  url: string | null
-  /** Anything else. */
-  note: string | null
-  /** When it was added first. */
-  ctime: Date
-  /** When it was added last. */
-  mtime: Date
-}
-
-/** A password with all that belongs to it. */
-export interface PasswordEntry extends PasswordInfo {
-  /** The password itself. */
-  password: string | null
-}
-
-/** The same, of which anything may be absent or undefined. */
-type Optional<T> = { [Name in keyof T]?: T[Name] | undefined }
-
-/** What {@link PasswordPlugin.add} takes: what is absent is `null`. The times are set by it; given ones are not used. */
-export interface NewPassword extends PasswordKey, Optional<Omit<PasswordEntry, keyof PasswordKey>> {}
-
-/** What {@link PasswordPlugin.add} takes besides a password. */
+/** The options of {@link PasswordPlugin.add}. */
 export interface AddPasswordOptions {
-  /** Whether a password that exists is replaced: true by default. If not, it is `ERR_COFFER_MEMBER_EXISTS`, and nothing is added. */
+  /**
+   * Whether an existing password is replaced: true by default. If not, an existing one is
+   * `ERR_COFFER_MEMBER_EXISTS`, and nothing is added.
+   */
   replace?: boolean | undefined
 }
 
@@ -65,11 +31,11 @@ export interface ImportPyCofferOptions extends AddPasswordOptions {
   delete?: boolean | undefined
 }
 
-/** What an import did. */
+/** The result of an import. */
 export interface ImportedPasswords {
-  /** How many were not there before. */
+  /** The number of new entries. */
   added: number
-  /** How many took the place of one with the same owner and name. */
+  /** The number of entries that replaced one with the same owner and name. */
   replaced: number
 }
 
@@ -77,8 +43,8 @@ const texts = ['owner', 'username', 'password', 'url', 'note'] as const
 const times = ['ctime', 'mtime'] as const
 
 /**
- * The plugin `password`: passwords, kept in the coffer's record `.plugins/password`. Each is found by
- * its owner and name. Neither an error nor `console.log` shows a password.
+ * The plugin `password`: passwords in the coffer's record `.plugins/password`, each with its owner and
+ * name as key. Neither errors nor `console.log` show a password.
  *
  * @example
  * ```js
@@ -106,21 +72,21 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   /**
    * All passwords, without the passwords themselves.
    *
-   * @returns what may be shown of each, sorted by owner and name
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the record is none of passwords,
-   *   `…_CLOSED` (the plugin, or the coffer), and as {@link Coffer.load}, but for a record that is
-   *   not there
+   * @returns the entries without their passwords, sorted by owner and name
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the record is not one of passwords,
+   *   `…_CLOSED` (the plugin, or the coffer), and as {@link Coffer.load}, except that a missing record is
+   *   not an error
    */
   async list(): Promise<PasswordInfo[]> {
     return (await this.view()).sort(byOwnerAndName).map(({ password: _, ...info }) => info)
   }
 
   /**
-   * Those of {@link list} that have a text in their name, owner, username, URL or note, in upper or
-   * lower case. Passwords are not searched.
+   * The entries of {@link list} with a text in their name, owner, username, URL or note, ignoring case.
+   * Passwords are not searched.
    *
    * @param text the text
-   * @returns what may be shown of each, sorted by owner and name
+   * @returns the entries without their passwords, sorted by owner and name
    * @throws {@link CofferError} as {@link list}
    */
   async search(text: string): Promise<PasswordInfo[]> {
@@ -132,7 +98,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   /**
-   * A password with all that belongs to it. `console.log` does not show the password itself.
+   * A password entry. `console.log` does not show the password itself.
    *
    * @param key its name and owner
    * @returns the password
@@ -146,11 +112,11 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   /**
-   * Adds a password, or replaces the one with the same owner and name. What {@link get} returned
-   * will do.
+   * Adds a password, or replaces the one with the same owner and name. It also takes what {@link get}
+   * returns.
    *
    * @param password the password
-   * @param options whether one that exists is replaced
+   * @param options whether an existing one is replaced
    * @returns as {@link Coffer.write}
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`, and as {@link list}
    *   and {@link Coffer.batch}
@@ -179,14 +145,14 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   /**
-   * Adds what Chrome exported: a CSV file whose header is `name,url,username,password,note`. All of
-   * it is added, or nothing. Where several rows have one name, the username is put behind it. The
-   * columns are those of Chromium's password_csv_writer.cc.
+   * Adds an export of Chrome: a CSV file with the header `name,url,username,password,note`, as Chromium's
+   * password_csv_writer.cc writes it. All of it is added, or nothing. If several rows have one name, the
+   * username is appended to it.
    *
    * @param source the file, or `{ csv }` with its text
-   * @param options whose the passwords are, and whether those that exist are replaced
-   * @returns how many were added
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if it is no such file: the message names the
+   * @param options the owner of the passwords, and whether existing ones are replaced
+   * @returns the number of entries added
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if it is not such a file: the message has the
    *   column or the line. `…_IO` if it cannot be read. And as {@link add}
    *
    * @example
@@ -211,13 +177,13 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   /**
-   * Adds what PyCoffer's password plugin stored in this coffer, with its owners and times. Its
+   * Adds the passwords that PyCoffer's plugin stored in this coffer, with their owners and times. Its
    * record `.plugins/passwd` is a pickle; nothing in it is executed. All of it is added, or nothing.
    *
-   * @param options whether those that exist are replaced, and PyCoffer's record deleted
-   * @returns how many were added
+   * @param options whether existing ones are replaced, and PyCoffer's record deleted
+   * @returns the number of entries added
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT`
-   *   also if it holds anything but passwords, and as {@link add}
+   *   also if it has anything but passwords, and as {@link add}
    */
   async importPyCoffer(options: ImportPyCofferOptions = {}): Promise<ImportedPasswords> {
     this.checkOpen()
@@ -234,16 +200,16 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   protected override stored(record: PasswordEntry[]): unknown {
-    // Neither how well the passwords compress nor, but for a step, how long they are can be seen from outside.
+    // The stored size reveals neither how well the passwords compress, nor their length except for its step.
     return mask(encode(record))
   }
 
   protected override restore(stored: unknown): PasswordEntry[] {
-    // The first versions stored the list itself.
+    // The first versions stored the plain list.
     const entries = Array.isArray(stored) ? stored : this.#unmasked(stored)
     if (Array.isArray(entries) && entries.every(isEntry)) return entries
     const { path } = this.#coffer
-    throw new CofferError('ERR_COFFER_CORRUPT', `'${this.record}' of ${path} is no record of passwords`, {
+    throw new CofferError('ERR_COFFER_CORRUPT', `'${this.record}' of ${path} is not a record of passwords`, {
       path,
       member: this.record,
     })
@@ -301,7 +267,7 @@ function byOwnerAndName(one: PasswordEntry, other: PasswordEntry): number {
 const compare = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0)
 
 function checkKey(key: PasswordKey, what: string): { name: string; owner: string | null } {
-  // Whatever says of which password it is will do: what `list` returns has more fields.
+  // Other properties are allowed, so that an entry of `list` can be passed.
   if (typeof key !== 'object' || key === null) throw invalid(`${what} takes { name, owner }`)
   return { name: checkName(key.name), owner: checkText(key.owner, 'owner') }
 }
@@ -343,7 +309,7 @@ function isEntry(value: unknown): value is PasswordEntry {
   )
 }
 
-/** An entry that can be logged. What is put here is no part of it: no copy of the entry has it. */
+/** Makes `console.log` hide the password of an entry, by a property that is not enumerable: copies do not have it. */
 function concealed(entry: PasswordEntry): PasswordEntry {
   const show = (_depth: number, options: object): string => inspect({ ...entry, password: '[hidden]' }, options)
   return Object.defineProperty(entry, inspect.custom, { value: show })

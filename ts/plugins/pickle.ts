@@ -1,12 +1,12 @@
-import { HeapRoom } from '../heap.ts'
+import { HeapRoom } from '../cbor/heap.ts'
 
 /**
- * Something that a pickle asks for by module and name. What it may ask for is given by the caller;
- * nothing is looked up anywhere, and nothing but these functions is called.
+ * A global that a pickle refers to by module and name. The caller supplies all of them; nothing is looked
+ * up elsewhere, and no other function is called.
  */
 export class Global {
   readonly name: string
-  /** What calling it returns. */
+  /** Returns the result of a call. */
   readonly call: (args: readonly unknown[]) => unknown
 
   constructor(name: string, call: (args: readonly unknown[]) => unknown) {
@@ -15,26 +15,26 @@ export class Global {
   }
 }
 
-/** An object whose attributes a pickle sets. */
+/** An object whose attributes the pickle sets. */
 export class PickledObject {
-  /** Its attributes by their names. */
+  /** The attributes by name. */
   attributes: ReadonlyMap<unknown, unknown> = new Map()
 }
 
-/** The newest protocol there is. */
+/** The newest supported protocol. */
 const PROTOCOL = 5
 
 /**
- * What a pickle of Python 3 holds: protocols 0 to 5, as described in Python's `pickletools`. Of the
- * opcodes there are those for None, booleans, numbers, text, bytes, tuples and lists (arrays here),
- * dicts (Maps here; a tuple as a key is a key by identity), and calls of the given globals.
+ * Decodes a pickle of Python 3: protocols 0 to 5, as described in Python's `pickletools`. The supported
+ * opcodes are those for None, booleans, numbers, text, bytes, tuples and lists (arrays here), dicts (Maps
+ * here; a tuple as a key is compared by identity), and calls of the given globals.
  *
- * No call in here recurses and none copies more than the pickle has bytes, so a hostile pickle is
- * an error and no crash.
+ * Nothing recurses, and no operation copies more bytes than the pickle has, so a hostile pickle causes an
+ * error and not a crash.
  *
- * @param globals what the pickle may ask for, by `module.name`
- * @param room how much memory what it makes may take
- * @throws {Error} says what is wrong
+ * @param globals the allowed globals, by `module.name`
+ * @param room the budget of memory for its values
+ * @throws {Error} if the pickle is invalid
  */
 export function unpickle(
   pickle: Uint8Array,
@@ -44,10 +44,13 @@ export function unpickle(
   return new Machine(Buffer.from(pickle.buffer, pickle.byteOffset, pickle.byteLength), globals, room).run()
 }
 
-/** About what the result of an operation takes on the heap, in bytes; a dict, and anything else with its place on the stack. */
+/**
+ * Estimated bytes on the heap of the result of an operation: a dict, or any other value with its place on the
+ * stack.
+ */
 const COST = { dict: 320, value: 96 } as const
 
-/** The stack machine that a pickle is a program for. */
+/** The stack machine that runs a pickle. */
 class Machine {
   readonly #bytes: Buffer
   readonly #globals: ReadonlyMap<string, Global>
@@ -83,7 +86,7 @@ class Machine {
     return taken
   }
 
-  /** An unsigned integer of up to 8 bytes, little-endian. What is too large for a number is too large for a file. */
+  /** An unsigned integer of up to 8 bytes, little-endian. An unsafe integer exceeds any length of a file. */
   unsigned(size: 1 | 2 | 4 | 8): number {
     const bytes = this.take(size)
     return size === 8 ? Number(bytes.readBigUInt64LE()) : bytes.readUIntLE(0, size)
@@ -136,10 +139,10 @@ class Machine {
   }
 
   global(module: unknown, name: unknown): void {
-    // A list that holds itself many times over has no end as text.
+    // The text of a list that contains itself many times would be endless.
     if (typeof module !== 'string' || typeof name !== 'string') throw new Error('it asks for what has no name')
     const found = this.#globals.get(`${module}.${name}`)
-    // What it is called is not said: of a file that is no pickle it would be the first lines.
+    // The name is not shown: if the file is not a pickle, it is its first lines.
     if (found === undefined) throw new Error('it asks for something that is not called here')
     this.push(found)
   }
@@ -178,7 +181,7 @@ const tuple =
     machine.push(Array.from({ length }, () => machine.pop()).reverse())
   }
 
-/** `I00` and `I01` are how protocol 0 writes booleans. */
+/** Protocol 0 writes booleans as `I00` and `I01`. */
 function readInt(machine: Machine): void {
   const line = machine.line()
   if (line === '00' || line === '01') machine.push(line === '01')
@@ -186,7 +189,7 @@ function readInt(machine: Machine): void {
 }
 
 function decimal(line: string): number {
-  if (!/^-?\d{1,15}L?$/.test(line)) throw new Error('it has a number that is none')
+  if (!/^-?\d{1,15}L?$/.test(line)) throw new Error('it has an invalid number')
   return Number.parseInt(line, 10)
 }
 
@@ -204,13 +207,13 @@ function readUnicode(machine: Machine): void {
 
 function appendItems(machine: Machine, items: readonly unknown[]): void {
   const list = machine.top()
-  if (!Array.isArray(list)) throw new Error('it appends to what is no list')
+  if (!Array.isArray(list)) throw new Error('it appends to a value that is not a list')
   for (const item of items) list.push(item)
 }
 
 function setItems(machine: Machine, items: readonly unknown[]): void {
   const dict = machine.top()
-  if (!(dict instanceof Map) || items.length % 2 !== 0) throw new Error('it sets items of what is no dict')
+  if (!(dict instanceof Map) || items.length % 2 !== 0) throw new Error('it sets items of a value that is not a dict')
   for (let at = 0; at < items.length; at += 2) dict.set(items[at], items[at + 1])
 }
 
@@ -220,7 +223,7 @@ function dictFromMark(machine: Machine): void {
   setItems(machine, items)
 }
 
-/** A call of a function, and the making of an object: both call a global with a tuple. */
+/** REDUCE and NEWOBJ: both call a global with a tuple. */
 function call(machine: Machine): void {
   const args = machine.pop()
   const callee = machine.pop()
@@ -228,7 +231,7 @@ function call(machine: Machine): void {
   machine.push(callee.call(args))
 }
 
-/** The attributes are kept as they are and not copied: many objects may share a large dict. */
+/** Sets the attributes without a copy: many objects may share a large dict. */
 function build(machine: Machine): void {
   const state = machine.pop()
   const object = machine.top()
@@ -236,7 +239,7 @@ function build(machine: Machine): void {
   object.attributes = state
 }
 
-/** By opcode, with the names of Python's `pickletools`. */
+/** The operations by opcode, with the names of Python's `pickletools`. */
 const operations: ReadonlyMap<number, Operation> = new Map<number, Operation>(
   Object.entries({
     // PROTO, FRAME

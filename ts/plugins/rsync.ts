@@ -1,72 +1,76 @@
 import { constants } from 'node:os'
 import { join } from 'node:path'
-import type { Skipped } from '../changes.ts'
+import { checkBoolean, checkName, checkOptions, checkPath } from '../check.ts'
+import type { Skipped } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { isOfPlugins, type Member } from '../member.ts'
-import { checkBoolean, checkName, checkOptions, checkPath, defaultName } from '../options.ts'
-import { CofferPlugin, type PluginHost } from '../plugin.ts'
+import { isOfPlugins, isWithin, type Member } from '../member/member.ts'
+import { checkSymlinks, defaultName, type Symlinks } from '../member/options.ts'
+import { checkWatch, type WatchOptions, watchOptions } from '../progress.ts'
 import { Filter, parentOf } from '../rsync/filter.ts'
 import { joined, nodesOf, type Walked, walk } from '../rsync/nodes.ts'
 import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
-import { checkSymlinks, type Entry, type Symlinks, type Trees } from '../trees.ts'
-import { checkWatch, type WatchOptions, watchOptions } from '../watch.ts'
+import type { Entry, Trees } from '../rsync/trees.ts'
+import { CofferPlugin, type PluginHost } from './base.ts'
 
 /**
- * What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} take. The patterns are those of
- * .gitignore, relative to the directory: `*.tmp` is at any depth, `/build` and `docs/*.md` are from
- * the top, `node_modules/` is directories alone, and `**` is any number of directories.
+ * What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} take. Patterns are those of .gitignore,
+ * relative to the directory: `*.tmp` matches at any depth, `/build` and `docs/*.md` from the top,
+ * `node_modules/` only directories, and `**` any number of directories.
  */
 export interface RsyncOptions extends WatchOptions {
   /**
-   * Whether contents are compared, not sizes, times and permissions: false by default. A file with
-   * the same contents is then left as it is.
+   * Whether contents are compared instead of sizes, times and permissions: false by default. A file with
+   * equal contents is then not changed.
    */
   checksum?: boolean | undefined
-  /** Whether what the source does not have is deleted: false by default. What the patterns leave out never is. */
+  /** Whether paths that the source lacks are deleted: false by default. Paths that the patterns exclude never are. */
   delete?: boolean | undefined
-  /** Whether to say only what would be done: false by default. */
+  /** Whether to return the actions without doing them: false by default. */
   dryRun?: boolean | undefined
-  /** Patterns of what takes part, with all that is below it: everything by default. */
+  /** Patterns of the paths that take part, with everything below them: all paths by default. */
   include?: readonly string[] | undefined
-  /** Patterns of what does not take part, with all that is below it: none by default. They outweigh `include`. */
+  /**
+   * Patterns of the paths that do not take part, with everything below them: none by default. They override
+   * `include`.
+   */
   exclude?: readonly string[] | undefined
   /**
-   * Whether the records of plugins, such as passwords, below `.plugins/` take part in a run on the
-   * whole coffer: false by default. `pull` also takes them if they are named, `push` only with this.
+   * Whether the records of plugins, such as passwords, below `.plugins/` take part in a run on the whole
+   * coffer: false by default. `pull` also includes them if they are named, `push` only with this option.
    */
   plugins?: boolean | undefined
 }
 
 /** What {@link RsyncPlugin.push} takes. */
 export interface PushOptions extends RsyncOptions {
-  /** What to do with symbolic links: `follow` by default. */
+  /** The treatment of symbolic links: `follow` by default. */
   symlinks?: Symlinks | undefined
 }
 
 /** What {@link RsyncPlugin.pull} takes. */
 export interface PullOptions extends RsyncOptions {
   /**
-   * Whether modes are compared, and set as {@link ExtractOptions.preserve} does: false by default, so
-   * that new files get theirs less what the process masks (`umask`).
+   * Whether modes are compared, and set as by {@link ExtractOptions.preserve}: false by default, so that the
+   * process's `umask` is applied to new files.
    */
   preserve?: boolean | undefined
 }
 
-/** Something that is done, or would be. */
+/** An action that was done, or would be. */
 export interface RsyncAction {
-  /** What is done. */
+  /** The kind of action. */
   action: 'add' | 'update' | 'delete'
   /** The name in the coffer. */
   name: string
   /** The path outside. */
   path: string
-  /** Bytes of a file that is added or updated. */
+  /** The bytes of a file that is added or updated. */
   size?: number
 }
 
-/** What {@link RsyncPlugin.push} and {@link RsyncPlugin.pull} did, or would do. */
+/** The result of {@link RsyncPlugin.push} and {@link RsyncPlugin.pull}. */
 export interface Rsynced {
-  /** What changed, sorted by name. */
+  /** The actions, sorted by name. */
   actions: RsyncAction[]
   /** The number of files added and updated. */
   files: number
@@ -77,21 +81,21 @@ export interface Rsynced {
   /** The number of files and empty directories that were up to date. */
   unchanged: number
   /**
-   * What `push` left out, but for what the patterns leave out. With an `errno`: what the system says
-   * nothing of, or did not list; nothing that has its name, or is below it, was deleted. For `pull`
-   * the same of its target, and modes and times that the system refused to set.
+   * What `push` left out, except by patterns. With an `errno`: entries that the system could not stat or
+   * list; nothing of that name, or below it, was deleted. For `pull` the same of its target, and modes and
+   * times that the system refused to set.
    */
   skipped: Skipped[]
 }
 
 const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', 'plugins', ...watchOptions] as const
 
-/** What the plugins keep in a coffer; nobody else's tree. */
+/** The directory of a coffer with the records of plugins. */
 const RESERVED = '.plugins'
 
 /**
- * The plugin `rsync`: brings a directory tree up to date in a coffer, and the other way round. It
- * touches only what differs.
+ * The plugin `rsync`: brings a directory tree up to date in a coffer, or the other way round. Only
+ * differences are written.
  *
  * @example
  * ```js
@@ -123,16 +127,16 @@ export class RsyncPlugin extends CofferPlugin {
   }
 
   /**
-   * Makes the coffer like a directory tree, or a file. All changes are one commit; if one fails,
-   * none is made.
+   * Makes the coffer like a directory tree, or a file. All changes are one commit; if one fails, none is
+   * made.
    *
    * @param source a path or a `file:` URL
-   * @param name what it is called in the coffer: the last component of `source` by default. An
-   *   empty name puts what is in a directory at the top
-   * @param options what differs, what takes part, and who watches
-   * @returns what was done, or would be
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory is in the way of a file and
-   *   `delete` is off, or a file is above `name`; `…_STALE` if a file changes meanwhile; as
+   * @param name the name in the coffer: the last component of `source` by default. An empty name puts the
+   *   content of a directory at the top
+   * @param options comparison, patterns, cancellation and progress
+   * @returns the actions that were done, or would be
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory has the name of a file and `delete`
+   *   is off, or a file is above `name`; `…_STALE` if a file changes meanwhile; as
    *   {@link Coffer.add}, and with `checksum` as {@link Coffer.read}
    */
   async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<Rsynced> {
@@ -149,7 +153,7 @@ export class RsyncPlugin extends CofferPlugin {
     if (root.kind !== 'directory' && root.kind !== 'file') throw unfit(from, root)
     const single = root.kind === 'file'
     const filter = filterFor(options, to, single)
-    if (single && to === '') throw invalid(`${from} is a file: say what it is called in the coffer`)
+    if (single && to === '') throw invalid(`${from} is a file: give its name in the coffer`)
     const { nodes, entries, skipped } = await walk(root, this.#trees, filter, links, run.signal)
     if (to === '') nodes.delete('')
 
@@ -175,17 +179,16 @@ export class RsyncPlugin extends CofferPlugin {
   }
 
   /**
-   * Makes a directory like what is in the coffer. Nothing outside the directory is changed.
+   * Makes a directory like a directory of the coffer. Nothing outside the directory is changed.
    *
-   * @param name a directory of the coffer, whose contents the directory is to have, or a member,
-   *   which goes into the directory under the last component of its name. The empty name is
-   *   everything
-   * @param target the directory, which is made if there is none: a path or a `file:` URL
-   * @param options what differs, what takes part, and who watches
-   * @returns what was done, or would be
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a
-   *   directory is in the way and `delete` is off, and as {@link Coffer.extract}. What was done until
-   *   then stays
+   * @param name a directory of the coffer, whose content is written to the directory, or a member, which is
+   *   written to the directory under the last component of its name. The empty name is the whole coffer
+   * @param target the directory, which is created if it is missing: a path or a `file:` URL
+   * @param options comparison, patterns, cancellation and progress
+   * @returns the actions that were done, or would be
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a directory has
+   *   the path of a file and `delete` is off, and as {@link Coffer.extract}. What was done before the error
+   *   stays
    */
   async pull(name: string, target: string | URL, options: PullOptions = {}): Promise<Rsynced> {
     const from = checkRoot(name)
@@ -196,7 +199,7 @@ export class RsyncPlugin extends CofferPlugin {
 
     const single = from !== '' && (await this.coffer.stat(from)).type === 'file'
     const filter = filterFor(options, from, single)
-    // Where the path that is the root on both sides lies below the directory.
+    // The path of the root below the directory.
     const base = single ? from.slice(from.lastIndexOf('/') + 1) : ''
     const source = nodesOf(await this.#members(from), from, filter)
     if (!single) source.delete('')
@@ -215,7 +218,7 @@ export class RsyncPlugin extends CofferPlugin {
     })
     const result = { ...summary(made, source, places), skipped: skipped.filter(({ errno }) => errno !== undefined) }
     if (!run.dryRun && result.actions.length > 0) {
-      // What is in a directory goes before it does.
+      // The content of a directory is removed before it.
       const remove = made.delete.map((path) => joined(base, path)).reverse()
       if (remove.length > 0) await this.#trees.remove(directory, remove, run)
       const names = made.store.map(({ path }) => places.nameOf(path))
@@ -228,19 +231,19 @@ export class RsyncPlugin extends CofferPlugin {
     return result
   }
 
-  /** What is in the target of `pull`, or at one path in it. */
+  /** The content of the target of `pull`, or of one path in it. */
   async #there(directory: string, base: string, filter: Filter, signal?: AbortSignal): Promise<Walked> {
     const top = await this.#trees.look(directory, true)
     const root = base === '' ? top : top && (await this.#trees.look(join(directory, base), false))
     if (root === undefined) return { nodes: new Map(), entries: new Map(), skipped: [] }
-    // A target that is no directory is refused by listing it.
+    // Listing a target that is not a directory fails.
     if (base === '' && root.kind !== 'directory') await this.#trees.list(root, 'skip')
     const walked = await walk(root, this.#trees, filter, 'skip', signal)
     if (base === '') walked.nodes.delete('')
     return walked
   }
 
-  /** Refuses what is no name, and a name below a file, before anything is done. */
+  /** Refuses an invalid name, or one below a file, before anything is done. */
   async #checkAbove(name: string, path: string): Promise<void> {
     if (name !== '') await this.coffer.has(name)
     for (let above = parentOf(name); above !== ''; above = parentOf(above)) {
@@ -252,7 +255,7 @@ export class RsyncPlugin extends CofferPlugin {
   async #members(root: string): Promise<Member[]> {
     if (root === '') return this.coffer.members()
     const members = await this.coffer.members(root)
-    return members.filter(({ name }) => name === root || name.startsWith(`${root}/`))
+    return members.filter(({ name }) => isWithin(name, root))
   }
 
   #planning(run: Run, { nameOf }: Places, entries: ReadonlyMap<string, Entry>): Pick<Planning, 'delete' | 'differing'> {
@@ -269,7 +272,7 @@ export class RsyncPlugin extends CofferPlugin {
   }
 }
 
-/** Where the paths of a tree are in the coffer, and outside. */
+/** Maps the paths of a tree to names in the coffer and paths outside. */
 interface Places {
   nameOf(path: string): string
   pathOf(path: string): string
@@ -295,12 +298,15 @@ function checkRun(options: RsyncOptions): Run {
   }
 }
 
-/** A single file takes part whatever the patterns say: they are about what is in a directory, also in one in its way. */
+/**
+ * The filter of a run. A single file takes part regardless of the patterns, which apply to the content of
+ * directories.
+ */
 function filterFor({ include, exclude, plugins }: RsyncOptions, root: string, single: boolean): Filter {
   return new Filter(include, exclude, single, root === '' && !plugins ? RESERVED : undefined)
 }
 
-/** The name of a tree in the coffer, or the empty one for the whole coffer. */
+/** The name of a tree in the coffer; empty for the whole coffer. */
 function checkRoot(name: string): string {
   const root = checkName(name, 'the name of a tree')
     .replace(/^\//, '')
@@ -309,7 +315,7 @@ function checkRoot(name: string): string {
 }
 
 function reserved(): CofferError {
-  return invalid(`what is below ${RESERVED} belongs to the plugins: choose another name, or pass plugins`)
+  return invalid(`${RESERVED} is reserved for plugins: choose another name, or pass plugins`)
 }
 
 function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<Rsynced, 'skipped'> {
@@ -326,20 +332,20 @@ function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<Rs
     }
     actions.push(step)
   }
-  // Sorting is stable: what goes is before what comes in its place.
+  // Sorting is stable: a deletion stays before the addition of the same name.
   actions.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   return { actions, files, bytes, deleted: made.delete.length, unchanged: made.unchanged }
 }
 
-/** The units in which file systems keep times, in nanoseconds. */
+/** The resolutions of times in file systems, in nanoseconds. */
 const TIME_UNITS = [1n, 100n, 1_000n, 1_000_000n, 1_000_000_000n, 2_000_000_000n]
 
-/** Whether a file has the time of a member, as exactly as its file system may keep it. */
+/** Whether a file has the time of a member, within the resolution of its file system. */
 function sameTimeOnDisk(member: bigint, file: bigint): boolean {
   return TIME_UNITS.some((unit) => file % unit === 0n && member >= file && member - file < unit)
 }
 
-/** The error about a source that is not there. */
+/** The error for a missing source. */
 function missing(path: string): CofferError {
   return new CofferError('ERR_COFFER_IO', `stat failed on ${path}: there is no such file or directory`, {
     path,
@@ -349,14 +355,14 @@ function missing(path: string): CofferError {
 }
 
 function unfit(path: string, { kind, reason }: Entry): CofferError {
-  const what = kind === 'pipe' ? 'it is a pipe, which has nothing to compare: use add' : reason
-  return new CofferError('ERR_COFFER_INVALID_ARG', `${path} cannot be brought up to date: ${what}`, { path })
+  const what = kind === 'pipe' ? 'it is a pipe, which cannot be compared: use add' : reason
+  return new CofferError('ERR_COFFER_INVALID_ARG', `${path} cannot be synchronized: ${what}`, { path })
 }
 
 function occupied(member: string, path: string): CofferError {
   return new CofferError(
     'ERR_COFFER_MEMBER_EXISTS',
-    `${path} cannot be stored as ${member}, where the coffer has something of another type: pass delete, or exclude it`,
+    `${path} cannot be stored as ${member}, where the coffer has a member of another type: pass delete, or exclude it`,
     { path, member },
   )
 }

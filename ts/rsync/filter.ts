@@ -4,7 +4,7 @@ import { parsePattern } from './pattern.ts'
 /** Whether patterns match a path, which may be that of a directory. */
 type Matcher = (path: string, directory: boolean) => boolean
 
-/** What the patterns say of a path: it is in or out, or what is below it may be in. */
+/** The verdict on a path: included, excluded, or open, if a path below it may be included. */
 type Verdict = 'in' | 'out' | 'open'
 
 /** Which paths of a tree take part. Paths are relative to the root of the tree, with `/` between components. */
@@ -16,7 +16,7 @@ export class Filter {
   readonly #directories = new Map<string, Verdict>()
 
   /**
-   * @param single whether the root takes part whatever the patterns say
+   * @param single whether the root takes part regardless of the patterns
    * @param reserved a path that never takes part
    */
   constructor(
@@ -59,7 +59,7 @@ export class Filter {
   }
 }
 
-/** The directory that a path of a tree is in; the root is the empty path. */
+/** The parent directory of a path; the root is the empty path. */
 export function parentOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')))
 }

@@ -1,30 +1,31 @@
 import { constants } from 'node:os'
 import { basename } from 'node:path'
-import type { Skipped } from '../changes.ts'
+import type { Skipped } from '../coffer/writes.ts'
 import { CofferError } from '../errors.ts'
-import { isOfPlugins, type Member, timeNs } from '../member.ts'
-import type { Entry, Symlinks, Trees } from '../trees.ts'
+import { isOfPlugins, type Member, timeNs } from '../member/member.ts'
+import type { Symlinks } from '../member/options.ts'
 import type { Filter } from './filter.ts'
 import { type Node, withParents } from './plan.ts'
+import type { Entry, Trees } from './trees.ts'
 
 /** The permissions of a file's owner. */
 const OWNER = 0o700
 
-/** What is in a directory tree. */
+/** The content of a directory tree. */
 export interface Walked {
   readonly nodes: Map<string, Node>
-  /** The same, as the engine found it. */
+  /** The same, in the engine's form. */
   readonly entries: Map<string, Entry>
   /**
-   * What is neither a file nor a directory, and why it is left out. With an `errno`: what the system
-   * says nothing of, and directories that it does not list.
+   * Entries that are neither a file nor a directory, with the reason. With an `errno`: entries that the
+   * system could not stat, and directories that it could not list.
    */
   readonly skipped: Skipped[]
 }
 
 /**
- * Goes through a file, or a directory with all that is below it. Directories that the filter
- * excludes are not entered.
+ * Walks a file, or a directory with everything below it. Directories that the filter excludes are not
+ * entered.
  *
  * @throws {CofferError} `ERR_COFFER_UNSAFE_PATH` for a link, if `symlinks` is `error`
  */
@@ -70,8 +71,8 @@ export async function walk(
 }
 
 /**
- * What is in a directory; the error if the system does not list it, and undefined if it is gone. Of the
- * root that is an error of the call.
+ * The entries of a directory; an error if the system cannot list it, undefined if it has disappeared. For
+ * the root either is thrown.
  */
 async function listed(
   trees: Trees,
@@ -87,13 +88,13 @@ async function listed(
   }
 }
 
-/** What is in a coffer at a name, or below it; everything if the name is empty. */
+/** The members at a name and below it; all members if the name is empty. */
 export function nodesOf(members: readonly Member[], root: string, filter: Filter): Map<string, Node> {
   const nodes = new Map<string, Node>()
   for (const { name, type, size, mode, mtimeNs } of members) {
     const path = root === '' ? name : name.slice(root.length + 1)
     const takes = filter.takes(path, type === 'directory')
-    // What plugins keep comes out for its owner alone.
+    // Records of plugins are extracted for their owner only.
     const permissions = isOfPlugins(name) ? mode & OWNER : mode
     nodes.set(path, { type, protected: !takes, hidden: false, full: false, size, mode: permissions, mtimeNs })
   }

@@ -8,16 +8,16 @@ export interface Pattern {
   readonly directories: boolean
 }
 
-/** The longest pattern that is taken. */
+/** The most characters of a pattern. */
 const MOST = 4096
 
 /**
- * Reads a pattern of .gitignore: without a slash, or with one at its end alone, it matches a name in
- * any directory, and otherwise a path from the root of the tree. A slash at the end means directories.
+ * Parses a pattern of .gitignore. Without a slash, or with one only at its end, it matches a name in any
+ * directory, otherwise a path from the root of the tree. A slash at the end matches only directories.
  *
- * @param what the option that it was given as
- * @throws {CofferError} `ERR_COFFER_INVALID_ARG` for a pattern that can match nothing, or that means
- *   something else in other shells
+ * @param what the name of the option, for errors
+ * @throws {CofferError} `ERR_COFFER_INVALID_ARG` for a pattern that can match nothing, or that shells
+ *   interpret differently
  */
 export function parsePattern(pattern: string, what: string): Pattern {
   const fail = (why: string): Error =>
@@ -36,7 +36,7 @@ export function parsePattern(pattern: string, what: string): Pattern {
   let source = anchored ? '' : '(?:.*/)?'
   components.forEach((component, index) => {
     const last = index === components.length - 1
-    if (component === '') throw fail('has nothing between two slashes, or nothing else')
+    if (component === '') throw fail('has an empty component')
     if (component === '.' || component === '..') throw fail(`has '${component}', which no path in a tree has`)
     if (/^\*{2,}$/.test(component)) source += last ? '.+' : '(?:.*/)?'
     else source += `${componentSource(component, fail)}${last ? '' : '/'}`
@@ -48,10 +48,10 @@ export function parsePattern(pattern: string, what: string): Pattern {
   }
 }
 
-/** Alternatives, as shells have them, which .gitignore takes for names. */
+/** Alternatives of shells, which are literal in .gitignore. */
 const alternatives = /(?<!\\)\{[^{}[\]]*(?:,|\.\.)[^{}[\]]*\}|(?<!\\)(?:[@+!]\([^()]*\)|[*?]\([^()]*\|[^()]*\))/
 
-/** A component of a pattern as the source of a regular expression. */
+/** Translates a component of a pattern to the source of a regular expression. */
 function componentSource(component: string, fail: (why: string) => Error): string {
   const characters = [...component]
   let source = ''
@@ -89,7 +89,7 @@ const classes: Readonly<Record<string, string>> = {
   xdigit: '0-9A-Fa-f',
 }
 
-/** A set of characters, such as `[!a-z]`, that begins at `start`; and where it ends. */
+/** Translates a set of characters, such as `[!a-z]`, that begins at `start`; returns its source and its end. */
 function setSource(characters: readonly string[], start: number, fail: (why: string) => Error): [string, number] {
   let at = start + 1
   const negated = characters[at] === '!' || characters[at] === '^'
@@ -121,11 +121,11 @@ function setSource(characters: readonly string[], start: number, fail: (why: str
     set += literal(character)
     at += 1
   }
-  // A slash is in no set.
+  // No set matches a slash.
   return [`(?!/)[${negated ? '^' : ''}${set}]`, at]
 }
 
-/** A character as a regular expression for it, also in a set. */
+/** A literal character in a regular expression, also in a set. */
 function literal(character: string): string {
   return /[\w\s]/.test(character) ? character : `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`
 }

@@ -1,51 +1,57 @@
 import { parentOf } from './filter.ts'
 
-/** Something in a tree, or in a coffer, by its path below the root. */
+/** A file or directory of a tree or a coffer. */
 export interface Node {
   readonly type: 'file' | 'directory' | 'link' | 'other'
-  /** Whether the patterns leave it alone. */
+  /** Whether the patterns protect it from changes. */
   readonly protected: boolean
-  /** Whether the system does not say what is there, or what is below it. Nothing follows from that. */
+  /**
+   * Whether the system could not stat or list it: then its absence below is not known, and nothing is deleted
+   * for it.
+   */
   readonly hidden: boolean
-  /** Whether it is a directory with something in it: such a one is not stored by itself. */
+  /** Whether it is a directory that is not empty: only empty ones are stored. */
   readonly full: boolean
   /** Bytes of a file. */
   readonly size: number
   readonly mode: number
-  /** In nanoseconds since 1970; undefined for a directory of a coffer that only its members imply. */
+  /** In nanoseconds since 1970; undefined for a directory of a coffer that exists only by its members. */
   readonly mtimeNs: bigint | undefined
 }
 
-/** What is at each path; the root itself is the empty one. */
+/** The nodes by their paths below the root, which is the empty path. */
 export type Nodes = ReadonlyMap<string, Node>
 
-/** What is to be done to the target. */
+/** The changes to the target. */
 export interface Plan {
-  /** What to remove, in the order of the paths. */
+  /** The paths to remove, sorted. */
   readonly delete: readonly string[]
-  /** What to store, in the order of the paths. */
+  /** The paths to store, sorted. */
   readonly store: readonly { readonly path: string; readonly action: 'add' | 'update' }[]
-  /** How many files and empty directories are up to date. */
+  /** The number of files and empty directories that are up to date. */
   readonly unchanged: number
 }
 
-/** How a plan is made. */
+/** The rules of a plan. */
 export interface Planning {
-  /** Whether what the source does not have is removed. */
+  /** Whether paths that the source lacks are removed. */
   readonly delete: boolean
-  /** The paths of those among some files of equal size that differ, or undefined where times and modes tell. */
+  /**
+   * Finds the files, among some of equal size, whose contents differ; undefined if times and modes are compared
+   * instead.
+   */
   readonly differing: ((paths: readonly string[]) => Promise<ReadonlySet<string>>) | undefined
-  /** Whether two times are the same. */
+  /** Whether two times count as equal. */
   readonly sameTime: (source: bigint, target: bigint) => boolean
-  /** Whether a directory's time changes with what is in it. */
+  /** Whether a change in a directory changes the directory's time. */
   readonly touches: boolean
   /** Whether permissions are compared. */
   readonly permissions: boolean
-  /** The error about something that is in the way. */
+  /** The error for a path that blocks another. */
   readonly inTheWay: (path: string) => Error
 }
 
-/** Finds out what makes the target like the source. */
+/** Computes the changes that make the target like the source. */
 export async function plan(source: Nodes, target: Nodes, planning: Planning): Promise<Plan> {
   const stored = new Map([...source].filter(([, node]) => isStored(node)))
   const gone = obsolete(source, target, stored, planning)
@@ -55,13 +61,13 @@ export async function plan(source: Nodes, target: Nodes, planning: Planning): Pr
   const store: { path: string; action: 'add' | 'update' }[] = []
   for (const [path, node] of stored) {
     const old = remaining(path)
-    // Of a directory that is only implied nothing is stored yet.
+    // A directory that exists only by its members has no entry yet.
     if (old?.mtimeNs === undefined) store.push({ path, action: 'add' })
     else if (!same(path, node, old)) store.push({ path, action: 'update' })
   }
   if (planning.touches) {
     const touched = new Set([...gone, ...store.map(({ path }) => path)].map(parentOf))
-    // A directory that has to be made changes the one that it is made in.
+    // Creating a directory changes the time of its parent.
     for (const path of touched) if (path !== '' && remaining(path) === undefined) touched.add(parentOf(path))
     const planned = new Set(store.map(({ path }) => path))
     for (const [path, { type }] of stored) {
@@ -69,7 +75,7 @@ export async function plan(source: Nodes, target: Nodes, planning: Planning): Pr
     }
   }
   return {
-    // What is only implied goes with what implies it.
+    // A directory that exists only by its members disappears with them.
     delete: [...gone].filter((path) => target.get(path)?.mtimeNs !== undefined).sort(),
     store: store.sort((a, b) => (a.path < b.path ? -1 : 1)),
     unchanged: stored.size - store.length,
@@ -80,17 +86,17 @@ function isStored(node: Node): boolean {
   return !node.protected && (node.type === 'file' || (node.type === 'directory' && !node.full))
 }
 
-/** What of the target has to go: what the source does not have, and what is in the way. */
+/** The paths of the target to remove: those that the source lacks, and those that block others. */
 function obsolete(source: Nodes, target: Nodes, stored: Nodes, planning: Planning): Set<string> {
   const needed = withParents(stored.keys())
   const gone = new Set<string>()
   const isHidden = hiddenIn(source)
   for (const [path, node] of target) {
     if (node.protected || source.get(path)?.type === node.type || isHidden(path)) continue
-    // A file that makes way for a directory is lost as one that is updated; a directory may hold much more.
+    // Replacing a file by a directory loses no more than updating it; a directory may hold much more.
     if (planning.delete || (node.type === 'file' && needed.has(path))) gone.add(path)
   }
-  // A directory stays with whatever stays in it.
+  // A directory stays if anything in it stays.
   const kept = withParents([...target.keys()].filter((path) => !gone.has(path)))
   for (const path of gone) {
     if (kept.has(path)) gone.delete(path)
@@ -103,7 +109,7 @@ function obsolete(source: Nodes, target: Nodes, stored: Nodes, planning: Plannin
   return gone
 }
 
-/** Whether nothing is known of a path of the source: of itself, or of a directory above it. */
+/** Whether a path of the source is hidden, or a directory above it. */
 function hiddenIn(source: Nodes): (path: string) => boolean {
   const hidden = new Set([...source].filter(([, node]) => node.hidden).map(([path]) => path))
   return (path) => {
@@ -112,7 +118,7 @@ function hiddenIn(source: Nodes): (path: string) => boolean {
   }
 }
 
-/** Paths, and every directory above them, up to the root. */
+/** Paths and all their parent directories, up to the root. */
 export function withParents(paths: Iterable<string>): Set<string> {
   const all = new Set<string>()
   for (let path of paths) {
@@ -124,7 +130,7 @@ export function withParents(paths: Iterable<string>): Set<string> {
   return all
 }
 
-/** What tells whether a file or directory is up to date. */
+/** The test whether a file or directory is up to date. */
 async function comparison(
   stored: Nodes,
   remaining: (path: string) => Node | undefined,
@@ -141,10 +147,10 @@ async function comparison(
   return (path, source, target) => source.type === 'directory' || (source.size === target.size && !changed.has(path))
 }
 
-/** Set-user-id and its like are left out: extraction does not restore them. */
+/** Without set-user-id, set-group-id and sticky, which extraction does not restore. */
 const PERMISSIONS = 0o777
 
 function samePermissions(a: number, b: number): boolean {
-  // Windows has none.
+  // Windows has no permissions.
   return process.platform === 'win32' || (a & PERMISSIONS) === (b & PERMISSIONS)
 }

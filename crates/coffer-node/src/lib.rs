@@ -7,6 +7,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
 
 pub mod bytes;
+pub mod ciphers;
 pub mod coffer;
 pub mod crypt;
 pub mod ended;

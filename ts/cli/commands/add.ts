@@ -1,16 +1,16 @@
 import { Option } from 'commander'
-import type { Batch } from '../../batch.ts'
-import type { Added } from '../../changes.ts'
+import type { Batch } from '../../coffer/batch.ts'
+import type { Added } from '../../coffer/writes.ts'
 import { CofferError } from '../../errors.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
-import { interrupted } from '../interrupt.ts'
 import { memberName } from '../names.ts'
-import { json, manner, say, stored } from '../output.ts'
-import { type ProgressBar, withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
-import { leftOut } from '../skipped.ts'
+import { takeInput } from '../terminal/input.ts'
+import { interrupted } from '../terminal/interrupt.ts'
+import { json, manner, say, stored } from '../terminal/output.ts'
+import { type ProgressBar, withProgress } from '../terminal/progress.ts'
+import { leftOut } from '../terminal/skipped.ts'
 
 interface Options {
   as?: string
@@ -20,7 +20,7 @@ interface Options {
   target?: string
 }
 
-/** Where a shell puts what a command prints, as for `<(command)`. */
+/** The paths of process substitution in a shell: `<(command)`. */
 const descriptors = /^\/(?:dev|proc\/(?:self|\d+))\/fd\/\d+$/
 
 /** `coffer add` */
@@ -28,12 +28,12 @@ export function add(): Entry {
   return new Entry('add')
     .summary('add files and directories')
     .description(
-      'Adds files, and directories with all that is below them, in one step: all of them, or none if anything fails. A coffer that does not exist is made.',
+      'Adds files, and directories with everything below them, in one commit: all of them, or none if anything fails. A missing coffer is created.',
     )
     .argument('[files...]', 'files, directories and pipes; - is standard input, which needs --as')
-    .option('--as <name>', 'what it is called in the coffer; its own name by default')
-    .option('--replace', 'replace members that exist already')
-    .addOption(new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']))
+    .option('--as <name>', 'the name in the coffer; its own name by default')
+    .option('--replace', 'replace existing members')
+    .addOption(new Option('--symlinks <what>', 'the treatment of symbolic links').choices(['follow', 'skip', 'error']))
     .option('-s, --source <file>', 'the same as an argument, as PyCoffer has it')
     .option('-t, --target <name>', 'the same as --as, as PyCoffer has it')
     .example('A directory, by its own name', 'coffer add reports')
@@ -46,7 +46,7 @@ export function add(): Entry {
       const as = given.as ?? given.target
       const options = { ...given, as: as === undefined ? undefined : memberName(as) }
       const sources = options.source === undefined ? files : [options.source, ...files]
-      if (sources.length === 0) throw new UsageError('what is to be added? Name files or directories')
+      if (sources.length === 0) throw new UsageError('nothing to add: name files or directories')
       if (options.as !== undefined && sources.length > 1) throw new UsageError('--as is for one file or directory')
       if (sources.includes('-') && options.as === undefined) {
         throw new UsageError('standard input has no name: --as says what it is called in the coffer')

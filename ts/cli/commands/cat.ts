@@ -1,10 +1,10 @@
 import { CofferError } from '../../errors.ts'
 import { Entry } from '../entry.ts'
-import { interrupted } from '../interrupt.ts'
 import { memberName } from '../names.ts'
-import { bytes, write } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { interrupted } from '../terminal/interrupt.ts'
+import { bytes, write } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer cat` */
 export function cat(): Entry {
@@ -42,7 +42,7 @@ export function cat(): Entry {
     })
 }
 
-/** Damage says where in the file it is; here it also says which member has it, and how much of it was written. */
+/** Adds to an error of damage the member, and how much of it was written. */
 function named(error: unknown, name: string, done: number): unknown {
   if (!(error instanceof CofferError) || error.code !== 'ERR_COFFER_CORRUPT') return error
   const { code, message, path } = error

@@ -1,15 +1,15 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { machine, release, tmpdir, type } from 'node:os'
 import { join } from 'node:path'
-import { binary } from '../../binary.ts'
-import { CofferNull } from '../../null.ts'
-import { defaultConfigPath } from '../config.ts'
+import { binary } from '../../binding/binary.ts'
+import { CofferNull } from '../../coffer/null.ts'
+import { cipherNames, kindNames } from '../../keys/kinds.ts'
+import { defaultConfigPath } from '../config/config.ts'
+import { systemKeyring } from '../config/keyring.ts'
+import { readPrivate } from '../config/private.ts'
 import { Entry } from '../entry.ts'
 import { EXIT } from '../exit.ts'
-import { systemKeyring } from '../keyring.ts'
-import { json, manner, properties } from '../output.ts'
-import { readPrivate } from '../private.ts'
-import { cipherNames, kindNames } from '../section.ts'
+import { json, manner, properties } from '../terminal/output.ts'
 import { version } from '../version.ts'
 
 /** `coffer check` */
@@ -17,7 +17,7 @@ export function check(): Entry {
   const group = new Entry('check').summary('check this machine').description('Checks this machine.')
   group
     .command('system')
-    .description('Shows what Coffer runs on and what it can do here, and tries whether it works.')
+    .description('Shows the environment and the features of Coffer, and tests a coffer in a temporary directory.')
     .example('For a bug report', 'coffer check system')
     .action(async () => {
       const locks = await trial()
@@ -27,7 +27,7 @@ export function check(): Entry {
         node: process.version,
         system: `${type()} ${release()} (${process.platform}-${machine()})`,
         kinds: kindNames.join(', '),
-        ciphers: ['secretbox', ...cipherNames].join(', '),
+        ciphers: cipherNames.join(', '),
         plugins: 'crypt, password, rsync',
         openssl: 'not used',
         configuration: await configuration(),
@@ -46,7 +46,7 @@ export function check(): Entry {
 
 const WORKS = 'work'
 
-/** Makes, changes, locks and reads a coffer in the system's temporary directory. */
+/** Creates, changes, locks and reads a coffer in the system's temporary directory. */
 async function trial(): Promise<string> {
   let directory: string | undefined
   try {

@@ -1,15 +1,15 @@
 import { stat } from 'node:fs/promises'
 import { Entry } from '../entry.ts'
-import { bytes, json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
+import { bytes, json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer compact` */
 export function compact(): Entry {
   return new Entry('compact')
     .summary('rewrite a coffer without dead space')
     .description(
-      'Rewrites a coffer without dead space, into a new file that takes the place of the old one. Afterwards not even the names of deleted members are in it.',
+      'Rewrites a coffer without dead space into a new file, which replaces the old one. The new file has not even the names of deleted members.',
     )
     .example('The coffer of the configuration', 'coffer compact')
     .action(async (_: object, command: Entry) => {

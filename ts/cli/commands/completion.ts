@@ -1,7 +1,7 @@
 import { Argument } from 'commander'
-import { scripts } from '../completion.ts'
 import { Entry } from '../entry.ts'
-import { write } from '../output.ts'
+import { scripts } from '../help/completion.ts'
+import { write } from '../terminal/output.ts'
 
 type Shell = keyof typeof scripts
 

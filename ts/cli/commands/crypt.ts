@@ -5,11 +5,11 @@ import { Option } from 'commander'
 import type { CryptPlugin } from '../../plugins/crypt.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
-import { interrupted } from '../interrupt.ts'
-import { json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { takeInput } from '../terminal/input.ts'
+import { interrupted } from '../terminal/interrupt.ts'
+import { json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 interface Options {
   source?: string
@@ -42,7 +42,7 @@ export function decrypt(): Entry {
   return files(new Entry('decrypt'))
     .summary('decrypt a file outside the coffer')
     .description('Decrypts a file that crypt has encrypted.')
-    .option('--legacy', 'the file is of PyCoffer')
+    .option('--legacy', 'accept a file that PyCoffer wrote')
     .example('A file', 'coffer decrypt letter.txt.sealed letter.txt')
     .action(async (source: string | undefined, target: string | undefined, options: Options, command: Entry) => {
       const legacy = options.legacy === undefined ? {} : { legacy: options.legacy }
@@ -59,7 +59,7 @@ function files(command: Entry): Entry {
     .argument('[to]', 'the file to write; - is standard output')
     .option('-s, --source <file>', 'the same as the first argument, as PyCoffer has it')
     .option('-t, --target <file>', 'the same as the second argument, as PyCoffer has it')
-    .option('--overwrite', 'replace the file that is written') as Entry
+    .option('--overwrite', 'replace an existing file') as Entry
 }
 
 type Work = (plugin: CryptPlugin, from: string, to: string, watch: object) => [stream: Transform] | Promise<unknown>
@@ -74,9 +74,9 @@ async function run(
 ): Promise<void> {
   const from = first ?? source
   const to = second ?? target
-  if (from === undefined || to === undefined) throw new UsageError('which file is to be read, and which written?')
+  if (from === undefined || to === undefined) throw new UsageError('name the file to read and the file to write')
   if (to === '-' && process.stdout.isTTY)
-    throw new UsageError('this is not for a terminal: let standard output be a file')
+    throw new UsageError('encrypted or decrypted data is not written to a terminal: redirect standard output to a file')
   if (to !== '-' && !overwrite && existsSync(to))
     throw new UsageError(`${to} is there already: --overwrite replaces it`)
   await reading(command, {}, async (coffer) => {
@@ -92,7 +92,7 @@ async function run(
   say(`${label === 'encrypting' ? 'encrypted' : 'decrypted'} ${from} to ${to}`)
 }
 
-/** Through a stream, where standard input or output is one of the ends. */
+/** Converts by a stream, if one end is standard input or output. */
 async function convert(
   plugin: CryptPlugin,
   from: string,

@@ -1,10 +1,10 @@
-import type { Member } from '../../member.ts'
+import { isWithin, type Member } from '../../member/member.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName } from '../names.ts'
-import { bytes, count, json, manner, say } from '../output.ts'
-import { askWhether, canAsk } from '../prompt.ts'
 import { changing } from '../session.ts'
+import { bytes, count, json, manner, say } from '../terminal/output.ts'
+import { askWhether, canAsk } from '../terminal/prompt.ts'
 import { plain } from './ls.ts'
 
 interface Options {
@@ -17,10 +17,10 @@ export function remove(): Entry {
   return new Entry('delete')
     .summary('delete members')
     .description(
-      'Deletes members, all of them or none. It asks first. Afterwards their contents are no longer in the file; their names are until the next compact.',
+      'Deletes members, all of them or none, after confirmation. Their contents are then no longer in the file; their names are until the next compact.',
     )
     .argument('<members...>', 'members, and with -r directories')
-    .option('-r, --recursive', 'delete directories with all that is below them')
+    .option('-r, --recursive', 'delete directories with everything below them')
     .option('--force', 'do not ask')
     .example('One member', 'coffer delete notes/todo.txt')
     .example('A directory, from a script', 'coffer delete -r reports/2019 --force')
@@ -45,7 +45,7 @@ export function remove(): Entry {
         if (!force && !(await askWhether(question(members, coffer.path)))) throw new Error('nothing was deleted')
         await coffer.batch(async (batch) => {
           for (const name of chosen) {
-            // A directory that was given before may have taken it along.
+            // It may have been deleted with a directory that was given before.
             if (await batch.has(name)) await batch.delete(name, { recursive: recursive ?? false })
           }
         })
@@ -57,7 +57,7 @@ export function remove(): Entry {
 }
 
 async function below(members: (prefix: string) => Promise<Member[]>, name: string): Promise<Member[]> {
-  return (await members(name)).filter((member) => member.name === name || member.name.startsWith(`${name}/`))
+  return (await members(name)).filter((member) => isWithin(member.name, name))
 }
 
 function question(members: readonly Member[], path: string): string {

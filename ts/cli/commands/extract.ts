@@ -1,11 +1,11 @@
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName, memberNames } from '../names.ts'
-import { bytes, count, json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
-import { size } from '../size.ts'
-import { leftOut } from '../skipped.ts'
+import { bytes, count, json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
+import { size } from '../terminal/size.ts'
+import { leftOut } from '../terminal/skipped.ts'
 
 interface Options {
   to?: string
@@ -27,20 +27,20 @@ export function extract(): Entry {
   return new Entry('extract')
     .summary('write members to files')
     .description(
-      'Writes members, and directories with all that is below them, to files below a directory; everything if none is named. Files that exist are never overwritten unless told.',
+      'Writes members, and directories with everything below them, to files below a directory; all members if none is named. Existing files are not overwritten without --overwrite.',
     )
     .argument('[members...]', 'members and directories')
-    .option('--to <directory>', 'where they go; here by default')
-    .option('--overwrite', 'replace files that exist')
-    .option('--preserve', 'set modes as they are in the coffer, whatever the umask is')
-    .option('--from <directory>', 'a directory of the coffer whose name is left out of the paths')
-    .option('--all', 'everything, as without members')
+    .option('--to <directory>', 'the target directory; the current one by default')
+    .option('--overwrite', 'replace existing files')
+    .option('--preserve', 'set modes exactly as in the coffer, regardless of the umask')
+    .option('--from <directory>', 'the directory of the coffer that paths are relative to')
+    .option('--all', 'all members, as without arguments')
     .option('-i, --member <name>', 'the same as an argument, as PyCoffer has it')
     .option('-p, --path <directory>', 'the same as --to, as PyCoffer has it')
-    .option('--max-member-size <size>', 'write nothing if a file has more: bytes, or 5MB, 2GiB', size)
-    .option('--max-total-size <size>', 'write nothing if all files together have more', size)
-    .option('--max-catalog-size <size>', 'write nothing if the list of members has more, uncompressed', size)
-    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
+    .option('--max-member-size <size>', 'write nothing if a file is larger: bytes, or 5MB, 2GiB', size)
+    .option('--max-total-size <size>', 'write nothing if all files together are larger', size)
+    .option('--max-catalog-size <size>', 'write nothing if the catalog is larger, uncompressed', size)
+    .option('--plugins', 'also records of plugins, such as passwords, below .plugins')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Everything, into a directory', 'coffer extract --to restored')
     .example('One directory, in place of what is there', 'coffer extract reports/2024 --overwrite')

@@ -1,19 +1,19 @@
 import { resolve } from 'node:path'
 import { InvalidArgumentError, Option } from 'commander'
 import { stringify } from 'yaml'
-import { CofferBank } from '../../bank.ts'
-import { CofferMarket } from '../../market.ts'
-import { CofferStore } from '../../store.ts'
-import { addSection, defaultConfigPath, readConfig } from '../config.ts'
-import { yamlEntry } from '../edit.ts'
+import { CofferBank } from '../../coffer/bank.ts'
+import { CofferMarket } from '../../coffer/market.ts'
+import { CofferStore } from '../../coffer/store.ts'
+import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../../keys/kinds.ts'
+import { addSection, defaultConfigPath, readConfig } from '../config/config.ts'
+import { yamlEntry } from '../config/edit.ts'
+import { iniSection } from '../config/ini.ts'
+import { systemKeyring } from '../config/keyring.ts'
+import { type Keys, secretText, standard } from '../config/keys.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { iniSection } from '../ini.ts'
-import { systemKeyring } from '../keyring.ts'
-import { type Keys, secretText, standard } from '../keys.ts'
-import { json, manner, say, write } from '../output.ts'
-import { type CipherName, type KindName, kindNames } from '../section.ts'
-import { type CommonOptions, neededKeys } from '../session.ts'
+import type { CommonOptions } from '../session.ts'
+import { json, manner, say, write } from '../terminal/output.ts'
 
 interface Options extends CommonOptions {
   location?: string
@@ -27,14 +27,17 @@ type Section = Record<string, string | boolean>
 /** `coffer generate` */
 export function generate(): Entry {
   return new Entry('generate')
-    .summary('make keys, and the configuration of a new coffer')
+    .summary('make keys and the configuration of a new coffer')
     .description(
-      'Makes new keys and prints a section for the configuration, or adds it there with --write. With --passphrase, --password-command or --keyring the section says where the passphrase or the keys come from, and has none itself. The coffer is made by the first command that changes it.',
+      'Makes new keys and prints a section for the configuration, or adds it there with --write. With --passphrase, --password-command or --keyring the section has the source of the passphrase or keys instead of keys. The first command that changes the coffer creates it.',
     )
-    .argument('[name]', 'what the coffer is called in the configuration; -f says the same', nameOf)
-    .option('--location <path>', 'its file, or a directory, which holds it as .name; NAME.coffer here by default')
-    .option('--backup <suffix>', 'keep a copy of the coffer under this suffix before each change')
-    .addOption(new Option('--format <format>', 'the form of the section').choices(['yaml', 'pycoffer']))
+    .argument('[name]', 'the name of the coffer in the configuration; -f is the same', nameOf)
+    .option(
+      '--location <path>',
+      'its file, or a directory for the file .NAME; NAME.coffer in the current directory by default',
+    )
+    .option('--backup <suffix>', 'keep a copy of the file with this suffix before the first change of each command')
+    .addOption(new Option('--format <format>', 'the format of the section').choices(['yaml', 'pycoffer']))
     .option('--passphrase', 'ask for a passphrase at each use, instead of keys')
     .option('--write', 'add the section to the configuration instead of printing it')
     .example('A bank, the kind for confidential records', 'coffer generate vault --write')
@@ -46,7 +49,7 @@ export function generate(): Entry {
         throw new UsageError('the name is given twice, and differs')
       }
       const name = argument ?? (options.coffer === undefined ? undefined : nameOf(options.coffer))
-      if (name === undefined) throw new UsageError('what is the coffer called? coffer generate NAME')
+      if (name === undefined) throw new UsageError('the name of the coffer is missing: coffer generate NAME')
       const conf = options.conf ?? defaultConfigPath()
       const config = await readConfig(conf)
       if (config?.sections.has(name) && options.write) {
@@ -72,26 +75,26 @@ export function generate(): Entry {
     })
 }
 
-/** What has to be kept, so that the coffer can be opened. */
+/** Advice on what to keep to be able to open the coffer. */
 function advice(section: Section): string {
   const { type, passphrase } = section
-  if (passphrase) return 'It is opened by its passphrase, which nobody can restore: do not forget it'
+  if (passphrase) return 'It is opened by its passphrase, which cannot be recovered: do not forget it'
   if ('password_command' in section) return 'It is opened by what the password command prints: keep a copy of that'
   if ('keyring' in section) return "Its keys are in the system's keyring alone: keep a copy of them"
   if (type === 'null') return 'It has no keys: a person who can read or write its file can read or change what is in it'
-  return 'Without what is in there nobody can open the coffer: keep a copy in a safe place'
+  return 'Without its keys the coffer cannot be opened: keep a copy of them in a safe place'
 }
 
-/** Keys, or what says where they come from. */
+/** The entries with keys, or with their source. */
 async function source(
   name: string,
-  type: KindName,
-  cipher: CipherName | undefined,
+  type: FixedKindName,
+  cipher: BankCipher | undefined,
   { passphrase, passwordCommand, keyring }: Options & { passphrase?: boolean },
 ): Promise<Section> {
   const ways = [passphrase, passwordCommand, keyring].filter((way) => way !== undefined)
   if (ways.length > 1) throw new UsageError('--passphrase, --password-command and --keyring exclude each other')
-  if (neededKeys[type].length === 0) return {}
+  if (neededKeys(type).length === 0) return {}
   if (passphrase) return { passphrase: true }
   if (passwordCommand !== undefined) return { password_command: passwordCommand }
   const keys = newKeys(type, cipher)
@@ -109,8 +112,8 @@ async function source(
   return { keyring }
 }
 
-/** Fresh keys. PyCoffer's banks have AES-OCB with keys of 16 bytes, which is what a bank with that cipher gets. */
-function newKeys(type: KindName, cipher: CipherName | undefined): Keys {
+/** New keys. With AES-OCB the container's key has 16 bytes, as in PyCoffer. */
+function newKeys(type: FixedKindName, cipher: BankCipher | undefined): Keys {
   switch (type) {
     case 'bank': {
       const keys = CofferBank.generateKeys({ cipher })
@@ -144,7 +147,7 @@ function yamlSection(name: string, section: Section): string {
   return `${stringify(name, { lineWidth: 0 }).trim()}:\n${lines.join('')}`
 }
 
-function kindFrom(type: string | undefined): KindName | undefined {
+function kindFrom(type: string | undefined): FixedKindName | undefined {
   const kind = kindNames.find((kind) => kind === type)
   if (kind === type) return kind
   throw new UsageError(`the configuration's default type must be one of ${kindNames.join(', ')}`)

@@ -1,12 +1,12 @@
 import { createReadStream } from 'node:fs'
-import { importTar } from '../../untar.ts'
+import { importTar } from '../../tar/import.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
 import { memberName } from '../names.ts'
-import { json, manner, say, stored, warn } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { changing, stoppable } from '../session.ts'
+import { takeInput } from '../terminal/input.ts'
+import { json, manner, say, stored, warn } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 interface Options {
   prefix?: string
@@ -16,19 +16,19 @@ interface Options {
 /** `coffer import` */
 export function importing(): Entry {
   return new Entry('import')
-    .summary('store what is in a tar archive')
+    .summary('store the content of a tar archive')
     .description(
-      'Stores the files and empty directories of a plain tar archive, with permissions and times, all of them or none. For a hard link the file is stored again. Symbolic links, sparse files and devices are left out, and reported. A coffer that does not exist is made.',
+      'Stores the files and empty directories of a plain tar archive, with permissions and times, all of them or none. A hard link is stored as a copy. Symbolic links, sparse files and devices are left out, and reported. A missing coffer is created.',
     )
     .argument('[archive]', 'the archive; - is standard input', '-')
     .requiredOption('--tar', 'from a tar archive')
-    .option('--prefix <directory>', 'a directory of the coffer that everything goes below')
-    .option('--replace', 'replace members that exist already')
+    .option('--prefix <directory>', 'a directory of the coffer for everything in the archive')
+    .option('--replace', 'replace existing members')
     .example('A compressed archive', 'zstd -dc all.tar.zst | coffer import --tar')
     .example('Below a directory', 'coffer import --tar backup.tar --prefix backup/2024')
     .action(async (archive: string, { prefix, replace }: Options, command: Entry) => {
       if (archive === '-' && process.stdin.isTTY) {
-        throw new UsageError('an archive does not come from a terminal: coffer import --tar < all.tar')
+        throw new UsageError('an archive is not read from a terminal: coffer import --tar < all.tar')
       }
       const source = archive === '-' ? takeInput('the archive') : createReadStream(archive)
       const imported = await changing(command, { create: true }, (coffer) =>

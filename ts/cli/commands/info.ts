@@ -1,14 +1,14 @@
 import { existsSync } from 'node:fs'
-import type { Coffer } from '../../coffer.ts'
+import type { Coffer } from '../../coffer/coffer.ts'
+import { type Identity, identify } from '../../coffer/identify.ts'
+import type { Info } from '../../coffer/info.ts'
 import { CofferError } from '../../errors.ts'
-import { type Identity, identify } from '../../identify.ts'
-import type { Info } from '../../info.ts'
+import { findTarget } from '../config/target.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { untilInterrupted } from '../interrupt.ts'
-import { bytes, json, manner, properties } from '../output.ts'
 import { type CommonOptions, givesKeys, missing, reading } from '../session.ts'
-import { findTarget } from '../target.ts'
+import { untilInterrupted } from '../terminal/interrupt.ts'
+import { bytes, json, manner, properties } from '../terminal/output.ts'
 
 interface Options extends CommonOptions {
   legacy?: boolean
@@ -17,19 +17,19 @@ interface Options extends CommonOptions {
 /** `coffer info` */
 export function info(): Entry {
   return new Entry('info')
-    .summary('show what kind of file it is, and what is in it')
+    .summary('show the kind of a file and what is in it')
     .description(
-      'Shows what kind of file it is, which takes no keys. Where there are keys, also the number of members, the generation, dead space, how much smaller than its contents the coffer is, and the commit that --expect takes.',
+      'Shows the kind of a file, without keys. With keys also the number of members, the generation, dead space, the ratio of contents to file size, and the commit for --expect.',
     )
-    .argument('[file]', 'a file, whatever the configuration says of it')
+    .argument('[file]', 'a file, regardless of the configuration')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('A file of unknown origin', 'coffer info found.bin')
     .example('The coffer of the configuration', 'coffer info')
-    .example('To be sure later that nobody has put an older copy back', 'coffer info --json | jq -r .commit')
+    .example('To detect later that the file is an older copy', 'coffer info --json | jq -r .commit')
     .action(async (file: string | undefined, options: Options, command: Entry) => {
       if (file !== undefined) {
         if (options.coffer !== undefined || command.optsWithGlobals<Options>().file !== undefined) {
-          throw new UsageError('which file is meant? It is given twice')
+          throw new UsageError('the file is given twice')
         }
         command.setOptionValue('file', file)
         command.setOptionValue('bare', true)

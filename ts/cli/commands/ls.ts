@@ -1,8 +1,8 @@
-import type { Member } from '../../member.ts'
+import type { Member } from '../../member/member.ts'
 import { Entry } from '../entry.ts'
-import { json, manner, shown, styled, table, write } from '../output.ts'
 import { matching } from '../patterns.ts'
 import { reading } from '../session.ts'
+import { json, manner, shown, styled, table, write } from '../terminal/output.ts'
 
 interface Options {
   long?: boolean
@@ -15,14 +15,14 @@ interface Options {
 export function ls(): Entry {
   return new Entry('ls')
     .summary('list members')
-    .description('Lists the members of a coffer: all, or those that a name, a directory or a glob means.')
+    .description('Lists the members of a coffer: all, or those that match a name, a directory or a glob.')
     .argument(
       '[patterns...]',
-      'names, directories, or globs such as "*.txt": * ? [a-z] [!a-z] ** have a meaning, all else is itself',
+      'names, directories, or globs such as "*.txt": * ? [a-z] [!a-z] ** are special, all other characters literal',
     )
     .option('-l, --long', 'also permissions, size, size in the coffer, and time')
     .option('-0, --null', 'end names with NUL instead of a newline, and never escape them')
-    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
+    .option('--plugins', 'also records of plugins, such as passwords, below .plugins')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Everything, with sizes and times', 'coffer ls -l')
     .example('Text files anywhere, and all below reports', 'coffer ls "*.txt" reports')
@@ -38,7 +38,7 @@ export function ls(): Entry {
     })
 }
 
-/** A member as `--json` shows it. */
+/** A member for `--json`. */
 export function plain({ name, type, size, storedSize, mode, mtime }: Member) {
   return { name, type, size, storedSize, mode: mode.toString(8).padStart(4, '0'), mtime: mtime.toISOString() }
 }

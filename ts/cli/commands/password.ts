@@ -1,14 +1,15 @@
 import { text } from 'node:stream/consumers'
 import { InvalidArgumentError } from 'commander'
-import type { PasswordEntry, PasswordInfo, PasswordPlugin } from '../../plugins/password.ts'
-import { copy } from '../clipboard.ts'
+import type { PasswordPlugin } from '../../plugins/password.ts'
+import type { PasswordEntry, PasswordInfo } from '../../plugins/password-entry.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { takeInput } from '../input.ts'
-import { untilInterrupted } from '../interrupt.ts'
-import { count, json, line, manner, properties, say, shown, styled, table } from '../output.ts'
-import { askNewSecret, askWhether, canAsk } from '../prompt.ts'
 import { changing, reading } from '../session.ts'
+import { copy } from '../terminal/clipboard.ts'
+import { takeInput } from '../terminal/input.ts'
+import { untilInterrupted } from '../terminal/interrupt.ts'
+import { count, json, line, manner, properties, say, shown, styled, table } from '../terminal/output.ts'
+import { askNewSecret, askWhether, canAsk } from '../terminal/prompt.ts'
 
 /** `coffer password` */
 export function password(): Entry {
@@ -31,8 +32,8 @@ function ls(group: Entry): void {
   group
     .command('ls')
     .description('Lists the passwords, without the passwords themselves.')
-    .argument('[text]', 'only those with this text in them')
-    .example('Everything that has to do with the bank', 'coffer password ls bank')
+    .argument('[text]', 'only entries with this text')
+    .example('All entries about the bank', 'coffer password ls bank')
     .action(async (text: string | undefined, _: object, command: Entry) => {
       const entries = await look(command, (passwords) =>
         text === undefined ? passwords.list() : passwords.search(text),
@@ -48,12 +49,12 @@ function ls(group: Entry): void {
 
 function add(group: Entry): void {
   named(group.command('add'))
-    .description('Stores a password, which is asked for, or read from standard input.')
-    .option('--username <name>', 'the name to log in with')
-    .option('--url <url>', 'where to log in')
+    .description('Stores a password from a prompt or from standard input.')
+    .option('--username <name>', 'the name for logging in')
+    .option('--url <url>', 'the address for logging in')
     .option('--note <text>', 'a note')
     .option('--stdin', 'read the password from the first line of standard input')
-    .option('--replace', 'replace the one that is there')
+    .option('--replace', 'replace an existing one')
     .example('It asks for the password', 'coffer password add mail --username ada --url https://mail.example')
     .example('A new random password', 'openssl rand -base64 24 | coffer password add wifi --stdin')
     .action(async (argument: string | undefined, options: AddOptions, command: Entry) => {
@@ -77,7 +78,7 @@ interface AddOptions extends Which {
 
 function show(group: Entry): void {
   named(group.command('show'))
-    .description('Shows a password and what belongs to it.')
+    .description('Shows a password with its other properties.')
     .option('--only', 'the password alone')
     .example('For a program', 'coffer password show wifi --only')
     .action(async (argument: string | undefined, options: Which & { only?: boolean }, command: Entry) => {
@@ -92,7 +93,7 @@ function show(group: Entry): void {
 
 function remove(group: Entry): void {
   named(group.command('delete'))
-    .description('Deletes a password. It asks first.')
+    .description('Deletes a password, after confirmation.')
     .option('--force', 'do not ask')
     .example('Without being asked', 'coffer password delete wifi --force')
     .action(async (argument: string | undefined, options: Which & { force?: boolean }, command: Entry) => {
@@ -114,21 +115,21 @@ function remove(group: Entry): void {
 function importChrome(group: Entry): void {
   group
     .command('import-chrome')
-    .description('Stores the passwords of a file that Chrome exported. Remove that file afterwards: it is in clear.')
+    .description('Stores the passwords of an export of Chrome. Remove that file afterwards: it is not encrypted.')
     .argument('[file]', 'the file (CSV)')
     .option('-i, --csv <file>', 'the same as the argument, as PyCoffer has it')
-    .option('--replace', 'replace those that are there')
+    .option('--replace', 'replace existing ones')
     .example('What Chrome exported', 'coffer password import-chrome "Chrome Passwords.csv"')
     .action(
       async (argument: string | undefined, { csv, replace }: { csv?: string; replace?: boolean }, command: Entry) => {
         const file = argument ?? csv
-        if (file === undefined) throw new UsageError('which file? Chrome exports it as "Chrome Passwords.csv"')
+        if (file === undefined) throw new UsageError('the file is missing: Chrome exports it as "Chrome Passwords.csv"')
         const result = await change(command, true, (passwords) =>
           passwords.importChrome(file, { replace: replace ?? false }),
         )
         if (manner.json) return json(result)
         say(
-          `stored ${count(result.added + result.replaced, 'password')} of ${file}; remove that file now, it is in clear`,
+          `stored ${count(result.added + result.replaced, 'password')} of ${file}; remove that file now, it is not encrypted`,
         )
       },
     )
@@ -137,9 +138,9 @@ function importChrome(group: Entry): void {
 function clip(group: Entry): void {
   named(group.command('clip'))
     .description(
-      'Puts a password into the clipboard, through pbcopy, wl-copy, xclip, xsel or clip.exe, and takes it out again after 45 seconds if it is still there.',
+      'Copies a password to the clipboard, by pbcopy, wl-copy, xclip, xsel or clip.exe, and clears it after 45 seconds if it is still there.',
     )
-    .option('--clear-after <seconds>', 'after how long it is taken out again; 0 is never (45)', seconds)
+    .option('--clear-after <seconds>', 'the time until the clipboard is cleared; 0 is never (45)', seconds)
     .example('To paste it', 'coffer password clip mail')
     .example('Quickly', 'coffer password clip mail --clear-after 10')
     .action(async (argument: string | undefined, options: Which & { clearAfter?: number }, command: Entry) => {
@@ -153,7 +154,7 @@ function clip(group: Entry): void {
     })
 }
 
-/** How long a password stays in the clipboard, in seconds. */
+/** The default time until the clipboard is cleared, in seconds. */
 const CLEAR_AFTER_S = 45
 
 function seconds(text: string): number {
@@ -165,12 +166,12 @@ function named(command: Entry): Entry {
   return command
     .argument('[name]', 'the name of the password')
     .option('--name <name>', 'the same as the argument, as PyCoffer has it')
-    .option('--owner <owner>', 'whose it is, where several have one of the same name') as Entry
+    .option('--owner <owner>', 'the owner, if several passwords have the same name') as Entry
 }
 
 function chosen(argument: string | undefined, { name, owner }: Which): { name: string; owner?: string } {
   const said = argument ?? name
-  if (said === undefined) throw new UsageError('which password? Its name is needed')
+  if (said === undefined) throw new UsageError('the name of the password is missing')
   return owner === undefined ? { name: said } : { name: said, owner }
 }
 
@@ -193,7 +194,7 @@ async function one(command: Entry, which: { name: string; owner?: string }): Pro
   return look(command, async (passwords) => passwords.get(await find(passwords, which)))
 }
 
-/** Which password a name means: if no owner is given, the only one of that name. */
+/** The key of a password: without an owner, the only one of the name. */
 async function find(passwords: PasswordPlugin, { name, owner }: { name: string; owner?: string }): Promise<Found> {
   if (owner !== undefined) return { name, owner: owner || null }
   const found = (await passwords.list()).filter((entry) => entry.name === name)

@@ -1,14 +1,14 @@
-import type { Coffer } from '../../coffer.ts'
-import type { WatchOptions } from '../../watch.ts'
+import type { Coffer } from '../../coffer/coffer.ts'
+import type { WatchOptions } from '../../progress.ts'
+import { fromSection, type Keys } from '../config/keys.ts'
+import { location, type Section } from '../config/section.ts'
+import { findConfig, findSection } from '../config/target.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { fromSection, type Keys } from '../keys.ts'
-import { json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
-import { askNewSecret } from '../prompt.ts'
-import { location, type Section } from '../section.ts'
 import { type CommonOptions, changing, noteArchive, stoppable } from '../session.ts'
-import { findConfig, findSection } from '../target.ts'
+import { json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
+import { askNewSecret } from '../terminal/prompt.ts'
 
 interface Options {
   to?: string
@@ -20,15 +20,15 @@ export function rekey(): Entry {
   return new Entry('rekey')
     .summary('seal a coffer with other keys')
     .description(
-      'Rewrites a coffer so that other keys open it: those of another section of the configuration, which was made before, so that a crash at any time leaves a coffer to which there are keys. Or changes its passphrase.',
+      'Rewrites a coffer under the keys of another section of the configuration, or changes its passphrase. The section must exist before, so that a crash at any time leaves a coffer with known keys.',
     )
-    .option('--to <name>', 'the section that has the new keys')
+    .option('--to <name>', 'the section with the new keys')
     .option('--new-passphrase', 'ask for a new passphrase')
     .example('New keys: first make them', 'coffer generate vault2 --location ~/vault.coffer --write')
-    .example('Then use them; from now on the coffer is opened by -f vault2', 'coffer rekey -f vault --to vault2')
+    .example('Then use them; afterwards -f vault2 opens the coffer', 'coffer rekey -f vault --to vault2')
     .example('Another passphrase', 'coffer rekey -f photos --new-passphrase')
     .action(async ({ to, newPassphrase }: Options, command: Entry) => {
-      if ((to === undefined) === !newPassphrase) throw new UsageError('either --to or --new-passphrase says which keys')
+      if ((to === undefined) === !newPassphrase) throw new UsageError('give either --to or --new-passphrase')
       const { conf } = command.optsWithGlobals<CommonOptions>()
       const other = to === undefined ? undefined : await keysOfSection(conf, to)
       const path = await changing(command, {}, async (coffer) => {
@@ -46,14 +46,14 @@ export function rekey(): Entry {
     })
 }
 
-/** A section of the configuration, with the keys that it gives. */
+/** Keys, with the section of the configuration that they are from. */
 export interface SectionKeys {
   keys: Keys
   section?: Section
   conf?: string
 }
 
-/** The keys that a section gives; it must give some. */
+/** The keys of a section; an error if it has none. */
 export async function keysOfSection(
   conf: string | undefined,
   name: string,
@@ -65,7 +65,7 @@ export async function keysOfSection(
   return { keys, section, conf: config?.path }
 }
 
-/** Seals a coffer with other keys, or with those of a passphrase. */
+/** Rekeys a coffer, or changes its passphrase. */
 export async function sealAnew(coffer: Coffer, { keys, section }: SectionKeys, watch: WatchOptions): Promise<void> {
   const { passphrase, cofferKey, secureKey } = keys
   if (passphrase !== undefined) return coffer.changePassphrase(passphrase, watch)

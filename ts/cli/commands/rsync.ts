@@ -3,10 +3,10 @@ import type { PullOptions, PushOptions, Rsynced, RsyncOptions } from '../../plug
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName } from '../names.ts'
-import { count, json, line, manner, say, shown } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { changing, reading, stoppable } from '../session.ts'
-import { leftOut } from '../skipped.ts'
+import { count, json, line, manner, say, shown } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
+import { leftOut } from '../terminal/skipped.ts'
 
 interface Options extends PushOptions, PullOptions {
   source?: string
@@ -17,10 +17,8 @@ interface Options extends PushOptions, PullOptions {
 /** `coffer rsync` */
 export function rsync(): Entry {
   const group = links(rules(new Entry('rsync')))
-    .summary('keep a directory and a part of a coffer the same')
-    .description(
-      'Copies what has changed, from a directory into a coffer (push) or from a coffer into a directory (pull).',
-    )
+    .summary('synchronize a directory and a part of a coffer')
+    .description('Copies changes from a directory to a coffer (push) or from a coffer to a directory (pull).')
     .option('-s, --source <directory>', 'with -t: the same as push, as PyCoffer has it')
     .addOption(new Option('-t, --target <name>', 'with -s: the directory in the coffer'))
     .example('What would be done', 'coffer rsync push ~/documents documents --dry-run')
@@ -31,16 +29,16 @@ export function rsync(): Entry {
       await push(source, target, options, command)
     })
   links(rules(group.command('push')))
-    .description('Brings a directory of the coffer to the state of a directory of the disk.')
+    .description('Makes a directory of the coffer like a directory on the disk.')
     .argument('<directory>', 'the directory on the disk')
     .argument('<name>', 'the directory in the coffer; . is the whole coffer')
     .example('Also delete what is gone', 'coffer rsync push ~/documents documents --delete')
     .action(push)
   rules(group.command('pull'))
-    .description('Brings a directory of the disk to the state of a directory of the coffer.')
+    .description('Makes a directory on the disk like a directory of the coffer.')
     .argument('<name>', 'the directory in the coffer; . is the whole coffer')
     .argument('<directory>', 'the directory on the disk')
-    .option('-p, --preserve', 'compare modes, and set them whatever the umask is')
+    .option('-p, --preserve', 'compare modes, and set them regardless of the umask')
     .example('By contents rather than size and time', 'coffer rsync pull documents ~/documents --checksum')
     .action(pull)
   return group
@@ -48,18 +46,18 @@ export function rsync(): Entry {
 
 function rules(command: Entry): Entry {
   return command
-    .option('--plugins', 'also what plugins keep, such as passwords, below .plugins')
+    .option('--plugins', 'also records of plugins, such as passwords, below .plugins')
     .option('--checksum', 'compare contents, not sizes and times')
-    .option('--delete', 'delete what is not in the source')
-    .option('-n, --dry-run', 'only say what would be done')
+    .option('--delete', 'delete paths that are not in the source')
+    .option('-n, --dry-run', 'only print what would be done')
     .addOption(new Option('--dry', 'the same, as PyCoffer has it').hideHelp())
-    .option('--include <pattern...>', 'only what matches, as in .gitignore')
-    .option('--exclude <pattern...>', 'leave out what matches, as in .gitignore') as Entry
+    .option('--include <pattern...>', 'only matching paths; patterns as in .gitignore')
+    .option('--exclude <pattern...>', 'leave out matching paths; patterns as in .gitignore') as Entry
 }
 
 function links(command: Entry): Entry {
   return command.addOption(
-    new Option('--symlinks <what>', 'what to do with symbolic links').choices(['follow', 'skip', 'error']),
+    new Option('--symlinks <what>', 'the treatment of symbolic links').choices(['follow', 'skip', 'error']),
   ) as Entry
 }
 
@@ -91,7 +89,7 @@ async function pull(name: string, directory: string, _: object, command: Entry):
   await report(result, options)
 }
 
-/** The whole coffer, which a shell has no empty word for. */
+/** The name for the API: `.` on the command line is the empty name, the whole coffer. */
 function top(name: string): string {
   const plain = memberName(name)
   return plain === '.' ? '' : plain

@@ -1,22 +1,22 @@
-import type { Salvaged } from '../../salvage.ts'
+import type { Salvaged } from '../../coffer/salvage.ts'
 import { Entry } from '../entry.ts'
 import { EXIT } from '../exit.ts'
-import { bytes, count, json, line, manner, say, shown, warn } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { salvaging, stoppable } from '../session.ts'
+import { bytes, count, json, line, manner, say, shown, warn } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer salvage` */
 export function salvage(): Entry {
   return new Entry('salvage')
-    .summary('bring what is not damaged into a new coffer')
+    .summary('copy undamaged members into a new coffer')
     .description(
-      'Brings every member that is not damaged out of a damaged coffer into a new one with the same keys, and lists what is lost: the name, and why. The damaged coffer is not changed. What no commit vouches for may have been made up by anyone who chose the contents of a member: it is kept apart, below .salvaged. If anything is lost, or may be, or is kept apart, the exit code is 4; the new coffer is there all the same.',
+      'Copies every undamaged member of a damaged coffer into a new one with the same keys, and lists the lost ones with the reason. The damaged coffer is not changed. Members that no commit authenticates may be forged inside the contents of another member: they are stored separately, below .salvaged. If anything is lost, may be lost, or is stored separately, the exit code is 4, and the new coffer exists anyway.',
     )
     .argument('<target>', 'the file of the new coffer')
     .option('--legacy', 'the damaged coffer was written by PyCoffer')
-    .option('--claimed-names', 'what no commit vouches for gets the names that it claims')
-    .example('What is left of a coffer of the configuration', 'coffer salvage rescued.coffer -f archive')
-    .example('Of one whose beginning is gone, too', 'coffer salvage rescued.coffer --file broken.coffer --type store')
+    .option('--claimed-names', 'members that no commit authenticates get the names that they claim')
+    .example('A coffer of the configuration', 'coffer salvage rescued.coffer -f archive')
+    .example('A coffer whose beginning is missing', 'coffer salvage rescued.coffer --file broken.coffer --type store')
     .action(async (target: string, options: { legacy?: boolean; claimedNames?: boolean }, command: Entry) => {
       const salvaged = await withProgress('salvaging', (bar) =>
         salvaging(command, target, { ...options, onProgress: bar.update, ...stoppable }),

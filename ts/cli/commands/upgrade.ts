@@ -1,11 +1,12 @@
-import type { Coffer } from '../../coffer.ts'
-import { changeSection } from '../config.ts'
+import type { Coffer } from '../../coffer/coffer.ts'
+import { neededKeys } from '../../keys/kinds.ts'
+import { changeSection } from '../config/config.ts'
+import { announced, areOf, freshKeys, type Keys, nextKeys, renewed } from '../config/keys.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
-import { announced, areOf, freshKeys, type Keys, nextKeys, renewed } from '../keys.ts'
-import { json, manner, say } from '../output.ts'
-import { withProgress } from '../progress.ts'
-import { type CommonOptions, changing, neededKeys, noteArchive, type Session, stoppable } from '../session.ts'
+import { type CommonOptions, changing, noteArchive, type Session, stoppable } from '../session.ts'
+import { json, manner, say } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 import { keysOfSection, sealAnew } from './rekey.ts'
 
 interface Options {
@@ -17,13 +18,13 @@ interface Options {
 /** `coffer upgrade` */
 export function upgrade(): Entry {
   return new Entry('upgrade')
-    .summary("bring PyCoffer's coffer to the format of this package")
+    .summary('convert a coffer of PyCoffer to the format of this package')
     .description(
-      'Rewrites a coffer that PyCoffer wrote in version 1 of the format, which notices changes that PyCoffer cannot, and gives it new keys: pieces of the old file could be put together anew under the old ones. The new keys are written into its section of the configuration before the coffer gets them; the former ones, which open copies of the old file, stay there as former_coffer_key and former_secure_key. PyCoffer can still open the coffer, with the new keys.',
+      'Converts a coffer that PyCoffer wrote to version 1 of the format, which detects changes that PyCoffer cannot, and gives it new keys: parts of the old file could be recombined under the old keys. The new keys are recorded in its section of the configuration before the coffer gets them; the former keys, which open copies of the old file, stay there as former_coffer_key and former_secure_key. PyCoffer can still open the coffer, with the new keys.',
     )
-    .option('--backup [suffix]', 'keep the old file under its name and this suffix (.bak)')
-    .option('--to <name>', 'the section that has the new keys, where those of the coffer are not in its own')
-    .option('--keep-keys', 'leave the coffer the keys that it has')
+    .option('--backup [suffix]', 'keep a copy of the old file with this suffix (.bak)')
+    .option('--to <name>', 'the section with the new keys, if the keys of the coffer are not in its own')
+    .option('--keep-keys', 'keep the keys of the coffer')
     .example('With a copy of the old file', 'coffer upgrade -f vault --backup')
     .example('Keys that are in no section: first make new ones', 'coffer generate vault --location old.coffer --write')
     .example('Then let the coffer have them', 'coffer upgrade --file /mnt/old.coffer --type bank --to vault')
@@ -33,7 +34,7 @@ export function upgrade(): Entry {
       let rekeyed = false
       const upgraded = await changing(command, { legacy: true, backup }, async (coffer, session) => {
         const legacy = coffer.notices.some(({ code }) => code === 'legacy')
-        // One that was interrupted before the coffer got its new keys goes on.
+        // An interrupted upgrade continues if the coffer does not have its next keys yet.
         if (!legacy && nextOf(session) === undefined) return false
         const give = keepKeys ? undefined : await newKeys(session, to, common)
         if (legacy) await coffer.flush({ force: true })
@@ -55,11 +56,11 @@ function nextOf({ target: { section }, keys }: Session): Keys | undefined {
 
 type Give = (coffer: Coffer, watch: object) => Promise<void>
 
-/** What gives a coffer new keys, which are on the disk by then; nothing if it has none to change. */
+/** The function that gives a coffer new keys, which are recorded on the disk before; undefined if it has no keys. */
 async function newKeys(session: Session, to: string | undefined, options: CommonOptions): Promise<Give | undefined> {
   const { coffer, keys, target } = session
   const { kind } = await coffer.info()
-  if (kind === 'custom' || neededKeys[kind].length === 0) return undefined
+  if (kind === 'custom' || neededKeys(kind).length === 0) return undefined
   if (to !== undefined) {
     const other = await keysOfSection(options.conf, to)
     return async (coffer, watch) => {

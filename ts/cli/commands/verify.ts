@@ -1,13 +1,13 @@
 import { Entry } from '../entry.ts'
-import { bytes, count, json, line, manner } from '../output.ts'
-import { withProgress } from '../progress.ts'
 import { reading, stoppable } from '../session.ts'
+import { bytes, count, json, line, manner } from '../terminal/output.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** `coffer verify` */
 export function verify(): Entry {
   return new Entry('verify')
     .summary('check every byte')
-    .description('Reads everything in a coffer and checks that it is what was written. Damage is exit code 4.')
+    .description('Reads everything in a coffer and checks it for damage, which is exit code 4.')
     .option('--legacy', 'accept a coffer that PyCoffer wrote')
     .example('Every night, by cron', 'coffer verify --quiet -f archive || mail -s "archive is damaged" root')
     .action(async (options: { legacy?: boolean }, command: Entry) => {

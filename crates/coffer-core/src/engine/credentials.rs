@@ -102,7 +102,7 @@ impl NewCredentials {
     pub(crate) fn header(&self, old: &Header, cancel: &Cancel) -> Result<(Header, Keys)> {
         let mut kind = old.kind;
         if let Some(cipher) = self.cipher {
-            if kind.name != KindName::Bank || cipher == Cipher::Secretbox {
+            if kind.name != KindName::Bank || !cipher.suits_banks() {
                 return Err(Error::new(
                     Code::InvalidArg,
                     "only a bank has a choice of ciphers: 'fernet' or 'aes-ocb'",

@@ -146,7 +146,7 @@ impl Header {
             ));
         }
         if cipher != wanted.container.cipher {
-            if !(accept_file_cipher && matches!(cipher, Some(Cipher::Fernet | Cipher::AesOcb))) {
+            if !(accept_file_cipher && cipher.is_some_and(Cipher::suits_banks)) {
                 return Err(Error::new(
                     Code::WrongKind,
                     format!(

@@ -10,8 +10,8 @@ use aes::{Aes128, Aes192, Aes256};
 use ocb3::{AeadInOut, KeyInit, Ocb3};
 use zeroize::Zeroize;
 
-use super::{Seal, Unauthentic};
-use crate::crypto::key;
+use super::suite::{Cipher, Seal, Suite, Unauthentic};
+use crate::crypto::key::{self, Key};
 use crate::crypto::zeroing;
 
 const TAG: usize = 16;
@@ -20,8 +20,17 @@ const OVERHEAD: usize = TAG + NONCE;
 
 struct AesOcbSeal<Aes>(Ocb3<Aes, U15, U16>);
 
+pub(super) const SUITE: Suite = Suite {
+    cipher: Cipher::AesOcb,
+    name: "aes-ocb",
+    key_lengths: &[16, 24, 32],
+    suits_banks: true,
+    make,
+};
+
 /// The AES-OCB seal, if `key` has the length of an AES key.
-pub(super) fn make(key: &[u8]) -> Option<Arc<dyn Seal>> {
+fn make(key: &Key) -> Option<Arc<dyn Seal>> {
+    let key = key.as_bytes();
     Some(match key.len() {
         16 => Arc::new(AesOcbSeal(Ocb3::<Aes128, _, _>::new_from_slice(key).ok()?)),
         24 => Arc::new(AesOcbSeal(Ocb3::<Aes192, _, _>::new_from_slice(key).ok()?)),
@@ -118,7 +127,7 @@ mod tests {
     fn chunks_of_pycryptodome_open() {
         let nonce = "c8c9cacbcccdcecfd0d1d2d3d4d5d6";
         for (key_len, len, tag, text) in PYCRYPTODOME {
-            let seal = make(&(0..key_len).collect::<Vec<_>>()).unwrap();
+            let seal = make(&Key::from_bytes(&(0..key_len).collect::<Vec<_>>()).unwrap()).unwrap();
             let plain: Vec<u8> = (0..len).collect();
             let sealed = unhex(&format!("{tag}{nonce}{text}"));
             assert_eq!(opened(&*seal, &sealed).unwrap(), plain, "{key_len}, {len}");

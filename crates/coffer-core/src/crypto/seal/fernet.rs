@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ::fernet::Fernet;
 
-use super::{Seal, Unauthentic};
+use super::suite::{Cipher, Seal, Suite, Unauthentic};
 use crate::crypto::key::Key;
 use crate::crypto::zeroing;
 
@@ -32,8 +32,11 @@ const fn encoded_len(len: usize) -> usize {
 
 struct FernetSeal(Fernet);
 
+pub(super) const SUITE: Suite =
+    Suite { cipher: Cipher::Fernet, name: "fernet", key_lengths: &[KEY], suits_banks: true, make };
+
 /// The Fernet seal, if `key` has 32 bytes.
-pub(super) fn make(key: &Key) -> Option<Arc<dyn Seal>> {
+fn make(key: &Key) -> Option<Arc<dyn Seal>> {
     // The crate does not wipe the bytes that it decodes the text to.
     let decoded = base64::decoded_len_estimate(encoded_len(KEY));
     let fernet = zeroing::heap_after(decoded, || Fernet::new(&key.to_base64url()))?;

@@ -5,89 +5,52 @@
 mod aes_ocb;
 mod fernet;
 mod secretbox;
+mod suite;
 
-use std::fmt;
 use std::sync::Arc;
 
 pub use self::secretbox::SecretboxSeal;
+use self::suite::Suite;
+pub use self::suite::{Cipher, Seal, Unauthentic};
 use crate::crypto::key::Key;
 use crate::crypto::zeroing;
 use crate::error::{Code, Error, Result};
 
-/// An authenticated cipher with its key.
-pub trait Seal: Send + Sync {
-    /// Appends the sealed form of `plain` to `out`, under a fresh random nonce.
-    ///
-    /// # Panics
-    ///
-    /// If `plain` has 1 GB or more. Chunks are far smaller; their size is checked in the header.
-    fn seal(&self, plain: &[u8], out: &mut Vec<u8>);
-
-    /// Appends the plaintext of `sealed` to `out`.
-    ///
-    /// # Errors
-    ///
-    /// [`Unauthentic`] if `sealed` was not made with this key or has been changed. `out` is then
-    /// as it was.
-    fn open(&self, sealed: &[u8], out: &mut Vec<u8>) -> std::result::Result<(), Unauthentic>;
-
-    /// The exact length of the sealed form of `plain_len` bytes.
-    fn sealed_len(&self, plain_len: usize) -> usize;
-
-    /// The parts of a sealed chunk that determine all of it for a person without the key: the nonce and
-    /// the tag. `None` if `sealed` is shorter than any sealed chunk.
-    fn binding<'a>(&self, sealed: &'a [u8]) -> Option<[&'a [u8]; 2]>;
-}
-
-/// The chunk was not sealed with this key, or has been changed since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unauthentic;
-
-impl fmt::Display for Unauthentic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sealed with another key, or changed since")
-    }
-}
-
-impl std::error::Error for Unauthentic {}
-
-/// The ciphers that a layer can be sealed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cipher {
-    /// `XSalsa20` and Poly1305, as in NaCl's `crypto_secretbox`.
-    Secretbox,
-    /// Fernet tokens: AES-128-CBC and HMAC-SHA256, in base64.
-    Fernet,
-    /// AES in OCB mode (RFC 7253), with a key of any AES size.
-    AesOcb,
-}
+/// Every cipher, in the order of their numbers, which begin with 1.
+const SUITES: [&Suite; 3] = [&secretbox::SUITE, &fernet::SUITE, &aes_ocb::SUITE];
 
 impl Cipher {
+    /// Every cipher.
+    pub fn all() -> impl Iterator<Item = Self> {
+        SUITES.iter().map(|suite| suite.cipher)
+    }
+
+    const fn suite(self) -> &'static Suite {
+        SUITES[self as usize - 1]
+    }
+
     /// The cipher's name: `secretbox`, `fernet` or `aes-ocb`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Secretbox => "secretbox",
-            Self::Fernet => "fernet",
-            Self::AesOcb => "aes-ocb",
-        }
+        self.suite().name
     }
 
     /// The cipher of this name, if there is one.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Secretbox, Self::Fernet, Self::AesOcb]
-            .into_iter()
-            .find(|cipher| cipher.as_str() == name)
+        Self::all().find(|cipher| cipher.as_str() == name)
     }
 
     /// The lengths in bytes that a key may have. The last is the one to generate.
     #[must_use]
     pub const fn key_lengths(self) -> &'static [usize] {
-        match self {
-            Self::Secretbox | Self::Fernet => &[32],
-            Self::AesOcb => &[16, 24, 32],
-        }
+        self.suite().key_lengths
+    }
+
+    /// Whether the container of a Bank may be sealed with it.
+    #[must_use]
+    pub const fn suits_banks(self) -> bool {
+        self.suite().suits_banks
     }
 
     /// Checks that `key` has a length this cipher takes.
@@ -100,9 +63,10 @@ impl Cipher {
         if self.key_lengths().contains(&len) {
             return Ok(());
         }
-        let expected = match self {
-            Self::Secretbox | Self::Fernet => "32",
-            Self::AesOcb => "16, 24 or 32",
+        let lengths: Vec<String> = self.key_lengths().iter().map(ToString::to_string).collect();
+        let expected = match lengths.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            _ => lengths.join(""),
         };
         let name = self.as_str();
         Err(Error::new(
@@ -119,33 +83,27 @@ impl Cipher {
 /// [`Code::InvalidArg`] if the key's length does not suit the cipher.
 pub fn make(cipher: Cipher, key: &Key) -> Result<Arc<dyn Seal>> {
     cipher.check_len(key)?;
-    let seal: Option<Arc<dyn Seal>> = zeroing::stack_after(|| match cipher {
-        Cipher::Secretbox => key
-            .as_bytes()
-            .try_into()
-            .ok()
-            .map(|key| Arc::new(SecretboxSeal::new(key)) as Arc<dyn Seal>),
-        Cipher::Fernet => fernet::make(key),
-        Cipher::AesOcb => aes_ocb::make(key.as_bytes()),
-    });
+    let seal = zeroing::stack_after(|| (cipher.suite().make)(key));
     seal.ok_or_else(|| Error::new(Code::InvalidArg, "the key does not suit the cipher"))
 }
 
-pub(crate) fn cipher_byte(cipher: Option<Cipher>) -> u8 {
+/// The number of a layer's cipher in a header: 0 where the layer is not sealed.
+pub(crate) const fn cipher_byte(cipher: Option<Cipher>) -> u8 {
     match cipher {
         None => 0,
-        Some(Cipher::Secretbox) => 1,
-        Some(Cipher::Fernet) => 2,
-        Some(Cipher::AesOcb) => 3,
+        Some(cipher) => cipher as u8,
     }
 }
 
+/// The cipher of a number in a header, if that is known. Of 0 it is no cipher.
 pub(crate) fn cipher_of(byte: u8) -> Option<Option<Cipher>> {
-    [None, Some(Cipher::Secretbox), Some(Cipher::Fernet), Some(Cipher::AesOcb)]
-        .get(usize::from(byte))
-        .copied()
+    match byte {
+        0 => Some(None),
+        number => Cipher::all().find(|cipher| *cipher as u8 == number).map(Some),
+    }
 }
 
+/// The name of a layer's cipher in messages.
 pub(crate) fn cipher_name(cipher: Option<Cipher>) -> &'static str {
     cipher.map_or("nothing", Cipher::as_str)
 }
@@ -159,7 +117,7 @@ pub(crate) mod tests {
     /// Every cipher with every length of key, named.
     pub(crate) fn every_seal() -> Vec<(String, Arc<dyn Seal>)> {
         let mut seals = Vec::new();
-        for cipher in [Cipher::Secretbox, Cipher::Fernet, Cipher::AesOcb] {
+        for cipher in Cipher::all() {
             for &len in cipher.key_lengths() {
                 let name = format!("{} with {len} bytes of key", cipher.as_str());
                 seals.push((name, make(cipher, &Key::generate(len)).unwrap()));
@@ -304,8 +262,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
-        for cipher in [Cipher::Secretbox, Cipher::Fernet, Cipher::AesOcb] {
+    fn names_and_numbers_are_read_back() {
+        for (at, cipher) in Cipher::all().enumerate() {
+            assert_eq!(cipher as usize, at + 1);
+            assert_eq!(cipher_of(cipher_byte(Some(cipher))), Some(Some(cipher)));
+        }
+        assert_eq!((cipher_of(0), cipher_of(4)), (Some(None), None));
+        for cipher in Cipher::all() {
             assert_eq!(Cipher::parse(cipher.as_str()), Some(cipher));
         }
         assert_eq!(Cipher::parse("none"), None);

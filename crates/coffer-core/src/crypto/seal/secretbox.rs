@@ -3,11 +3,25 @@
 
 use sodiumoxide::crypto::secretbox::{self, MACBYTES, NONCEBYTES, Nonce, Tag};
 
-use super::{Seal, Unauthentic};
-use crate::crypto::key;
+use super::suite::{Cipher, Seal, Suite, Unauthentic};
+use std::sync::Arc;
+
+use crate::crypto::key::{self, Key};
 use crate::crypto::zeroing;
 
 const OVERHEAD: usize = NONCEBYTES + MACBYTES;
+
+pub(super) const SUITE: Suite = Suite {
+    cipher: Cipher::Secretbox,
+    name: "secretbox",
+    key_lengths: &[32],
+    suits_banks: false,
+    make,
+};
+
+fn make(key: &Key) -> Option<Arc<dyn Seal>> {
+    Some(Arc::new(SecretboxSeal::new(key.as_bytes().try_into().ok()?)))
+}
 
 /// The secretbox seal. Coffer's own records use it too, whatever seals the chunks.
 pub struct SecretboxSeal(Box<secretbox::Key>);

@@ -135,10 +135,10 @@ fn without(
     Ok(RecoveredHeader::assumed(options.header(credentials)?, Some(doubt)))
 }
 
-/// The one of a Bank's two ciphers that opens a chunk of the file; Fernet if none does.
+/// The cipher of a Bank's container: the first that opens a chunk of the file; Fernet if none does.
 fn cipher(search: &Search<'_>, options: &Options, credentials: &Credentials) -> Result<Cipher> {
     let Credentials::Keys(keys) = credentials else { return Ok(Cipher::Fernet) };
-    for cipher in [Cipher::Fernet, Cipher::AesOcb] {
+    for cipher in Cipher::all().filter(|cipher| cipher.suits_banks()) {
         let kind = Kind::bank(cipher);
         if options.coffer_key.as_ref().is_none_or(|key| cipher.check_len(key).is_err()) {
             continue;

@@ -1,0 +1,255 @@
+import type { NativeCoffer } from '../binding/native.ts'
+import { checkOptions } from '../check.ts'
+import type { Keys } from '../keys/key.ts'
+import { custom, type Kind, type Layers } from '../keys/kinds.ts'
+import type { KdfOptions, Passphrase } from '../keys/passphrase.ts'
+import { checkNewKeys, checkPassphraseFor, generateKeys, lend, type NewKeys, type Secret } from '../keys/secret.ts'
+import type { ModeText } from '../member/options.ts'
+import { type WatchOptions, watched, watchOptions } from '../progress.ts'
+import { Batch } from './batch.ts'
+import { type Opened, open } from './open.ts'
+import { type OpenOptions, openOptions } from './options.ts'
+import { openPlugin, type PluginName, type Plugins } from './plugins.ts'
+import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+import { CofferWriter } from './writer.ts'
+
+/** What {@link Coffer.open} takes: the layers, and the options of every `open`. */
+export interface CofferOptions extends OpenOptions, Layers {}
+
+/** What {@link Coffer.changePassphrase} takes. */
+export interface ChangePassphraseOptions extends WatchOptions {
+  /** The cost of deriving keys from the passphrase. Absent values are those of the old passphrase, if there was one. */
+  kdf?: KdfOptions | undefined
+}
+
+/**
+ * One file that holds many named files: compressed, sealed, indexed, and safe against crashes.
+ *
+ * This class takes any layers; {@link CofferBank}, {@link CofferStore}, {@link CofferMarket} and
+ * {@link CofferNull} have fixed ones. Coffers come from {@link open}, not from a constructor.
+ *
+ * Calls may overlap; changes take effect in the order of the calls. The work is done by threads of the
+ * engine.
+ *
+ * The names of members are relative, with `/` between components of at most 255 bytes, and have at
+ * most 3,800 bytes. An invalid name, an unknown option or another invalid argument is
+ * `ERR_COFFER_INVALID_ARG`; after {@link close} every call is `ERR_COFFER_CLOSED`.
+ *
+ * The file is described in docs/format.md: a tar (POSIX pax) in zstd (RFC 8878), sealed in chunks.
+ *
+ * @example
+ * ```js
+ * import { Coffer } from 'coffer'
+ *
+ * const layers = { member: { level: 6, cipher: 'aes-ocb' }, container: { level: 1, cipher: 'secretbox' } }
+ * const keys = Coffer.generateKeys(layers)
+ * const mix = await Coffer.open('mix.coffer', 'w', { ...layers, ...keys })
+ * await mix.write('a', 'sealed twice')
+ * await mix.close()
+ * ```
+ */
+export class Coffer extends CofferWriter {
+  readonly #native: NativeCoffer
+  readonly #kind: Kind
+
+  /** @internal */
+  protected constructor(opened: Opened) {
+    super(opened)
+    this.#native = opened.native
+    this.#kind = opened.kind
+  }
+
+  /**
+   * Opens a coffer. It can be read in every mode.
+   *
+   * @param path a path or a `file:` URL
+   * @param mode `r` to read, `w` to write it anew, `a` to read and change it (it is created if it is
+   *   missing), `x` to create it; a `b` may follow
+   * @param options the layers, the keys that they need, and other options
+   * @returns the open coffer
+   * @throws {@link CofferError} `ERR_COFFER_LOCKED` if another handle holds the lock, `…_NOT_FOUND`,
+   *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` (damage, or `expect` is not
+   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (deriving keys takes
+   *   more memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
+   *   PyCoffer wrote), `…_INVALID_ARG`, `…_IO`; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const passphrase = 'anvil mosaic turnip lantern'
+   * const bank = await CofferBank.open('bank.coffer', 'x', { passphrase, kdf: { passes: 4 } })
+   * await bank.write('a', 'confidential')
+   * await bank.close()
+   *
+   * const again = await CofferBank.open('bank.coffer', 'r', { passphrase, lockTimeout: 5_000 })
+   * console.log(await again.readText('a')) // confidential
+   * await again.close()
+   * ```
+   */
+  static async open(path: string | URL, mode: ModeText, options: CofferOptions): Promise<Coffer> {
+    checkOptions(options, 'Coffer.open', [...openOptions, 'member', 'container'])
+    return new Coffer(await open(path, mode, custom(options), options))
+  }
+
+  /**
+   * Copies every undamaged member of a coffer into a new one, of the same kind and with the same keys, also
+   * if {@link open} refuses it. The damaged file is not changed. Members are taken from the newest readable
+   * commit, and from blocks that no commit names: see `unverified` of the result, and section 26 of
+   * docs/format.md.
+   *
+   * @param path the damaged coffer, which is only read
+   * @param target the path of the new coffer, which must not exist
+   * @param options the layers, and the keys that they need
+   * @returns what was recovered, and what is lost
+   * @throws {@link CofferError} `ERR_COFFER_EXISTS` if the target exists,
+   *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be
+   *   read, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`; or the signal's reason.
+   *   Then there is no new coffer
+   *
+   * @example
+   * ```js
+   * import { stat, truncate } from 'node:fs/promises'
+   * import { CofferStore } from 'coffer'
+   *
+   * const keys = CofferStore.generateKeys()
+   * const store = await CofferStore.open('store.coffer', 'w', keys)
+   * await store.write('a', 'kept')
+   * await store.close()
+   *
+   * await truncate('store.coffer', (await stat('store.coffer')).size - 500)
+   * const { members, lost } = await CofferStore.salvage('store.coffer', 'rescued.coffer', keys)
+   * console.log(members) // 1
+   * console.log(lost)
+   * ```
+   */
+  static async salvage(path: string | URL, target: string | URL, options: SalvageOptions & Layers): Promise<Salvaged> {
+    checkOptions(options, 'Coffer.salvage', [...salvageOptions, 'member', 'container'])
+    return salvage(path, target, custom(options), options)
+  }
+
+  /**
+   * New random keys of 32 bytes for the sealed layers.
+   *
+   * @param layers the layers, as {@link open} takes them
+   * @returns the keys that they need, as url-safe base64
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   */
+  static generateKeys(layers: Layers & { cipher?: never }): Keys {
+    return generateKeys(custom(checkOptions(layers, 'Coffer.generateKeys', ['member', 'container'])))
+  }
+
+  /**
+   * A plugin for this coffer: one that comes with Coffer, or one that {@link registerPlugin} has registered.
+   * Close it, or use `await using`; the coffer stays open.
+   *
+   * @typeParam N the name
+   * @param name `crypt`, `password`, `rsync`, or a registered name
+   * @returns the plugin
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * const passwords = await bank.plugin('password')
+   * await passwords.add({ name: 'mail', username: 'alice', password: 'hunter2' })
+   * await passwords.close()
+   * await bank.close()
+   * ```
+   */
+  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
+    return openPlugin(name, {
+      coffer: this,
+      native: this.#native,
+      change: (call, work) => Batch.waiting(this, call, work),
+    })
+  }
+
+  /**
+   * Flushes, and rewrites the coffer without dead space into a new file, which replaces the old one. The
+   * cost, and the space needed beside the file, is the size of the live blocks. Afterwards the file has
+   * not even the names of deleted members.
+   *
+   * @param options cancellation and progress; a cancelled call leaves the coffer flushed and otherwise unchanged
+   * @throws {@link CofferError} as {@link flush}; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('secret-name', 'x')
+   * await box.flush()
+   * await box.delete('secret-name')
+   * await box.compact()
+   * await box.close()
+   * ```
+   */
+  async compact(options: WatchOptions = {}): Promise<void> {
+    checkOptions(options, 'compact', watchOptions)
+    await Batch.waiting(this, 'compact', () => watched(options, (watch) => this.#native.compact(watch)))
+  }
+
+  /**
+   * Rewrites the coffer under new keys: everything is opened with the old keys and sealed with the new ones
+   * into a new file, which replaces the old one atomically. If the call is cancelled or fails, the coffer
+   * is unchanged, with its old keys. A coffer that had a passphrase has none afterwards.
+   *
+   * Copies and backups of the old file still open with the old keys. If `onProgress` throws in its last
+   * call, when the new file is in place already, the call rejects, too: keep the new keys until the coffer
+   * has been opened with the old ones.
+   *
+   * @param keys all keys that the kind needs, as {@link open} takes them
+   * @param options cancellation and progress
+   * @returns when the new file is in place
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` if a block that was to be rewritten cannot
+   *   be read, and as {@link flush}; or the signal's reason
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * await bank.write('a', 'confidential')
+   * const keys = CofferBank.generateKeys()
+   * await bank.rekey({ ...keys, cipher: 'aes-ocb' })
+   * await bank.close()
+   * ```
+   */
+  async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
+    checkOptions(options, 'rekey', watchOptions)
+    return this.#rekey('rekey', () => checkNewKeys(this.#kind, keys), options)
+  }
+
+  /**
+   * Rewrites the coffer under keys that are derived from a passphrase with a new salt: see {@link rekey}. A
+   * coffer that had keys has a passphrase afterwards.
+   *
+   * @param passphrase the new passphrase, or the current one to change only its cost
+   * @param options the cost of deriving keys, cancellation and progress
+   * @returns when the new file is in place
+   * @throws {@link CofferError} `ERR_COFFER_LIMIT` also if the system lacks the memory, and as
+   *   {@link rekey}
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * await store.changePassphrase('anvil mosaic turnip lantern', { kdf: { memory: 64 * 1024 * 1024 } })
+   * await store.close()
+   * ```
+   */
+  async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
+    const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
+    return this.#rekey('changePassphrase', () => checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+  }
+
+  async #rekey(call: string, check: () => Secret, options: WatchOptions): Promise<void> {
+    await Batch.waiting(this, call, async () =>
+      lend(check(), (secret) => watched(options, (watch) => this.#native.rekey(secret, watch))),
+    )
+  }
+}

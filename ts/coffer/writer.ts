@@ -1,0 +1,339 @@
+import type { Writable } from 'node:stream'
+import { type NativeCoffer, settled } from '../binding/native.ts'
+import { checkBoolean, checkChoice, checkName, checkOptions } from '../check.ts'
+import { CofferError } from '../errors.ts'
+import type { CofferFile } from '../member/file.ts'
+import type { MemberInput } from '../member/input.ts'
+import {
+  checkAttributes,
+  checkStreamOptions,
+  type ModeText,
+  type SourceOptions,
+  type WriteOptions,
+  type WriteStreamOptions,
+  writeStreamOptions,
+} from '../member/options.ts'
+import { MemberWritable } from '../member/streams.ts'
+import { Batch } from './batch.ts'
+import type { Opened } from './open.ts'
+import { CofferReader } from './reader.ts'
+import { type Added, type AddOptions, type DeleteOptions, MemberWrites } from './writes.ts'
+
+/** The calls that change the members of an open coffer. */
+export class CofferWriter extends CofferReader {
+  readonly #native: NativeCoffer
+  readonly #writes: MemberWrites
+
+  /** @internal */
+  protected constructor(opened: Opened) {
+    super(opened)
+    this.#native = opened.native
+    this.#writes = new MemberWrites(opened.native)
+  }
+
+  /**
+   * Creates or replaces a member. Once it has returned, reads through the same coffer return the new bytes;
+   * a concurrent read returns the old or the new ones.
+   *
+   * @param name the name of the member
+   * @param data text (stored as UTF-8) or bytes. Up to 1 MiB is copied at once; a larger array must
+   *   not be changed until the promise settles, and if it is transferred to another thread before,
+   *   nothing is written. Or a stream, or another iterable of text and bytes: then the change takes
+   *   effect at its end. If it fails, nothing changes, and its error is thrown.
+   * @param options permissions, time, and a signal for streams
+   * @returns when the change is accepted, and with `autoFlush` when it is on the disk
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is that of a directory, or
+   *   a file is above it), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (members
+   *   that share a block with the old one have to be moved, and are damaged), `…_POISONED` (an earlier
+   *   failure, or the file or its lock was replaced), `…_IO`; or the error of `data`, or the signal's
+   *   reason
+   *
+   * @example
+   * ```js
+   * import { createReadStream } from 'node:fs'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('notes/todo.txt', 'buy milk', { mode: 0o600, mtime: new Date('2024-01-01') })
+   * await box.write('example', createReadStream('example.mjs'))
+   * await box.close()
+   * ```
+   */
+  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'write', () => this.#writes.write(name, data, options))
+  }
+
+  /**
+   * Appends to a member, which is created if it is missing. The cost is that of writing the whole member,
+   * except that blocks of a large member are copied unchanged.
+   *
+   * @param name the name of the member
+   * @param data as for {@link write}
+   * @param options a signal for streams
+   * @returns as {@link write}
+   * @throws {@link CofferError} as {@link write}; `ERR_COFFER_CORRUPT` also if the end of the member
+   *   is damaged
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.append('log', 'one')
+   * await box.append('log', 'two')
+   * console.log(await box.readText('log')) // onetwo
+   * await box.close()
+   * ```
+   */
+  async append(name: string, data: MemberInput, options: SourceOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'append', () => this.#writes.append(name, data, options))
+  }
+
+  /**
+   * Writes a member of lines: a newline is put after each.
+   *
+   * @param name the name of the member
+   * @param lines any iterable of strings
+   * @returns as {@link write}
+   * @throws {@link CofferError} as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.writeLines('hosts', ['alpha', 'beta'])
+   * await box.close()
+   * ```
+   */
+  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
+    return Batch.waiting(this, 'writeLines', () => this.#writes.writeLines(name, lines))
+  }
+
+  /**
+   * Stores a value as CBOR (RFC 8949, and RFC 8746 for typed arrays), which {@link load} returns: plain
+   * objects, arrays, `Map`, `Set`, `Date`, `Buffer`, typed arrays, strings, numbers,
+   * bigints, booleans, null and undefined. It is encoded during the call, so later changes
+   * of it have no effect.
+   *
+   * @param name the name of the member
+   * @param value the value
+   * @param options permissions and time
+   * @returns as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other value; the message has its
+   *   path. `…_LIMIT` if it is more than 200 levels deep. And as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.dump('state', { users: new Map([['alice', { score: 12n }]]), open: new Set([1, 2]) })
+   * const state = await box.load('state')
+   * console.log(state.users.get('alice').score) // 12n
+   * await box.close()
+   * ```
+   */
+  async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'dump', () => this.#writes.dump(name, value, options))
+  }
+
+  /**
+   * Stores a file, or a directory with everything below it, with permissions and times. If it fails,
+   * nothing is stored.
+   *
+   * @param source a path or a `file:` URL
+   * @param name the name in the coffer: the last component of `source` by default; `.` puts the content
+   *   of a directory at the top
+   * @param options replacement, links, cancellation and progress
+   * @returns what was stored and left out
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also with `replace: false`,
+   *   `…_UNSAFE_PATH` for a link with `symlinks: 'error'`, `…_IO` also if there is no such file, and
+   *   as {@link write}
+   *
+   * @example
+   * ```js
+   * import { mkdir, writeFile } from 'node:fs/promises'
+   * import { CofferNull } from 'coffer'
+   *
+   * await mkdir('reports/2024', { recursive: true })
+   * await writeFile('reports/2024/may.txt', 'fine')
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * const { files, bytes } = await box.add('reports') // reports/2024/may.txt
+   * console.log(files, bytes)
+   * await box.close()
+   * ```
+   */
+  async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
+    return Batch.waiting(this, 'add', () => this.#writes.add(source, name, options))
+  }
+
+  /**
+   * Deletes a member, or a directory with `recursive`. Its bytes are overwritten in the file when the
+   * deletion is flushed; its name is gone when the coffer is compacted.
+   *
+   * @param name the name of the member
+   * @param options whether a directory is deleted with everything below it
+   * @returns as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG` also for a directory
+   *   with members in it without `recursive`, and as {@link write}
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await box.write('a/1', 'x')
+   * await box.delete('a', { recursive: true })
+   * console.log(await box.has('a/1')) // false
+   * await box.close()
+   * ```
+   */
+  async delete(name: string, options: DeleteOptions = {}): Promise<void> {
+    return Batch.waiting(this, 'delete', () => this.#writes.delete(name, options))
+  }
+
+  /**
+   * Makes several changes in one commit: all of them, or none if the function throws or the process ends.
+   * Changes to the coffer outside the batch wait for its end, so inside the function use the batch, not
+   * the coffer.
+   *
+   * @typeParam T the return type of the function
+   * @param work the function that makes the changes
+   * @returns the function's result, with `autoFlush` when the changes are on the disk
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer,
+   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, and as {@link write};
+   *   or the error of the function
+   *
+   * @example
+   * ```js
+   * import { CofferBank } from 'coffer'
+   *
+   * const bank = await CofferBank.open('bank.coffer', 'w', CofferBank.generateKeys())
+   * await bank.write('alice', '100')
+   * await bank.batch(async (batch) => {
+   *   const balance = Number(await batch.readText('alice'))
+   *   await batch.write('alice', String(balance - 30))
+   *   await batch.write('bob', '30')
+   * })
+   * console.log(await bank.readText('alice')) // 70
+   * await bank.close()
+   * ```
+   */
+  async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
+    return Batch.run(this, this.#native, work)
+  }
+
+  /**
+   * A handle on one member: see {@link CofferFile}.
+   *
+   * @param name the name of the member
+   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to create it; a `b` may follow.
+   *   What is written becomes part of the coffer when the handle closes, all of it or nothing.
+   * @param options permissions and time of a member that is written
+   * @returns the open handle
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
+   *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * const log = await store.file('log', 'a')
+   * await log.write('first line')
+   * await log.close()
+   * console.log((await store.stat('log')).size) // 10
+   * await store.close()
+   * ```
+   */
+  async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
+    const { CofferFile } = await import('../member/file.ts')
+    return CofferFile.open(
+      { path: this.path, native: this.#native, change: (call, work) => Batch.waiting(this, call, work) },
+      name,
+      mode,
+      options,
+    )
+  }
+
+  /**
+   * A stream that writes a member, which becomes part of the coffer when the stream finishes. A stream that
+   * is destroyed before changes nothing.
+   *
+   * @param name the name of the member
+   * @param options the treatment of an existing member, permissions and time
+   * @returns the stream. It fails as {@link write}, with `ERR_COFFER_MEMBER_EXISTS` also for
+   *   `flags: 'x'`, and with the signal's reason
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   *
+   * @example
+   * ```js
+   * import { createReadStream } from 'node:fs'
+   * import { pipeline } from 'node:stream/promises'
+   * import { createGzip } from 'node:zlib'
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * await pipeline(createReadStream('example.mjs'), createGzip(), box.createWriteStream('example.gz'))
+   * await box.close()
+   * ```
+   */
+  createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
+    Batch.check(this, 'createWriteStream')
+    checkName(name)
+    checkStreamOptions(checkOptions(options, 'createWriteStream', writeStreamOptions))
+    const { flags, mode, mtime } = options
+    checkChoice(flags, 'flags', ['w', 'a', 'x'])
+    checkAttributes({ mode, mtime })
+    return new MemberWritable(() => this.file(name, flags ?? 'w', { mode, mtime }), options)
+  }
+
+  /**
+   * Commits the changes. When it returns, they are on the disk (unless `durability` is `none`), and deleted
+   * bytes are overwritten in the file.
+   *
+   * @param options `force`: commit even if nothing has changed
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
+   *   `…_POISONED`, `…_LIMIT`, `…_INVALID_ARG` also inside a batch, `…_IO`
+   *
+   * @example
+   * ```js
+   * import { CofferStore } from 'coffer'
+   *
+   * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
+   * await store.write('a', '1')
+   * console.log(store.modified) // true
+   * await store.flush()
+   * console.log(store.modified) // false
+   * await store.close()
+   * ```
+   */
+  async flush(options: { force?: boolean | undefined } = {}): Promise<void> {
+    const { force } = checkOptions(options, 'flush', ['force'])
+    const always = checkBoolean(force, 'force') ?? false
+    await Batch.waiting(this, 'flush', () => settled(this.#native.flush(always)))
+  }
+
+  /**
+   * Waits for the calls under way, commits, and releases the file and its locks. May be called more than
+   * once. If the commit fails, the coffer is closed anyway.
+   *
+   * @throws {@link CofferError} if the last changes could not be committed: as {@link flush}
+   */
+  async close(): Promise<void> {
+    await Batch.waiting(this, 'close', () => {
+      this.#writes.cancel(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
+      return settled(this.#native.close())
+    })
+  }
+
+  /**
+   * The same as {@link close}, for `await using`.
+   *
+   * @throws {@link CofferError} as {@link close}
+   */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close()
+  }
+}

@@ -1,0 +1,153 @@
+import { binding, type NativeKdf } from '../binding/native.ts'
+import { checkOptions } from '../check.ts'
+import { CofferError, invalid } from '../errors.ts'
+import { type Key, type Keys, keyText, parseKey } from './key.ts'
+import { type BankCipher, bank, type Cipher, ciphers, isSealed, type Kind } from './kinds.ts'
+import { checkKdf, checkPassphrase, type KdfOptions, type Passphrase } from './passphrase.ts'
+
+/** What {@link Coffer.rekey} takes: all keys that the kind needs, also one that does not change. */
+export interface NewKeys {
+  /** The key of the container. */
+  cofferKey?: Key | undefined
+  /** The key of the members. */
+  secureKey?: Key | undefined
+  /**
+   * The new cipher of the container, for a `CofferBank`. By default the current one, or `aes-ocb` for a key of
+   * 16 or 24 bytes.
+   */
+  cipher?: 'fernet' | 'aes-ocb' | undefined
+}
+
+/** Keys or a passphrase, as {@link Coffer.open} takes them. */
+export interface SecretOptions {
+  cofferKey?: Key | undefined
+  secureKey?: Key | undefined
+  passphrase?: Passphrase | undefined
+  kdf?: KdfOptions | undefined
+}
+
+/** What opens a coffer, in the engine's form: copies of the caller's bytes, which {@link lend} wipes. */
+export interface Secret {
+  cofferKey?: Buffer
+  secureKey?: Buffer
+  passphrase?: Buffer
+  kdf?: NativeKdf
+}
+
+/** New random keys for the sealed layers of a kind. */
+export function generateKeys({ member, container }: Kind): Keys {
+  return {
+    ...(container === 'none' ? {} : { cofferKey: generateKey(container) }),
+    ...(member === 'none' ? {} : { secureKey: generateKey(member) }),
+  }
+}
+
+/** A new random key for a cipher. */
+export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
+  return keyText(binding.generateKey(ciphers[cipher].keyBytes[0]))
+}
+
+/** The cipher that a bank's options imply: a key of 16 or 24 bytes is one of AES-OCB. */
+export function bankCipher({ cipher, cofferKey }: NewKeys): BankCipher | undefined {
+  if (cipher !== undefined || cofferKey === undefined) return cipher
+  const bytes = parseKey(cofferKey, 'cofferKey')
+  const { length } = bytes
+  bytes.fill(0)
+  return length === 16 || length === 24 ? 'aes-ocb' : undefined
+}
+
+/** Checks what opens a coffer of a kind: the keys that it needs, or a passphrase. */
+export function checkSecret(kind: Kind, options: SecretOptions): Secret {
+  const { passphrase, kdf, cofferKey, secureKey } = options
+  if (!isSealed(kind) && (passphrase ?? cofferKey ?? secureKey) !== undefined) throw keyless(`a ${kind.label}`)
+  if (passphrase === undefined) {
+    if (kdf !== undefined) throw invalid('kdf is for deriving keys from a passphrase, and no passphrase is given')
+    return checkKeys(kind, options)
+  }
+  if (cofferKey !== undefined || secureKey !== undefined) {
+    throw invalid('give either keys or a passphrase: the keys of a passphrase come from it alone')
+  }
+  return checkPassphraseFor(kind, passphrase, kdf)
+}
+
+/** Checks the new keys of a coffer of a kind, and the new cipher of a bank. */
+export function checkNewKeys(kind: Kind, keys: NewKeys): Secret & { cipher?: string } {
+  const isBank = kind.native.name === 'bank'
+  checkOptions(keys, 'rekey', ['cofferKey', 'secureKey', ...(isBank ? (['cipher'] as const) : [])])
+  checkSealed(kind, 'it has no keys to change')
+  if (!isBank) return checkKeys(kind, keys)
+  const cipher = bankCipher(keys)
+  return { ...checkKeys(bank(cipher), keys), cipher }
+}
+
+/** Checks the passphrase, current or new, of a coffer of a kind. */
+export function checkPassphraseFor(kind: Kind, passphrase: Passphrase, kdf: KdfOptions | undefined): Secret {
+  checkSealed(kind, 'a passphrase would protect nothing')
+  return { kdf: kdf === undefined ? undefined : checkKdf(kdf), passphrase: checkPassphrase(passphrase) }
+}
+
+/** Starts a call of the engine with a secret, and wipes it: the engine has copied it during the call. */
+export function lend<T>(secret: Secret, call: (secret: Secret) => Promise<T>): Promise<T> {
+  try {
+    return call(secret)
+  } finally {
+    wipe(secret)
+  }
+}
+
+/** Overwrites the bytes of a secret. */
+function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
+  for (const bytes of [cofferKey, secureKey, passphrase]) bytes?.fill(0)
+}
+
+function checkKeys(kind: Kind, { cofferKey, secureKey }: NewKeys): Secret {
+  const none = cofferKey === undefined && secureKey === undefined
+  const secret: Secret = {}
+  try {
+    secret.cofferKey = checkKey(kind, kind.container, cofferKey, 'cofferKey', none)
+    secret.secureKey = checkKey(kind, kind.member, secureKey, 'secureKey', none)
+  } catch (error) {
+    wipe(secret)
+    throw error
+  }
+  return secret
+}
+
+/**
+ * The error for keys of a coffer that is not sealed: opening it would accept a forged file in place of a sealed
+ * one.
+ */
+export function keyless(what: string): CofferError {
+  return new CofferError(
+    'ERR_COFFER_KEYLESS',
+    `keys or a passphrase were given, but no layer of ${what} is sealed here, so they would protect nothing: if the coffer was sealed, the file was replaced; if it never was, open it without keys`,
+  )
+}
+
+function checkSealed(kind: Kind, therefore: string): void {
+  const { label } = kind
+  if (!isSealed(kind)) throw invalid(`no layer of a ${label} is sealed here, so ${therefore}`)
+}
+
+function checkKey(
+  { label }: Kind,
+  cipher: Cipher,
+  key: Key | undefined,
+  what: 'cofferKey' | 'secureKey',
+  none: boolean,
+): Buffer | undefined {
+  const layer = what === 'cofferKey' ? 'container' : 'members'
+  if (cipher === 'none') {
+    if (key === undefined) return undefined
+    throw invalid(`${label} takes no ${what} here: the ${layer} would not be sealed with it`)
+  }
+  if (key === undefined) {
+    const passphrase = none ? '. A passphrase will do in place of keys' : ''
+    throw invalid(`${label} needs a ${what}, which seals the ${layer}: ${label}.generateKeys() makes one${passphrase}`)
+  }
+  const bytes = parseKey(key, what)
+  const lengths: readonly number[] = ciphers[cipher].keyBytes
+  if (lengths.includes(bytes.length)) return bytes
+  bytes.fill(0)
+  throw invalid(`${what} has ${bytes.length} bytes, but ${cipher} takes a key of ${lengths.join(', ')} bytes`)
+}
