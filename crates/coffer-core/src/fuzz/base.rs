@@ -16,16 +16,16 @@ use crate::format::record::{
     self, COMMIT_TAG, ClearFields, FOOTER_TAG, HEADER_TAG, MetaSeal, SALT_TAG,
 };
 
-/// What they are called in `fuzz/base`, in the order of [`Case::of`].
+/// Their names in `fuzz/base`, in the order of [`Case::of`].
 pub(super) const NAMES: [&str; KINDS] =
     ["null", "store", "market", "bank-fernet", "bank-aes-ocb", "custom"];
 
-/// Where `fuzz/` is.
+/// The path of `fuzz/`.
 pub(super) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
 }
 
-/// Where the coffer of this kind is.
+/// The path of the coffer of this kind.
 pub(super) fn path(choice: usize) -> PathBuf {
     directory().join("base").join(NAMES[choice]).with_extension("coffer")
 }
@@ -62,7 +62,7 @@ pub(super) enum FilePart {
 pub(super) struct PlacedPart {
     pub(super) offset: u64,
     pub(super) part: FilePart,
-    /// In place of the mark that belongs there.
+    /// The mark that replaces its own, if there is one.
     pub(super) mark: Option<ClearFields>,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Base {
     pub(super) parts: Vec<PlacedPart>,
     /// The newest state.
     pub(super) catalog: Catalog,
-    /// Every content that each name ever had.
+    /// All contents that each name has had.
     pub(super) contents: HashMap<String, Vec<Vec<u8>>>,
 }
 
@@ -198,7 +198,7 @@ impl Base {
 
     /// A record with any mark and any body.
     pub(super) fn put_record(&self, mark: &ClearFields, body: &[u8], out: &mut Vec<u8>) {
-        // Longer ones no writer makes, and no reader looks at.
+        // No writer makes longer ones, and readers skip them.
         let body = &body[..body.len().min(record::MAX_BODY)];
         record::write(self.layers.container.as_deref(), mark, &self.meta.seal(body), out);
     }

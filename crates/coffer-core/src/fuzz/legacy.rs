@@ -1,5 +1,5 @@
-//! Coffers that PyCoffer wrote: arbitrary bytes, and tars, frames and members that are sealed with
-//! the right keys.
+//! The fuzz target of coffers in PyCoffer's format: arbitrary bytes, and tars, frames and members that
+//! are sealed with the right keys.
 
 use super::input::FuzzInput;
 use super::scene::{Case, FuzzScene, change, look};
@@ -8,7 +8,7 @@ use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::container_seal;
 
-/// More than this is not written out: a little may decompress to much.
+/// The most bytes that are unpacked from one input: few bytes may decompress to many.
 const MOST: usize = 16 << 10;
 
 /// `kind, how, then one of: a file; a frame; a tar; members`.
@@ -43,7 +43,7 @@ pub fn legacy(data: &[u8]) {
     }
 }
 
-/// The container layer, whatever is in it.
+/// The container layer of any contents.
 fn sealed(case: &Case, frame: &[u8]) -> Vec<u8> {
     match container_seal(&case.kind, &case.keys).unwrap() {
         Some(seal) => {

@@ -22,10 +22,10 @@ use crate::io::new_file::NewFile;
 use crate::io::storage::Directory;
 use crate::progress::{CallObserver, Cancel};
 
-/// What is outside the target, and stays as it is.
+/// The content of files outside the target, which must not change.
 const SECRET: &[u8] = b"not a member";
 
-/// `how, then names, each with what is to become of it`.
+/// `how, then names, each with its use`.
 pub fn names(data: &[u8]) {
     let mut input = FuzzInput::new(data);
     let how = input.byte();
@@ -116,7 +116,7 @@ fn extract(coffer: &Coffer, extraction: &Extraction, target: &Path) {
     }
 }
 
-/// What the input asks for.
+/// The plan that the input gives.
 #[derive(Default)]
 struct Plan {
     members: Vec<(String, bool, Vec<u8>)>,
@@ -124,7 +124,7 @@ struct Plan {
     from: Option<String>,
 }
 
-/// What a coffer is to hold.
+/// The names that a coffer must hold.
 struct ExpectedNames(BTreeMap<String, bool>);
 
 impl ExpectedNames {

@@ -1,4 +1,4 @@
-//! An arbitrary list of operations, on a coffer and on a plain map.
+//! The fuzz target of operations: an arbitrary list of them, on a coffer and on a map.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::crypto::key::Key;
 use crate::error::{Code, Result};
 use crate::progress::CallObserver;
 
-/// Names that get in each other's way: files where others have directories.
+/// Names that conflict: files where others have directories.
 const NAMES: [&str; 16] = [
     "a", "a/b", "a/b/c", "a/c", "ab", "b", "b/a", "b/b", "c/d/e/f", "c/d", "ü/語", "z.txt", "0",
     "a b", "a.b/c", "/d",
@@ -42,7 +42,7 @@ pub fn operations(data: &[u8]) {
 struct OperationsRun {
     case: Case,
     auto_flush: bool,
-    /// Look at everything after each operation.
+    /// Whether everything is compared after each operation.
     watchful: bool,
     path: PathBuf,
     coffer: Coffer,
@@ -179,7 +179,7 @@ impl OperationsRun {
             data.extend(part);
         }
         if how & 128 != 0 {
-            // Given up: nothing is left of it.
+            // Aborted: nothing is left of it.
             return;
         }
         let change = Change::Upload {
@@ -281,7 +281,7 @@ impl OperationsRun {
         self.committed = self.model.clone();
     }
 
-    /// Closes, or lets go of the handle as a process does that is killed, and opens again.
+    /// Closes, or drops the handle without closing as a killed process does, and opens again.
     fn reopen(&mut self, close: bool) {
         if close {
             self.close();

@@ -1,5 +1,5 @@
-//! What is behind the seals: a sound coffer is taken apart, plaintexts in it are replaced, and it is
-//! sealed again with the right keys.
+//! The fuzz target of sealed contents: a sound coffer is taken apart, plaintexts in it are replaced, and
+//! it is sealed again with the right keys.
 //!
 //! The input is `kind, flags` and sections `layer, index, length, bytes`: each puts its bytes in the
 //! place of one plaintext, so that the fuzzer itself changes headers, commits, footers, zstd frames,
@@ -105,7 +105,7 @@ struct MemberUnit {
     piece: Option<usize>,
 }
 
-/// A coffer that is being made anew.
+/// A coffer that is being rebuilt.
 pub(super) struct Forge {
     base: Base,
     honest: bool,
@@ -209,7 +209,7 @@ impl Forge {
         }
     }
 
-    /// Replaces what stands in the tar for a member, or the frame in the chunks that stand there.
+    /// Replaces the stored bytes of a member in the tar, or the frame within them.
     fn member(&mut self, index: usize, bytes: &[u8], frame: bool) {
         let units = self.units();
         let Some(unit) = index.checked_rem(units.len()).and_then(|i| units.get(i)) else { return };
@@ -469,7 +469,7 @@ impl Moved {
         }
     }
 
-    /// The footer of the last commit; of a body that was given, all but what is wrong in it.
+    /// The footer of the last commit. Of a given body only the flag at its end is kept.
     fn footer(&self, archive: &[u8; ARCHIVE_ID], given: &[u8], at: u64) -> Vec<u8> {
         let mut body = Vec::new();
         body.extend_from_slice(archive);

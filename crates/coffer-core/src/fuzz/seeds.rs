@@ -1,4 +1,4 @@
-//! The seeds of the corpus, made anew.
+//! The generator of the corpus's seeds.
 
 use crate::format::member::MemberType;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Opening a disk as a coffer, and comparing it with what it is to hold.
+//! Opening a coffer on a simulated disk, and comparing it with the model.
 
 use std::io::Read;
 use std::path::Path;
@@ -18,22 +18,22 @@ use crate::io::new_file::sweep_unfinished;
 use crate::io::protected_paths::torn;
 use crate::progress::Cancel;
 
-/// How a coffer on a simulated disk is opened.
+/// The parameters of opening a coffer on a simulated disk.
 pub(super) struct ModelOpener {
     pub(super) path: std::path::PathBuf,
     pub(super) kind: Kind,
     /// The keys that it has had.
     pub(super) keys: Vec<Keys>,
     pub(super) durable: bool,
-    /// What was damaged of it.
+    /// The bytes of it that were damaged.
     pub(super) flips: Vec<Flip>,
 }
 
 /// Why a coffer did not open.
 pub(super) enum Trouble {
-    /// The disk refused.
+    /// A call of the disk failed.
     Io(Error),
-    /// Something is wrong.
+    /// A rule of the model is violated.
     Wrong(String),
 }
 
@@ -131,7 +131,8 @@ impl ModelOpener {
         Ok(OpenedModel { container, state })
     }
 
-    /// Checks a file without unfinished changes: its tar, what is deleted, and what is beside it.
+    /// Checks a file without unfinished changes: its tar, that deleted bytes are gone, and the files
+    /// beside it.
     pub(super) fn check_file(
         &self,
         disk: &Disk,
@@ -169,7 +170,7 @@ impl ModelOpener {
             path == self.path || path.to_string_lossy().starts_with(&*torn.to_string_lossy())
         };
         match image.names.keys().find(|path| !ours(path)) {
-            // Where the disk refused, it may be this that it did not remove.
+            // If a call of the disk failed, it may be the removal of this file.
             Some(path) if disk.failed().is_none() => {
                 Err(format!("{} was left behind", path.display()))
             }
@@ -194,7 +195,7 @@ fn have_in_common(one: &[u8], other: &[u8]) -> bool {
     false
 }
 
-/// Takes the layers off as other tools do: the tar has exactly the live members, and of others at
+/// Decodes the layers as other tools do: the tar must have exactly the live members, and of others at
 /// most those that damaged packs `held`.
 fn check_tar(
     file: &[u8],
@@ -243,8 +244,8 @@ fn check_tar(
 }
 
 impl ModelOpener {
-    /// Every member, read through the writer's own view. One that is damaged must not read: it is
-    /// what it was before.
+    /// Every member, read through the writer's own view. A damaged one must fail to read; its bytes
+    /// before the damage are given.
     pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {
         let view = container.view.read();
         let read = |name: &str, entry: &Entry| {

@@ -1,4 +1,4 @@
-//! Damage to what is in the file: a bit that flipped between two sessions, and parts of the disk that
+//! Damage to the bytes of a file: a bit that flips between two sessions, and parts of the disk that
 //! cannot be read.
 //!
 //! Members in a damaged block stay and fail to read, wherever the block is copied to. All others read
@@ -19,8 +19,8 @@ use crate::format::kind::{Cipher, Kind};
 use crate::format::record::HEADER_MARKS;
 use crate::progress::CallObserver;
 
-/// A byte of a block that is not what was written. Rekeying writes the header of a large member anew
-/// from the catalog; in a container that is not sealed it is the same bytes again, and sound.
+/// A damaged byte of a block. Rekeying rewrites the header of a large member from the catalog; in an
+/// unsealed container this restores the bytes.
 #[derive(Clone)]
 pub(super) struct Flip {
     /// Of the file under the keys that it has.
@@ -86,7 +86,7 @@ impl ModelOpener {
     }
 }
 
-/// A Store with `a`, `b` and `c` in a pack and `d` in another, on a disk that can be made to refuse.
+/// A Store with `a`, `b` and `c` in a pack and `d` in another, on a disk whose reads can be made to fail.
 struct DamageScene {
     disk: Arc<Disk>,
     path: PathBuf,
@@ -122,8 +122,7 @@ impl DamageScene {
         Coffer::open_in(self.disk.directory(), &self.path, self.options.clone()).unwrap()
     }
 
-    /// Opens it, which reads more of such a small file than it needs, and lets the pack be read no
-    /// more.
+    /// Opens the coffer, and then makes reads of the pack fail: opening reads all of such a small file.
     fn open_bad(&self) -> Coffer {
         self.disk.refuse(None);
         let coffer = self.open();
@@ -179,7 +178,7 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
         coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         check(&coffer, &["d", "new"], &["b", "c"]);
         coffer.close().unwrap();
-        // It was copied: what the disk could not read of it is lost.
+        // It was copied: the bytes that the disk could not read are lost.
         scene.disk.refuse(None);
         let coffer = scene.open();
         check(&coffer, &["d", "new"], &["b", "c"]);

@@ -1,5 +1,5 @@
-//! A disk in memory: files, their names, a record of all that is done to them, and faults on
-//! demand. What a crash leaves of it is told by [`super::crash`].
+//! A simulated disk: files, their names, a journal of all calls that change them, and injected faults.
+//! [`super::crash`] gives its states after a crash.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,14 +11,14 @@ use crate::io::storage::{self, Directory, Storage, Wanted};
 /// A file, whatever its name.
 pub(super) type Inode = usize;
 
-/// What is on a disk.
+/// The contents of a disk.
 #[derive(Clone, Default)]
 pub(super) struct Image {
     pub(super) names: BTreeMap<PathBuf, Inode>,
     pub(super) files: BTreeMap<Inode, Arc<Vec<u8>>>,
 }
 
-/// Something that was done to a disk.
+/// A call that changes a disk.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Write {
@@ -33,7 +33,7 @@ pub(super) enum Call {
     Sync {
         file: Inode,
     },
-    /// What was written before may be lost, whatever is synced later.
+    /// Writes before it may be lost even if a later sync succeeds.
     FailedSync {
         file: Inode,
     },
@@ -61,7 +61,7 @@ impl Image {
         Arc::make_mut(self.files.entry(file).or_default())
     }
 
-    /// Does what a call does, as a process sees it.
+    /// Applies a call, as a process sees it.
     pub(super) fn apply(&mut self, call: &Call) {
         match call {
             Call::Write { file, offset, bytes } => put(self.bytes(*file), *offset, bytes),
@@ -82,7 +82,7 @@ impl Image {
     }
 }
 
-/// Writes into a file, which grows as far as it must.
+/// Writes into a file, which grows as needed.
 pub(super) fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     let end = offset + bytes.len();
     if file.len() < end {
@@ -91,7 +91,7 @@ pub(super) fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     file[offset..end].copy_from_slice(bytes);
 }
 
-/// What a disk was, and what has been done to it since.
+/// A journal: the contents of a disk, and the calls since.
 #[derive(Clone, Default)]
 pub(super) struct Journal {
     pub(super) start: Image,
@@ -101,22 +101,22 @@ pub(super) struct Journal {
 /// Calls that fail.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fault {
-    /// How many calls go well before.
+    /// The number of calls that succeed before.
     pub(super) after: u64,
     /// Whether calls that only look are counted, and may fail, too.
     pub(super) looks: bool,
-    /// All calls fail from then on, not one.
+    /// Whether all calls fail from then on, not one.
     pub(super) forever: bool,
     pub(super) errno: i32,
-    /// How many bytes of a write that fails are written, at most.
+    /// The most bytes that a failing write writes.
     pub(super) torn: usize,
 }
 
-/// A part of every file that reads are refused of.
+/// A range of every file in which reads fail.
 pub(super) struct Bad {
     pub(super) bytes: std::ops::Range<usize>,
     pub(super) errno: i32,
-    /// How many reads are refused.
+    /// The number of reads that fail.
     pub(super) times: usize,
 }
 
@@ -135,7 +135,7 @@ struct DiskState {
     journal: Journal,
     next: Inode,
     fault: Option<Fault>,
-    /// What the call was that failed first.
+    /// The name of the call that failed first.
     failed: Option<&'static str>,
     missed: Option<Missed>,
     bad: Option<Bad>,
@@ -156,7 +156,7 @@ impl Disk {
         Arc::new(DiskNames(self.clone()))
     }
 
-    /// What a process sees.
+    /// The contents that a process sees.
     pub(super) fn image(&self) -> Image {
         self.state().now.clone()
     }
@@ -175,7 +175,7 @@ impl Disk {
         self.state().open
     }
 
-    /// Lets calls fail, or stops that.
+    /// Sets or clears the fault.
     pub(super) fn fail(&self, fault: Option<Fault>) {
         let mut state = self.state();
         state.fault = fault;
@@ -183,17 +183,17 @@ impl Disk {
         state.missed = None;
     }
 
-    /// Lets a part be read no more, or again.
+    /// Sets or clears the range in which reads fail.
     pub(super) fn refuse(&self, bad: Option<Bad>) {
         self.state().bad = bad;
     }
 
-    /// Whether what failed first was a read, and the same was read later.
+    /// Whether the first call that failed was a read that was repeated later.
     pub(super) fn read_again(&self) -> bool {
         self.state().missed.is_some_and(|missed| missed.again)
     }
 
-    /// What failed, if something did.
+    /// The name of the call that failed first, if one did.
     pub(super) fn failed(&self) -> Option<&'static str> {
         self.state().failed
     }
@@ -202,7 +202,7 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    /// Begins a call that only looks.
+    /// Begins a call that changes nothing.
     fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, DiskState>> {
         let mut state = self.state();
         match state.fault.filter(|fault| fault.looks).and_then(|_| state.strike(name)) {
@@ -211,7 +211,7 @@ impl Disk {
         }
     }
 
-    /// Does and records a call that changes.
+    /// Applies and records a call that changes the disk.
     fn act(&self, name: &'static str, call: Call) -> io::Result<()> {
         let mut state = self.state();
         state.act(name, call)
@@ -219,7 +219,7 @@ impl Disk {
 }
 
 impl DiskState {
-    /// The fault, if it is time for it.
+    /// The fault, if this call is the one to fail.
     fn strike(&mut self, name: &'static str) -> Option<Fault> {
         let fault = self.fault.as_mut()?;
         if fault.after > 0 {

@@ -20,7 +20,7 @@ use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
 use crate::progress::CallObserver;
 
-/// What a session does.
+/// A step of a session.
 #[derive(Debug, Clone, Copy)]
 enum SessionStep {
     Write(&'static str, usize),
@@ -118,10 +118,10 @@ struct Session {
     keys: Keys,
     /// What the handle shows.
     shown: Members,
-    /// What the file may hold, and with which keys: `None` before there is a coffer.
+    /// The states that the file may have, with their keys: `None` before there is a coffer.
     durable: Vec<(Option<Members>, Keys)>,
     errors: usize,
-    /// What failed was of no importance.
+    /// Whether the call that failed was not needed for any promise.
     spared: bool,
 }
 
@@ -307,7 +307,7 @@ impl Session {
         }
     }
 
-    /// Checks an error that came out.
+    /// Checks an error that a call returned.
     fn judge(&mut self, error: &Error) {
         let Fault { errno, .. } = self.fault;
         let refused = error.code() == Code::Io && error.errno() == Some(errno);
@@ -349,7 +349,7 @@ impl Session {
         self.shown = seen;
     }
 
-    /// Waits until the thread that writes has let go of everything.
+    /// Waits until the writing thread has closed all files.
     fn nothing_open(&self) {
         for _ in 0..6000 {
             if self.disk.open() == 0 {
@@ -360,7 +360,8 @@ impl Session {
         panic!("{:?}: {} files stay open", self.fault, self.disk.open());
     }
 
-    /// The disk works again: the coffer opens, has what it may have, and nothing lies beside it.
+    /// Checks, with a disk that works again, that the coffer opens in an acceptable state and that no
+    /// files are left beside it.
     fn afterwards(&self) {
         let there = self.disk.image().file(&self.path).is_some();
         if !there {
@@ -406,7 +407,7 @@ impl Session {
     }
 }
 
-/// Makes changes as one, or calls them off.
+/// Makes changes as one batch, and rolls them back if one fails.
 fn batch(coffer: &Coffer, changes: Vec<Change>) -> Result<()> {
     let Outcome::Batch(token) = coffer.change(Change::Begin)? else { panic!("no batch") };
     let ask = |change| {

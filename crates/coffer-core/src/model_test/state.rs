@@ -1,4 +1,4 @@
-//! What a coffer is to hold: the model, and which of its states an opening may find when.
+//! The model of a coffer, and the states that an opening may find.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct ModelState {
     pub(super) blocks: Vec<Arc<Trace>>,
 }
 
-/// The states that an opening may find, by how many calls the disk had then.
+/// The states that an opening may find, by the number of calls in the disk's journal.
 pub(super) struct Timeline(Vec<(usize, Vec<ModelState>)>);
 
 impl Timeline {
@@ -35,12 +35,12 @@ impl Timeline {
         Self(vec![(0, states)])
     }
 
-    /// Only these are acceptable from now on.
+    /// Makes these the only acceptable states from now on.
     pub(super) fn set(&mut self, calls: usize, states: Vec<ModelState>) {
         self.0.push((calls, states));
     }
 
-    /// This one is acceptable, too, from now on.
+    /// Makes a further state acceptable from now on.
     pub(super) fn add(&mut self, calls: usize, state: ModelState) {
         let mut states = self.now().to_vec();
         states.push(state);

@@ -1,4 +1,4 @@
-//! What is done to a coffer, by chance, and the crashes that are tried on what it did.
+//! The random workload on a coffer, and the crashes that are tried on its journal.
 
 use std::sync::Arc;
 
@@ -19,11 +19,11 @@ use crate::progress::CallObserver;
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 4096;
-/// How many crashes are tried on a session.
+/// The number of crashes that are tried on a session.
 const CRASHES: u64 = 24;
-/// The disk is full, by the number that this system has for it.
+/// The system's error number for a full disk.
 pub(super) const NO_SPACE: i32 = if cfg!(windows) { 112 } else { 28 };
-/// The errors that a disk refuses with: it is full, it fails, or a signal came between.
+/// The injected errors of a disk: it is full, it fails, or a signal interrupted the call.
 pub(super) const ERRNOS: [i32; 3] =
     if cfg!(windows) { [NO_SPACE, 1117, 10004] } else { [NO_SPACE, 5, 4] };
 
@@ -38,12 +38,12 @@ pub(super) struct Run {
     pub(super) stages: Arc<Uploads>,
     dir: tempfile::TempDir,
     pub(super) serial: u64,
-    /// How many crash states were looked at.
+    /// The number of crash states that were checked.
     seen: u64,
     trace: bool,
 }
 
-/// What is left, and what it may be.
+/// A state of the disk after a crash, and the acceptable states of its coffer.
 struct Crash {
     how: String,
     image: Image,
@@ -98,8 +98,8 @@ impl Run {
         }
     }
 
-    /// Sessions, each on what a crash of the one before has left. Tells how many crash states were
-    /// looked at.
+    /// Runs sessions, each on the state that a crash of the one before left. Gives the number of crash
+    /// states that were checked.
     pub(super) fn all(mut self) -> u64 {
         for session in 0..4 {
             self.tell(|| format!("--- session {session}, durable {}", self.opener.durable));
@@ -176,7 +176,7 @@ impl Run {
         coffer.close().unwrap();
     }
 
-    /// Opens what is there and goes on with it. `None` if the disk refuses.
+    /// Opens the coffer and goes on with it. `None` if a call of the disk fails.
     pub(super) fn open(&mut self) -> Option<Container> {
         let opened = self.opener.open(&self.disk, self.timeline.now());
         let OpenedModel { container, state } = match opened {
@@ -194,12 +194,12 @@ impl Run {
         Some(container)
     }
 
-    /// Nothing but this state is acceptable from now on.
+    /// Makes this the only acceptable state from now on.
     fn settle(&mut self, state: ModelState) {
         self.timeline.set(self.disk.recorded(), vec![state]);
     }
 
-    /// Tries crashes on what was done to the disk, and goes on with what one of them left.
+    /// Tries crashes on the disk's journal, and goes on with the state that one of them left.
     fn crashes(&mut self) {
         self.disk.fail(None);
         let (disk, timeline) =

@@ -18,7 +18,8 @@ fn a_tail_of_marks_costs_no_more_than_a_few_times_its_bytes() {
         let scene = ThreeCommits::new(kind);
         let footer = Footer::len(scene.container(), &scene.source.meta);
         for tag in [COMMIT_TAG, FOOTER_TAG] {
-            // At home, as records that are as long as may be, and as long as a footer; then elsewhere.
+            // With their own offsets, as records of the greatest length and of a footer's; then with
+            // other offsets.
             for (len, away) in [(250_000, 0), (footer, 0), (250_000, 8), (footer, 8), (100, 0)] {
                 for step in [0, 64, len] {
                     let tail = scene.fakes(tag, len, step, away, TAIL);
@@ -80,7 +81,7 @@ fn authentic_records_behind_the_end_cost_no_more_than_a_few_times_their_bytes() 
         let opened = scene.expect_cost("one for many", &scene.with(&tail), 6, 12).unwrap();
         assert_eq!((opened.newest.position, codes(&opened)), (newest, vec!["damaged-commit"]));
 
-        // A good commit, and footers that say of it what is not true.
+        // A good commit, and footers with wrong digests of it.
         tail[at] ^= 1;
         tail.truncate(named);
         while tail.len() < named * 4 {
@@ -130,7 +131,7 @@ fn parts_within_parts_are_no_parts() {
     }
     let opened = scene.expect_cost("nested parts", &scene.with(&inner), 3, 12).unwrap();
     assert_eq!(opened.newest.position, scene.commits[2].0);
-    // The innermost is a part like any other.
+    // The innermost part is valid.
     assert_eq!(codes(&opened), ["damaged-commit"]);
     let outermost = crate::format::commit_parts::read_part(&inner, end, None, &meta);
     assert!(outermost.is_none());

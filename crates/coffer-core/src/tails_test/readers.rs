@@ -24,7 +24,7 @@ fn a_reader_without_a_lock_waits_for_the_footer_of_a_commit_that_is_being_writte
     let (position, _) = scene.commits[2];
     let whole = scene.bytes.clone();
     let file = Memory::of(&whole[..position.end() as usize]);
-    // A look reads again and again; the footer comes while the reader only asks for the length.
+    // One attempt reads many times; the footer comes while the reader only asks for the length.
     let asked = Arc::new(AtomicU64::new(0));
     let since_read = asked.clone();
     *file.at_read.lock().unwrap() = Some(Box::new(move |_| since_read.store(0, Ordering::Relaxed)));
@@ -65,7 +65,7 @@ fn a_file_that_is_cut_between_a_look_at_its_length_and_a_read_is_looked_at_again
     assert_eq!(coffer.read("member-1").unwrap_err().code(), Code::Corrupt);
 }
 
-/// A reader that stays on its commit verifies what the writer has moved, however often it moves.
+/// A reader that stays on its commit verifies members although the writer moves them repeatedly.
 #[test]
 fn verifying_beside_a_writer_that_moves_members_finds_no_damage() {
     for lock in [crate::coffer::LockMode::None, crate::coffer::LockMode::Write] {

@@ -33,7 +33,7 @@ fn marks_have_their_zeros_and_footers_their_archive() {
             (opened.newest.position, codes(&opened)),
             (newest, vec!["torn-tail", "damaged-footer"])
         );
-        // The footer of another archive id says nothing, and is not a tail to keep.
+        // The footer of another archive id is ignored, and makes no tail that must be kept.
         let other =
             Footer { archive: [7; 16], commit: scene.commits[0].0, header_copy: 1, durable: true };
         let mut bytes = scene.bytes.clone();
@@ -43,7 +43,7 @@ fn marks_have_their_zeros_and_footers_their_archive() {
     }
 }
 
-/// Damage makes a reader go back; a commit that is what was committed and breaks a rule does not.
+/// Damage makes a reader go back; an authentic commit that breaks a rule is an error.
 #[test]
 fn damage_falls_back_and_a_malformed_commit_is_an_error() {
     let scene = ThreeCommits::new(Kind::store());
@@ -108,7 +108,7 @@ fn a_damaged_previous_commit_is_an_error_and_no_older_state() {
     }
 }
 
-/// A record of this coffer that opens makes a tail one to keep, wherever it says that it stands.
+/// A record of this coffer that opens makes a tail one that must be kept, with any offset in its mark.
 #[test]
 fn a_record_that_opens_makes_a_tail_authentic_and_a_copy_of_the_footer_does_not() {
     for kind in kinds() {

@@ -117,7 +117,7 @@ impl ThreeCommits {
         opened
     }
 
-    /// What a record begins with, up to its mark, if it is to have `len` bytes.
+    /// The framing of a record of `len` bytes, up to its mark.
     pub(super) fn framing(&self, len: usize) -> Vec<u8> {
         if self.sealed() {
             ((len - crate::format::chunk::HEADER) as u32).to_le_bytes().to_vec()
