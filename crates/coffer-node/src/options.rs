@@ -227,7 +227,7 @@ fn commit_id(commit: NativeCommit) -> Result<CommitId> {
 
 /// The error for an unknown name. The facade checks all names, so it shows a fault in the facade.
 fn unknown(what: &str, given: &str) -> Error {
-    Error::new(Code::InvalidArg, format!("{given:?} is no {what} that the engine knows"))
+    Error::new(Code::InvalidArg, format!("{given:?} is not a {what} that the engine knows"))
 }
 
 /// Limits, in the engine's form.

@@ -119,5 +119,5 @@ pub(crate) fn whole(number: BigInt) -> u64 {
 }
 
 pub(crate) fn unexpected() -> Error {
-    Error::new(Code::Poisoned, "the engine answered another question: reopen the coffer")
+    Error::new(Code::Poisoned, "the engine returned a result of another call: reopen the coffer")
 }

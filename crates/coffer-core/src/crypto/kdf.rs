@@ -201,8 +201,8 @@ impl Drop for Reservation<'_> {
 /// the waiting.
 ///
 /// # Errors
-/// [`Code::Limit`] if `kdf` is out of range, which is found before anything is reserved, or if the
-/// system has not the memory; [`Code::Aborted`].
+/// [`Code::Limit`] if `kdf` is out of range, which is checked before memory is reserved, or if there is
+/// not enough memory; [`Code::Aborted`].
 pub fn derive(
     passphrase: &Passphrase,
     salt: [u8; SALT_LEN],
@@ -228,7 +228,7 @@ pub fn derive(
         let memory = kdf.memory;
         Error::new(
             Code::Limit,
-            format!("the system has not the {memory} KiB of memory that deriving keys takes"),
+            format!("there is not enough memory: deriving the keys takes {memory} KiB"),
         )
     })?;
     Ok(DerivedKeys {

@@ -275,7 +275,7 @@ impl Catalog {
         let counts = [self.next_block, self.next_version, self.dead];
         let behind = self.blocks.keys().next_back().is_some_and(|last| *last >= self.next_block);
         if behind || counts.iter().any(|count| *count > MAX_COUNT) {
-            return Err(Error::corrupt("the catalog counts wrong"));
+            return Err(Error::corrupt("a counter of the catalog is out of range"));
         }
         if !self.blocks.values().all(Block::fits) {
             return Err(Error::corrupt("the catalog names a block that is too large"));

@@ -241,7 +241,7 @@ impl Commit {
         let first = if self.snapshot {
             0
         } else if self.next_block < before.next_block || self.next_version < before.next_version {
-            return Err(malformed("it counts back"));
+            return Err(malformed("its counters are below those of the commit before"));
         } else {
             before.next_block
         };
@@ -341,7 +341,7 @@ fn decode_ahead(d: &mut Decoder<'_>) -> Result<UnsyncedPrefix> {
     if (1..=MAX_AHEAD).contains(&ahead.len) {
         return Ok(ahead);
     }
-    Err(malformed("it is said to be written together with nothing, or with too much"))
+    Err(malformed("the length of the bytes that share its sync is zero or too large"))
 }
 
 pub(super) fn flag(d: &mut Decoder<'_>) -> Result<bool> {

@@ -172,7 +172,9 @@ fn unpack(parts: &[&CommitPart], most: u64) -> Result<UnpackedCommit> {
     check_size(first.raw_len, most)?;
     let packed: usize = parts.iter().map(|p| p.bytes.len()).sum();
     if !Room::allows(packed, first.raw_len) {
-        return Err(malformed("it is said to be larger than its bytes can stand for"));
+        return Err(malformed(
+            "its length before compression is impossible for its compressed bytes",
+        ));
     }
     let room = Room::new(packed, first.offset);
     let packed: Vec<u8> = parts.iter().flat_map(|p| p.bytes.iter().copied()).collect();

@@ -25,7 +25,7 @@ pub(crate) fn check(
     let blocks = || catalog.blocks.values().chain(scrub);
     if let Some(block) = blocks().find(|block| !layers.can_be(block)) {
         return Err(Error::corrupt(format!(
-            "a commit names a block at byte {} whose lengths cannot be",
+            "a commit names a block at byte {} with impossible lengths",
             block.offset
         )));
     }

@@ -163,7 +163,7 @@ impl Decryptor {
         if !self.legacy {
             return Err(Error::new(
                 Code::Legacy,
-                "the file has no head: PyCoffer encrypted it, or the head was taken away. Pass legacy: true if you expect a file of PyCoffer's",
+                "the file has no head: PyCoffer encrypted it, or the head was removed. Pass legacy: true if you expect a file of PyCoffer's",
             ));
         }
         self.form = Some(FileForm::Legacy);
@@ -281,5 +281,5 @@ fn foreign() -> Error {
 }
 
 fn own_record() -> Error {
-    damaged("PyCoffer does not write what is in it, Coffer does: its head was taken away")
+    damaged("it has records of Coffer's, which PyCoffer does not write: its head was removed")
 }

@@ -213,7 +213,7 @@ impl Pax {
                 b"path" => pax.path = Some(value.to_vec()),
                 b"size" => match decimal_digits(value).and_then(|()| text.parse().ok()) {
                     Some(size) => pax.size = Some(size),
-                    None => return Err(invalid("a size in its tar is no number")),
+                    None => return Err(invalid("a size in its tar is not a number")),
                 },
                 b"mtime" => pax.mtime = decimal(text),
                 // Such a record replaces the name and the size of a file.

@@ -30,7 +30,7 @@ use crate::io::storage::Storage;
 use crate::progress::Cancel;
 
 const OWN_RECORD: &str =
-    "a record of Coffer's own is in it: the file is no legacy coffer, its header was taken away";
+    "it has a record of Coffer's own: the file is no legacy coffer, its header was removed";
 
 /// Bytes of the file that are read at once.
 const READ: usize = 1 << 20;
@@ -344,7 +344,7 @@ fn refuse_own_frames(storage: &dyn Storage, path: &Path, size: u64) -> Result<()
         let own = bytes.windows(12).any(|w| w[..4] == magic && tags.iter().any(|t| w[8..] == *t));
         if own {
             return Err(Error::corrupt(
-                "the file begins like a legacy coffer, but a record of Coffer's own is in it: its header was taken away",
+                "the file begins like a legacy coffer, but has a record of Coffer's own: its header was removed",
             ));
         }
         at += READ as u64;

@@ -67,7 +67,7 @@ fn valid_names(rescue: &mut Rescue<'_>, catalog: &Catalog) -> Vec<NamedMember> {
     let (members, refused): (Vec<NamedMember>, Vec<NamedMember>) =
         all.partition(|(name, _)| name::fault(name).is_none());
     for (name, _) in refused {
-        let error = Error::corrupt(format!("{name:?} is no name of a member"));
+        let error = Error::corrupt(format!("{name:?} is not a valid name of a member"));
         rescue.lose(&name, Reason::Refused, &error, Vec::new());
     }
     members
@@ -196,7 +196,8 @@ fn members_of(
     let mut large = Vec::new();
     for (name, entry) in members {
         if !catalog.has_content(&entry) {
-            let error = Error::corrupt("what says where its bytes are could not be read");
+            let error =
+                Error::corrupt("its blocks are not known, since a commit could not be read");
             failed.push((name, entry, error));
             continue;
         }
