@@ -1,13 +1,14 @@
 // @ts-check
 /**
  * `npm run pack [-- --all]`: target/pack/*.tgz, as they are published: the main package, and the package of each
- * platform whose binary is in npm/. With `--all` it is an error if one is missing.
+ * platform whose binary is in npm/. With `--all` it is an error if one is missing; with `--here` the binary of this
+ * platform is built first, unless it is as new as its sources.
  */
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { binaryOf, packageOf, platforms } from './portable.mjs'
+import { binaryOf, ensurePacked, packageOf, platforms } from './portable.mjs'
 import { ensureBuilt, ensureInstalled, root } from './prepare.mjs'
 
 /** Where the packages are put. */
@@ -102,6 +103,7 @@ function writeManifest(directory, manifest) {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
   ensureInstalled()
-  ensureBuilt()
+  if (process.argv.includes('--here')) await ensurePacked()
+  else ensureBuilt()
   for (const file of pack({ all: process.argv.includes('--all') })) console.log(file)
 }

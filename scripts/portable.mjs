@@ -6,12 +6,12 @@
  * or musl. For macOS and Windows the machine's own compiler does it.
  */
 import { spawnSync } from 'node:child_process'
-import { copyFileSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { basename, delimiter, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
-import { root } from './prepare.mjs'
-import { withLibc, zigPython } from './zig.mjs'
+import { ensureBuilt, ensureFacade, isBuilt, root, stampNative } from './prepare.mjs'
+import { hasZig, withLibc, zigPython } from './zig.mjs'
 
 /** The platforms, as the packages in npm/ and the process name them, and as Rust does. */
 const triples = {
@@ -42,12 +42,53 @@ export const thisPlatform = platforms.find((platform) => {
 })
 
 /**
+ * Builds what is older than its sources, with the binary of this platform's package in native/ as well, so that what is
+ * tested is what is packed. Where this machine cannot build that binary, it builds what the machine can run.
+ */
+export async function ensurePacked() {
+  if (thisPlatform === undefined || (process.platform === 'linux' && !hasZig())) return ensureBuilt()
+  if (!isBuilt('packed') || !existsSync(binaryOf(thisPlatform))) await buildPacked(thisPlatform)
+  ensureFacade()
+}
+
+/** @param {string} platform */
+async function buildPacked(platform) {
+  const started = new Date()
+  const native = join(root, 'native')
+  const types = join(root, 'target', 'napi-types')
+  mkdirSync(types, { recursive: true })
+  const binary = buildPortable(tripleOf(platform), {
+    NAPI_TYPE_DEF_TMP_FOLDER: types,
+    // Cargo would not compile the binding again for the sake of its types alone.
+    ...(existsSync(join(types, 'coffer-node')) ? {} : { NAPI_FORCE_BUILD_COFFER_NODE: started.toISOString() }),
+  })
+  mkdirSync(native, { recursive: true })
+  copyFileSync(binary, join(native, basename(binary)))
+  await writeTypes(types, join(native, 'binding.d.cts'))
+  stampNative('packed', started)
+}
+
+/**
+ * Writes the types of the binding, as `napi build` does.
+ *
+ * @param {string} typeDefDir where the build left them
+ * @param {string} file
+ */
+async function writeTypes(typeDefDir, file) {
+  const { generateTypeDef } = await import('@napi-rs/cli')
+  const { napi } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  const { dts } = await generateTypeDef({ typeDefDir, cwd: root, configDtsHeader: napi.dtsHeader })
+  writeFileSync(file, dts)
+}
+
+/**
  * Builds the binary of a platform's package.
  *
  * @param {string} triple
+ * @param {NodeJS.ProcessEnv} more environment for the build
  * @returns {string} the binary
  */
-export function buildPortable(triple) {
+export function buildPortable(triple, more = {}) {
   const platform = platforms.find((name) => tripleOf(name) === triple)
   if (platform === undefined)
     throw new Error(`There is no package for ${triple}, only for ${Object.values(triples).join(', ')}.`)
@@ -62,7 +103,7 @@ export function buildPortable(triple) {
   const { status, error } = spawnSync(
     'cargo',
     [subcommand, '--release', '--locked', '--package', 'coffer-node', '--target', target],
-    { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...env, RUSTFLAGS } },
+    { cwd: root, stdio: ['ignore', 'inherit', 'inherit'], env: { ...env, ...more, RUSTFLAGS } },
   )
   if (status !== 0) throw error ?? new Error(`The build for ${triple} failed.`)
   const [start, end] = { linux: ['lib', '.so'], darwin: ['lib', '.dylib'], win32: ['', '.dll'] }[

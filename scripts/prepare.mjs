@@ -8,8 +8,18 @@ import { fileURLToPath } from 'node:url'
 /** The top of the repository. */
 export const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Where the build says which profile it has built. */
+/**
+ * How the addon in native/ was built: for this machine, with or without optimization, or as the one that is packed.
+ *
+ * @typedef {'debug' | 'release' | 'packed'} Profile
+ */
+
+/** The file with the profile of the addon in native/. */
 const stamp = join(root, 'native', 'profile')
+
+const common = ['package.json', 'scripts/prepare.mjs']
+const nativeSources = ['Cargo.toml', 'Cargo.lock', 'crates']
+const facadeSources = ['tsconfig.json', 'tsconfig.build.json', 'ts', 'native']
 
 /**
  * Runs a command at the top of the repository, its output shown.
@@ -52,17 +62,49 @@ export function installed(program) {
  * @param {string} directory
  */
 export function ensureInstalled(directory = '.') {
+  if (!isInstalled(directory)) must('npm', ['ci', '--prefix', directory])
+}
+
+/**
+ * Whether the packages of a directory are as its package-lock.json wants them.
+ *
+ * @param {string} directory
+ */
+export function isInstalled(directory) {
   const done = join(root, directory, 'node_modules', '.package-lock.json')
-  if (newest(done) < newest(join(root, directory, 'package-lock.json'))) must('npm', ['ci', '--prefix', directory])
+  return newest(done) >= newest(join(root, directory, 'package-lock.json'))
 }
 
 /** Builds, in release mode, what is older than its sources. */
 export function ensureBuilt() {
-  const common = ['package.json', 'scripts/prepare.mjs']
-  const profile = existsSync(stamp) ? readFileSync(stamp, 'utf8') : 'nothing'
-  if (profile !== 'release' || isOlder(stamp, [...common, 'Cargo.toml', 'Cargo.lock', 'crates'])) buildNative('release')
-  if (isOlder(join(root, 'dist', 'index.js'), [...common, 'tsconfig.json', 'tsconfig.build.json', 'ts', 'native']))
-    buildFacade()
+  if (!isBuilt('release', 'packed')) buildNative('release')
+  ensureFacade()
+}
+
+/**
+ * Whether native/ has an addon of one of these profiles, built of the sources as they are.
+ *
+ * @param {Profile[]} profiles
+ */
+export function isBuilt(...profiles) {
+  const built = existsSync(stamp) ? readFileSync(stamp, 'utf8') : 'nothing'
+  return profiles.some((profile) => profile === built) && !isOlder(stamp, [...common, ...nativeSources])
+}
+
+/** Compiles the facade if it is older than its sources. */
+export function ensureFacade() {
+  if (isOlder(join(root, 'dist', 'index.js'), [...common, ...facadeSources])) buildFacade()
+}
+
+/**
+ * Records what native/ has.
+ *
+ * @param {Profile} profile
+ * @param {Date} started when its build began: a source that changes during the build, which takes minutes, is newer
+ */
+export function stampNative(profile, started) {
+  writeFileSync(stamp, profile)
+  utimesSync(stamp, started, started)
 }
 
 /**
@@ -78,9 +120,7 @@ export function buildNative(profile) {
     ...['--manifest-path', 'crates/coffer-node/Cargo.toml', '--output-dir', 'native'],
     ...['--no-js', '--dts', 'binding.d.cts'],
   ])
-  writeFileSync(stamp, profile)
-  // A source that changes during the build, which takes minutes, is newer than what was built.
-  utimesSync(stamp, started, started)
+  stampNative(profile, started)
 }
 
 /** Compiles the facade into dist/: comments are for the declarations, where editors look for them. */

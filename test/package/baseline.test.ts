@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
+import { run } from './support/run.ts'
 import { User } from './support/user.ts'
 
 const emulator = 'qemu-x86_64-static'
@@ -31,16 +32,16 @@ const program = `
 describe.runIf(emulated)('on a processor that has nothing but the baseline of x86-64', () => {
   let user: User
 
-  beforeAll(() => {
+  beforeAll(async () => {
     user = new User(inject('registry'))
-    user.npm('install', 'coffer')
+    await user.npm('install', 'coffer')
     user.save('kinds.mjs', program)
   })
   afterAll(() => user.leave())
 
-  it('every kind and cipher works: what is faster elsewhere is detected when it runs', () => {
+  it('every kind and cipher works: what is faster elsewhere is detected when it runs', async () => {
     const args = ['-cpu', 'qemu64', process.execPath, join(user.folder, 'kinds.mjs')]
-    const { status, stdout, stderr } = spawnSync(emulator, args, { cwd: user.folder, encoding: 'utf8' })
+    const { status, stdout, stderr } = await run(emulator, args, { cwd: user.folder })
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     expect(stdout.split('\n')).toEqual(['CofferBank', 'CofferBank', 'CofferStore', 'CofferMarket', 'CofferNull', ''])
   })

@@ -18,9 +18,9 @@ describe('where no binary fits, the error names the platform, the package and wh
   let user: User
   const installed = (...names: readonly string[]): string => join(user.folder, 'node_modules', ...names)
 
-  beforeAll(() => {
+  beforeAll(async () => {
     user = new User(inject('registry'))
-    user.npm('install', 'coffer')
+    await user.npm('install', 'coffer')
     renameSync(installed(), join(user.folder, 'fresh'))
   })
   beforeEach(() => {
@@ -29,77 +29,82 @@ describe('where no binary fits, the error names the platform, the package and wh
   })
   afterAll(() => user.leave())
 
-  function failure(before = ''): string {
+  async function failure(before = ''): Promise<string> {
     user.save('program.cjs', before + program)
-    const { stdout, stderr, status } = user.node('program.cjs')
+    const { stdout, stderr, status } = await user.node('program.cjs')
     expect({ stderr, status }).toEqual({ stderr: '', status: 0 })
     const { name, code, message } = JSON.parse(stdout) as Record<string, string>
     expect({ name, code }).toEqual({ name: 'CofferError', code: 'ERR_COFFER_NO_BINARY' })
     return message as string
   }
 
-  it('none of it otherwise', () => {
+  it('none of it otherwise', async () => {
     user.save('program.cjs', program)
-    expect(user.node('program.cjs').stdout).toBe('loaded\n')
+    expect((await user.node('program.cjs')).stdout).toBe('loaded\n')
   })
 
-  it('without the optional dependency', () => {
+  it('without the optional dependency', async () => {
     rmSync(installed(), { recursive: true })
-    user.npm('install', 'coffer', '--omit=optional', '--no-save')
-    const message = failure()
+    await user.npm('install', 'coffer', '--omit=optional', '--no-save')
+    const message = await failure()
     expect(message).toContain(`no binary for ${thisPlatform} here: the package ${ours} is not installed`)
     expect(message).toContain('--omit=optional')
     expect(message).toContain('https://github.com/npm/cli/issues/4828')
     expect(message).toContain(`npm install ${ours}@`)
   })
 
-  it('and what it says to do helps', () => {
+  it('and what it says to do helps', async () => {
     rmSync(installed(ours), { recursive: true })
-    const advice = /add the package: npm (install \S+)$/.exec(failure())?.[1]?.split(' ') ?? []
-    user.npm(...advice, '--no-save')
-    expect(user.node('program.cjs').stdout).toBe('loaded\n')
+    const advice = /add the package: npm (install \S+)$/.exec(await failure())?.[1]?.split(' ') ?? []
+    await user.npm(...advice, '--no-save')
+    expect((await user.node('program.cjs')).stdout).toBe('loaded\n')
   })
 
-  it('on a platform that has no package', () => {
+  it('on a platform that has no package', async () => {
     const pretend = "Object.defineProperty(process, 'platform', { value: 'sunos' });"
-    expect(failure(pretend)).toMatch(/^coffer has no binary for sunos-\w+, only for darwin-arm64, .*win32-x64-msvc\./)
+    expect(await failure(pretend)).toMatch(
+      /^coffer has no binary for sunos-\w+, only for darwin-arm64, .*win32-x64-msvc\./,
+    )
   })
 
-  it('on Linux, by the C library', () => {
+  it('on Linux, by the C library', async () => {
     const pretend = (header: object): string => `
       Object.defineProperty(process, 'platform', { value: 'linux' })
       Object.defineProperty(process, 'arch', { value: 'arm64' })
       process.report.getReport = () => (${JSON.stringify({ header })});`
-    expect(failure(pretend({}))).toContain('the package coffer-linux-arm64-musl is not installed')
+    expect(await failure(pretend({}))).toContain('the package coffer-linux-arm64-musl is not installed')
     const glibc = pretend({ glibcVersionRuntime: '2.36' })
-    expect(failure(glibc)).toContain('the package coffer-linux-arm64-gnu is not installed')
+    expect(await failure(glibc)).toContain('the package coffer-linux-arm64-gnu is not installed')
   })
 
-  it('when the binary is damaged', () => {
+  it('when the binary is damaged', async () => {
     writeFileSync(installed(ours, binaryIn(installed(ours))), 'half a download')
-    const message = failure()
+    const message = await failure()
     expect(message).toContain(binaryIn(installed(ours)))
     expect(message).toContain('does not load with Node.js')
     expect(message).toContain('install again')
   })
 
-  it('when the binary is of another version', () => {
+  it('when the binary is of another version', async () => {
     const loader = installed('coffer', 'dist', 'binding', 'binary.js')
     const code = readFileSync(loader, 'utf8')
     const other = code.replace(/const VERSION = '[^']+'/, "const VERSION = '99.0.0'")
     expect(other).not.toBe(code)
     writeFileSync(loader, other)
-    expect(failure()).toMatch(/is of version \d+\.\d+\.\d+\S*, but coffer of 99\.0\.0/)
+    expect(await failure()).toMatch(/is of version \d+\.\d+\.\d+\S*, but coffer of 99\.0\.0/)
   })
 
-  it.runIf(process.platform === 'linux')('but the one that fits is taken where both C libraries have theirs', () => {
-    const other = ours.endsWith('-gnu') ? ours.replace(/gnu$/, 'musl') : ours.replace(/musl$/, 'gnu')
-    mkdirSync(installed(other))
-    writeFileSync(installed(other, 'package.json'), JSON.stringify({ name: other, main: 'x.node' }))
-    writeFileSync(installed(other, 'x.node'), 'not for this library')
-    user.save('program.cjs', program)
-    expect(user.node('program.cjs').stdout).toBe('loaded\n')
-  })
+  it.runIf(process.platform === 'linux')(
+    'but the one that fits is taken where both C libraries have theirs',
+    async () => {
+      const other = ours.endsWith('-gnu') ? ours.replace(/gnu$/, 'musl') : ours.replace(/musl$/, 'gnu')
+      mkdirSync(installed(other))
+      writeFileSync(installed(other, 'package.json'), JSON.stringify({ name: other, main: 'x.node' }))
+      writeFileSync(installed(other, 'x.node'), 'not for this library')
+      user.save('program.cjs', program)
+      expect((await user.node('program.cjs')).stdout).toBe('loaded\n')
+    },
+  )
 })
 
 function binaryIn(directory: string): string {

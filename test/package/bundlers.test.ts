@@ -12,9 +12,9 @@ const imported = /^import[^;]*from\s*["']coffer["']/m
 const ran = { stdout: printed, stderr: '', status: 0 }
 let user: User
 
-beforeAll(() => {
+beforeAll(async () => {
   user = new User(inject('registry'))
-  user.npm('install', 'coffer')
+  await user.npm('install', 'coffer')
   user.save('src/main.mjs', example)
   user.save('src/main.cjs', exampleInCommonJs)
 })
@@ -29,7 +29,7 @@ describe('esbuild', () => {
     const outfile = at(format === 'esm' ? 'esbuild.mjs' : 'esbuild.cjs')
     const entryPoints = [at(format === 'esm' ? 'src/main.mjs' : 'src/main.cjs')]
     await esbuild({ ...options, entryPoints, outfile, format, external: ['coffer'] })
-    expect(user.node(outfile)).toMatchObject(ran)
+    expect(await user.node(outfile)).toMatchObject(ran)
   })
 
   it('with the addon external, and the facade in the bundle', async () => {
@@ -37,7 +37,7 @@ describe('esbuild', () => {
     const { warnings } = await esbuild({ ...options, entryPoints: [at('src/main.mjs')], outfile, format: 'esm' })
     expect(warnings).toEqual([])
     expect(readFileSync(outfile, 'utf8')).not.toMatch(imported)
-    expect(user.node(outfile)).toMatchObject(ran)
+    expect(await user.node(outfile)).toMatchObject(ran)
   })
 })
 
@@ -61,11 +61,11 @@ describe('Vite, for a server', () => {
     })
     const bundle = join(outDir, 'main.mjs')
     expect(imported.test(readFileSync(bundle, 'utf8'))).toBe(noExternal === undefined)
-    expect(user.node(bundle)).toMatchObject(ran)
+    expect(await user.node(bundle)).toMatchObject(ran)
   })
 })
 
-it.each(['src/main.mjs', 'esbuild-all.mjs'])('a worker thread loads it, and so does the next one: %s', (file) => {
+it.each(['src/main.mjs', 'esbuild-all.mjs'])('a worker thread loads it, and so does the next one: %s', async (file) => {
   user.save(
     'workers.mjs',
     `import { once } from 'node:events'
@@ -75,14 +75,14 @@ it.each(['src/main.mjs', 'esbuild-all.mjs'])('a worker thread loads it, and so d
        console.log(code)
      }`,
   )
-  expect(user.node('workers.mjs')).toMatchObject({ ...ran, stdout: `${printed}0\n${printed}0\n` })
+  expect(await user.node('workers.mjs')).toMatchObject({ ...ran, stdout: `${printed}0\n${printed}0\n` })
 })
 
 describe('an ASAR archive', () => {
   it('has all but the binary in it, and the app runs', async () => {
     user.save('app/package.json', JSON.stringify({ name: 'app', main: 'main.mjs', type: 'module' }))
     user.save('app/main.mjs', example)
-    user.npm('install', 'coffer', '--prefix', at('app'))
+    await user.npm('install', 'coffer', '--prefix', at('app'))
     await asar.createPackageWithOptions(at('app'), at('app.asar'), { unpack: '**/*.node' })
     rmSync(at('app'), { recursive: true })
 
@@ -98,9 +98,9 @@ describe('an ASAR archive', () => {
       `const { dlopen } = process
        process.dlopen = (module, file, ...rest) => dlopen(module, file.replace('app.asar', 'app.asar.unpacked'), ...rest)`,
     )
-    expect(user.node('--require', './electron.cjs', at('app.asar', 'main.mjs'))).toMatchObject(ran)
+    expect(await user.node('--require', './electron.cjs', at('app.asar', 'main.mjs'))).toMatchObject(ran)
     // Without that part the file in the archive is what is loaded, and it is not the binary.
-    expect(user.node(at('app.asar', 'main.mjs')).stderr).toContain('ERR_COFFER_NO_BINARY')
+    expect((await user.node(at('app.asar', 'main.mjs'))).stderr).toContain('ERR_COFFER_NO_BINARY')
   })
 
   /** Puts a directory in the place of the archive, with what a program would see in it. */

@@ -1,10 +1,10 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { publint } from 'publint'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
 import { platforms } from '../../scripts/portable.mjs'
 import { root } from '../../scripts/prepare.mjs'
+import { run } from './support/run.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
@@ -28,19 +28,24 @@ class Unpacked {
   /** Its files, with their sizes in bytes. */
   readonly files: ReadonlyMap<string, number>
 
-  constructor(tarball: string) {
+  private constructor(tarball: string, directory: string) {
     this.tarball = tarball
-    this.directory = join(root, 'target', 'test-package', 'unpacked', basename(tarball, '.tgz'))
-    rmSync(this.directory, { recursive: true, force: true })
-    mkdirSync(this.directory, { recursive: true })
-    const { status } = spawnSync('tar', ['-xzf', tarball, '-C', this.directory, '--strip-components=1'])
-    expect(status).toBe(0)
+    this.directory = directory
     this.manifest = JSON.parse(this.read('package.json')) as Manifest
     this.files = new Map(
       (readdirSync(this.directory, { recursive: true }) as string[])
         .map((name): [string, number] => [name.replaceAll('\\', '/'), statSync(join(this.directory, name)).size])
         .filter(([name]) => statSync(join(this.directory, name)).isFile()),
     )
+  }
+
+  static async of(tarball: string): Promise<Unpacked> {
+    const directory = join(root, 'target', 'test-package', 'unpacked', basename(tarball, '.tgz'))
+    rmSync(directory, { recursive: true, force: true })
+    mkdirSync(directory, { recursive: true })
+    const { status } = await run('tar', ['-xzf', tarball, '-C', directory, '--strip-components=1'])
+    expect(status).toBe(0)
+    return new Unpacked(tarball, directory)
   }
 
   read(file: string): string {
@@ -52,8 +57,8 @@ const version = (JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as
 let main: Unpacked
 let others: Unpacked[]
 
-beforeAll(() => {
-  const packages = inject('packages').map((tarball) => new Unpacked(tarball))
+beforeAll(async () => {
+  const packages = await Promise.all(inject('packages').map((tarball) => Unpacked.of(tarball)))
   main = packages.find(({ manifest }) => manifest.name === 'coffer') as Unpacked
   others = packages.filter((one) => one !== main)
 })
@@ -94,11 +99,11 @@ describe('the main package', () => {
     expect(main.manifest.scripts).toBeUndefined()
   })
 
-  it('has types that TypeScript resolves however it is set', () => {
+  it('has types that TypeScript resolves however it is set', async () => {
     const program = join(import.meta.dirname, 'node_modules/@arethetypeswrong/cli/dist/index.js')
     // That require() gets an ES module is how it is meant: every Node.js that Coffer runs on can do it.
     const args = [main.tarball, '--format', 'table-flipped', '--no-color', '--ignore-rules', 'cjs-resolves-to-esm']
-    const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args], { encoding: 'utf8' })
+    const { status, stdout, stderr } = await run(process.execPath, [program, ...args])
     expect(status, stdout + stderr).toBe(0)
     expect(stdout).toContain('No problems found')
   })
@@ -153,34 +158,35 @@ it('no file points to a source map', () => {
 
 describe.runIf(process.platform === 'linux')('the binary for Linux', () => {
   /** What a program of binutils says about each binary that is for Linux. */
-  function each(program: string, ...args: readonly string[]): [name: string, text: string][] {
-    return others
-      .filter(({ manifest }) => manifest.name.startsWith('coffer-linux-'))
-      .map(({ directory, manifest }) => {
+  function each(program: string, ...args: readonly string[]): Promise<[name: string, text: string][]> {
+    const binaries = others.filter(({ manifest }) => manifest.name.startsWith('coffer-linux-'))
+    return Promise.all(
+      binaries.map(async ({ directory, manifest }) => {
         const file = join(directory, manifest.main as string)
-        const { status, stdout, stderr } = spawnSync(program, [...args, file], { encoding: 'utf8' })
+        const { status, stdout, stderr } = await run(program, [...args, file])
         expect(status, stderr).toBe(0)
         return [manifest.name, stdout]
-      })
+      }),
+    )
   }
 
-  it('is stripped', () => {
-    for (const [name, sections] of each('readelf', '--sections', '--wide')) {
+  it('is stripped', async () => {
+    for (const [name, sections] of await each('readelf', '--sections', '--wide')) {
       expect(sections, name).toContain('.dynsym')
       expect(sections, name).not.toMatch(/\.symtab|\.debug_/)
     }
   })
 
-  it('needs no symbol of a glibc newer than 2.28, and none at all for musl', () => {
-    for (const [name, symbols] of each('objdump', '--dynamic-syms')) {
+  it('needs no symbol of a glibc newer than 2.28, and none at all for musl', async () => {
+    for (const [name, symbols] of await each('objdump', '--dynamic-syms')) {
       const versions = [...symbols.matchAll(/GLIBC_2\.(\d+)/g)].map(([, minor]) => Number(minor))
       if (name.endsWith('-musl')) expect(versions, name).toEqual([])
       else expect(Math.max(...versions), name).toBeLessThanOrEqual(28)
     }
   })
 
-  it('needs the C library and nothing else', () => {
-    for (const [name, text] of each('readelf', '--dynamic', '--wide')) {
+  it('needs the C library and nothing else', async () => {
+    for (const [name, text] of await each('readelf', '--dynamic', '--wide')) {
       const needed = [...text.matchAll(/NEEDED.*\[(.*)\]/g)].map(([, library]) => library)
       const libc = /^(lib(c|m|dl|pthread|rt|gcc_s)\.so(\.\d)?|ld-linux-.*|libc\.musl-.*)$/
       expect(needed.length, name).toBeGreaterThan(0)

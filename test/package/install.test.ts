@@ -24,16 +24,16 @@ it('is tried with every version of Node.js where there are binaries of it', () =
 describe.each(versions)('with %s', (_, node) => {
   let user: User
 
-  beforeAll(() => {
+  beforeAll(async () => {
     user = new User(inject('registry'), node)
-    user.npm('install', 'coffer')
+    await user.npm('install', 'coffer')
   })
   afterAll(() => user.leave())
 
-  it('there is neither a compiler nor Rust nor Python', () => {
-    expect(user.has('node')).toBe(true)
+  it('there is neither a compiler nor Rust nor Python', async () => {
+    expect(await user.has('node')).toBe(true)
     for (const program of ['cargo', 'rustc', 'cc', 'gcc', 'clang', 'cl', 'make', 'python3', 'node-gyp']) {
-      expect(user.has(program), program).toBe(false)
+      expect(await user.has(program), program).toBe(false)
     }
   })
 
@@ -43,21 +43,21 @@ describe.each(versions)('with %s', (_, node) => {
     expect(ours[1]).toContain(`coffer-${process.platform}-${process.arch}`)
   })
 
-  it('the README’s first example runs as an ES module', () => {
+  it('the README’s first example runs as an ES module', async () => {
     user.save('first.mjs', example)
-    expect(user.node('first.mjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
+    expect(await user.node('first.mjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
   })
 
-  it('and as CommonJS', () => {
+  it('and as CommonJS', async () => {
     user.save('first.cjs', exampleInCommonJs)
-    expect(user.node('first.cjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
+    expect(await user.node('first.cjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
   })
 
-  it('npx runs the command', () => {
-    const { status, stdout } = user.npx('coffer', '--help')
+  it('npx runs the command', async () => {
+    const { status, stdout } = await user.npx('coffer', '--help')
     expect(stdout).toContain('Usage: coffer')
     expect(status).toBe(0)
-    expect(user.npx('coffer', '--version').stdout).toBe(`${require('../../package.json').version}\n`)
+    expect((await user.npx('coffer', '--version')).stdout).toBe(`${require('../../package.json').version}\n`)
   })
 })
 
@@ -69,34 +69,34 @@ describe('in TypeScript', () => {
     bundler: { module: 'esnext', moduleResolution: 'bundler' },
   }
 
-  beforeAll(() => {
+  beforeAll(async () => {
     user = new User(inject('registry'))
     const { typescript, '@types/node': types } = require('../../package.json').devDependencies as Record<string, string>
-    user.npm('install', 'coffer', `typescript@${typescript}`, `@types/node@${types}`)
+    await user.npm('install', 'coffer', `typescript@${typescript}`, `@types/node@${types}`)
     user.save('first.mts', example)
   })
   afterAll(() => user.leave())
 
-  function compile(options: object, files: readonly string[]): string {
+  async function compile(options: object, files: readonly string[]): Promise<string> {
     const compilerOptions = { strict: true, target: 'es2022', lib: ['es2022', 'esnext.disposable'], types: ['node'] }
     user.save('tsconfig.json', JSON.stringify({ compilerOptions: { ...compilerOptions, ...options }, files }))
-    const { status, stdout } = user.node('node_modules/typescript/bin/tsc')
+    const { status, stdout } = await user.node('node_modules/typescript/bin/tsc')
     return status === 0 ? stdout : stdout || `it ended with ${status}`
   }
 
-  it.each(Object.entries(settings))('its types are found and strict under %s, and it runs', (_, options) => {
-    expect(compile({ ...options, outDir: 'out' }, ['first.mts'])).toBe('')
-    expect(user.node('out/first.mjs')).toMatchObject({ stdout: printed, status: 0 })
+  it.each(Object.entries(settings))('its types are found and strict under %s, and it runs', async (_, options) => {
+    expect(await compile({ ...options, outDir: 'out' }, ['first.mts'])).toBe('')
+    expect(await user.node('out/first.mjs')).toMatchObject({ stdout: printed, status: 0 })
   })
 
-  it.each(Object.entries(settings))('what is wrong is an error under %s', (_, options) => {
+  it.each(Object.entries(settings))('what is wrong is an error under %s', async (_, options) => {
     user.save('wrong.mts', "import { CofferBank } from 'coffer'\nCofferBank.open('x', 'w', 1)\n")
-    expect(compile({ ...options, noEmit: true }, ['wrong.mts'])).toMatch(/^wrong\.mts\(2,\d+\): error TS/)
+    expect(await compile({ ...options, noEmit: true }, ['wrong.mts'])).toMatch(/^wrong\.mts\(2,\d+\): error TS/)
   })
 
-  it('CommonJS imports it under nodenext', () => {
+  it('CommonJS imports it under nodenext', async () => {
     user.save('common.cts', "import { CofferNull } from 'coffer'\nconsole.log(typeof CofferNull.open)\n")
-    expect(compile({ ...settings.nodenext, outDir: 'out' }, ['common.cts'])).toBe('')
-    expect(user.node('out/common.cjs')).toMatchObject({ stdout: 'function\n', status: 0 })
+    expect(await compile({ ...settings.nodenext, outDir: 'out' }, ['common.cts'])).toBe('')
+    expect(await user.node('out/common.cjs')).toMatchObject({ stdout: 'function\n', status: 0 })
   })
 })

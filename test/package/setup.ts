@@ -1,9 +1,10 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
-import { pack } from '../../scripts/pack.mjs'
-import { buildPortable, thisPlatform, tripleOf } from '../../scripts/portable.mjs'
+import { thisPlatform } from '../../scripts/portable.mjs'
+import { root } from '../../scripts/prepare.mjs'
 import { startRegistry } from './support/registry.ts'
+import { run } from './support/run.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -16,7 +17,7 @@ declare module 'vitest' {
 
 /** Packs the packages, unless `COFFER_PACKAGES` names a directory that has them, and publishes them on this machine. */
 export async function setup({ provide }: TestProject): Promise<() => void> {
-  const packages = packagesIn(process.env['COFFER_PACKAGES']) ?? packagesHere()
+  const packages = packagesIn(process.env['COFFER_PACKAGES']) ?? (await packagesHere())
   const { address, stop } = await startRegistry(packages)
   provide('packages', packages)
   provide('registry', address)
@@ -30,9 +31,10 @@ function packagesIn(directory: string | undefined): string[] | undefined {
   return [...files.filter((file) => !isMain(file)), ...files.filter(isMain)].map((file) => join(directory, file))
 }
 
-function packagesHere(): string[] {
+async function packagesHere(): Promise<string[]> {
   if (thisPlatform === undefined) throw new Error(`There is no package for ${process.platform}-${process.arch}.`)
-  const binary = buildPortable(tripleOf(thisPlatform))
-  if (!existsSync(binary)) throw new Error(`${binary} was not built.`)
-  return pack()
+  const script = join(root, 'scripts', 'pack.mjs')
+  const { status, stdout, stderr } = await run(process.execPath, [script, '--here'])
+  if (status !== 0) throw new Error(`The packages cannot be made.\n${stdout}${stderr}`)
+  return stdout.split('\n').filter((line) => line.endsWith('.tgz'))
 }

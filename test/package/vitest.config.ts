@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { defineConfig } from 'vitest/config'
 
 /** The tests of the packages as they are published; the others are for what is built in a clone. */
@@ -6,7 +7,8 @@ export default defineConfig({
     root: import.meta.dirname,
     include: ['*.test.ts'],
     globalSetup: 'setup.ts',
-    setupFiles: 'support/turn.ts',
+    maxWorkers: availableParallelism(),
+    minWorkers: 1,
     testTimeout: 180_000,
     hookTimeout: 300_000,
   },

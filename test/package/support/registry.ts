@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { root } from '../../../scripts/prepare.mjs'
-import { npm } from './user.ts'
+import { npm, npmCache } from './user.ts'
 
 const home = join(root, 'target', 'test-package', 'registry')
 
@@ -12,10 +12,12 @@ const home = join(root, 'target', 'test-package', 'registry')
 export async function startRegistry(packages: readonly string[]): Promise<{ address: string; stop: () => void }> {
   rmSync(home, { recursive: true, force: true })
   mkdirSync(home, { recursive: true })
+  // A package of ours can have other contents in the next run, under the same version.
+  rmSync(npmCache, { recursive: true, force: true })
   const port = await freePort()
   const address = `http://127.0.0.1:${port}/`
   const config = join(home, 'config.yaml')
-  writeFileSync(config, configuration())
+  writeFileSync(config, await configuration())
   const log = openSync(join(home, 'log'), 'a')
   const program = join(import.meta.dirname, '../node_modules/verdaccio/bin/verdaccio')
   const server = spawn(process.execPath, [program, '--config', config, '--listen', `127.0.0.1:${port}`], {
@@ -25,7 +27,7 @@ export async function startRegistry(packages: readonly string[]): Promise<{ addr
   const stop = (): void => void server.kill()
   try {
     await answers(address)
-    for (const file of packages) publish(file, address)
+    for (const file of packages) await publish(file, address)
   } catch (cause) {
     stop()
     throw new Error(`The registry cannot be set up; see ${join(home, 'log')}.`, { cause })
@@ -34,8 +36,8 @@ export async function startRegistry(packages: readonly string[]): Promise<{ addr
 }
 
 /** No package of ours comes from elsewhere, even if the name is taken there. */
-function configuration(): string {
-  const upstream = npm(['config', 'get', 'registry']).trim()
+async function configuration(): Promise<string> {
+  const upstream = (await npm(['config', 'get', 'registry'])).trim()
   return `
 storage: ${JSON.stringify(join(home, 'storage'))}
 auth: { htpasswd: { file: ${JSON.stringify(join(home, 'users'))} } }
@@ -50,10 +52,10 @@ log: { type: stdout, format: pretty, level: http }
 `
 }
 
-function publish(file: string, address: string): void {
+async function publish(file: string, address: string): Promise<void> {
   const { host } = new URL(address)
   // npm publishes for nobody without a token; this registry takes any.
-  npm(['publish', file, '--registry', address, `--//${host}/:_authToken=anyone`, '--provenance=false'])
+  await npm(['publish', file, '--registry', address, `--//${host}/:_authToken=anyone`, '--provenance=false'])
 }
 
 async function answers(address: string): Promise<void> {

@@ -1,27 +1,24 @@
-import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
+import { root } from '../../../scripts/prepare.mjs'
+import { type Ended, run } from './run.ts'
 
 const windows = process.platform === 'win32'
 
+/** What npm has downloaded in this run. All users share it, so that each package is downloaded once. */
+export const npmCache = join(root, 'target', 'test-package', 'npm-cache')
+
 /** What npm prints, run by the Node.js that runs the tests. */
-export function npm(args: readonly string[], cwd = process.cwd()): string {
+export async function npm(args: readonly string[], cwd = process.cwd()): Promise<string> {
   // npm is a script on Windows, which only a shell can start.
-  const { status, stdout, stderr, error } = spawnSync('npm', args, { cwd, encoding: 'utf8', shell: windows })
-  if (status !== 0) throw error ?? new Error(`npm ${args.join(' ')}\n${stdout}${stderr}`)
+  const { status, stdout, stderr } = await run('npm', args, { cwd, shell: windows })
+  if (status !== 0) throw new Error(`npm ${args.join(' ')}\n${stdout}${stderr}`)
   return stdout
 }
 
 /** The programs of npm, which any Node.js runs. */
-const npmPrograms = join(npm(['root', '--global']).trim(), 'npm', 'bin')
-
-/** What a command printed and how it ended. */
-export interface Ended {
-  readonly status: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
+const npmPrograms = join((await npm(['root', '--global'])).trim(), 'npm', 'bin')
 
 /**
  * Somebody who has Node.js and npm, an empty folder, and nothing else: on their PATH are node, and
@@ -56,7 +53,7 @@ export class User {
       USERPROFILE: this.#home,
       TEMP: tmpdir(),
       npm_config_registry: registry,
-      npm_config_cache: join(this.#home, 'cache'),
+      npm_config_cache: npmCache,
       npm_config_audit: 'false',
       npm_config_fund: 'false',
       npm_config_update_notifier: 'false',
@@ -70,25 +67,26 @@ export class User {
   }
 
   /** Runs node. */
-  node(...args: readonly string[]): Ended {
+  node(...args: readonly string[]): Promise<Ended> {
     return this.#run(this.#node, args)
   }
 
   /** Runs npm; that it fails is an error. */
-  npm(...args: readonly string[]): string {
-    const { status, stdout, stderr } = this.node(join(npmPrograms, 'npm-cli.js'), ...args)
+  async npm(...args: readonly string[]): Promise<string> {
+    const { status, stdout, stderr } = await this.node(join(npmPrograms, 'npm-cli.js'), ...args)
     if (status !== 0) throw new Error(`npm ${args.join(' ')}\n${stdout}${stderr}`)
     return stdout
   }
 
   /** Runs npx. */
-  npx(...args: readonly string[]): Ended {
+  npx(...args: readonly string[]): Promise<Ended> {
     return this.node(join(npmPrograms, 'npx-cli.js'), ...args)
   }
 
   /** Whether there is such a program on their PATH. */
-  has(program: string): boolean {
-    return this.#run(windows ? 'where.exe' : 'sh', windows ? [program] : ['-c', `command -v ${program}`]).status === 0
+  async has(program: string): Promise<boolean> {
+    const [command, ...args] = windows ? ['where.exe', program] : ['sh', '-c', `command -v ${program}`]
+    return (await this.#run(command as string, args)).status === 0
   }
 
   /** Removes all that they had. */
@@ -96,7 +94,7 @@ export class User {
     rmSync(this.#home, { recursive: true, force: true, maxRetries: 5 })
   }
 
-  #run(command: string, args: readonly string[]): Ended {
-    return spawnSync(command, args, { cwd: this.folder, env: this.#env, encoding: 'utf8' })
+  #run(command: string, args: readonly string[]): Promise<Ended> {
+    return run(command, args, { cwd: this.folder, env: this.#env })
   }
 }

@@ -35,7 +35,7 @@ use crate::buffer::Buffer;
 use crate::engine::container::SMALL;
 use crate::engine::reader::Reader;
 use crate::engine::upload::Uploads;
-use crate::engine::writer::{Answer, Done, Given, Message, Task};
+use crate::engine::writer::{Answer, Done, Edit, Given, Message, Task};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::io::lock_set::Locks;
@@ -167,32 +167,35 @@ impl Coffer {
                 self.write(named(&name)?, data, given)
             }
             Change::Append { name, data } => {
-                Task::Append { name: named(&name)?, data, given: Given::default() }
+                let given = Given::default();
+                Task::Edit(Edit::Write { name: named(&name)?, data, append: true, given })
             }
             Change::Upload { name, upload, existing, mode, mtime } => {
                 let name = named(&name)?;
                 let append = existing == Existing::Extend;
                 let given = Given { mode, mtime, exclusive: existing == Existing::Keep };
                 match upload.in_memory()? {
-                    Some(data) if append => Task::Append { name, data, given },
+                    Some(data) if append => Task::Edit(Edit::Write { name, data, append, given }),
                     Some(data) => self.write(name, data, given),
-                    None => Task::Upload { name, upload, append, given },
+                    None => Task::Edit(Edit::Upload { name, upload, append, given }),
                 }
             }
             Change::Directory { name, mode, mtime } => {
                 let given = Given { mode, mtime, exclusive: false };
-                Task::Directory { name: named(&name)?, given }
+                Task::Edit(Edit::Directory { name: named(&name)?, given })
             }
             Change::Add { source, name, replace, symlinks, watch } => {
                 let backup = self.0.backup.clone();
                 let request = add::Request { source, name, replace, symlinks, backup, watch };
-                Task::Bulk(Box::new(move |container| add::add(container, &request)))
+                Task::Edit(Edit::Bulk(Box::new(move |container| add::add(container, &request))))
             }
             Change::Update { delete, add, watch } => {
                 let update = add::Update { delete, add, watch };
-                Task::Bulk(Box::new(move |container| add::update(container, update)))
+                Task::Edit(Edit::Bulk(Box::new(move |container| add::update(container, update))))
             }
-            Change::Delete { name, recursive } => Task::Delete { name: named(&name)?, recursive },
+            Change::Delete { name, recursive } => {
+                Task::Edit(Edit::Delete { name: named(&name)?, recursive })
+            }
             Change::Flush { force } => Task::Flush { force },
             Change::Compact { watch } => Task::Compact { watch },
             Change::Rekey { to, watch } => {
@@ -208,11 +211,10 @@ impl Coffer {
 
     fn write(&self, name: String, data: Data, given: Given) -> Task {
         let size = data.size() as u64;
-        if size > SMALL {
-            return Task::Large { name, data, given };
-        }
-        if size <= TINY && matches!(&self.0.side, Side::Writes(queue, _) if queue.is_empty()) {
-            return Task::Tiny { name, data, given };
+        // An idle writer thread encodes a tiny member sooner than a thread of the pool would wake up.
+        let idle = matches!(&self.0.side, Side::Writes(queue, _) if queue.is_empty());
+        if size > SMALL || size <= TINY && idle {
+            return Task::Edit(Edit::Write { name, data, append: false, given });
         }
         let source = self.0.reader.view.read().source.clone();
         let sealing = source.clone();
@@ -221,7 +223,7 @@ impl Coffer {
             data.copy_to(0, &mut bytes)?;
             sealing.layers.encode_member(&bytes).map(Buffer::into_vec)
         });
-        Task::Small { name, size, given, stored, source }
+        Task::Edit(Edit::Small { name, size, given, stored, source })
     }
 
     /// An upload: it takes the bytes of a member in parts, blocks no other change meanwhile, and

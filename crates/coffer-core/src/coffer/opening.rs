@@ -21,7 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::io::disk::failed_to_open;
 use crate::io::lock_file::{self, Share};
 use crate::io::lock_set::{Locks, Patience};
-use crate::io::new_file::{NewFile, sweep_unfinished};
+use crate::io::new_file::{NewFile, PublishError, sweep_unfinished};
 use crate::io::pool;
 use crate::io::protected_paths::{suffixed, torn};
 use crate::io::spool::SpoolDir;
@@ -150,14 +150,15 @@ impl OpenCall<'_> {
         if cfg!(windows) {
             drop(old);
         }
-        let names = file.publish(exists).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::new(
-                Code::Exists,
-                format!("another process has just made {}", path.display()),
-            ),
-            _ => Error::io("rename", path, &e),
+        file.publish(exists).map_err(|e| match &e {
+            PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                Error::new(
+                    Code::Exists,
+                    format!("another process has just made {}", path.display()),
+                )
+            }
+            _ => e.at(path),
         })?;
-        names.sync().map_err(|e| Error::io("fsync", path, &e))?;
         if !exists {
             self.sweep(&locks);
         }

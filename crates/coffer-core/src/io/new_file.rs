@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::crypto::key;
+use crate::error::Error;
 use crate::io::disk::adopt;
 use crate::io::storage::{Directory, Names, Storage, directory};
 
@@ -63,13 +64,43 @@ impl NewFile {
         }
     }
 
-    /// Gives the file, which is made durable first, its final name, which is not durable before what
-    /// is returned is synced. Without `replace` an existing file is an error.
-    pub(crate) fn publish(mut self, replace: bool) -> io::Result<Arc<dyn Names>> {
-        self.storage.sync_all()?;
-        self.directory.rename(&self.path, &self.target, replace)?;
+    /// Makes the file durable, gives it its final name, and makes the name durable. Without `replace`
+    /// an existing file is an error.
+    pub(crate) fn publish(mut self, replace: bool) -> Result<(), PublishError> {
+        let named = self
+            .storage
+            .sync_all()
+            .and_then(|()| self.directory.rename(&self.path, &self.target, replace));
+        named.map_err(PublishError::Unnamed)?;
         self.published = true;
-        Ok(self.names.clone())
+        self.names.sync().map_err(PublishError::NotDurable)
+    }
+}
+
+/// Why a new file was not published.
+#[derive(Debug)]
+pub(crate) enum PublishError {
+    /// The file did not get its name, and is removed.
+    Unnamed(io::Error),
+    /// The file has its name, which may not survive a power failure.
+    NotDurable(io::Error),
+}
+
+impl PublishError {
+    /// The same as an error at `path`.
+    pub(crate) fn at(&self, path: &Path) -> Error {
+        match self {
+            Self::Unnamed(e) => Error::io("rename", path, e),
+            Self::NotDurable(e) => Error::io("fsync", path, e),
+        }
+    }
+}
+
+impl From<PublishError> for io::Error {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Unnamed(e) | PublishError::NotDurable(e) => e,
+        }
     }
 }
 

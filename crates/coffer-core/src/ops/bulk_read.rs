@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::buffer::Buffer;
 use crate::engine::file::ArchiveFile;
+use crate::engine::grouping::Grouped;
 use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Entry, Place};
@@ -48,14 +49,10 @@ impl<'a> BulkRead<'a> {
         small: impl Fn(&str, &Entry, Result<&[u8]>) -> Result<R> + Sync,
         large: impl Fn(&str, &Entry) -> Result<R> + Sync,
     ) -> Result<Vec<R>> {
-        let mut packs: BTreeMap<BlockId, Vec<(&str, &Entry)>> = BTreeMap::new();
-        let mut rest = Vec::new();
-        for (name, entry) in self.members.iter().filter(|(_, entry)| !entry.is_directory()) {
-            match entry.place {
-                Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
-                _ => rest.push((name, entry)),
-            }
-        }
+        let files = self.members.iter().filter(|(_, entry)| !entry.is_directory());
+        let Grouped { packs, large: mut rest, waiting } =
+            Grouped::new(files.map(|(name, entry)| (&**name, entry)));
+        rest.extend(waiting);
         let packs: Vec<_> = packs.into_iter().collect();
         let mut results =
             pool::each(&packs, |(id, members)| self.pack(&self.blocks[id], members, &small))?

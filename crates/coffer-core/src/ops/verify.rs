@@ -1,13 +1,13 @@
 //! Checking a coffer: every live block, every entry of the tar, every member.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::file::{ArchiveFile, contradiction};
+use crate::engine::grouping::{Grouped, Named};
 use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::{Block, BlockId, Entry, Place};
+use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::format::tar;
 use crate::io::pool;
 use crate::progress::{CallObserver, Report};
@@ -28,8 +28,8 @@ const ROOT: BlockId = 0;
 
 /// A block, and what should be in it.
 enum Unit {
-    Pack(Block, Vec<(Arc<str>, Entry)>),
-    Large((Arc<str>, Entry), Vec<Block>),
+    Pack(Block, Vec<Named>),
+    Large(Named, Vec<Block>),
 }
 
 /// Reads and checks everything that is live.
@@ -84,21 +84,14 @@ struct Contents {
 fn contents(reader: &Reader) -> Result<Contents> {
     let view = reader.view.read();
     let catalog = &view.catalog;
-    let mut packs: BTreeMap<BlockId, Vec<(Arc<str>, Entry)>> = BTreeMap::new();
+    let members = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
+    // What waits for its pack is not in the file yet.
+    let Grouped { packs, large, waiting: _ } = Grouped::new(members);
     let mut units = Vec::new();
-    for (name, entry) in catalog.iter() {
-        match &entry.place {
-            Place::Packed { block, .. } => {
-                packs.entry(*block).or_default().push((name.clone(), entry.clone()));
-            }
-            Place::Pieces { header, pieces } => {
-                let ids = std::iter::once(*header).chain(pieces.iter().map(|p| p.block));
-                let blocks = ids.map(|id| catalog.block(id).cloned()).collect::<Result<_>>()?;
-                units.push(Unit::Large((name.clone(), entry.clone()), blocks));
-            }
-            // Not in the file yet.
-            Place::Memory(_) => {}
-        }
+    for member in large {
+        let ids = Catalog::blocks_of(&member.1).into_iter();
+        let blocks = ids.map(|id| catalog.block(id).cloned()).collect::<Result<_>>()?;
+        units.push(Unit::Large(member, blocks));
     }
     for (id, members) in packs {
         units.push(Unit::Pack(catalog.block(id)?.clone(), members));
@@ -131,7 +124,7 @@ impl Unit {
 
     /// What is wrong, and with which members.
     fn check(&self, source: &ArchiveFile, watch: &CallObserver) -> Result<Vec<Problem>> {
-        let problem = |(name, entry): &(Arc<str>, Entry), error: Error| Problem {
+        let problem = |(name, entry): &Named, error: Error| Problem {
             name: name.clone(),
             entry: entry.clone(),
             error,

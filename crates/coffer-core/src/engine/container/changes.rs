@@ -1,73 +1,72 @@
-//! What has changed since the last commit, and the savepoints among the changes.
+//! The changes since the last commit, and the savepoints among them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::pending::Pending;
+use crate::engine::commit_log::TailMark;
 use crate::format::catalog::{BlockId, Entry};
 
-/// What has changed since the last commit.
+/// The changes since the last commit.
 #[derive(Default)]
 pub(super) struct Changes {
+    /// Names of members that were set or removed.
     pub(super) touched: BTreeSet<Arc<str>>,
+    /// Blocks that were appended, in ascending order.
     pub(super) added: Vec<BlockId>,
-    /// PackCache with members that are no longer in them.
+    /// Packs that hold members which were replaced or removed.
     pub(super) dirty: BTreeSet<BlockId>,
-    /// Blocks that nothing needs any more.
-    pub(super) doomed: BTreeSet<BlockId>,
+    /// Blocks that no member is in any more.
+    pub(super) dead: BTreeSet<BlockId>,
 }
 
-/// A state to go back to.
+/// A state that the changes can be rolled back to.
 pub(super) struct Savepoint {
-    pub(super) tail: u64,
-    pub(super) last_footer: u64,
+    pub(super) tail: TailMark,
     pub(super) next_block: BlockId,
-    /// How many blocks the changes had added.
+    /// The length of [`Changes::added`].
     pub(super) added: usize,
-    /// How long the log was.
+    /// The length of [`Savepoints::log`].
     pub(super) log: usize,
-    /// How many savepoints had been begun, this one included.
+    /// The number of savepoints that had been begun, this one included.
     pub(super) number: u64,
 }
 
-/// One step, and how it is taken back.
+/// One step of a change, with what undoes it.
 pub(super) enum Step {
-    /// A member was set, moved or removed: what was in its place.
+    /// A member was set, moved or removed; the entry that it had before.
     Member(Arc<str>, Option<Entry>),
-    /// A member that was waiting for its pack has come into the file.
+    /// A member that waited for its pack was written.
     Packed(Pending),
     /// A name was touched for the first time.
     Touched(Arc<str>),
-    /// A pack was entered among the dirty ones.
-    Soiled(BlockId),
-    /// A pack was taken from among the dirty ones.
-    Cleaned(BlockId),
-    /// A block was doomed.
-    Doomed(BlockId),
+    /// A pack became dirty.
+    Dirty(BlockId),
+    /// A pack was taken from the dirty ones, to be emptied.
+    Clean(BlockId),
+    /// A block died.
+    Dead(BlockId),
 }
 
-/// The savepoints that are open, and what has been done since the first of them.
+/// The open savepoints, and the undo log since the first of them.
 #[derive(Default)]
 pub(super) struct Savepoints {
     pub(super) open: Vec<Savepoint>,
+    /// The steps since the first open savepoint, oldest first.
     pub(super) log: Vec<Step>,
-    /// How many have been begun.
+    /// The number of savepoints that were ever begun.
     pub(super) begun: u64,
 }
 
 impl Savepoints {
+    /// Logs a step, if a savepoint is open.
     pub(super) fn note(&mut self, step: impl FnOnce() -> Step) {
         if !self.open.is_empty() {
             self.log.push(step());
         }
     }
 
-    /// How many have been begun.
-    pub(super) fn begun(&self) -> u64 {
-        self.begun
-    }
-
-    /// How many steps could be taken back.
+    /// The number of steps that could be undone.
     #[cfg(test)]
     pub(super) fn steps(&self) -> usize {
         self.log.len()

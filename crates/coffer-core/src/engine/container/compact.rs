@@ -1,60 +1,77 @@
-//! Compaction: the live blocks in a new file, which takes the old one's place.
+//! Compaction: the live blocks are copied into a new file, which replaces the old one.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Container;
-use super::flush::Ancestry;
+use super::commit::Ancestry;
 use super::pending::repacked;
 use crate::engine::file::{self, ArchiveFile};
+use crate::engine::grouping::Grouped;
 use crate::engine::pack_cache::PackCache;
 use crate::engine::recovery;
 use crate::engine::view::View;
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Layers};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
+use crate::format::commit::{MAX_HISTORY, Position};
 use crate::format::header::Header;
 use crate::format::record::MetaSeal;
 use crate::io::lock_set::Locks;
-use crate::io::new_file::NewFile;
+use crate::io::new_file::{NewFile, PublishError};
 use crate::io::storage::Storage;
 use crate::progress::{CallObserver, Report};
 
-/// PackCache with at least this much tar are copied as they are; smaller ones are merged.
+/// The bytes of tar from which a pack is copied as it is; smaller packs are merged.
 const FULL_PACK: u32 = 128 << 10;
-/// How many ancestors a compacted file remembers.
-const HISTORY: usize = crate::format::commit::MAX_HISTORY;
-/// A coffer is compacted at close only if its live part is smaller than this...
+/// The most bytes of live blocks that a coffer is compacted with when it closes.
 const SMALL_LIVE: u64 = 64 << 20;
-/// ...and its dead part is larger than this, and than the live part.
+/// The bytes of dead blocks above which a coffer is compacted when it closes, if they also exceed the
+/// live ones.
 const LARGE_DEAD: u64 = 64 << 10;
 
-/// What becomes of blocks that are damaged when the live ones are copied.
+/// The treatment of damaged blocks when live ones are copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damaged {
-    /// They are copied as they stand, so that they stay damaged and are not taken for anything else.
+    /// They are copied byte for byte, and stay damaged under the digest that they had.
     Kept,
-    /// Nothing is copied: the old file may be all there is to save something from.
+    /// The copy fails: the old file may be the only one left to salvage from.
     Refused,
 }
 
-/// What a new file is sealed with, and says of itself.
+/// The header of a new file, and the layers and keys that it is sealed with.
 pub(super) struct Form {
     pub(super) header: Header,
     pub(super) layers: Layers,
     pub(super) meta: MetaSeal,
 }
 
+/// The progress of a copy, reported after each member.
+pub(super) struct Progress<'a> {
+    pub(super) watch: &'a CallObserver,
+    pub(super) report: Report,
+}
+
+impl Progress<'_> {
+    /// Counts a member, unless the caller has cancelled the call.
+    pub(super) fn done(&mut self, name: &str, entry: &Entry) -> Result<()> {
+        self.report.bytes += entry.size;
+        self.report.members += 1;
+        self.report.name = Some(name.to_owned());
+        self.watch.report(|| self.report.clone());
+        self.watch.cancel.check()
+    }
+}
+
 impl Container {
-    /// Whether compaction is worth its cost when the coffer closes.
+    /// Whether compaction is worth its cost when the coffer closes: see [`LARGE_DEAD`].
     pub(crate) fn wants_compaction(&self) -> bool {
         let (live, dead) = (self.live_len(), self.dead_len());
         dead > live.max(LARGE_DEAD) && live <= SMALL_LIVE
     }
 
-    /// Commits, and rewrites the coffer without its dead blocks into a new file at `path`, which
-    /// replaces what is there.
+    /// Commits, and copies the coffer without its dead blocks into a new file at `path`, which replaces
+    /// the file there.
     pub(crate) fn compact(
         &mut self,
         path: &Path,
@@ -68,9 +85,8 @@ impl Container {
         self.move_to(path, &*old, locks, ancestry, damaged, watch)
     }
 
-    /// Copies everything that is live into a new file at `path`, and goes on there.
-    ///
-    /// `old` is the file that is replaced.
+    /// Copies everything that is live into a new file at `path`, which replaces `old`, and continues
+    /// in it.
     pub(crate) fn move_to(
         &mut self,
         path: &Path,
@@ -90,7 +106,8 @@ impl Container {
         })
     }
 
-    /// Has a new file filled, puts it in the place of `old`, and goes on there.
+    /// Has `fill` copy the members into a new file at `path`, commits there, puts the file in the place
+    /// of `old`, and continues in it.
     pub(super) fn replace(
         &mut self,
         path: &Path,
@@ -100,13 +117,37 @@ impl Container {
         form: Form,
         fill: impl FnOnce(&mut Self, &Self) -> Result<()>,
     ) -> Result<()> {
-        let failed = |e: &std::io::Error| Error::io("rename", path, e);
-        let directory = self.source.directory.clone();
-        let file = NewFile::create(&directory, path).map_err(|e| Error::io("open", path, &e))?;
+        let file = NewFile::create(&self.source.directory, path)
+            .map_err(|e| Error::io("open", path, &e))?;
         file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
+        let mut copy = self.empty_copy(file.storage(), path, form)?;
+        fill(&mut copy, self)?;
+        copy.flush_pending()?;
+        copy.write_commit(Vec::new(), ancestry)?;
+        copy.log.sync()?;
+        if let Some(inner) = copy.source.storage.file() {
+            locks.take(inner)?;
+        }
+        locks.check(old)?;
+        let published = file.publish(true);
+        if let Err(e @ PublishError::Unnamed(_)) = &published {
+            return Err(e.at(path));
+        }
+        self.change_over(copy);
+        if let Err(e) = published {
+            // The new name may not survive a power failure, and the old file is gone.
+            let error = e.at(path);
+            self.poison(&error);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// A container in an empty file that will be at `path`.
+    fn empty_copy(&self, storage: Arc<dyn Storage>, path: &Path, form: Form) -> Result<Self> {
         let source = ArchiveFile {
-            storage: file.storage(),
-            directory: directory.clone(),
+            storage,
+            directory: self.source.directory.clone(),
             path: path.to_path_buf(),
             layers: form.layers,
             meta: form.meta,
@@ -114,109 +155,100 @@ impl Container {
             max_catalog: self.source.max_catalog,
             packs: PackCache::new(),
         };
-        let mut copy = Self::create(source, form.header, self.durable)?;
-        fill(&mut copy, self)?;
-        copy.flush_pending()?;
-        copy.write_commit(Vec::new(), ancestry)?;
-        copy.sync()?;
-        if let Some(inner) = copy.source.storage.file() {
-            locks.take(inner)?;
-        }
-        locks.check(old)?;
-        let names = file.publish(true).map_err(|e| failed(&e))?;
-        let named = names.sync();
+        Self::create(source, form.header, self.log.is_durable())
+    }
 
-        // Readers in this process change over to the new file and its catalog in one step.
+    /// Continues in `copy`. Readers in this process change over to its file and its catalog in one
+    /// step.
+    fn change_over(&mut self, mut copy: Self) {
         let source = copy.source.clone();
         let catalog = std::mem::take(&mut copy.view.write().catalog);
         *self.view.write() = View { catalog, source, header: Some(copy.header.clone()) };
         copy.view = self.view.clone();
-        copy.locks = self.locks.take();
+        copy.log.set_locks(self.log.take_locks());
         *self = copy;
-        if let Err(e) = named {
-            // The new name may not survive a power failure, and the old file is gone.
-            let error = Error::io("fsync", path, &e);
-            self.poison(&error);
-            return Err(error);
-        }
-        Ok(())
     }
 
     fn copy_live(&mut self, from: &Self, damaged: Damaged, watch: &CallObserver) -> Result<()> {
-        let (members, old): (Vec<(Arc<str>, Entry)>, Catalog) = {
-            let view = from.view.read();
-            (
-                view.catalog.iter().map(|(n, e)| (n.clone(), e.clone())).collect(),
-                view.catalog.clone(),
-            )
-        };
-        let mut packs: BTreeMap<BlockId, Vec<(Arc<str>, Entry)>> = BTreeMap::new();
-        let mut large = Vec::new();
-        for (name, entry) in members {
-            match entry.place {
-                Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
-                Place::Pieces { .. } => large.push((name, entry)),
-                Place::Memory(_) => return Err(Error::corrupt("a member was left behind")),
-            }
-        }
-        let mut report = Report::default();
-        let mut done = |name: &Arc<str>, size: u64| {
-            report.bytes += size;
-            report.members += 1;
-            report.name = Some(name.to_string());
-            watch.report(|| report.clone());
-            watch.cancel.check()
-        };
-        for (id, members) in packs {
-            let block = old.block(id)?;
-            let copied = block.tar >= FULL_PACK && is_filled(block, &members)?;
-            let tar =
-                if copied { None } else { from.source.intact(|source| source.block(block))? };
-            if let Some(tar) = tar {
-                for (name, entry) in members {
-                    done(&name, entry.size)?;
-                    let Place::Packed { at, stored, .. } = entry.place else { continue };
-                    self.make_room(stored as usize)?;
-                    let stored = Arc::new(from.source.slice(&tar, block, at, stored)?.to_vec());
-                    let pending = repacked(name.clone(), &entry, stored.clone());
-                    self.set(name, Entry { place: Place::Memory(stored), ..entry });
-                    self.push(pending);
-                }
-            } else {
-                let block = self.copy_block(from, block, damaged)?;
-                for (name, entry) in members {
-                    done(&name, entry.size)?;
-                    let Place::Packed { at, stored, .. } = entry.place else { continue };
-                    self.set(name, Entry { place: Place::Packed { block, at, stored }, ..entry });
-                }
-            }
+        let old: Catalog = from.view.read().catalog.clone();
+        let members = Grouped::in_file(old.iter())?;
+        let mut progress = Progress { watch, report: Report::default() };
+        for (id, members) in &members.packs {
+            self.copy_pack(&from.source, old.block(*id)?, members, damaged, &mut progress)?;
         }
         self.flush_pending()?;
-        for (name, entry) in large {
-            let Place::Pieces { header, pieces } = &entry.place else { continue };
-            let header = self.copy_block(from, old.block(*header)?, damaged)?;
-            let mut moved = Vec::with_capacity(pieces.len());
-            for piece in pieces.iter() {
-                moved.push(Piece {
-                    block: self.copy_block(from, old.block(piece.block)?, damaged)?,
-                    ..*piece
-                });
-                watch.cancel.check()?;
-            }
-            done(&name, entry.size)?;
-            self.set(
-                name,
-                Entry { place: Place::Pieces { header, pieces: Arc::new(moved) }, ..entry },
-            );
+        for (name, entry) in members.large {
+            let place = self.copy_pieces(&from.source, &old, entry, damaged, watch)?;
+            progress.done(name, entry)?;
+            self.set(name.clone(), Entry { place, ..entry.clone() });
         }
         self.view.write().catalog.next_version = old.next_version;
         Ok(())
     }
 
-    fn copy_block(&mut self, from: &Self, block: &Block, damaged: Damaged) -> Result<BlockId> {
-        let bytes = match from.source.intact(|source| source.sealed_block(block))? {
+    /// Copies the members of a pack: within its block, if they fill it or it cannot be read, or else
+    /// into new packs.
+    fn copy_pack(
+        &mut self,
+        from: &ArchiveFile,
+        block: &Block,
+        members: &[(&Arc<str>, &Entry)],
+        damaged: Damaged,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let copied = block.tar >= FULL_PACK && is_filled(block, members)?;
+        let tar = if copied { None } else { from.intact(|file| file.block(block))? };
+        let Some(tar) = tar else {
+            let block = self.copy_block(from, block, damaged)?;
+            for (name, entry) in members {
+                progress.done(name, entry)?;
+                let Place::Packed { at, stored, .. } = entry.place else { continue };
+                let place = Place::Packed { block, at, stored };
+                self.set((*name).clone(), Entry { place, ..(*entry).clone() });
+            }
+            return Ok(());
+        };
+        for (name, entry) in members {
+            progress.done(name, entry)?;
+            let Place::Packed { at, stored, .. } = entry.place else { continue };
+            self.make_room(stored as usize)?;
+            let stored = Arc::new(from.slice(&tar, block, at, stored)?.to_vec());
+            self.put_repacked(name, entry, stored);
+        }
+        Ok(())
+    }
+
+    /// Copies the blocks of a large member, and gives its place.
+    fn copy_pieces(
+        &mut self,
+        from: &ArchiveFile,
+        old: &Catalog,
+        entry: &Entry,
+        damaged: Damaged,
+        watch: &CallObserver,
+    ) -> Result<Place> {
+        let Place::Pieces { header, pieces } = &entry.place else {
+            return Err(Error::corrupt("a large member has no pieces"));
+        };
+        let header = self.copy_block(from, old.block(*header)?, damaged)?;
+        let mut copied = Vec::with_capacity(pieces.len());
+        for piece in pieces.iter() {
+            let block = self.copy_block(from, old.block(piece.block)?, damaged)?;
+            copied.push(Piece { block, ..*piece });
+            watch.cancel.check()?;
+        }
+        Ok(Place::Pieces { header, pieces: Arc::new(copied) })
+    }
+
+    fn copy_block(
+        &mut self,
+        from: &ArchiveFile,
+        block: &Block,
+        damaged: Damaged,
+    ) -> Result<BlockId> {
+        let bytes = match from.intact(|file| file.sealed_block(block))? {
             Some(bytes) => bytes,
-            None if damaged == Damaged::Kept => from.source.remains(block)?,
+            None if damaged == Damaged::Kept => from.remains(block)?,
             None => return Err(Error::corrupt("a block is damaged")),
         };
         self.append_block(&Encoded {
@@ -227,37 +259,45 @@ impl Container {
         })
     }
 
-    /// What a compacted file says of the commits it no longer holds.
+    /// Puts a member of another file into the pack that is being filled, for which there must be room.
+    pub(super) fn put_repacked(&mut self, name: &Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) {
+        let pending = repacked(name.clone(), entry, stored.clone());
+        self.set(name.clone(), Entry { place: Place::Memory(stored), ..entry.clone() });
+        self.push(pending);
+    }
+
+    /// The commits that a compacted file remembers without holding them: the last
+    /// [`MAX_HISTORY`], as far as they can be read.
     pub(super) fn ancestry(&self) -> Result<Ancestry> {
         let mut history: Vec<(u64, Digest)> = Vec::new();
-        let mut at = self.committed;
+        let mut at = self.committed();
         loop {
             history.push((at.generation, at.digest));
             let commit = match self.source.intact(|source| recovery::read_commit(source, &at)) {
                 Ok(Some(commit)) => commit,
                 Err(e) if e.code() == Code::Io => return Err(e),
-                // History that is damaged is history that is not remembered.
+                // Damaged commits end the history; they do not prevent compaction.
                 Ok(None) | Err(_) => break,
             };
             match commit.previous {
-                Some(previous) if previous.len > 0 && history.len() < HISTORY => at = previous,
+                Some(previous) if previous.len > 0 && history.len() < MAX_HISTORY => at = previous,
                 _ => {
                     history.extend(commit.history.iter().rev());
                     break;
                 }
             }
         }
-        history.truncate(HISTORY);
+        history.truncate(MAX_HISTORY);
         history.reverse();
         history.dedup();
-        let previous = crate::format::commit::Position { offset: 0, len: 0, ..self.committed };
+        let previous = Position { offset: 0, len: 0, ..self.committed() };
         Ok(Ancestry { previous: Some(previous), history })
     }
 }
 
-/// Whether a pack holds nothing but these members: one that could not be read at a flush still has
-/// those that were deleted then.
-fn is_filled(block: &Block, members: &[(Arc<str>, Entry)]) -> Result<bool> {
+/// Whether these members are all that a pack holds. A pack that could not be read at a flush still
+/// holds the members that were deleted then.
+fn is_filled(block: &Block, members: &[(&Arc<str>, &Entry)]) -> Result<bool> {
     let mut len = 0;
     for (name, entry) in members {
         len += file::entry_len(name, entry)?;

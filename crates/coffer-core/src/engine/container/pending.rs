@@ -1,6 +1,5 @@
 //! Small members on their way into a pack.
 
-use crate::format::member::MemberType;
 use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
@@ -8,16 +7,16 @@ use crossbeam_channel::Receiver;
 use crate::error::Result;
 use crate::format::block::Encoded;
 use crate::format::catalog::Entry;
-use crate::format::member::Attributes;
+use crate::format::member::{Attributes, MemberType};
 use crate::format::tar;
 
-/// What a member costs in a tar beside its content, about.
+/// An estimate of the bytes that a member takes in a tar beside its content.
 pub(super) const HEADING: usize = 2 * tar::RECORD;
 
-/// A pack's block, and where in its tar each member's content begins.
+/// An encoded pack, and the offset of each member's content in its tar.
 pub(super) type Packed = Result<(Encoded, Vec<u32>)>;
 
-/// A member that waits for its pack.
+/// A small member that waits for its pack.
 #[derive(Clone)]
 pub(super) struct Pending {
     pub(super) name: Arc<str>,
@@ -25,17 +24,17 @@ pub(super) struct Pending {
     pub(super) member_type: MemberType,
     pub(super) attributes: Attributes,
     pub(super) stored: Arc<Vec<u8>>,
-    /// How many savepoints had been begun when it began to wait.
+    /// The number of savepoints that had been begun when it began to wait.
     pub(super) begun: u64,
 }
 
-/// A pack that is being encoded.
+/// A pack that the pool is encoding.
 pub(super) struct Inflight {
     pub(super) members: Vec<Pending>,
     pub(super) result: Receiver<Packed>,
 }
 
-/// A member on its way from one pack to another: the same version, in another place.
+/// A member that moves from one pack to another; its version stays.
 pub(super) fn repacked(name: Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) -> Pending {
     Pending {
         name,

@@ -1,6 +1,5 @@
-//! Putting members in: small ones into packs, large ones in pieces of their own.
+//! Writing members: small ones share packs, large ones are cut into pieces with a block each.
 
-use crate::format::member::MemberType;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -12,43 +11,43 @@ use crate::buffer::Buffer;
 use crate::error::{Code, Error, Result};
 use crate::format::block::{Encoded, Form, Layers};
 use crate::format::catalog::{BlockId, Entry, Piece, Place, Placed};
-use crate::format::member::Attributes;
+use crate::format::member::{Attributes, MemberType};
 use crate::format::tar::{self, Heading};
 use crate::io::pool;
 
-/// The most bytes of a member that goes into a pack.
+/// The most bytes of a member that is put into a pack.
 pub(crate) const SMALL: u64 = 128 << 10;
-/// A pack is closed once its tar has this many bytes.
+/// The bytes of tar from which a pack is closed.
 const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
-/// Gives the bytes of one piece, on whichever thread.
+/// A job that gives the bytes of one piece; the pool runs it.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
-/// Encodes a pack.
+/// A job that encodes a pack.
 type PackJob = Box<dyn FnOnce() -> Packed + Send>;
 
-/// One piece of a large member, to be read and encoded.
+/// A piece of a large member that is still to be read and encoded.
 pub(crate) struct Raw {
     pub(crate) job: RawJob,
-    /// No piece follows.
+    /// It is the last piece of the member.
     pub(crate) last: bool,
 }
 
-/// A piece with its block, which has no place yet.
+/// An encoded piece, which has no offset yet.
 pub(crate) struct Finished {
-    /// Bytes of the member.
+    /// Its length in the member, in bytes.
     pub(crate) raw: u32,
-    /// The same bytes after the member layer.
+    /// Its length after the member layer, in bytes.
     pub(crate) stored: u32,
     pub(crate) block: Encoded,
 }
 
 impl Finished {
-    /// Puts a piece that others follow through both layers.
+    /// Encodes a piece that is not the last one of its member.
     pub(crate) fn encode(layers: &Layers, raw: &[u8]) -> Result<Self> {
         Self::seal(layers, raw.len(), &layers.encode_member(raw)?, 0)
     }
 
-    /// Puts a piece that is through the member layer, and the padding behind it, through the other.
+    /// Encodes a piece that has the member layer already, followed by padding of the tar.
     fn seal(layers: &Layers, raw: usize, stored: &[u8], padding: usize) -> Result<Self> {
         let form = layers.piece_form();
         let block = if padding == 0 {
@@ -60,11 +59,11 @@ impl Finished {
     }
 }
 
-/// One piece of a large member.
+/// A piece of a large member.
 pub(crate) enum Part {
-    /// To be read and encoded.
+    /// It is still to be read and encoded.
     Raw(Raw),
-    /// To be written as it is. Never the last one, which carries the padding of the tar.
+    /// It is encoded. Never the last piece, which carries the padding of the tar.
     Finished(Finished),
 }
 
@@ -74,10 +73,11 @@ impl From<Raw> for Part {
     }
 }
 
-/// A piece on its way into the file.
+/// A piece that a job of the pool gives.
 enum Made {
     Finished(Finished),
-    /// The last of several, whose padding depends on those before it.
+    /// The last of several pieces, with the member layer only: its padding depends on the lengths of
+    /// those before it.
     Last {
         raw: usize,
         stored: Buffer,
@@ -85,8 +85,8 @@ enum Made {
 }
 
 impl Container {
-    /// Puts a small member, or a directory, into the pack that is being filled. `stored` are its
-    /// bytes after the member layer.
+    /// Puts a small member, or a directory, into the pack that is being filled. `stored` holds its bytes
+    /// after the member layer.
     pub(crate) fn put_small(
         &mut self,
         name: &str,
@@ -96,7 +96,7 @@ impl Container {
         stored: Vec<u8>,
     ) -> Result<()> {
         self.ready()?;
-        // What can fail comes first: after it the member is in.
+        // Before the catalog changes, because it can fail.
         self.make_room(stored.len())?;
         let version = self.next_version(name, member_type)?;
         let name: Arc<str> = name.into();
@@ -109,19 +109,20 @@ impl Container {
         Ok(())
     }
 
-    /// Closes the pack that is being filled if `len` more bytes of content would be too many.
+    /// Closes the pack that is being filled if it has no room for `len` more bytes of content.
     pub(super) fn make_room(&mut self, len: usize) -> Result<()> {
         if self.pending_len + len + HEADING > PACK { self.close_pack(pool::start) } else { Ok(()) }
     }
 
-    /// Adds to the pack that is being filled.
+    /// Adds a member to the pack that is being filled.
     pub(super) fn push(&mut self, mut pending: Pending) {
-        pending.begun = self.savepoints.begun();
+        pending.begun = self.savepoints.begun;
         self.pending_len += pending.stored.len() + HEADING;
         self.pending.push(pending);
     }
 
-    /// Has the pack encoded, and waits while too many are under way.
+    /// Starts encoding the pack that is being filled. Writes finished packs while more than
+    /// [`pool::window`] are under way.
     fn close_pack(&mut self, start: impl FnOnce(PackJob) -> Receiver<Packed>) -> Result<()> {
         self.pending_len = 0;
         let members = std::mem::take(&mut self.pending);
@@ -138,18 +139,14 @@ impl Container {
         Ok(())
     }
 
-    /// Brings every pending member into the file.
+    /// Writes every pending member.
     pub(crate) fn flush_pending(&mut self) -> Result<()> {
-        // The last one is waited for, so to hand it to another thread would only take longer.
-        self.close_pack(|job| {
-            let (sender, receiver) = bounded(1);
-            let _ = sender.send(job());
-            receiver
-        })?;
+        // This thread encodes the last pack: it would only wait for another thread.
+        self.close_pack(|job| finished(job()))?;
         self.drain()
     }
 
-    /// Waits for the packs under way and writes them.
+    /// Writes the packs under way, as they are finished.
     pub(super) fn drain(&mut self) -> Result<()> {
         while !self.inflight.is_empty() {
             self.flush_oldest()?;
@@ -166,40 +163,44 @@ impl Container {
         let (id, places) = match written {
             Ok(written) => written,
             Err(e) => {
-                // The members stay where they were, so that a later flush can try again.
+                // The members are pending again, so that a later flush can try once more.
                 self.pending_len += members.iter().map(|m| m.stored.len() + HEADING).sum::<usize>();
                 self.pending.splice(0..0, members);
-                self.cut();
+                self.log.cut();
                 return Err(e);
             }
         };
-        let (mut arrived, mut gone) = (Vec::new(), false);
+        self.enter_packed(id, &members, places);
+        Ok(())
+    }
+
+    /// Enters the places of a pack's members in the catalog. Members that were replaced or removed
+    /// while the pack was encoded make it dirty.
+    fn enter_packed(&mut self, block: BlockId, members: &[Pending], places: Vec<u32>) {
+        let (mut entered, mut gone) = (Vec::new(), false);
         let mut view = self.view.write();
         for (member, at) in members.iter().zip(places) {
             let current = view
                 .catalog
                 .get(&member.name)
                 .filter(|e| e.version == member.version && matches!(e.place, Place::Memory(_)));
-            match current.cloned() {
-                Some(mut entry) => {
-                    entry.place =
-                        Place::Packed { block: id, at, stored: member.stored.len() as u32 };
-                    view.catalog.set(member.name.clone(), entry);
-                    arrived.push(member);
-                }
-                None => gone = true,
-            }
+            let Some(entry) = current.cloned() else {
+                gone = true;
+                continue;
+            };
+            let place = Place::Packed { block, at, stored: member.stored.len() as u32 };
+            view.catalog.set(member.name.clone(), Entry { place, ..entry });
+            entered.push(member);
         }
         drop(view);
-        arrived.into_iter().for_each(|member| self.note_packed(member));
+        entered.into_iter().for_each(|member| self.note_packed(member));
         if gone {
-            self.soil(id);
+            self.mark_dirty(block);
         }
-        Ok(())
     }
 
-    /// Writes a large member: `next` gives its pieces in order. `kept` are pieces it already has,
-    /// which are copied as they are.
+    /// Writes a large member. `kept` are pieces that it already has, whose blocks are copied; `next`
+    /// gives the pieces behind them, in order.
     pub(crate) fn put_large<P: Into<Part>>(
         &mut self,
         name: &str,
@@ -210,7 +211,7 @@ impl Container {
         self.ready()?;
         self.drain()?;
         let version = self.next_version(name, MemberType::File)?;
-        let (tail, last_footer, added) = (self.tail, self.last_footer, self.changes.added.len());
+        let (mark, added) = (self.log.mark(), self.changes.added.len());
         let mut next = || Ok(next()?.map(Into::into));
         match self.write_pieces(name, attributes, kept, &mut next) {
             Ok((header, pieces)) => {
@@ -221,20 +222,19 @@ impl Container {
                 Ok(())
             }
             Err(e) => {
-                // Back to the last complete entry.
+                // The tar must end with a complete entry.
                 let mut view = self.view.write();
                 for id in self.changes.added.drain(added..) {
                     view.catalog.drop_block(id);
                 }
                 drop(view);
-                self.tail = tail;
-                self.last_footer = last_footer;
-                self.cut();
+                self.log.cut_back(mark);
                 Err(e)
             }
         }
     }
 
+    /// Writes the blocks of a large member, and gives the block of its tar header and its pieces.
     pub(super) fn write_pieces(
         &mut self,
         name: &str,
@@ -244,7 +244,7 @@ impl Container {
     ) -> Result<(BlockId, Vec<Piece>)> {
         let layers = self.source.layers.clone();
         let heading = |stored| Heading { name, member_type: MemberType::File, stored, attributes };
-        // The size is not known yet: the header is written again at the end, as long as now.
+        // The size is known at the end: then a header of the same length replaces this one.
         let header =
             self.append_block(&layers.encode(&tar::header(&heading(0))?, Form::Stored)?)?;
         let mut pieces = Vec::new();
@@ -262,9 +262,7 @@ impl Container {
                 match next()? {
                     None => more = false,
                     Some(Part::Finished(piece)) => {
-                        let (sender, receiver) = bounded(1);
-                        let _ = sender.send(Ok(Made::Finished(piece)));
-                        window.push_back(receiver);
+                        window.push_back(finished(Ok(Made::Finished(piece))));
                     }
                     Some(Part::Raw(raw)) => {
                         more = !raw.last;
@@ -290,20 +288,20 @@ impl Container {
         Ok((header, pieces))
     }
 
-    /// Writes the tar header of a large member once more, now that its size is known.
+    /// Replaces the block with the tar header of a large member, once its size is known.
     fn rewrite_header(&mut self, id: BlockId, encoded: &Encoded) -> Result<()> {
         let offset = self.view.read().catalog.block(id)?.offset;
         let block = encoded.at(offset);
         if block.len != self.view.read().catalog.block(id)?.len {
-            return Err(Error::new(Code::Limit, "a tar header changed its length"));
+            return Err(Error::new(Code::Limit, "the tar header of a member changed its length"));
         }
-        super::write(&self.source, &encoded.bytes, offset)?;
-        self.ahead = None;
+        self.log.rewrite(&encoded.bytes, offset)?;
         self.view.write().catalog.blocks.insert(id, block);
         Ok(())
     }
 
-    /// The version of a member about to be put, if its name fits among the others.
+    /// Takes the version of a member that is about to be written. Fails if its name would make a file of
+    /// a directory, or the reverse.
     fn next_version(&mut self, name: &str, member_type: MemberType) -> Result<u64> {
         let mut view = self.view.write();
         view.catalog.check_fits(name, member_type)?;
@@ -311,7 +309,7 @@ impl Container {
     }
 }
 
-/// The tar of a pack, encoded.
+/// Encodes a pack.
 fn pack(layers: &Layers, members: &[Pending]) -> Packed {
     let mut tar = Vec::new();
     let mut places = Vec::with_capacity(members.len());
@@ -327,13 +325,14 @@ fn pack(layers: &Layers, members: &[Pending]) -> Packed {
     Ok((layers.encode(&tar, Form::Compressed)?, places))
 }
 
-/// Encodes a piece. The last of several waits for its padding, which depends on those before it.
+/// Reads and encodes a piece; the last of several only gets the member layer. `only` says that the
+/// member has no other piece.
 fn make(layers: &Layers, raw: Raw, only: bool) -> Result<Made> {
     let bytes = (raw.job)()?;
     if !raw.last {
         return Finished::encode(layers, &bytes).map(Made::Finished);
     }
-    // One alone has all threads to itself.
+    // An only piece has all threads of the pool to itself.
     let threads = if only { pool::threads() } else { 1 };
     let (raw, stored) = (bytes.len(), layers.encode_member_by(threads, &bytes)?);
     if !only {
@@ -343,6 +342,14 @@ fn make(layers: &Layers, raw: Raw, only: bool) -> Result<Made> {
     Finished::seal(layers, raw, &stored, padding).map(Made::Finished)
 }
 
-fn received<T>(receiver: &Receiver<Result<T>>) -> Result<T> {
+/// A result that needed no job of the pool.
+fn finished<T>(result: T) -> Receiver<T> {
+    let (sender, receiver) = bounded(1);
+    let _ = sender.send(result);
+    receiver
+}
+
+/// The result of a job of the pool.
+pub(crate) fn received<T>(receiver: &Receiver<Result<T>>) -> Result<T> {
     receiver.recv().unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))
 }

@@ -1,17 +1,17 @@
-//! Rekeying: everything that is live, opened with the old keys and sealed with new ones, in a new
-//! file that takes the old one's place.
+//! Rekeying: the live members are opened with the old keys and sealed with new ones, into a new file
+//! that replaces the old one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Container;
-use super::compact::Form;
-use super::flush::Ancestry;
-use super::pending::repacked;
+use super::commit::Ancestry;
+use super::compact::{Form, Progress};
 use super::put::{Part, Raw};
 use crate::engine::credentials::NewCredentials;
 use crate::engine::file::ArchiveFile;
+use crate::engine::grouping::Grouped;
 use crate::error::{Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::io::lock_set::Locks;
@@ -19,12 +19,12 @@ use crate::io::pool;
 use crate::io::storage::Storage;
 use crate::progress::{CallObserver, Report};
 
-/// A member as the catalog has it.
-type Named = (Arc<str>, Entry);
+/// A member with its name, as the old catalog has it.
+type Member<'a> = (&'a Arc<str>, &'a Entry);
 
 impl Container {
-    /// Commits, and rewrites the coffer under new keys into a new file at `path`, which replaces
-    /// what is there.
+    /// Commits, and rewrites the coffer under new keys into a new file at `path`, which replaces the
+    /// file there.
     pub(crate) fn rekey(
         &mut self,
         path: &Path,
@@ -39,7 +39,7 @@ impl Container {
         self.replace(path, &*old, locks, ancestry, form, |new, old| new.transcode_live(old, watch))
     }
 
-    /// As [`Self::rekey`], for a legacy coffer that nothing has rewritten yet: `old` is its file.
+    /// As [`Self::rekey`], for a legacy coffer that has not been converted yet: `old` is its file.
     pub(crate) fn rekey_legacy(
         &mut self,
         path: &Path,
@@ -54,11 +54,11 @@ impl Container {
         self.replace(path, old, locks, ancestry, form, |new, old| new.transcode_live(old, watch))
     }
 
-    /// What the new file is sealed with.
+    /// The header and layers of the file under new keys.
     fn rekeyed(&self, to: &NewCredentials, watch: &CallObserver) -> Result<Form> {
         let (header, keys) = to.header(&self.header, &watch.cancel)?;
         let mut layers = header.layers(&keys)?;
-        // The level may have been asked for at opening, in place of the file's own.
+        // The caller may have chosen other levels at opening than the header records.
         layers.member_level = self.source.layers.member_level;
         layers.container_level = self.source.layers.container_level;
         Ok(Form { meta: keys.meta(&header.kind), layers, header })
@@ -66,57 +66,52 @@ impl Container {
 
     fn transcode_live(&mut self, from: &Self, watch: &CallObserver) -> Result<()> {
         let old: Catalog = from.view.read().catalog.clone();
-        let mut packs: BTreeMap<BlockId, Vec<Named>> = BTreeMap::new();
-        let mut large = Vec::new();
-        let mut report = Report { total_bytes: Some(0), ..Report::default() };
-        for (name, entry) in old.iter() {
-            report.total_bytes = report.total_bytes.map(|total| total + entry.size);
-            let named = (name.clone(), entry.clone());
-            match entry.place {
-                Place::Packed { block, .. } => packs.entry(block).or_default().push(named),
-                Place::Pieces { .. } => large.push(named),
-                Place::Memory(_) => return Err(Error::corrupt("a member was left behind")),
-            }
+        let members = Grouped::in_file(old.iter())?;
+        let total_bytes = Some(old.iter().map(|(_, entry)| entry.size).sum());
+        let mut progress = Progress { watch, report: Report { total_bytes, ..Report::default() } };
+        self.transcode_packs(&from.source, &old, members.packs, &mut progress)?;
+        self.flush_pending()?;
+        for (name, entry) in members.large {
+            let place = self
+                .transcode_pieces(&from.source, &old, name, entry, watch)
+                .map_err(|e| e.of_member(name))?;
+            progress.done(name, entry)?;
+            self.set(name.clone(), Entry { place, ..entry.clone() });
         }
-        let mut done = |name: &Arc<str>, size: u64| {
-            report.bytes += size;
-            report.members += 1;
-            report.name = Some(name.to_string());
-            watch.report(|| report.clone());
-        };
-        let packs: Vec<(&Block, Vec<Named>)> = packs
+        self.view.write().catalog.next_version = old.next_version;
+        // The last chance to cancel: the new file is published next.
+        watch.cancel.check()
+    }
+
+    /// Writes the members of all packs into new packs, as many packs at once as the pool takes.
+    fn transcode_packs(
+        &mut self,
+        from: &ArchiveFile,
+        old: &Catalog,
+        packs: BTreeMap<BlockId, Vec<Member<'_>>>,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        let packs: Vec<(&Block, Vec<Member<'_>>)> = packs
             .into_iter()
             .map(|(id, members)| Ok((old.block(id)?, members)))
             .collect::<Result<_>>()?;
         let new = self.source.clone();
         for window in packs.chunks(pool::window()) {
-            watch.cancel.check()?;
-            let transcoded = pool::each(window, |(block, members)| {
-                transcode_pack(&from.source, &new, block, members)
-            })?;
-            for ((_, members), stored) in window.iter().zip(transcoded) {
-                for ((name, entry), stored) in members.iter().zip(stored) {
-                    self.make_room(stored.len())?;
-                    self.push(repacked(name.clone(), entry, stored.clone()));
-                    self.set(name.clone(), Entry { place: Place::Memory(stored), ..entry.clone() });
-                    done(name, entry.size);
-                }
+            progress.watch.cancel.check()?;
+            let transcoded =
+                pool::each(window, |(block, members)| transcode_pack(from, &new, block, members))?;
+            let members = window.iter().flat_map(|(_, members)| members);
+            for ((name, entry), stored) in members.zip(transcoded.into_iter().flatten()) {
+                self.make_room(stored.len())?;
+                self.put_repacked(name, entry, stored);
+                progress.done(name, entry)?;
             }
         }
-        self.flush_pending()?;
-        for (name, entry) in large {
-            let place = self
-                .transcode_pieces(&from.source, &old, &name, &entry, watch)
-                .map_err(|e| e.of_member(&name))?;
-            done(&name, entry.size);
-            self.set(name, Entry { place, ..entry });
-        }
-        self.view.write().catalog.next_version = old.next_version;
-        // The last moment: after it there are new keys.
-        watch.cancel.check()
+        Ok(())
     }
 
-    /// Writes a large member piece by piece, so that memory is bounded whatever its size.
+    /// Writes a large member piece by piece, and gives its place. Memory is bounded by the pieces under
+    /// way, not by the size of the member.
     fn transcode_pieces(
         &mut self,
         from: &Arc<ArchiveFile>,
@@ -134,11 +129,7 @@ impl Container {
             watch.cancel.check()?;
             let Some(piece) = rest.next() else { return Ok(None) };
             let (source, block) = (from.clone(), old.block(piece.block)?.clone());
-            let job = Box::new(move || {
-                let tar = source.block(&block)?;
-                let stored = source.slice(&tar, &block, 0, piece.stored)?;
-                source.layers.decode_member(stored, piece.raw as usize)
-            });
+            let job = Box::new(move || source.piece(&piece, &block));
             Ok(Some(Part::Raw(Raw { job, last: rest.peek().is_none() })))
         })?;
         Ok(Place::Pieces { header, pieces: Arc::new(pieces) })
@@ -150,10 +141,10 @@ fn transcode_pack(
     from: &ArchiveFile,
     to: &ArchiveFile,
     block: &Block,
-    members: &[Named],
+    members: &[Member<'_>],
 ) -> Result<Vec<Arc<Vec<u8>>>> {
     let tar = from.block(block)?;
-    let transcode = |(name, entry): &Named| {
+    let transcode = |(name, entry): &Member<'_>| {
         let Place::Packed { at, stored, .. } = entry.place else {
             return Err(Error::corrupt("a small member is in no pack"));
         };

@@ -1,8 +1,8 @@
-//! Savepoints: going back to an earlier state of the changes that no commit has yet.
+//! Savepoints: uncommitted changes can be rolled back to an earlier state.
 //!
-//! What is changed while a savepoint is open is noted in one log, the newest last. A savepoint is a
-//! place in that log, so beginning and keeping one cost nothing that grows with what was changed
-//! before, and undoing one costs what was changed since.
+//! While a savepoint is open, every step of a change is appended to one undo log. A savepoint is a
+//! position in that log. So beginning and keeping one take constant time, and rolling back takes time
+//! in proportion to the changes since it was begun.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::error::Result;
 use crate::format::catalog::{BlockId, Entry, Place};
 
 impl Container {
-    /// Remembers the state as it is now, to come back to it with [`Self::rollback`].
+    /// Begins a savepoint at the current state, for [`Self::rollback`] or [`Self::keep`].
     pub(crate) fn begin(&mut self) -> Result<()> {
         self.ready()?;
-        // What is under way goes into the file now: then all that is written from here on can be
-        // cut off. The pack that is being filled goes on being filled.
+        // The packs under way are written first, so that a rollback can cut off everything that is
+        // written later. The pack that is being filled stays open.
         self.drain()?;
-        // Numbers are not given twice, so a reader can tell what was undone from what came after.
+        // A rollback does not reset the counter: a reader must not take a later block for one that was
+        // undone.
         let next_block = self.view.read().catalog.next_block;
         self.savepoints.begun += 1;
         self.savepoints.open.push(Savepoint {
-            tail: self.tail,
-            last_footer: self.last_footer,
+            tail: self.log.mark(),
             next_block,
             added: self.changes.added.len(),
             log: self.savepoints.log.len(),
@@ -34,7 +34,7 @@ impl Container {
         Ok(())
     }
 
-    /// Forgets the last savepoint and keeps what was done since.
+    /// Ends the last savepoint, and keeps the changes since.
     pub(crate) fn keep(&mut self) {
         self.savepoints.open.pop();
         if self.savepoints.open.is_empty() {
@@ -42,10 +42,10 @@ impl Container {
         }
     }
 
-    /// Goes back to the last savepoint. A poisoned container stays as it is: its commit may be on
-    /// the disk, and what it replaced may be gone.
+    /// Ends the last savepoint, and undoes the changes since. A poisoned container keeps them: its commit
+    /// may be on the disk, and the bytes that it replaced overwritten.
     pub(crate) fn rollback(&mut self) {
-        if self.poisoned.is_some() {
+        if self.ready().is_err() {
             return self.keep();
         }
         let Some(savepoint) = self.savepoints.open.pop() else { return };
@@ -53,38 +53,7 @@ impl Container {
         let mut waiting = std::mem::take(&mut self.pending);
         waiting.extend(self.inflight.drain(..).flat_map(|pack| pack.members));
         for step in steps.into_iter().rev() {
-            match step {
-                Step::Member(name, Some(entry)) => {
-                    if let Place::Memory(stored) = &entry.place {
-                        waiting.push(repacked(name.clone(), &entry, stored.clone()));
-                    }
-                    self.view.write().catalog.set(name, entry);
-                }
-                Step::Member(name, None) => {
-                    self.view.write().catalog.remove(&name);
-                }
-                Step::Packed(member) => {
-                    let mut view = self.view.write();
-                    let entry = view.catalog.get(&member.name).cloned();
-                    if let Some(entry) = entry.filter(|entry| entry.version == member.version) {
-                        let place = Place::Memory(member.stored.clone());
-                        view.catalog.set(member.name.clone(), Entry { place, ..entry });
-                    }
-                    waiting.push(member);
-                }
-                Step::Touched(name) => {
-                    self.changes.touched.remove(&name);
-                }
-                Step::Soiled(id) => {
-                    self.changes.dirty.remove(&id);
-                }
-                Step::Cleaned(id) => {
-                    self.changes.dirty.insert(id);
-                }
-                Step::Doomed(id) => {
-                    self.changes.doomed.remove(&id);
-                }
-            }
+            self.undo(step, &mut waiting);
         }
         self.changes.added.truncate(savepoint.added);
         {
@@ -94,12 +63,46 @@ impl Container {
             }
         }
         self.wait_for_pack(waiting);
-        self.tail = savepoint.tail;
-        self.last_footer = savepoint.last_footer;
-        self.cut();
+        self.log.cut_back(savepoint.tail);
     }
 
-    /// Has those of `waiting` that are members, and not in the file, wait for the next pack.
+    /// Undoes a step. Members that wait for a pack again are added to `waiting`.
+    fn undo(&mut self, step: Step, waiting: &mut Vec<Pending>) {
+        match step {
+            Step::Member(name, Some(entry)) => {
+                if let Place::Memory(stored) = &entry.place {
+                    waiting.push(repacked(name.clone(), &entry, stored.clone()));
+                }
+                self.view.write().catalog.set(name, entry);
+            }
+            Step::Member(name, None) => {
+                self.view.write().catalog.remove(&name);
+            }
+            Step::Packed(member) => {
+                let mut view = self.view.write();
+                let entry = view.catalog.get(&member.name).cloned();
+                if let Some(entry) = entry.filter(|entry| entry.version == member.version) {
+                    let place = Place::Memory(member.stored.clone());
+                    view.catalog.set(member.name.clone(), Entry { place, ..entry });
+                }
+                waiting.push(member);
+            }
+            Step::Touched(name) => {
+                self.changes.touched.remove(&name);
+            }
+            Step::Dirty(id) => {
+                self.changes.dirty.remove(&id);
+            }
+            Step::Clean(id) => {
+                self.changes.dirty.insert(id);
+            }
+            Step::Dead(id) => {
+                self.changes.dead.remove(&id);
+            }
+        }
+    }
+
+    /// Makes those of `waiting` the pending members that are in the catalog and not in the file.
     fn wait_for_pack(&mut self, mut waiting: Vec<Pending>) {
         waiting.sort_by_key(|member| member.version);
         waiting.dedup_by_key(|member| member.version);
@@ -113,7 +116,7 @@ impl Container {
         self.pending = waiting;
     }
 
-    /// Notes that a member is not what it was: `old` was in its place.
+    /// Records that a member was set, moved or removed; `old` is the entry that it had before.
     pub(super) fn record(&mut self, name: Arc<str>, old: Option<Entry>) {
         self.savepoints.note(|| Step::Member(name.clone(), old));
         if !self.changes.touched.contains(&name) {
@@ -122,8 +125,8 @@ impl Container {
         }
     }
 
-    /// Notes that a member has come into the file, if it was waiting for that when the last savepoint
-    /// was begun. Of others nothing need be kept: what is undone with them is all there is of them.
+    /// Records that a member was written, if it was already waiting when the last savepoint was begun. A
+    /// later member needs no step: a rollback removes it altogether.
     pub(super) fn note_packed(&mut self, member: &Pending) {
         let waited = |savepoint: &Savepoint| member.begun < savepoint.number;
         if self.savepoints.open.last().is_some_and(waited) {
@@ -131,26 +134,26 @@ impl Container {
         }
     }
 
-    /// Notes that a pack has members that are no longer in it.
-    pub(super) fn soil(&mut self, pack: BlockId) {
+    /// Marks a pack as dirty: it holds a member that was replaced or removed.
+    pub(super) fn mark_dirty(&mut self, pack: BlockId) {
         if self.changes.dirty.insert(pack) {
-            self.savepoints.note(|| Step::Soiled(pack));
+            self.savepoints.note(|| Step::Dirty(pack));
         }
     }
 
-    /// Takes the packs that have members that are no longer in them.
+    /// Takes the dirty packs, to empty them.
     pub(super) fn take_dirty(&mut self) -> BTreeSet<BlockId> {
         let dirty = std::mem::take(&mut self.changes.dirty);
         for pack in &dirty {
-            self.savepoints.note(|| Step::Cleaned(*pack));
+            self.savepoints.note(|| Step::Clean(*pack));
         }
         dirty
     }
 
-    /// Notes that nothing needs a block any more.
-    pub(super) fn doom(&mut self, block: BlockId) {
-        if self.changes.doomed.insert(block) {
-            self.savepoints.note(|| Step::Doomed(block));
+    /// Marks a block as dead: the next commit drops it, and it is overwritten.
+    pub(super) fn mark_dead(&mut self, block: BlockId) {
+        if self.changes.dead.insert(block) {
+            self.savepoints.note(|| Step::Dead(block));
         }
     }
 }

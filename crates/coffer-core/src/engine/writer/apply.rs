@@ -1,73 +1,58 @@
-//! The changes themselves, made on the thread that writes.
+//! Changes of members, as the writer thread makes them.
 
-use crate::format::member::MemberType;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{BulkWork, Given, Task, Writer};
+use super::outcome::{Added, Outcome};
+use super::{BulkWork, Edit, Given, Writer};
 use crate::buffer::Buffer;
-use crate::engine::container::{Raw, SMALL};
+use crate::engine::container::{Raw, SMALL, received};
 use crate::engine::file::ArchiveFile;
-use crate::engine::member::MemberLocation;
-use crate::engine::member::no_member;
-use crate::engine::writer::outcome::{Added, Outcome};
+use crate::engine::member::{MemberLocation, no_member};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Entry, Place, Placed};
-use crate::format::member::Attributes;
+use crate::format::member::{Attributes, MemberType};
 use crate::io::data::Data;
 
-/// The mode of a file that no file was the source of.
+/// The mode of a new member whose mode the caller does not give.
 const NEW_FILE: u32 = 0o644;
-/// The same of a directory.
+/// The mode of a new directory whose mode the caller does not give.
 const NEW_DIRECTORY: u32 = 0o755;
 
 impl Writer {
-    /// Makes one change to members.
-    pub(super) fn apply(&mut self, task: Task) -> Result<Outcome> {
-        match task {
-            Task::Small { name, size, given, stored, source } => {
-                let mut stored = stored
-                    .recv()
-                    .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
+    /// Makes a change of members.
+    pub(super) fn apply(&mut self, edit: Edit) -> Result<Outcome> {
+        match edit {
+            Edit::Small { name, size, given, stored, source } => {
+                let mut stored = received(&stored)?;
                 let layers = &self.container.source.layers;
                 if !layers.seals_members_as(&source.layers) {
-                    // It was sealed while the coffer still had its old keys.
+                    // It was sealed before the keys of the coffer were changed.
                     stored = layers.transcode_member(&source.layers, &stored, size)?.into_vec();
                 }
                 let attributes = self.attributes(&name, given)?;
                 self.container.put_small(&name, MemberType::File, size, attributes, stored)?;
             }
-            Task::Tiny { name, data, given } | Task::Large { name, data, given } => {
+            Edit::Write { name, data, append, given } => {
                 let attributes = self.attributes(&name, given)?;
-                self.put(&name, attributes, &[], Vec::new(), &data)?;
-            }
-            Task::Append { name, data, given } => {
-                let attributes = self.attributes(&name, given)?;
-                let (kept, head) = self.kept(&name)?;
+                let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
                 self.put(&name, attributes, &kept, head, &data)?;
             }
-            Task::Upload { name, upload, append, given } => {
+            Edit::Upload { name, upload, append, given } => {
                 let staged = upload.finish()?;
                 let attributes = self.attributes(&name, given)?;
                 let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
                 let parts = staged.parts(head, &self.container.source.layers);
                 self.container.put_large(&name, attributes, &kept, parts)?;
             }
-            Task::Directory { name, given } => return self.directory(&name, given),
-            Task::Bulk(work) => return self.atomically(work),
-            Task::Delete { name, recursive } => self.delete(&name, recursive)?,
-            Task::Flush { .. }
-            | Task::Compact { .. }
-            | Task::Rekey { .. }
-            | Task::Begin
-            | Task::End { .. }
-            | Task::Close
-            | Task::Abandon => {}
+            Edit::Directory { name, given } => return self.directory(&name, given),
+            Edit::Bulk(work) => return self.atomically(work),
+            Edit::Delete { name, recursive } => self.delete(&name, recursive)?,
         }
         Ok(Outcome::Done)
     }
 
-    /// Makes a directory a member, unless there are members in it.
+    /// Makes a directory a member. Nothing is done if there are members below it, which imply it.
     fn directory(&mut self, name: &str, given: Given) -> Result<Outcome> {
         let mut added = Added::default();
         if !self.container.view.read().catalog.has_below(name) {
@@ -82,7 +67,7 @@ impl Writer {
         Ok(Outcome::Added(added))
     }
 
-    /// Adds all of something, or leaves everything as it was.
+    /// Makes several changes, all or none of them.
     fn atomically(&mut self, work: BulkWork) -> Result<Outcome> {
         self.container.begin()?;
         let added = work(&mut self.container);
@@ -94,7 +79,8 @@ impl Writer {
         added.map(Outcome::Added)
     }
 
-    /// Attributes of a member that is written: given ones, else the old mode and the time now.
+    /// The attributes of a file that is written: those that the caller gave, or else the mode that it had
+    /// and the current time.
     fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
         let view = self.container.view.read();
         let old = view.catalog.get(name).map(|e| e.attributes.mode);
@@ -109,7 +95,7 @@ impl Writer {
         Ok(Attributes { mode: given.mode.or(old).unwrap_or(NEW_FILE), mtime_s, mtime_ns })
     }
 
-    /// What a member keeps when something is appended: see [`kept`]. Nothing if there is none.
+    /// The parts of a member that an append keeps: see [`kept`]. Nothing if there is no such file.
     fn kept(&self, name: &str) -> Result<(Vec<Placed>, Vec<u8>)> {
         let old = {
             let view = self.container.view.read();
@@ -121,7 +107,7 @@ impl Writer {
         kept(&self.container.source, &old).map_err(|e| e.of_member(name))
     }
 
-    /// Puts a member that consists of `kept` pieces, `head` and `data`.
+    /// Writes a file that consists of `kept` pieces, the bytes in `head`, and `data`.
     fn put(
         &mut self,
         name: &str,
@@ -142,15 +128,15 @@ impl Writer {
         }
         let mut at = 0usize;
         let total = usize::try_from(total)
-            .map_err(|_| Error::new(Code::Limit, "too many bytes at once"))?;
+            .map_err(|_| Error::new(Code::Limit, "the member does not fit into memory"))?;
         self.container.put_large(name, attributes, kept, || {
             if at >= total {
                 return Ok(None);
             }
             let range = at..(at + layers.piece).min(total);
             at = range.end;
-            // Copied by this thread and not by one of the pool: the bytes may have to be waited for,
-            // and no job of the pool waits.
+            // This thread copies the bytes, not the pool: they may still have to arrive, and no job of
+            // the pool may wait.
             let split = head.len().clamp(range.start, range.end);
             let head_part = head.get(range.start..split).unwrap_or_default();
             let mut bytes = Buffer::of_len(range.len());
@@ -162,6 +148,7 @@ impl Writer {
         })
     }
 
+    /// Removes a member, and with `recursive` those below it.
     fn delete(&mut self, name: &str, recursive: bool) -> Result<()> {
         let below: Vec<Arc<str>> = {
             let view = self.container.view.read();
@@ -187,13 +174,12 @@ impl Writer {
     }
 }
 
-/// The pieces of a member that stay as they are when something is appended, and the bytes behind
-/// them.
+/// The pieces of a member that an append keeps, and the bytes of the member behind them.
 fn kept(source: &ArchiveFile, old: &MemberLocation) -> Result<(Vec<Placed>, Vec<u8>)> {
     let Entry { size, place, .. } = &old.entry;
     let (kept, from) = match place {
         Place::Pieces { pieces, .. } => {
-            // The last piece carries the padding of the tar, so it is always made anew.
+            // The last piece carries the padding of the tar, so it is always encoded again.
             let keep = pieces.len().saturating_sub(1);
             let kept: Vec<_> =
                 pieces.iter().copied().zip(old.blocks.iter().cloned()).take(keep).collect();
@@ -203,7 +189,7 @@ fn kept(source: &ArchiveFile, old: &MemberLocation) -> Result<(Vec<Placed>, Vec<
         _ => (Vec::new(), 0),
     };
     let len = usize::try_from(size - from)
-        .map_err(|_| Error::new(Code::Limit, "a piece is too large"))?;
+        .map_err(|_| Error::new(Code::Limit, "the last piece does not fit into memory"))?;
     Ok((kept, old.read(source, from, len)?))
 }
 

@@ -1,19 +1,19 @@
-//! What comes of changes to a coffer.
+//! The results of changes to a coffer, and its status.
 
 use crate::format::commit::CommitId;
 
-/// What came of a change.
+/// The result of a change.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// It is done.
+    /// The change was made.
     Done,
-    /// What an add or an update did, or whether a directory became a member.
+    /// The members that an add or an update added, or that a directory became.
     Added(Added),
     /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
     Batch(u64),
 }
 
-/// How a coffer stands.
+/// The status of a coffer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Status {
     /// It is closed, or being closed.
@@ -24,7 +24,7 @@ pub struct Status {
     pub commit: CommitId,
 }
 
-/// What an add did.
+/// The members that were added, and the files that were left out.
 #[derive(Debug, Default, Clone)]
 pub struct Added {
     /// Files added.
@@ -33,15 +33,15 @@ pub struct Added {
     pub directories: u64,
     /// Bytes of the files.
     pub bytes: u64,
-    /// What was left out.
+    /// The files that were left out.
     pub skipped: Vec<Skipped>,
 }
 
-/// Something that was not added.
+/// A file that was not added.
 #[derive(Debug, Clone)]
 pub struct Skipped {
     /// Its path.
     pub path: String,
-    /// Why.
+    /// The reason, in words.
     pub reason: String,
 }

@@ -46,7 +46,7 @@ use crate::format::header::{self, Header};
 use crate::format::keys::Keys;
 use crate::io::disk::{DiskDirectory, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
-use crate::io::new_file::NewFile;
+use crate::io::new_file::{NewFile, PublishError};
 use crate::io::storage::{Directory, Storage};
 use crate::progress::CallObserver;
 
@@ -119,11 +119,12 @@ impl SalvageCall<'_> {
             NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
         let salvaged = self.salvage_into(damaged, file.storage(), &credentials)?;
         self.watch.cancel.check()?;
-        let names = file.publish(false).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AlreadyExists => exists(target),
-            _ => Error::io("rename", target, &e),
+        file.publish(false).map_err(|e| match &e {
+            PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                exists(target)
+            }
+            _ => e.at(target),
         })?;
-        names.sync().map_err(|e| Error::io("fsync", target, &e))?;
         Ok(salvaged)
     }
 

@@ -1,6 +1,6 @@
 //! The members that commits name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Reason;
@@ -12,6 +12,7 @@ use super::scan::{self, ScanHit};
 use super::span::{Span, gaps};
 use crate::engine::container::Raw;
 use crate::engine::file::ArchiveFile;
+use crate::engine::grouping::{Grouped, Named};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::chunk;
@@ -19,8 +20,6 @@ use crate::format::frame;
 use crate::format::name;
 use crate::io::pool;
 
-/// A member as the catalog has it.
-type NamedMember = (Arc<str>, Entry);
 /// A member that could not be brought over, and why.
 type Failed = (Arc<str>, Entry, Error);
 
@@ -62,9 +61,9 @@ pub(super) fn bring(
 }
 
 /// The members of the catalog. Those whose names are invalid are reported as lost.
-fn valid_names(rescue: &mut Rescue<'_>, catalog: &Catalog) -> Vec<NamedMember> {
+fn valid_names(rescue: &mut Rescue<'_>, catalog: &Catalog) -> Vec<Named> {
     let all = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
-    let (members, refused): (Vec<NamedMember>, Vec<NamedMember>) =
+    let (members, refused): (Vec<Named>, Vec<Named>) =
         all.partition(|(name, _)| name::fault(name).is_none());
     for (name, _) in refused {
         let error = Error::corrupt(format!("{name:?} is not a valid name of a member"));
@@ -189,24 +188,17 @@ fn members_of(
     rescue: &mut Rescue<'_>,
     source: &Arc<ArchiveFile>,
     catalog: &Catalog,
-    members: Vec<NamedMember>,
+    members: Vec<Named>,
 ) -> Result<Vec<Failed>> {
     let mut failed = Vec::new();
-    let mut packs: BTreeMap<BlockId, Vec<NamedMember>> = BTreeMap::new();
-    let mut large = Vec::new();
-    for (name, entry) in members {
-        if !catalog.has_content(&entry) {
-            let error =
-                Error::corrupt("its blocks are not known, since a commit could not be read");
-            failed.push((name, entry, error));
-            continue;
-        }
-        match entry.place {
-            Place::Packed { block, .. } => packs.entry(block).or_default().push((name, entry)),
-            _ => large.push((name, entry)),
-        }
+    let (located, lost): (Vec<Named>, Vec<Named>) =
+        members.into_iter().partition(|(_, entry)| catalog.has_content(entry));
+    for (name, entry) in lost {
+        let error = Error::corrupt("its blocks are not known, since a commit could not be read");
+        failed.push((name, entry, error));
     }
-    let packs: Vec<(&Block, Vec<NamedMember>)> = packs
+    let Grouped { packs, large, .. } = Grouped::new(located);
+    let packs: Vec<(&Block, Vec<Named>)> = packs
         .into_iter()
         .filter_map(|(id, members)| Some((catalog.blocks.get(&id)?, members)))
         .collect();
@@ -240,9 +232,9 @@ fn members_of(
 }
 
 /// The stored bytes of each member in a pack, if the member layer opens them.
-fn open_pack(source: &ArchiveFile, block: &Block, members: &[NamedMember]) -> Vec<Result<Vec<u8>>> {
+fn open_pack(source: &ArchiveFile, block: &Block, members: &[Named]) -> Vec<Result<Vec<u8>>> {
     let tar = source.block(block);
-    let stored = |(_, entry): &NamedMember| {
+    let stored = |(_, entry): &Named| {
         let tar = tar.as_ref().map_err(Clone::clone)?;
         let Place::Packed { at, stored, .. } = entry.place else {
             return Err(Error::corrupt("a small member is in no pack"));
@@ -281,9 +273,7 @@ fn pieces(
         let (source, block) = (source.clone(), catalog.blocks.get(&piece.block).cloned());
         let job = Box::new(move || {
             let block = block.ok_or_else(|| Error::corrupt("a piece has no block"))?;
-            let tar = source.block(&block)?;
-            let stored = source.slice(&tar, &block, 0, piece.stored)?;
-            source.layers.decode_member(stored, piece.raw as usize)
+            source.piece(&piece, &block)
         });
         Some(Raw { job, last })
     })

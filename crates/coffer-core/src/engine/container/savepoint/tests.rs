@@ -77,7 +77,7 @@ fn small_members_that_are_kept_one_by_one_share_packs() {
     assert_eq!(scene.read("member-77").unwrap(), 77u32.to_le_bytes());
 }
 
-/// A savepoint is a place in a log: nothing that was changed before is copied or kept.
+/// A savepoint is a position in a log: earlier changes are neither copied nor kept.
 #[test]
 fn a_savepoint_costs_what_is_changed_after_it() {
     let mut scene = Scene::new();
@@ -85,8 +85,8 @@ fn a_savepoint_costs_what_is_changed_after_it() {
         scene.container.begin().unwrap();
         assert_eq!(scene.container.savepoints.steps(), 0, "after {number} savepoints");
         scene.put(&format!("member-{number}"), &[1; 500]);
-        // What was in the member's place, and that its name was not touched before. A pack that is
-        // closed meanwhile has at most as many members of earlier savepoints as fit into it.
+        // Two steps, one for the member and one for its name, and one for each member of an earlier
+        // savepoint in a pack that was closed meanwhile.
         let steps = scene.container.savepoints.steps();
         assert!((2..=2 + 16).contains(&steps), "{steps} steps after {number} savepoints");
         scene.container.keep();
@@ -116,7 +116,7 @@ fn what_waited_for_its_pack_is_there_after_a_rollback() {
             }
             _ => scene.put("beside", b"replaced"),
         }
-        // The pack that it was to be in is closed, and in the file.
+        // The pack that the member waited for is closed and written.
         scene.put_many();
         scene.container.drain().unwrap();
         scene.container.rollback();
@@ -145,7 +145,7 @@ fn what_is_undone_leaves_no_trace_in_the_changes() {
     scene.container.rollback();
     let changes = &scene.container.changes;
     assert_eq!(changes.touched.iter().map(|name| &**name).collect::<Vec<_>>(), ["a"]);
-    assert_eq!((changes.added.len(), changes.dirty.len(), changes.doomed.len()), (0, 1, 0));
+    assert_eq!((changes.added.len(), changes.dirty.len(), changes.dead.len()), (0, 1, 0));
     scene.commit();
     assert_eq!((scene.read("a"), scene.read("b").as_deref()), (None, Some(&b"b"[..])));
 }

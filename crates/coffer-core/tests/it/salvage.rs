@@ -1,12 +1,10 @@
 //! Salvage: what comes out of coffers of each kind when one region or another is destroyed.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::support::*;
 use coffer_core::coffer::{Coffer, Mode, Options};
 use coffer_core::crypto::kdf::{KdfChoice, Passphrase};
 use coffer_core::crypto::key::Key;
@@ -14,7 +12,6 @@ use coffer_core::error::{Code, Error};
 use coffer_core::format::kind::Kind;
 use coffer_core::ops::salvage::{APART, Reason, Salvaged, salvage};
 use coffer_core::progress::CallObserver;
-use support::*;
 
 type Members = BTreeMap<String, Vec<u8>>;
 

@@ -1,21 +1,16 @@
 //! Coffers that the right key seals and that break a rule of `docs/format.md`: what cannot be
 //! written to safely is refused when it is opened, and nothing makes a coffer unreadable.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-mod support;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::MEMORY;
+use crate::support::{Case, delete, directory, flush, names, write};
 use coffer_core::coffer::{Change, Coffer, Mode};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::Code;
 use coffer_core::format::kind::{Cipher, Kind};
 use coffer_core::progress::CallObserver;
-use support::{Case, delete, directory, flush, names, write};
-
-#[global_allocator]
-static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/rules").join(name)
@@ -133,6 +128,7 @@ fn blocks_that_no_commit_added_may_be_dropped() {
 /// 28 KB that say of themselves that they are 900 MB.
 #[test]
 fn a_commit_takes_memory_in_proportion_to_its_file() {
+    alone!("a_commit_takes_memory_in_proportion_to_its_file");
     let name = "commit-bomb.null.coffer";
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();

@@ -3,18 +3,14 @@
 //! A process of its own lives the life of a coffer with new random keys, stops at each stage of it,
 //! and its memory is searched from outside. It tells its secrets masked, so that it does not hold
 //! what it must not.
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
-#![cfg(target_os = "linux")]
-
-#[path = "support/memory.rs"]
-mod memory;
-mod support;
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use crate::support::memory::Wanted;
+use crate::support::{directory, flush, noise, write};
 use coffer_core::coffer::{
     Change, Coffer, Existing, LockMode, Mode, NewCredentials, Options, Outcome,
 };
@@ -25,8 +21,6 @@ use coffer_core::error::Code;
 use coffer_core::format::kind::{Cipher, Kind};
 use coffer_core::ops::file_crypt::DecryptOptions;
 use coffer_core::progress::{CallObserver, Cancel};
-use memory::Wanted;
-use support::{directory, flush, noise, write};
 
 /// Set in the process whose memory is searched: whose life it lives, and where.
 const CASE: &str = "COFFER_MEMORY_CASE";
@@ -113,7 +107,7 @@ struct Subject {
 impl Subject {
     fn start(case: &str, place: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["no_secret_outlives_the_coffer_in_memory", "--exact", "--nocapture"])
+            .args(["memory::no_secret_outlives_the_coffer_in_memory", "--exact", "--nocapture"])
             .env(CASE, case)
             .env(PLACE, place)
             .stdin(Stdio::piped())

@@ -1,15 +1,12 @@
 //! The header of a coffer whose keys come from a passphrase, with each of its bytes changed. Its
 //! parameters stand in clear, so whoever changes them says what opening costs, between the bounds.
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{directory, path, write};
 use coffer_core::coffer::{Coffer, Mode, Options};
 use coffer_core::crypto::kdf::{Kdf, KdfChoice, Passphrase};
 use coffer_core::error::Code;
 use coffer_core::format::chunk;
 use coffer_core::format::kind::Kind;
-use support::{directory, path, write};
 
 /// What Argon2id may be asked for, and what all else takes.
 const RESIDENT_BOUND: u64 = ((Kdf::MAX.memory as u64) << 10) + (64 << 20);

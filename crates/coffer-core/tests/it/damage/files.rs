@@ -14,9 +14,9 @@ use coffer_core::progress::CallObserver;
 
 use std::sync::Arc;
 
-use crate::mutation::{Mutation, cuts, flips, moves};
+use super::mutation::{Mutation, cuts, flips, moves};
+use super::watched::{self, Bench};
 use crate::support::{directory, noise, path};
-use crate::watched::{self, Bench};
 
 /// An encrypted file, and what opens it.
 struct Specimen {
@@ -144,6 +144,7 @@ fn specimens() -> Vec<Specimen> {
 
 #[test]
 fn every_flipped_bit_of_an_encrypted_file_is_an_error() {
+    alone!("every_flipped_bit_of_an_encrypted_file_is_an_error");
     for specimen in specimens() {
         let flips = flips(specimen.file.len());
         watched::each(&format!("flips, {}", specimen.name), flips, |bench, flip| {
@@ -163,6 +164,7 @@ fn every_flipped_bit_of_an_encrypted_file_is_an_error() {
 
 #[test]
 fn an_encrypted_file_cut_anywhere_is_an_error() {
+    alone!("an_encrypted_file_cut_anywhere_is_an_error");
     for specimen in specimens() {
         let cuts = cuts(specimen.file.len());
         watched::each(&format!("cuts, {}", specimen.name), cuts, |bench, cut| {
@@ -177,6 +179,7 @@ fn an_encrypted_file_cut_anywhere_is_an_error() {
 /// What is released before the end is authentic chunk by chunk, and the tail tells the rest.
 #[test]
 fn every_chunk_of_an_encrypted_file_moved_repeated_or_dropped_is_an_error() {
+    alone!("every_chunk_of_an_encrypted_file_moved_repeated_or_dropped_is_an_error");
     let mut specimens = specimens();
     specimens.push(Specimen::new(Cipher::Secretbox, noise(6, 4096 + 100)));
     for specimen in specimens {

@@ -12,10 +12,10 @@ use coffer_core::format::chunk;
 use coffer_core::format::kind::Layer;
 use coffer_core::progress::CallObserver;
 
-use crate::mutation::{cuts, flips, moves};
-use crate::specimen::Members;
+use super::mutation::{cuts, flips, moves};
+use super::specimen::Members;
+use super::watched::{self, Bench};
 use crate::support::{Case, cases, names, noise};
-use crate::watched::{self, Bench};
 
 /// A legacy coffer of a kind: a frame for each entry, in small chunks.
 struct Specimen {
@@ -137,6 +137,7 @@ fn assert_clear(error: &Error) {
 
 #[test]
 fn a_flipped_bit_of_a_sealed_legacy_coffer_is_an_error() {
+    alone!("a_flipped_bit_of_a_sealed_legacy_coffer_is_an_error");
     for specimen in cases().into_iter().map(Specimen::new) {
         let flips = flips(specimen.file.len());
         let name = specimen.case.name();
@@ -157,6 +158,7 @@ fn a_flipped_bit_of_a_sealed_legacy_coffer_is_an_error() {
 
 #[test]
 fn a_legacy_coffer_cut_anywhere_has_its_first_members_or_does_not_open() {
+    alone!("a_legacy_coffer_cut_anywhere_has_its_first_members_or_does_not_open");
     for specimen in cases().into_iter().map(Specimen::new) {
         let cuts = cuts(specimen.file.len());
         let name = specimen.case.name();
@@ -172,6 +174,7 @@ fn a_legacy_coffer_cut_anywhere_has_its_first_members_or_does_not_open() {
 /// Their order and number are authenticated by nothing: what opens is what they are in that order.
 #[test]
 fn chunks_of_a_legacy_coffer_moved_repeated_or_dropped_are_read_as_they_are_or_refused() {
+    alone!("chunks_of_a_legacy_coffer_moved_repeated_or_dropped_are_read_as_they_are_or_refused");
     for specimen in cases().into_iter().map(Specimen::new) {
         let moves = moves(specimen.chunks.len());
         let name = specimen.case.name();

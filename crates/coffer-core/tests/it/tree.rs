@@ -1,19 +1,16 @@
 //! Directory trees outside: brought in, compared, removed from, and extracted to.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::support::*;
 #[cfg(unix)]
 use coffer_core::coffer::Kind as What;
 use coffer_core::coffer::{Change, Coffer, Extraction, Item, Mode, Outcome, Selection, Symlinks};
 use coffer_core::error::{Code, Result};
 use coffer_core::progress::CallObserver;
 use coffer_core::progress::Cancel;
-use support::*;
 
 fn update(coffer: &Coffer, delete: &[&str], add: Vec<Item>) -> Result<Outcome> {
     let delete = delete.iter().map(|&name| name.to_owned()).collect();

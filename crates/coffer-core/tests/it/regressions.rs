@@ -1,15 +1,12 @@
 //! Defects that were found, each with the test that found it.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-mod support;
-
+use crate::support::*;
 use coffer_core::coffer::*;
 use coffer_core::format::kind::Kind;
 use coffer_core::progress::*;
 use std::sync::atomic::*;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-use support::*;
 
 fn null() -> Case {
     Case { kind: Kind::null(), coffer_key: None, secure_key: None }

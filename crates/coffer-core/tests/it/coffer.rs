@@ -1,13 +1,10 @@
 //! The everyday life of a coffer of each kind.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 
+use crate::support::*;
 use coffer_core::coffer::{Change, Mode, Selection, Symlinks};
 use coffer_core::progress::CallObserver;
-use support::*;
 
 #[test]
 fn members_of_every_size_are_read_back_before_and_after_a_flush_and_a_reopen() {

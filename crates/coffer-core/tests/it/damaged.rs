@@ -1,18 +1,15 @@
 //! Coffers of which a block is damaged: what is damaged stays and is reported, everything else goes
 //! on, and writing a damaged member again heals it.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
-
-mod support;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
+use crate::support::*;
 use coffer_core::coffer::{Change, Coffer, Mode, NewCredentials, Outcome, Symlinks};
 use coffer_core::crypto::key::Key;
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::progress::CallObserver;
-use support::*;
 
 const LARGE: usize = 3 << 20;
 

@@ -3,7 +3,6 @@
 //! The decoder below is written from the document and shares nothing with the engine. It takes the
 //! example files apart, checks every digest and key on the way, and makes the listings that the
 //! document must print, whose bytes must be those of the files. Then the engine opens them.
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write as _;
 use std::path::Path;

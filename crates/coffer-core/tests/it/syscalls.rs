@@ -4,8 +4,6 @@
 //! Afterwards the coffer must open, as the last round that returned left it or as the next one
 //! would; nothing may lie beside it or in the temp directory, its lock must be free, and the
 //! process must have let go of all it opened.
-#![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -244,7 +242,7 @@ fn line(out: &mut impl BufRead, prefix: &str) -> Option<String> {
 
 fn myself() -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "a_session", "--nocapture", "--test-threads=1"]);
+    command.args(["--exact", "syscalls::a_session", "--nocapture", "--test-threads=1"]);
     command
 }
 

@@ -6,10 +6,10 @@ use coffer_core::coffer::{Coffer, Mode, Selection};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::progress::CallObserver;
 
-use crate::mutation::{Mutation, cuts, flips, moves};
-use crate::specimen::{Region, Specimen, State, specimens};
+use super::mutation::{Mutation, cuts, flips, moves};
+use super::specimen::{Region, Specimen, State, specimens};
+use super::watched::{self, Bench};
 use crate::support::names;
-use crate::watched::{self, Bench};
 
 /// A coffer that opened, and of which everything it gave was compared with what is right.
 pub struct Look<'a> {
@@ -185,6 +185,7 @@ fn looks_unfinished(specimen: &Specimen, last: usize) -> bool {
 
 #[test]
 fn every_flipped_bit_costs_what_it_is_in_and_no_more() {
+    alone!("every_flipped_bit_costs_what_it_is_in_and_no_more");
     for specimen in specimens() {
         let flips = flips(specimen.file.len());
         watched::each(&format!("flips, {}", specimen.name), flips, |bench, flip| {
@@ -204,6 +205,7 @@ fn every_flipped_bit_costs_what_it_is_in_and_no_more() {
 
 #[test]
 fn a_coffer_cut_anywhere_opens_at_its_last_whole_commit() {
+    alone!("a_coffer_cut_anywhere_opens_at_its_last_whole_commit");
     for specimen in specimens() {
         let cuts = cuts(specimen.file.len());
         watched::each(&format!("cuts, {}", specimen.name), cuts, |bench, cut| {
@@ -226,6 +228,7 @@ fn a_coffer_cut_anywhere_opens_at_its_last_whole_commit() {
 
 #[test]
 fn every_chunk_moved_repeated_or_dropped_is_noticed() {
+    alone!("every_chunk_moved_repeated_or_dropped_is_noticed");
     for specimen in specimens() {
         let pieces = specimen.pieces();
         let moves = moves(pieces.len());

@@ -5,10 +5,10 @@ use std::path::Path;
 use coffer_core::coffer::{Coffer, Mode};
 use coffer_core::error::Code;
 
-use crate::mutation::{Mutation, cuts, moves, one_flip_each};
-use crate::specimen::{Members, Specimen, specimens};
+use super::mutation::{Mutation, cuts, moves, one_flip_each};
+use super::specimen::{Members, Specimen, specimens};
+use super::watched::{self, Bench};
 use crate::support::{names, write};
-use crate::watched::{self, Bench};
 
 /// What can be read of a coffer: whatever is not right is an error.
 fn readable(coffer: &Coffer) -> Members {
@@ -70,6 +70,7 @@ fn check_kept(
 
 #[test]
 fn a_writer_loses_nothing_to_a_flipped_bit() {
+    alone!("a_writer_loses_nothing_to_a_flipped_bit");
     for specimen in specimens() {
         let flips = one_flip_each(specimen.file.len());
         watched::each(&format!("flips and writes, {}", specimen.name), flips, |bench, flip| {
@@ -80,6 +81,7 @@ fn a_writer_loses_nothing_to_a_flipped_bit() {
 
 #[test]
 fn a_writer_cuts_off_what_is_torn_and_goes_on() {
+    alone!("a_writer_cuts_off_what_is_torn_and_goes_on");
     for specimen in specimens() {
         // Every fourth length, and those around each end of a commit and of its footers.
         let ends: Vec<usize> = specimen.pieces().iter().map(|piece| piece.end).collect();
@@ -96,6 +98,7 @@ fn a_writer_cuts_off_what_is_torn_and_goes_on() {
 
 #[test]
 fn a_writer_throws_nothing_away_that_was_moved_repeated_or_dropped() {
+    alone!("a_writer_throws_nothing_away_that_was_moved_repeated_or_dropped");
     for specimen in specimens() {
         let pieces = specimen.pieces();
         let moves = moves(pieces.len());

@@ -1,5 +1,7 @@
 //! What the tests share: coffers of every kind, in a directory of their own.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+
+#[cfg(target_os = "linux")]
+pub mod memory;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,0 +1,24 @@
+//! The tests of the engine through its public API, in one binary: it is linked once.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[macro_use]
+mod alone;
+mod support;
+
+mod coffer;
+mod damage;
+mod damaged;
+mod format;
+#[cfg(target_os = "linux")]
+mod memory;
+mod passphrase;
+mod regressions;
+mod rules;
+mod salvage;
+#[cfg(target_os = "linux")]
+mod syscalls;
+mod tree;
+
+/// Counts what is allocated, for the tests with a bound on it.
+#[global_allocator]
+static MEMORY: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;
