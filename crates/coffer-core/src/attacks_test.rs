@@ -1,5 +1,5 @@
-//! What somebody who has the keys, or can choose some of them, may forge: catalogs that lie, and a
-//! header that opens under two keys. Attacks on the file alone are in `test/attacks.test.ts`.
+//! Forgeries by a holder of the keys, or of some of them: catalogs that contradict the file, and a
+//! header that opens under two keys. Attacks without a key are in `test/attacks.test.ts`.
 
 use crate::format::member::MemberType;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ struct Forged {
     key: Key,
 }
 
-/// A Store with the members `small` and `large`, whose one commit says what `lie` makes of it.
+/// A Store with the members `small` and `large`. `lie` changes the catalog of its only commit.
 fn forged(lie: impl FnOnce(&mut Catalog)) -> Forged {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("forged.coffer");
@@ -74,7 +74,7 @@ impl Forged {
         Coffer::open(&self.path, options)
     }
 
-    /// Expects damage of one member from everything that reads it, and the other one right.
+    /// Expects that every call that reads one member reports damage, and that the other one reads back.
     fn expect_damage(&self, member: &str) {
         let coffer = self.open().unwrap();
         let out = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn change(catalog: &mut Catalog, member: &str, lie: impl FnOnce(&mut Entry)) {
 }
 
 #[test]
-fn a_catalog_that_tells_the_truth_is_believed() {
+fn a_catalog_that_fits_the_file_opens() {
     let forged = forged(|_| {});
     let coffer = forged.open().unwrap();
     assert_eq!(coffer.read("small").unwrap().len(), SMALL);
@@ -113,7 +113,7 @@ fn a_catalog_that_tells_the_truth_is_believed() {
 }
 
 #[test]
-fn a_size_that_lies_is_damage_and_no_more_than_it_says_is_unpacked() {
+fn a_wrong_size_is_damage_and_no_more_bytes_than_it_are_unpacked() {
     for size in [0, 10, SMALL as u64 - 1, SMALL as u64 + 1, 64 << 20] {
         forged(|catalog| change(catalog, "small", |entry| entry.size = size))
             .expect_damage("small");
@@ -132,14 +132,14 @@ fn a_size_that_lies_is_damage_and_no_more_than_it_says_is_unpacked() {
 }
 
 #[test]
-fn a_tar_header_that_says_otherwise_than_the_catalog_is_damage_to_whoever_reads() {
+fn a_tar_header_that_differs_from_the_catalog_is_damage_to_every_reader() {
     for member in ["small", "large"] {
         forged(|catalog| change(catalog, member, |entry| entry.attributes.mode = 0o4755))
             .expect_damage(member);
         forged(|catalog| change(catalog, member, |entry| entry.attributes.mtime_s += 1))
             .expect_damage(member);
     }
-    // The bytes of a member under the name of another: the tar has it under its own.
+    // The catalog gives one member the bytes of another, whose tar header has another name.
     let coffer = forged(|catalog| {
         let entry = catalog.get("small").unwrap().clone();
         change(catalog, "large", |large| *large = entry);
@@ -229,14 +229,14 @@ fn names_that_are_harmless_here_stay_as_they_are_and_below_the_target() {
                 assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), name);
             }
         }
-        // A file system that does not tell some of these apart.
+        // The file system does not distinguish some of these names.
         Err(error) => assert_eq!(error.code(), Code::Exists),
     }
     assert!(!root.path().join("a").exists());
     coffer.close().unwrap();
 }
 
-/// Numbers modulo 2^130 - 5, in limbs of 26 bits, lowest first: what Poly1305 reckons with.
+/// Numbers modulo 2^130 - 5, as Poly1305 uses them, in limbs of 26 bits, lowest first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Field([u64; 5]);
 
@@ -290,7 +290,7 @@ impl Field {
         Self::carried(limbs)
     }
 
-    /// Its inverse: the power of the prime less two.
+    /// The inverse: the power of the prime less two.
     fn inverse(self) -> Self {
         let mut out = self;
         // 2^130 - 7 is 127 ones, and 001 below them.
@@ -305,7 +305,7 @@ impl Field {
     }
 }
 
-/// What secretbox makes of one key and a nonce.
+/// The stream and the Poly1305 key of secretbox for one key and a nonce.
 struct Stream {
     key: Key,
     r: Field,
@@ -447,14 +447,14 @@ fn the_key_check_refuses_the_second_key_of_a_header_that_opens_under_two() {
     assert_eq!(Header::marks(&bytes), Some(marks));
     let keys = |key: &Key| Keys { secure: Some(key.clone()), ..Keys::default() };
     let kind = Header::judge(&marks, &Kind::market(), false).unwrap();
-    // But for the checks it is a header to both: each opens it, and to each it says something else.
+    // Without the key checks both keys open the header, to different contents.
     let [first, second] =
         [&one, &two].map(|key| Header::parse(&bytes, marks, &kind, &keys(key)).unwrap());
     assert_ne!(first.archive, second.archive);
     for header in [&first, &second] {
         assert_eq!((header.kind.name, header.kind.member.cipher), (kind.name, kind.member.cipher));
     }
-    // With them, a mark can say one key only, and the second is refused as what it is.
+    // The key check in the mark fits one key only, and the second is refused as a wrong key.
     Header::check_keys(&marks, &kind, &keys(&one)).unwrap();
     let check = Header::check_keys(&marks, &kind, &keys(&two)).unwrap_err();
     assert_eq!(check.code(), Code::WrongKey);

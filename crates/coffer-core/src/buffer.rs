@@ -1,19 +1,20 @@
-//! Memory for the bytes of blocks, kept for the next one: to get megabytes from the system for each
-//! block, and to give them back, takes longer than to seal it.
+//! A process-wide cache of allocations for the bytes of blocks: at most [`MOST`] bytes in
+//! allocations of [`SMALLEST`] bytes and more. Megabytes allocated and freed for each block take
+//! longer than sealing it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What is smaller, the allocator keeps itself.
+/// The smallest allocation that is cached, in bytes: the allocator caches smaller ones itself.
 const SMALLEST: usize = 128 << 10;
-/// The most bytes that are kept.
+/// The most bytes that the cache holds.
 const MOST: usize = 24 << 20;
-/// Memory is not used for less than its length divided by this.
+/// How many times larger than the requested length a reused allocation may be.
 const SLACK: usize = 4;
 
 static KEPT: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
-/// Bytes whose memory is used again.
+/// A byte vector whose allocation goes back to the cache when it is dropped.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Buffer(Vec<u8>);
 
@@ -26,7 +27,7 @@ impl Buffer {
         Self(bytes)
     }
 
-    /// A buffer of `len` bytes to be written over: nobody knows what they are.
+    /// A buffer of `len` bytes with unspecified contents, to be overwritten.
     pub(crate) fn of_len(len: usize) -> Self {
         match kept(len) {
             Some(mut bytes) => {
@@ -37,19 +38,19 @@ impl Buffer {
         }
     }
 
-    /// The bytes, whose memory is not used again.
+    /// The bytes; their allocation does not go back to the cache.
     pub(crate) fn into_vec(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 }
 
-/// Gives back to the system what is kept.
+/// Empties the cache.
 pub(crate) fn forget() {
     let kept = std::mem::take(&mut *lock());
     drop(kept);
 }
 
-/// The smallest memory that is kept and has room for `len` bytes.
+/// Takes the smallest cached allocation with room for `len` bytes.
 fn kept(len: usize) -> Option<Vec<u8>> {
     if len < SMALLEST {
         return None;

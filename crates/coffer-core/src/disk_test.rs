@@ -1,4 +1,4 @@
-//! What opening and rewriting do to the directory that a coffer lies in.
+//! The effects of opening and rewriting on the coffer's directory.
 
 use std::fs;
 use std::io;
@@ -16,8 +16,8 @@ use crate::io::protected_paths::torn;
 use crate::io::storage::{Names, Namespace, Wanted, WriteAt};
 use crate::progress::CallObserver;
 
-/// The system's directories, which counts how often they are listed, and has no descriptor left for
-/// them if it is told so.
+/// The system's directories. It counts how often they are listed, and has no descriptor left while
+/// `scarce` is set.
 #[derive(Default)]
 struct Observed {
     listed: AtomicUsize,
@@ -159,7 +159,7 @@ fn a_writer_sweeps_what_a_killed_one_left_and_nothing_else() {
     }
 }
 
-/// A writer without locks cannot know whether another one is at work.
+/// A writer without locks cannot exclude that another one is writing.
 #[test]
 fn a_writer_without_locks_sweeps_nothing() {
     let (_directory, path) = scratch();
@@ -171,9 +171,10 @@ fn a_writer_without_locks_sweeps_nothing() {
     assert!(left.exists());
 }
 
-/// A descriptor for the directory is needed to make names durable. Without one nothing begins.
+/// A descriptor for the directory is needed to make names durable. Without one a call fails before it
+/// changes a file.
 #[test]
-fn without_a_descriptor_for_the_directory_nothing_is_done_by_halves() {
+fn without_a_descriptor_for_the_directory_no_file_changes() {
     let (_directory, path) = scratch();
     let observed = Arc::new(Observed::default());
     let open = |mode| Coffer::open_in(observed.clone(), &path, options(mode));
@@ -190,7 +191,7 @@ fn without_a_descriptor_for_the_directory_nothing_is_done_by_halves() {
     let coffer = open(Mode::Append).unwrap();
     assert_eq!(code(coffer.change(Change::Compact { watch: CallObserver::silent() })), Code::Io);
     assert_eq!(code(coffer.change(rekey())), Code::Io);
-    // The coffer goes on.
+    // The coffer stays usable.
     coffer.change(Change::write("b", Arc::new(b"more".to_vec()))).unwrap();
     assert_eq!(coffer.read("b").unwrap(), b"more");
     coffer.close().unwrap();
@@ -198,7 +199,7 @@ fn without_a_descriptor_for_the_directory_nothing_is_done_by_halves() {
     assert_eq!(left, 2, "the coffer and its lock file");
 }
 
-/// As an environment of JavaScript ends that drops none of its objects.
+/// This is how an environment of JavaScript ends that drops none of its objects.
 #[test]
 fn an_abandoned_coffer_is_free_though_handles_are_left() {
     let (_directory, path) = scratch();
@@ -235,7 +236,7 @@ mod unix {
 
     /// One that came by another path has another lock file; the lock on the inode is the same.
     #[test]
-    fn through_a_link_nothing_is_swept_while_another_writer_is_at_work() {
+    fn through_a_link_nothing_is_swept_while_another_writer_is_open() {
         let (_directory, path) = scratch();
         make(&path);
         let elsewhere = tempfile::tempdir().unwrap();
@@ -286,7 +287,7 @@ mod unix {
 
     /// Opening a pipe would wait for its other end, whatever the lock's time-out.
     #[test]
-    fn what_is_no_regular_file_is_refused_at_once_in_every_mode() {
+    fn a_path_to_no_regular_file_is_refused_at_once_in_every_mode() {
         let (directory, path) = scratch();
         let at = |name: &str| directory.path().join(name);
         assert!(Command::new("mkfifo").arg(at("pipe")).status().unwrap().success());
@@ -317,13 +318,13 @@ mod unix {
                 crate::ops::salvage::salvage(path, &target, &options(Mode::Read), false, &silent);
             assert_eq!(error.unwrap_err().code(), Code::InvalidArg);
             assert!(!target.exists());
-            // Without an answer, too, there is one at once.
+            // `identify` returns at once, too, with any result.
             let _ = crate::ops::identify::identify(path);
             let mut lock = path.clone().into_os_string();
             lock.push(".lock");
             assert!(!PathBuf::from(lock).exists(), "a lock file beside {}", path.display());
         }
-        // Put there between the look and the opening.
+        // The pipe was created between the check and the opening.
         for write in [false, true] {
             let refused = DiskNamespace.open(&at("pipe"), write).err().unwrap();
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
@@ -338,7 +339,7 @@ mod unix {
 
     /// Only the superuser gives files away.
     #[test]
-    fn what_the_superuser_rewrites_stays_its_owners() {
+    fn a_coffer_that_the_superuser_rewrites_keeps_its_owner() {
         let (_directory, path) = scratch();
         make(&path);
         let theirs = (54321, 54322, 0o640);

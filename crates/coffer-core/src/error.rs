@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// What kind of failure an [`Error`] is. The string forms are part of the public interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Code {
-    /// Somebody else holds the lock.
+    /// Another process or handle holds the lock.
     Locked,
     /// The coffer, or a file that is to be extracted, exists and was to be created.
     Exists,
@@ -30,25 +30,25 @@ pub enum Code {
     Corrupt,
     /// A coffer in PyCoffer's format, and `legacy` was not given.
     Legacy,
-    /// Made by a newer version of the format.
+    /// A coffer in a newer version of the format than this engine reads.
     Version,
     /// The handle is closed.
     Closed,
     /// The handle was opened for reading.
     ReadOnly,
-    /// A path that leaves, or might leave, the directory it was to stay in.
+    /// A path that leads, or may lead, out of the directory that it must stay in.
     UnsafePath,
     /// A limit of the format or of this machine.
     Limit,
     /// More bytes than the caller allowed.
     TooLarge,
-    /// What was being read, or stored, has been changed meanwhile.
+    /// The member or the file changed while it was read.
     Stale,
     /// An earlier failure left the handle unusable: reopen.
     Poisoned,
-    /// The operating system refused.
+    /// A system call failed.
     Io,
-    /// An argument that makes no sense.
+    /// An invalid argument.
     InvalidArg,
     /// The caller cancelled the call.
     Aborted,
@@ -245,13 +245,13 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// The system has not the memory that `what` takes.
+/// The error for an allocation that failed, for `what`.
 pub(crate) fn no_memory(what: &str) -> Error {
     Error::new(Code::Limit, format!("there is not enough memory for {what}"))
 }
 
-/// Fails if the system has not `len` bytes of memory for `what`, where taking them would end the
-/// process: nothing is kept. For less than a mebibyte it is not asked.
+/// Fails if the system cannot allocate `len` bytes for `what`: without this check a failed
+/// allocation would end the process. The allocation is freed at once. Below 1 MiB nothing is tried.
 pub(crate) fn check_memory(len: usize, what: &str) -> Result<()> {
     if len < 1 << 20 {
         return Ok(());
@@ -259,7 +259,7 @@ pub(crate) fn check_memory(len: usize, what: &str) -> Result<()> {
     Vec::<u8>::new().try_reserve_exact(len).map_err(|_| no_memory(what))
 }
 
-/// The number of a system's error, also of one that somebody has said more about.
+/// The system's error number, also of an error that wraps the system's.
 fn errno(error: &io::Error) -> Option<i32> {
     let inner = || error.get_ref()?.source()?.downcast_ref::<io::Error>();
     error.raw_os_error().or_else(|| inner()?.raw_os_error())

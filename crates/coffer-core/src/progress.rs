@@ -1,27 +1,27 @@
-//! Watching a long call from outside: its progress, and a way to stop it.
+//! The progress of a long call, and its cancellation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Code, Error, Result};
 
-/// Asks a call to stop at its next safe point. Clones share the same flag.
+/// A flag that asks a call to stop at its next safe point. Clones share the same flag.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks.
+    /// Sets the flag.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether somebody asked.
+    /// Whether the flag is set.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
     }
 
-    /// An error if somebody asked.
+    /// Fails if the flag is set.
     ///
     /// # Errors
     /// [`Code::Aborted`].
@@ -42,33 +42,33 @@ pub struct Report {
     pub total_bytes: Option<u64>,
     /// Members done.
     pub members: u64,
-    /// The member at hand.
+    /// The member in progress.
     pub name: Option<String>,
 }
 
-/// Hears how far a call has come. Called from the core's threads, often: be quick.
+/// A receiver of progress reports. It is called from the core's threads, often: be quick.
 pub trait Progress: Send + Sync {
-    /// Something more is done.
+    /// Takes the newest report.
     fn advance(&self, report: Report);
 }
 
-/// What a long call is given by whoever watches it.
+/// What a caller passes to a long call: its cancellation flag, and where its progress goes.
 #[derive(Clone, Default)]
 pub struct CallObserver {
     /// Stops the call.
     pub cancel: Cancel,
-    /// Hears how far it is, if anybody listens.
+    /// Receives the call's progress; `None` if it is not wanted.
     pub progress: Option<Arc<dyn Progress>>,
 }
 
 impl CallObserver {
-    /// Nobody watches.
+    /// An observer that neither cancels nor receives progress.
     #[must_use]
     pub fn silent() -> Self {
         Self::default()
     }
 
-    /// Tells whoever listens.
+    /// Reports progress, if it is wanted.
     pub fn report(&self, report: impl FnOnce() -> Report) {
         if let Some(progress) = &self.progress {
             progress.advance(report());

@@ -1,9 +1,8 @@
-//! Bytes that JavaScript gives to the engine.
+//! The transfer of bytes from JavaScript to the engine.
 //!
-//! JavaScript may take the memory of an array back at any time: it can be transferred to another
-//! thread, which frees it, or be made smaller. Nothing can prevent that, so it is only read by
-//! JavaScript's own thread, inside of a call: what is small is copied at the call, and the rest is
-//! handed over part by part.
+//! The memory of an array may become invalid between two calls: JavaScript can transfer it to another
+//! thread, which frees it, or shrink it. The binding cannot prevent that, so only JavaScript's own
+//! thread reads it, within a call: small arrays are copied at the call, larger ones part by part.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,8 +16,8 @@ use napi_derive::napi;
 
 use crate::promise::Promise;
 
-/// How many bytes may wait for the engine before JavaScript is to wait: enough for the largest
-/// piece while the next parts come.
+/// The bytes in a feed from which on JavaScript must wait: enough for the largest piece while the next
+/// parts come.
 const WAITING: usize = 8 << 20;
 
 /// A copy of bytes for the engine.
@@ -26,8 +25,7 @@ pub(crate) fn take(bytes: &Uint8Array) -> Data {
     Arc::new(bytes.to_vec())
 }
 
-/// The bytes of a large array on their way to the engine, in order. Its first change is the only
-/// one that can use it.
+/// A feed: the bytes of a large array on their way to the engine, in order. It serves one change.
 #[napi]
 pub struct NativeFeed {
     pipe: Arc<Pipe>,
@@ -41,15 +39,14 @@ impl NativeFeed {
     pub fn new(env: &Env, size: f64) -> napi::Result<Self> {
         let pipe = Arc::new(Pipe {
             size: size as usize,
-            state: Mutex::new(State::default()),
+            state: Mutex::new(FeedState::default()),
             changed: Condvar::new(),
         });
         fail_at_exit(env, &pipe)?;
         Ok(Self { pipe })
     }
 
-    /// Takes the next bytes, which are copied at the call, and resolves when more may come: with
-    /// false if nothing more is needed.
+    /// Copies the next bytes, and resolves when more may follow: with false if no more are needed.
     #[napi(ts_return_type = "Promise<Settled<boolean>>")]
     pub fn push<'env>(&self, env: &'env Env, bytes: Uint8Array) -> napi::Result<Object<'env>> {
         let (promise, object) = Promise::new(env)?;
@@ -57,7 +54,7 @@ impl NativeFeed {
         Ok(object)
     }
 
-    /// Says that the rest will never come: the change fails then.
+    /// Ends the feed early, which fails its change.
     #[napi]
     pub fn fail(&self) {
         self.pipe.fail();
@@ -79,31 +76,31 @@ impl Drop for NativeFeed {
 
 struct Pipe {
     size: usize,
-    state: Mutex<State>,
-    /// Told when bytes come, and when none will.
+    state: Mutex<FeedState>,
+    /// Notified when bytes come, and when the feed fails.
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct FeedState {
     parts: VecDeque<Vec<u8>>,
-    /// Bytes of the first part that are taken already.
+    /// Bytes of the first part that the engine has read.
     taken: usize,
-    /// Bytes in all parts that are not taken.
+    /// Bytes in all parts that the engine has not read.
     waiting: usize,
-    /// Bytes that have come, and that were taken.
+    /// Bytes pushed so far, and bytes read so far.
     come: usize,
     gone: usize,
-    /// The rest will never come.
+    /// Whether the feed ended early.
     failed: bool,
-    /// The engine wants no more.
+    /// Whether the engine needs no more.
     over: bool,
-    /// Told when there is room again.
+    /// Settled when fewer than [`WAITING`] bytes are left.
     room: Option<Promise<bool>>,
 }
 
 impl Pipe {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -125,7 +122,7 @@ impl Pipe {
         }
     }
 
-    /// Nothing more comes. What came before is of no use without it.
+    /// Ends the feed early, unless all bytes have come.
     fn fail(&self) {
         let room = {
             let mut state = self.lock();
@@ -142,7 +139,7 @@ impl Pipe {
     }
 }
 
-/// What the engine reads from a feed: in order, and each byte once.
+/// The engine's end of a feed. It is read in order, each byte once.
 struct Fed(Arc<Pipe>);
 
 impl Bytes for Fed {

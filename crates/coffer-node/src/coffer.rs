@@ -1,4 +1,4 @@
-//! The class behind every coffer of the facade.
+//! The class `NativeCoffer`, which the facade wraps.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub struct NativeCoffer {
     pub(crate) coffer: Coffer,
 }
 
-/// Opens a coffer. It may wait for a lock, so it has a thread of its own.
+/// Opens a coffer, on a thread of its own, since it may wait for a lock.
 #[napi(ts_return_type = "Promise<Settled<NativeCoffer>>")]
 pub fn open_coffer<'env>(
     env: &'env Env,
@@ -51,7 +51,7 @@ pub fn open_coffer<'env>(
     Ok(object)
 }
 
-/// A new random key of so many bytes, for the facade to wipe.
+/// A new random key of `bytes` bytes. The facade zeroes it.
 #[napi]
 #[must_use]
 pub fn generate_key(bytes: u32) -> Buffer {
@@ -118,7 +118,7 @@ impl NativeCoffer {
         self.submit(env, batch, Change::Append { name, data: feed.data() }, done)
     }
 
-    /// A place for a member that comes little by little.
+    /// An upload: a member whose bytes come in parts.
     #[napi]
     #[must_use]
     pub fn stage(&self, name: String) -> NativeStage {
@@ -160,7 +160,7 @@ impl NativeCoffer {
         self.submit(env, batch, Change::Directory { name, mode, mtime }, added)
     }
 
-    /// Deletes members and adds files, all of it or nothing.
+    /// Deletes members and adds files, all or nothing.
     #[napi(ts_return_type = "Promise<Settled<NativeAdded>>")]
     pub fn update<'env>(
         &self,
@@ -186,7 +186,7 @@ impl NativeCoffer {
         self.submit(env, batch, Change::Delete { name, recursive }, done)
     }
 
-    /// Commits what has changed.
+    /// Commits the changes since the last commit.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn flush<'env>(&self, env: &'env Env, force: bool) -> napi::Result<Object<'env>> {
         self.submit(env, None, Change::Flush { force }, done)
@@ -232,17 +232,17 @@ impl NativeCoffer {
         self.submit(env, Some(batch), Change::End { commit }, done)
     }
 
-    /// Flushes, waits for what is under way, and lets go of the file.
+    /// Flushes, waits for reads in progress, and closes the file.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn close<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.submit(env, None, Change::Close, done)
     }
 }
 
-/// Questions.
+/// Queries.
 #[napi]
 impl NativeCoffer {
-    /// The bytes of a member that has at most so many.
+    /// The bytes of a member of at most `most` bytes.
     #[napi(ts_return_type = "Settled<Buffer> | Promise<Settled<Buffer>>")]
     pub fn read<'env>(
         &self,
@@ -264,8 +264,8 @@ impl NativeCoffer {
         }
     }
 
-    /// Part of a member, which must still be the given version of it. With `most`, more than `len`
-    /// bytes where they have to be decoded anyway.
+    /// A range of a member, which must still have the given version. With `most`, more than `len` bytes
+    /// if their blocks are decoded anyway.
     #[napi(ts_return_type = "Promise<Settled<NativeRange>>")]
     pub fn read_range<'env>(
         &self,
@@ -296,8 +296,7 @@ impl NativeCoffer {
         })
     }
 
-    /// Members as one look at the coffer finds them, each with what reads this version of it: those of
-    /// the names, and what is below those that are directories; or all.
+    /// Members with their versions, as one consistent state: those of the names and below them, or all.
     #[napi(ts_return_type = "Promise<Settled<NativeVersion[]>>")]
     pub fn versions<'env>(
         &self,
@@ -355,7 +354,7 @@ impl NativeCoffer {
         })
     }
 
-    /// The names of those members whose bytes are not those of the file that is given for each.
+    /// The names of those members whose bytes differ from those of their files.
     #[napi(ts_return_type = "Promise<Settled<string[]>>")]
     pub fn differing<'env>(
         &self,
@@ -369,7 +368,7 @@ impl NativeCoffer {
         self.ask(env, move |coffer| coffer.differing(&pairs, &watch))
     }
 
-    /// What is at a path outside; null if nothing is.
+    /// The file, directory or link at a path outside; null if there is none.
     #[napi(ts_return_type = "Promise<Settled<NativeEntry | null>>")]
     pub fn look<'env>(
         &self,
@@ -382,7 +381,7 @@ impl NativeCoffer {
         })
     }
 
-    /// What is in a directory outside that was found in a tree.
+    /// The entries of a directory outside that was found in a tree.
     #[napi(ts_return_type = "Promise<Settled<NativeEntry[]>>")]
     pub fn list<'env>(
         &self,
@@ -410,27 +409,27 @@ impl NativeCoffer {
         self.ask(env, move |coffer| coffer.remove(Path::new(&root), &paths, &cancel))
     }
 
-    /// What the coffer is, and how it fills its file.
+    /// The kind of the coffer, its sizes, and the use of its file.
     #[napi(ts_return_type = "Promise<Settled<NativeInfo>>")]
     pub fn info<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| coffer.info().map(NativeInfo::from))
     }
 
-    /// Reads and checks everything.
+    /// Reads and checks every member and every block.
     #[napi(ts_return_type = "Promise<Settled<NativeVerified>>")]
     pub fn verify<'env>(&self, env: &'env Env, watch: &NativeWatch) -> napi::Result<Object<'env>> {
         let watch = watch.watch();
         self.ask(env, move |coffer| coffer.verify(&watch).map(NativeVerified::from))
     }
 
-    /// What is known without looking at the disk.
+    /// The status, without reading the disk.
     #[napi]
     #[must_use]
     pub fn status(&self) -> NativeStatus {
         self.coffer.status().into()
     }
 
-    /// What recovery found when the coffer was opened.
+    /// The notices of opening, and those since.
     #[napi]
     #[must_use]
     pub fn notices(&self) -> Vec<NativeNotice> {

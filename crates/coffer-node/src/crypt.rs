@@ -1,11 +1,11 @@
-//! Encrypting and decrypting files outside of coffers: part by part, or from file to file.
+//! Encryption of files outside of coffers: as streams, or from file to file.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::io::pool;
-use coffer_core::ops::file_crypt::{Cryptor, Decryptor, Encryptor, Output};
+use coffer_core::ops::file_crypt::{Cryptor, DecryptOptions, Decryptor, Encryptor, Output};
 use napi::Env;
 use napi::bindgen_prelude::{Buffer, Object, ToNapiValue, Uint8Array};
 use napi_derive::napi;
@@ -15,7 +15,7 @@ use crate::coffer::NativeCoffer;
 use crate::promise::Promise;
 use crate::watch::NativeWatch;
 
-/// From file to file, and beginnings of streams.
+/// Encryption and decryption of files.
 #[napi]
 impl NativeCoffer {
     /// Encrypts a file into another.
@@ -50,7 +50,7 @@ impl NativeCoffer {
         let (source, target) = (PathBuf::from(source), PathBuf::from(target));
         let watch = watch.watch();
         self.convert(env, move |cryptor| {
-            cryptor.decrypt_file(&source, &target, legacy, replace, &watch)
+            cryptor.decrypt_file(&source, &target, DecryptOptions { legacy, replace }, &watch)
         })
     }
 
@@ -63,11 +63,11 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let encryptor = at_level(coffer.cryptor()?, level).encryptor();
-            Ok(NativeEncryptor { slot: Slot::new(encryptor) })
+            Ok(NativeEncryptor { slot: JobSlot::new(encryptor) })
         })
     }
 
-    /// Begins a file that appears when it is finished.
+    /// Begins a file that takes its name when it is finished.
     #[napi(ts_return_type = "Promise<Settled<NativeOutput>>")]
     pub fn output<'env>(
         &self,
@@ -77,7 +77,7 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let output = coffer.cryptor()?.output(Path::new(&target), replace)?;
-            Ok(NativeOutput { slot: Slot::new(output) })
+            Ok(NativeOutput { slot: JobSlot::new(output) })
         })
     }
 
@@ -86,7 +86,7 @@ impl NativeCoffer {
     pub fn decryptor<'env>(&self, env: &'env Env, legacy: bool) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let decryptor = coffer.cryptor()?.decryptor(legacy)?;
-            Ok(NativeDecryptor { slot: Slot::new(decryptor) })
+            Ok(NativeDecryptor { slot: JobSlot::new(decryptor) })
         })
     }
 }
@@ -106,10 +106,10 @@ impl NativeCoffer {
     }
 }
 
-/// A file that is being encrypted. One call at a time.
+/// A file that is being encrypted. It takes one call at a time.
 #[napi]
 pub struct NativeEncryptor {
-    slot: Arc<Slot<Encryptor>>,
+    slot: Arc<JobSlot<Encryptor>>,
 }
 
 #[napi]
@@ -127,17 +127,17 @@ impl NativeEncryptor {
         self.slot.end(env, |encryptor| encryptor.finish().map(Buffer::from))
     }
 
-    /// Lets go of the key and of what is held.
+    /// Drops the key and all buffered bytes.
     #[napi]
     pub fn release(&self) {
         self.slot.release();
     }
 }
 
-/// A file that is being decrypted. One call at a time.
+/// A file that is being decrypted. It takes one call at a time.
 #[napi]
 pub struct NativeDecryptor {
-    slot: Arc<Slot<Decryptor>>,
+    slot: Arc<JobSlot<Decryptor>>,
 }
 
 #[napi]
@@ -149,29 +149,29 @@ impl NativeDecryptor {
         self.slot.work(env, move |decryptor| decryptor.push(&sealed.copied()?))
     }
 
-    /// Resolves with the next plaintext; with none where more of the file is needed.
+    /// Resolves with the next plaintext; with no bytes where more of the file is needed.
     #[napi(ts_return_type = "Promise<Settled<Buffer>>")]
     pub fn pull<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.slot.work(env, |decryptor| decryptor.pull().map(Buffer::from))
     }
 
-    /// Checks, at the end of the file, that all of it was there.
+    /// Checks, at the end of the file, that it was whole.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn finish<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
         self.slot.end(env, Decryptor::finish)
     }
 
-    /// Lets go of the key and of what is held.
+    /// Drops the key and all buffered bytes.
     #[napi]
     pub fn release(&self) {
         self.slot.release();
     }
 }
 
-/// A file that is being made. One call at a time.
+/// A file that is being written. It takes one call at a time.
 #[napi]
 pub struct NativeOutput {
-    slot: Arc<Slot<Output>>,
+    slot: Arc<JobSlot<Output>>,
 }
 
 #[napi]
@@ -203,45 +203,48 @@ fn at_level(cryptor: Cryptor, level: Option<i32>) -> Cryptor {
     }
 }
 
-/// Something that is here, or away at work on the pool, or gone for good.
-struct Slot<T>(Mutex<Place<T>>);
+/// The state of a stream that jobs on the pool work with, one at a time.
+struct JobSlot<T>(Mutex<JobSlotState<T>>);
 
-enum Place<T> {
-    Here(Box<T>),
-    Away,
-    Gone,
+enum JobSlotState<T> {
+    /// No job is running.
+    Idle(Box<T>),
+    /// A job has taken it.
+    Busy,
+    /// It has ended.
+    Ended,
 }
 
-impl<T: Send + 'static> Slot<T> {
-    fn new(thing: T) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Place::Here(Box::new(thing)))))
+impl<T: Send + 'static> JobSlot<T> {
+    fn new(stream: T) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(JobSlotState::Idle(Box::new(stream)))))
     }
 
-    /// Works with the thing on the pool, and brings it back.
+    /// Runs a job with the stream on the pool, and puts the stream back.
     fn work<'env, R: ToNapiValue + Send + 'static>(
         self: &Arc<Self>,
         env: &'env Env,
         job: impl FnOnce(&mut T) -> Result<R> + Send + 'static,
     ) -> napi::Result<Object<'env>> {
         let slot = self.clone();
-        self.take(env, move |mut thing| {
-            let done = job(&mut thing);
-            slot.bring_back(thing);
+        self.take(env, move |mut stream| {
+            let done = job(&mut stream);
+            slot.put_back(stream);
             done
         })
     }
 
-    /// Works with the thing on the pool for the last time.
+    /// Runs the last job with the stream on the pool.
     fn end<'env, R: ToNapiValue + Send + 'static>(
         &self,
         env: &'env Env,
         job: impl FnOnce(T) -> Result<R> + Send + 'static,
     ) -> napi::Result<Object<'env>> {
-        self.take(env, move |thing| job(*thing))
+        self.take(env, move |stream| job(*stream))
     }
 
     fn release(&self) {
-        *self.lock() = Place::Gone;
+        *self.lock() = JobSlotState::Ended;
     }
 
     fn take<'env, R: ToNapiValue + Send + 'static>(
@@ -250,33 +253,34 @@ impl<T: Send + 'static> Slot<T> {
         job: impl FnOnce(Box<T>) -> Result<R> + Send + 'static,
     ) -> napi::Result<Object<'env>> {
         let (promise, object) = Promise::new(env)?;
-        match self.send_away() {
-            Some(thing) => pool::spawn(move || promise.settle(job(thing))),
+        match self.take_idle() {
+            Some(stream) => pool::spawn(move || promise.settle(job(stream))),
             None => promise.settle(Err(Error::new(Code::Closed, "the stream has ended"))),
         }
         Ok(object)
     }
 
-    /// The thing, if it is here. The lock is free again afterwards: the job may run at once.
-    fn send_away(&self) -> Option<Box<T>> {
-        let mut place = self.lock();
-        match std::mem::replace(&mut *place, Place::Away) {
-            Place::Here(thing) => Some(thing),
+    /// The stream, if no job is running. The lock is released before the job is started, since the
+    /// job may run at once.
+    fn take_idle(&self) -> Option<Box<T>> {
+        let mut state = self.lock();
+        match std::mem::replace(&mut *state, JobSlotState::Busy) {
+            JobSlotState::Idle(stream) => Some(stream),
             other => {
-                *place = other;
+                *state = other;
                 None
             }
         }
     }
 
-    fn bring_back(&self, thing: Box<T>) {
-        let mut place = self.lock();
-        if matches!(*place, Place::Away) {
-            *place = Place::Here(thing);
+    fn put_back(&self, stream: Box<T>) {
+        let mut state = self.lock();
+        if matches!(*state, JobSlotState::Busy) {
+            *state = JobSlotState::Idle(stream);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Place<T>> {
+    fn lock(&self) -> MutexGuard<'_, JobSlotState<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,8 @@
-//! The end of a JavaScript environment, such as that of a Worker.
+//! The clean-up at the end of a JavaScript environment, such as that of a Worker.
 //!
 //! A Worker that is terminated closes nothing. Node.js drops its objects, and the coffers with them;
-//! Deno drops none, and their locks would be held as long as the process lives. So each environment
-//! has a hook that lets go of the coffers that are open in it.
+//! Deno drops none, and their locks would be held until the process ends. So each environment has a
+//! hook that releases the coffers that are open in it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use coffer_core::error::{Code, Error, Result};
 use coffer_core::progress::Cancel;
 use napi::Env;
 
-/// By the address of its environment, which only one has at a time, what is open there.
+/// The open coffers of each environment, by its address, which is unique among live environments.
 static OPEN: Mutex<Option<HashMap<usize, Vec<Handle>>>> = Mutex::new(None);
 
-enum State {
+enum HandleState {
     Opening(Cancel),
     Open(WeakCoffer),
     Ended,
@@ -23,13 +23,13 @@ enum State {
 
 /// A coffer that belongs to an environment, from the call that opens it on.
 #[derive(Clone)]
-pub(crate) struct Handle(Arc<Mutex<State>>);
+pub(crate) struct Handle(Arc<Mutex<HandleState>>);
 
 impl Handle {
-    /// Enters a coffer that is to be opened, which `cancel` calls off.
+    /// Registers a coffer that is being opened. `cancel` cancels that.
     pub(crate) fn new(env: &Env, cancel: Cancel) -> napi::Result<Self> {
         let key = env.raw() as usize;
-        let handle = Self(Arc::new(Mutex::new(State::Opening(cancel))));
+        let handle = Self(Arc::new(Mutex::new(HandleState::Opening(cancel))));
         let mut open = locked(&OPEN);
         let open = open.get_or_insert_default();
         if !open.contains_key(&key) {
@@ -41,12 +41,12 @@ impl Handle {
         Ok(handle)
     }
 
-    /// Takes note of what opening came to.
+    /// Registers the result of opening.
     pub(crate) fn opened(&self, opened: Result<Coffer>) -> Result<Coffer> {
         let mut state = locked(&self.0);
         match (&*state, opened) {
-            (State::Opening(_), Ok(coffer)) => {
-                *state = State::Open(coffer.downgrade());
+            (HandleState::Opening(_), Ok(coffer)) => {
+                *state = HandleState::Open(coffer.downgrade());
                 Ok(coffer)
             }
             (_, Ok(coffer)) => {
@@ -54,35 +54,35 @@ impl Handle {
                 Err(Error::new(Code::Aborted, "the environment has ended"))
             }
             (_, failed) => {
-                *state = State::Ended;
+                *state = HandleState::Ended;
                 failed
             }
         }
     }
 
-    /// Whether there is nothing to let go of.
+    /// Whether there is nothing to release.
     fn is_gone(&self) -> bool {
         match &*locked(&self.0) {
-            State::Opening(_) => false,
-            State::Open(coffer) => coffer.upgrade().is_none(),
-            State::Ended => true,
+            HandleState::Opening(_) => false,
+            HandleState::Open(coffer) => coffer.upgrade().is_none(),
+            HandleState::Ended => true,
         }
     }
 
     fn end(&self) {
-        match std::mem::replace(&mut *locked(&self.0), State::Ended) {
-            State::Opening(cancel) => cancel.cancel(),
-            State::Open(coffer) => {
+        match std::mem::replace(&mut *locked(&self.0), HandleState::Ended) {
+            HandleState::Opening(cancel) => cancel.cancel(),
+            HandleState::Open(coffer) => {
                 if let Some(coffer) = coffer.upgrade() {
                     coffer.abandon();
                 }
             }
-            State::Ended => {}
+            HandleState::Ended => {}
         }
     }
 }
 
-/// Lets go of all that is open in an environment that ends.
+/// Releases all coffers that are open in an environment that ends.
 fn end(key: usize) {
     let handles = locked(&OPEN).as_mut().and_then(|open| open.remove(&key));
     handles.into_iter().flatten().for_each(|handle| handle.end());

@@ -1,4 +1,4 @@
-//! Telling what kind of file something is.
+//! The identification of files.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use napi_derive::napi;
 use crate::options::NativeDerivation;
 use crate::promise::Promise;
 
-/// What a file is, by its beginning.
+/// The identity of a file, by its beginning.
 #[napi(object)]
 #[derive(Default)]
 pub struct NativeIdentity {
@@ -21,11 +21,11 @@ pub struct NativeIdentity {
     pub version: Option<u8>,
     /// A coffer's kind.
     pub kind: Option<String>,
-    /// What a coffer's container is sealed with; `none` if it is not.
+    /// The cipher of a coffer's container; `none` if it is not sealed.
     pub cipher: Option<String>,
     /// Whether a coffer's keys come from a passphrase.
     pub passphrase: Option<bool>,
-    /// How they do.
+    /// The cost of deriving them.
     pub kdf: Option<NativeDerivation>,
 }
 
@@ -46,7 +46,7 @@ impl From<Identity> for NativeIdentity {
     }
 }
 
-/// Looks at the beginning of a file, without keys and without a lock.
+/// Identifies a file by its beginning, without keys and without a lock.
 #[napi(ts_return_type = "Promise<Settled<NativeIdentity>>")]
 pub fn identify(env: &Env, path: String) -> napi::Result<Object<'_>> {
     let (promise, object) = Promise::new(env)?;

@@ -1,7 +1,7 @@
-//! The Node.js binding of Coffer: it converts, and decides nothing.
+//! The Node.js binding of Coffer: conversions of arguments and results, and nothing else.
 //!
-//! Every call that may take time returns at once with a promise that the engine's threads settle
-//! (see [`settle`]). Arguments have been checked by the facade in TypeScript.
+//! Every call that may take time returns a promise at once, which the engine's threads settle (see
+//! [`promise`]). Arguments are checked by the facade in TypeScript.
 
 // JavaScript's numbers are 64-bit floats; sizes and times are exact in them up to 2^53.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]

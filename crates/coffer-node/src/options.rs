@@ -1,4 +1,4 @@
-//! What `open` is given.
+//! The options of `open`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct NativeLayer {
 pub struct NativeKind {
     /// `bank`, `store`, `market`, `null` or `custom`.
     pub name: String,
-    /// A bank's container cipher; absent where that of the file will do.
+    /// A bank's container cipher; absent to accept that of the file.
     pub cipher: Option<String>,
     /// A custom kind's member layer.
     pub member: Option<NativeLayer>,
@@ -33,7 +33,7 @@ pub struct NativeKind {
     pub container: Option<NativeLayer>,
 }
 
-/// What Argon2id is to spend on a passphrase; absent where what was there before will do.
+/// The cost of Argon2id; an absent field takes the value before.
 #[napi(object)]
 pub struct NativeKdf {
     /// Memory, in KiB.
@@ -48,7 +48,7 @@ impl NativeKdf {
     }
 }
 
-/// What a coffer is to be sealed with from now on, checked by the facade.
+/// The credentials that a coffer gets by rekeying, checked by the facade.
 #[napi(object)]
 pub struct NativeSecret {
     /// The container's key.
@@ -57,9 +57,9 @@ pub struct NativeSecret {
     pub secure_key: Option<Uint8Array>,
     /// A passphrase in place of keys.
     pub passphrase: Option<Uint8Array>,
-    /// How hard the passphrase is to guess.
+    /// The cost of deriving keys from the passphrase.
     pub kdf: Option<NativeKdf>,
-    /// A bank's container cipher; absent where it stays as it is.
+    /// A bank's container cipher; absent to keep it.
     pub cipher: Option<String>,
 }
 
@@ -97,7 +97,7 @@ pub struct NativeOptions {
     pub secure_key: Option<Uint8Array>,
     /// A passphrase in place of keys.
     pub passphrase: Option<Uint8Array>,
-    /// How hard the passphrase of a new coffer is to guess.
+    /// The cost of deriving keys from the passphrase of a new coffer.
     pub kdf: Option<NativeKdf>,
     /// The most memory that the file may ask for to derive keys, in KiB.
     pub max_kdf_memory: Option<u32>,
@@ -119,7 +119,7 @@ pub struct NativeOptions {
     pub block_size: Option<u32>,
     /// `full` or `none`.
     pub durability: Option<String>,
-    /// Whether a coffer in PyCoffer's format is opened, too.
+    /// Whether a coffer in PyCoffer's format is accepted.
     pub legacy: Option<bool>,
     /// The most bytes that one member of such a coffer may unpack to.
     pub max_member_size: Option<f64>,
@@ -225,9 +225,9 @@ fn commit_id(commit: NativeCommit) -> Result<CommitId> {
     Ok(CommitId { generation: commit.generation as u64, digest })
 }
 
-/// The facade has checked every name, so this is an error of ours.
+/// The error for an unknown name. The facade checks all names, so it shows a fault in the facade.
 fn unknown(what: &str, given: &str) -> Error {
-    Error::new(Code::InvalidArg, format!("{given:?} is no {what} that the engine knows"))
+    Error::new(Code::InvalidArg, format!("{given:?} is not a {what} that the engine knows"))
 }
 
 /// Limits, in the engine's form.
@@ -235,7 +235,7 @@ pub(crate) fn limits(member: Option<f64>, total: Option<f64>) -> Limits {
     Limits { member: member.map(|size| size as u64), total: total.map(|size| size as u64) }
 }
 
-/// How keys come from a passphrase.
+/// The derivation of keys from a passphrase.
 #[napi(object)]
 pub struct NativeDerivation {
     /// The salt.

@@ -1,4 +1,4 @@
-//! Keys from a passphrase, for those who keep the salt themselves.
+//! The derivation of keys from a passphrase and a salt that the caller keeps.
 
 use coffer_core::crypto::kdf::{DerivedKeys, Kdf, SALT_LEN, derive};
 use coffer_core::error::{Code, Error};
@@ -11,7 +11,7 @@ use napi_derive::napi;
 use crate::options::{NativeKdf, passphrase};
 use crate::promise::Promise;
 
-/// The keys of a passphrase, for the facade to wipe.
+/// The keys derived from a passphrase. The facade zeroes them.
 #[napi(object)]
 pub struct NativeDerivedKeys {
     /// The container's key.
@@ -29,7 +29,7 @@ impl From<DerivedKeys> for NativeDerivedKeys {
     }
 }
 
-/// Derives keys, on a thread of its own: it takes as long as it is asked to.
+/// Derives keys, on a thread of its own, since the cost may be high.
 #[napi(ts_return_type = "Promise<Settled<NativeDerivedKeys>>")]
 pub fn derive_keys(
     env: &Env,

@@ -41,12 +41,12 @@ impl From<Error> for Failure {
     }
 }
 
-/// How many answers in a row are given at once before one goes around by the event loop, so that
-/// whoever asks and asks leaves it a chance to turn: about a millisecond's work.
+/// How many calls in a row are answered synchronously before one goes through the event loop, so
+/// that a loop of such calls does not starve it: about a millisecond's work.
 const AT_ONCE: u32 = 64;
 
 thread_local! {
-    /// How many have been given since it turned.
+    /// How many synchronous answers this thread has given since its event loop turned.
     static GIVEN: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -119,5 +119,5 @@ pub(crate) fn whole(number: BigInt) -> u64 {
 }
 
 pub(crate) fn unexpected() -> Error {
-    Error::new(Code::Poisoned, "the engine answered another question: reopen the coffer")
+    Error::new(Code::Poisoned, "the engine returned a result of another call: reopen the coffer")
 }

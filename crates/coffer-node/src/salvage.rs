@@ -1,4 +1,4 @@
-//! What is left of a damaged coffer, in a new one.
+//! The salvage of a damaged coffer into a new one.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::promise::Promise;
 use crate::values::NativeNotice;
 use crate::watch::NativeWatch;
 
-/// Bytes of a file.
+/// A span of bytes in a file.
 #[napi(object)]
 pub struct NativeSpan {
     /// The first byte.
@@ -36,9 +36,9 @@ pub struct NativeLost {
     pub name: String,
     /// `damaged`, `missing`, `overwritten` or `refused`.
     pub reason: String,
-    /// What is known beyond that.
+    /// The reason in detail.
     pub message: String,
-    /// Where blocks of it could not be read.
+    /// The blocks of it that could not be read.
     pub damage: Vec<NativeSpan>,
 }
 
@@ -53,26 +53,26 @@ impl From<Lost> for NativeLost {
     }
 }
 
-/// What a salvage brought over, and what is lost.
+/// The report of a salvage.
 #[napi(object)]
 pub struct NativeSalvaged {
     /// Members in the new coffer.
     pub members: f64,
     /// Their bytes.
     pub bytes: f64,
-    /// Those of them that no commit vouches for.
+    /// The names of those that no commit authenticates.
     pub unverified: Vec<String>,
-    /// The directory that those are below, unless they have the names that they claim.
+    /// The directory that those are below, unless they have their claimed names.
     pub apart: Option<String>,
     /// Members that could not be brought over.
     pub lost: Vec<NativeLost>,
-    /// Bytes that open but belong to no member whose name is known.
+    /// Bytes that were decrypted but belong to no member of a known name.
     pub nameless: f64,
     /// The newest commit that could be read.
     pub commit: Option<NativeCommit>,
-    /// Whether it is certain what is lost.
+    /// Whether `lost` is complete.
     pub complete: bool,
-    /// What was found beside.
+    /// Further findings.
     pub notices: Vec<NativeNotice>,
 }
 
@@ -92,8 +92,8 @@ impl From<Salvaged> for NativeSalvaged {
     }
 }
 
-/// Brings what is not damaged into a new coffer, on a thread of its own. `claimed_names` puts what no
-/// commit vouches for under the names that it claims.
+/// Brings undamaged members into a new coffer, on a thread of its own. With `claimed_names`, members that
+/// no commit authenticates get the names that they claim.
 #[napi(ts_return_type = "Promise<Settled<NativeSalvaged>>")]
 pub fn salvage<'env>(
     env: &'env Env,

@@ -1,4 +1,4 @@
-//! A member that JavaScript gives little by little.
+//! Uploads: members whose bytes JavaScript gives in parts.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,18 +11,18 @@ use napi_derive::napi;
 use crate::promise::{Promise, done, whole};
 use crate::values::NativeTime;
 
-/// A member to be. One that is collected as garbage before it is finished leaves nothing.
+/// An upload. One that is garbage-collected before it is finished leaves nothing.
 #[napi]
 pub struct NativeStage {
     coffer: Coffer,
     name: String,
-    /// Gone once it is finished.
+    /// `None` once it is finished.
     stage: Mutex<Option<Upload>>,
 }
 
 #[napi]
 impl NativeStage {
-    /// Takes bytes, which are copied at the call, and resolves when there is room for more.
+    /// Copies bytes, and resolves when more may follow.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn write<'env>(&self, env: &'env Env, bytes: Uint8Array) -> napi::Result<Object<'env>> {
         let (promise, object) = Promise::new(env)?;
@@ -34,8 +34,8 @@ impl NativeStage {
         Ok(object)
     }
 
-    /// Makes a member of what was written: in place of the one of that name (`w`), behind it (`a`),
-    /// or only if there is none (`x`).
+    /// Makes the written bytes a member: `w` replaces one of that name, `a` appends to it, `x` fails if
+    /// there is one.
     #[napi(ts_return_type = "Promise<Settled<undefined>>")]
     pub fn finish<'env>(
         &self,
@@ -63,7 +63,7 @@ impl NativeStage {
         Ok(object)
     }
 
-    /// Gives everything up, and fails whatever waits.
+    /// Discards the upload, and fails the calls that wait.
     #[napi]
     pub fn abort(&self) {
         if let Some(stage) = &*self.stage.lock().unwrap_or_else(PoisonError::into_inner) {

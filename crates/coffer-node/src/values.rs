@@ -1,4 +1,4 @@
-//! What the engine answers, as plain data for JavaScript.
+//! The engine's results, as plain data for JavaScript.
 //!
 //! Sizes are JavaScript numbers, exact up to 2^53.
 
@@ -26,7 +26,7 @@ pub struct NativeTime {
     pub exact: Option<BigInt>,
 }
 
-/// The seconds from which on a JavaScript number may be rounded.
+/// The number of seconds from which on a JavaScript number may be inexact.
 const ROUNDED: u64 = 1 << 53;
 
 impl NativeTime {
@@ -74,9 +74,9 @@ impl From<Member> for NativeMember {
 /// A version of a member.
 #[napi(object, object_from_js = false)]
 pub struct NativeVersion {
-    /// What is known of the member.
+    /// The member.
     pub member: NativeMember,
-    /// Which version it is.
+    /// Its version.
     pub version: BigInt,
 }
 
@@ -86,12 +86,12 @@ impl From<(Member, u64)> for NativeVersion {
     }
 }
 
-/// Part of a member.
+/// A range of a member.
 #[napi(object, object_from_js = false)]
 pub struct NativeRange {
-    /// The part's bytes: fewer than asked for at the end of the member.
+    /// The bytes: fewer than asked for at the end of the member.
     pub bytes: Buffer,
-    /// Which version of the member they are of.
+    /// The version of the member.
     pub version: BigInt,
     /// The bytes of the whole member.
     pub size: f64,
@@ -103,12 +103,12 @@ impl From<Range> for NativeRange {
     }
 }
 
-/// What `add` left out, or `extract` left incomplete.
+/// A file that `add` left out, or that `extract` left incomplete.
 #[napi(object)]
 pub struct NativeSkipped {
-    /// Where it is.
+    /// Its path.
     pub path: String,
-    /// Why it was left out.
+    /// The reason.
     pub reason: String,
     /// The member, where there is one.
     pub member: Option<String>,
@@ -129,7 +129,7 @@ impl From<Refused> for NativeSkipped {
     }
 }
 
-/// What `add` did.
+/// The result of `add`.
 #[napi(object)]
 pub struct NativeAdded {
     /// Files.
@@ -138,7 +138,7 @@ pub struct NativeAdded {
     pub directories: f64,
     /// Bytes of the files.
     pub bytes: f64,
-    /// What was left out.
+    /// The files that were left out.
     pub skipped: Vec<NativeSkipped>,
 }
 
@@ -153,20 +153,20 @@ impl From<Added> for NativeAdded {
     }
 }
 
-/// What `extract` extracts, and how.
+/// The options of `extract`.
 #[napi(object)]
 pub struct NativeExtraction {
     /// The names of the members; absent for all.
     pub names: Option<Vec<String>>,
-    /// Whether what is below those that are directories goes with them.
+    /// Whether members below those that are directories are included.
     pub recursive: bool,
     /// The directory that names are taken relative to.
     pub from: Option<String>,
-    /// Whether everything includes what plugins keep, below `.plugins/`.
+    /// Whether the plugins' records below `.plugins/` are included where all members are extracted.
     pub plugins: bool,
-    /// Whether files that are there are replaced.
+    /// Whether existing files are replaced.
     pub replace: bool,
-    /// Whether modes are those of the members, whatever the process masks.
+    /// Whether the members' modes are set regardless of the umask.
     pub preserve: bool,
     /// The most bytes of one member.
     pub max_member_size: Option<f64>,
@@ -190,20 +190,20 @@ impl From<NativeExtraction> for Extraction {
 /// An entry of a directory outside.
 #[napi(object)]
 pub struct NativeEntry {
-    /// Where the tree begins that it was found in.
+    /// The root of the tree that it was found in.
     pub root: String,
-    /// What the directory there is numbered.
+    /// The device and the inode of that root.
     pub root_id: Option<Vec<BigInt>>,
     /// Its path.
     pub path: String,
-    /// What it is.
+    /// Its type.
     #[napi(ts_type = "'file' | 'directory' | 'link' | 'pipe' | 'other'")]
     pub kind: String,
     /// Whether it is a link that is followed to a file.
     pub linked: bool,
-    /// The system's error number, if it did not say what this is.
+    /// The system's error number, if its type could not be determined.
     pub errno: Option<i32>,
-    /// Why it is left out, if it is neither a file nor a directory.
+    /// The reason why it is left out, if it is neither a file nor a directory.
     pub reason: Option<String>,
     /// The bytes of a file.
     pub size: f64,
@@ -237,12 +237,12 @@ impl From<Entry> for NativeEntry {
     }
 }
 
-/// A file or directory outside that is to become a member.
+/// A file or directory outside that is added as a member.
 #[napi(object)]
 pub struct NativeItem {
-    /// What it is called in the coffer.
+    /// Its name in the coffer.
     pub name: String,
-    /// What it is, and where.
+    /// The file or directory.
     pub entry: NativeEntry,
 }
 
@@ -271,7 +271,7 @@ impl From<NativeEntry> for Entry {
     }
 }
 
-/// Where a tree begins, in the engine's form.
+/// The root of a tree, in the engine's form.
 pub(crate) fn root(path: String, id: Option<&[BigInt]>) -> Root {
     let id = match id {
         Some([device, number]) => Some((device.get_u64().1, number.get_u64().1)),
@@ -280,7 +280,7 @@ pub(crate) fn root(path: String, id: Option<&[BigInt]>) -> Root {
     Root { path: path.into(), id }
 }
 
-/// What `extract` did.
+/// The result of `extract`.
 #[napi(object)]
 pub struct NativeExtracted {
     /// Files.
@@ -289,7 +289,7 @@ pub struct NativeExtracted {
     pub directories: f64,
     /// Bytes of the files.
     pub bytes: f64,
-    /// What the system refused to do to files and directories that are there.
+    /// The files and directories on which a system call failed.
     pub skipped: Vec<NativeSkipped>,
 }
 
@@ -304,7 +304,7 @@ impl From<Extracted> for NativeExtracted {
     }
 }
 
-/// What `verify` checked.
+/// The result of `verify`.
 #[napi(object)]
 pub struct NativeVerified {
     /// Members.
@@ -325,24 +325,24 @@ impl From<Verified> for NativeVerified {
     }
 }
 
-/// What a coffer is, and how it fills its file.
+/// The kind of a coffer, its sizes, and the use of its file.
 #[napi(object)]
 pub struct NativeInfo {
     /// `bank`, `store`, `market`, `null` or `custom`.
     pub kind: String,
-    /// What is done to members.
+    /// The member layer.
     pub member: NativeLayer,
-    /// What is done to the tar.
+    /// The container layer.
     pub container: NativeLayer,
     /// Bytes in a chunk.
     pub chunk_size: u32,
     /// Bytes in a block.
     pub block_size: u32,
-    /// How its keys come from a passphrase, if they do.
+    /// The derivation of its keys, if they come from a passphrase.
     pub kdf: Option<NativeDerivation>,
     /// Its archive id in hexadecimal; absent in PyCoffer's format.
     pub archive_id: Option<String>,
-    /// Whether the file is in PyCoffer's format still.
+    /// Whether the file is still in PyCoffer's format.
     pub legacy: bool,
     /// The number of the last commit.
     pub generation: f64,
@@ -394,7 +394,7 @@ impl From<Info> for NativeInfo {
     }
 }
 
-/// What is known of a coffer without looking at the disk.
+/// The status of a handle.
 #[napi(object)]
 pub struct NativeStatus {
     /// Whether it was closed.
@@ -411,12 +411,12 @@ impl From<Status> for NativeStatus {
     }
 }
 
-/// Something that recovery found.
+/// A notice.
 #[napi(object)]
 pub struct NativeNotice {
-    /// A stable name for it.
+    /// Its stable code.
     pub code: String,
-    /// What it was.
+    /// What was found, and what was done about it.
     pub message: String,
 }
 

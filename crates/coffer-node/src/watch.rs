@@ -1,14 +1,13 @@
-//! Watching a long call: a flag that stops it, and how far it has come.
+//! The progress and cancellation of a long call.
 //!
-//! JavaScript asks for the progress when it has time, so nothing is queued and nothing of the
-//! engine ever waits for JavaScript.
+//! JavaScript polls the progress, so reports are not queued and the engine never waits for JavaScript.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use coffer_core::progress::{CallObserver, Cancel, Progress, Report};
 use napi_derive::napi;
 
-/// How far a call has come.
+/// The progress of a call.
 #[napi(object)]
 pub struct NativeProgress {
     /// Bytes of members done.
@@ -17,11 +16,11 @@ pub struct NativeProgress {
     pub total_bytes: Option<f64>,
     /// Members done.
     pub members: f64,
-    /// The member at hand.
+    /// The member in progress.
     pub name: Option<String>,
 }
 
-/// The newest report that JavaScript has not seen yet.
+/// The newest report that JavaScript has not polled yet.
 #[derive(Default)]
 struct Latest(Mutex<Option<Report>>);
 
@@ -37,7 +36,7 @@ impl Progress for Latest {
     }
 }
 
-/// Stops the call it is given to, and tells how far that call has come.
+/// The cancellation flag and the progress of one call.
 #[napi]
 #[derive(Default)]
 pub struct NativeWatch {
@@ -74,12 +73,12 @@ impl NativeWatch {
 }
 
 impl NativeWatch {
-    /// What `open` is given.
+    /// The cancellation flag.
     pub(crate) fn cancel_flag(&self) -> Cancel {
         self.cancel.clone()
     }
 
-    /// What the other long calls are given.
+    /// The observer for a long call.
     pub(crate) fn watch(&self) -> CallObserver {
         CallObserver { cancel: self.cancel.clone(), progress: Some(self.latest.clone()) }
     }

@@ -1,4 +1,4 @@
-//! What can be done to a coffer, and what comes of it.
+//! The changes that can be made to a coffer.
 
 use crate::io::data::Data;
 use std::path::PathBuf;
@@ -11,25 +11,25 @@ use crate::progress::CallObserver;
 
 /// A change to a coffer.
 pub enum Change {
-    /// Puts a member, in place of whatever has its name.
+    /// Puts a member, which replaces one of the same name.
     Write {
         /// Its name.
         name: String,
         /// Its bytes.
         data: Data,
-        /// Its mode, in place of the old one or 0644.
+        /// Its mode, by default the old one or 0644.
         mode: Option<u32>,
-        /// Its time in seconds and nanoseconds, in place of now.
+        /// Its time in seconds and nanoseconds, by default now.
         mtime: Option<(i64, u32)>,
     },
-    /// Appends to a member, or makes it.
+    /// Appends to a member, or creates it.
     Append {
         /// Its name.
         name: String,
-        /// What to append.
+        /// The bytes to append.
         data: Data,
     },
-    /// Puts a member that came little by little, all of it or nothing.
+    /// Puts a member whose bytes came in parts, all of it or nothing.
     Upload {
         /// Its name.
         name: String,
@@ -37,72 +37,72 @@ pub enum Change {
         upload: Upload,
         /// What becomes of a member of that name.
         existing: Existing,
-        /// Its mode, in place of the old one or 0644.
+        /// Its mode, by default the old one or 0644.
         mode: Option<u32>,
-        /// Its time in seconds and nanoseconds, in place of now.
+        /// Its time in seconds and nanoseconds, by default now.
         mtime: Option<(i64, u32)>,
     },
-    /// Makes a directory a member, unless there are members in it, which say that it is there.
+    /// Makes a directory a member, unless there are members in it: their names imply it.
     Directory {
         /// Its name.
         name: String,
-        /// Its mode, in place of the old one or 0755.
+        /// Its mode, by default the old one or 0755.
         mode: Option<u32>,
-        /// Its time in seconds and nanoseconds, in place of now.
+        /// Its time in seconds and nanoseconds, by default now.
         mtime: Option<(i64, u32)>,
     },
     /// Adds a file or a tree.
     Add {
         /// The file or directory.
         source: PathBuf,
-        /// What it is called in the coffer; by default as it is.
+        /// Its name in the coffer; by default that of the file.
         name: Option<String>,
         /// Whether members of the same names are replaced.
         replace: bool,
-        /// What to do with symbolic links.
+        /// How symbolic links are treated.
         symlinks: Symlinks,
-        /// Who watches.
+        /// Cancellation and progress.
         watch: CallObserver,
     },
-    /// Deletes members and adds files: all of it, or nothing.
+    /// Deletes members and adds files, all of it or nothing.
     Update {
-        /// The members to delete; what is gone already is no error.
+        /// The members to delete; one that does not exist is no error.
         delete: Vec<String>,
-        /// What to add, in place of whatever has the name. A file that has changed since it was
-        /// looked at is [`Code::Stale`].
+        /// The files to add; they replace members of the same names. A file that has changed since it
+        /// was listed is [`Code::Stale`](crate::error::Code::Stale).
         add: Vec<Item>,
-        /// Who watches.
+        /// Cancellation and progress.
         watch: CallObserver,
     },
     /// Deletes a member.
     Delete {
         /// Its name.
         name: String,
-        /// With everything below it.
+        /// Whether everything below it is deleted, too.
         recursive: bool,
     },
-    /// Commits what has changed.
+    /// Commits the changes since the last commit.
     Flush {
-        /// Even if nothing has.
+        /// Whether to commit even if there are none.
         force: bool,
     },
     /// Rewrites the coffer without its dead blocks.
     Compact {
-        /// Who watches.
+        /// Cancellation and progress.
         watch: CallObserver,
     },
     /// Rewrites the coffer under new keys.
     Rekey {
         /// The new keys, or the passphrase they come from.
         to: NewCredentials,
-        /// Who watches.
+        /// Cancellation and progress.
         watch: CallObserver,
     },
     /// Begins a batch: see [`Outcome::Batch`].
     Begin,
     /// Ends the batch that the change belongs to.
     End {
-        /// Keeps and commits its changes, or undoes them all.
+        /// Whether its changes are committed or all undone.
         commit: bool,
     },
     /// Flushes and closes.
@@ -116,13 +116,13 @@ impl Change {
     }
 }
 
-/// What becomes of a member whose name is given to another.
+/// What becomes of an existing member when an upload gets its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// The new one takes its place.
+    /// The upload replaces it.
     Replace,
-    /// The new bytes are appended to it.
+    /// The upload is appended to it.
     Extend,
-    /// It stays, and the new one is an error.
+    /// It stays, and the upload fails.
     Keep,
 }

@@ -1,10 +1,10 @@
-//! A coffer, as the outside uses it.
+//! The handle on a coffer: the public interface of the engine.
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};
 //! use coffer_core::coffer::{Change, Coffer, Mode, Options};
-//! use coffer_core::key::Key;
-//! use coffer_core::kind::Kind;
+//! use coffer_core::crypto::key::Key;
+//! use coffer_core::format::kind::Kind;
 //!
 //! # let dir = std::env::temp_dir().join(format!("coffer-doc-{}", std::process::id()));
 //! # std::fs::create_dir_all(&dir)?;
@@ -24,13 +24,12 @@
 
 mod change;
 mod opening;
+mod queries;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
 use crossbeam_channel::Sender;
-use zeroize::Zeroizing;
 
 use crate::buffer::Buffer;
 use crate::engine::container::SMALL;
@@ -41,17 +40,11 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::io::lock_set::Locks;
 use crate::io::pool;
-use crate::io::protected_paths::ProtectedPaths;
 use crate::io::spool::SpoolDir;
 use crate::io::storage::WriteAt;
 use crate::ops::add;
-use crate::ops::compare;
-use crate::ops::extract;
-use crate::ops::file_crypt::Cryptor;
-use crate::ops::fs_tree::{self};
-use crate::ops::info;
 use crate::ops::verify;
-use crate::progress::{CallObserver, Cancel};
+use crate::progress::CallObserver;
 
 pub use self::change::{Change, Existing};
 pub use crate::engine::credentials::NewCredentials;
@@ -73,7 +66,7 @@ pub use crate::ops::fs_tree::{Entry, Kind, Root, Symlinks};
 pub use crate::ops::info::Info;
 pub use crate::ops::verify::Verified;
 
-/// A member of so many bytes is encoded sooner than another thread wakes up.
+/// Bytes of a member up to which encoding it takes less time than waking another thread.
 const TINY: u64 = 4 << 10;
 
 /// A handle that does not keep the coffer open.
@@ -98,19 +91,20 @@ struct Inner {
     reader: Reader,
     status: Arc<Mutex<Status>>,
     notices: Notices,
-    /// How many reads are under way.
+    /// The number of reads in progress. `idle` is notified when it becomes 0.
     active: Mutex<usize>,
     idle: Condvar,
     side: Side,
 }
 
+/// The part of a handle that depends on its mode.
 enum Side {
     Writes(Sender<Message>, Arc<Uploads>),
-    Reads(Mutex<Option<Holding>>),
+    Reads(Mutex<Option<ReadResources>>),
 }
 
-/// What a handle that only reads gives back at its end.
-struct Holding {
+/// The resources of a read-only handle, released when it closes.
+struct ReadResources {
     locks: Locks,
     file: Arc<dyn WriteAt>,
     _spool: Option<SpoolDir>,
@@ -123,7 +117,7 @@ impl Coffer {
         let path = self.0.path.clone();
         let done: Done = Box::new(move |result| done(result.map_err(|e| e.at(&path))));
         let closing = matches!(change, Change::Close);
-        // A batch that is open may still end; the thread answers if it is too late for that.
+        // An open batch may still end; the writing thread answers if it is too late for that.
         if !closing && batch.is_none() && self.status().closed {
             return done(Err(crate::error::closed()));
         }
@@ -136,7 +130,7 @@ impl Coffer {
                         done(Ok(Outcome::Done));
                         drop(catalog);
                     }
-                    // Nothing is closed yet, and may be later.
+                    // The coffer stays open, and can be closed later.
                     Err(e) => done(Err(e)),
                 });
             }
@@ -156,7 +150,7 @@ impl Coffer {
                     send(&sender, task, None, done);
                 }
                 Err(e) => {
-                    // Nothing is closed yet, and may be later.
+                    // The coffer stays open, and can be closed later.
                     inner.lock_status().closed = before;
                     done(Err(e));
                 }
@@ -232,9 +226,9 @@ impl Coffer {
         Task::Edit(Edit::Small { name, size, given, stored, source })
     }
 
-    /// A place for the bytes of a member that come little by little. It holds up nothing, and
-    /// becomes a member with [`Change::Upload`]. Where that could not be, because the coffer cannot
-    /// be changed or the name is none, it takes nothing and says why.
+    /// An upload: it takes the bytes of a member in parts, blocks no other change meanwhile, and
+    /// becomes a member with [`Change::Upload`]. On a read-only coffer, or for an invalid name,
+    /// every write to it fails with that error.
     #[must_use]
     pub fn upload(&self, name: &str) -> Upload {
         let upload = crate::format::name::check(name).and_then(|_| match &self.0.side {
@@ -265,198 +259,13 @@ impl Coffer {
         self.change(Change::Close).map(|_| ())
     }
 
-    /// Reads a member whole.
-    ///
-    /// # Errors
-    /// [`Code::MemberNotFound`], [`Code::Corrupt`], [`Code::Stale`], [`Code::Limit`],
-    /// [`Code::Closed`], [`Code::Io`].
-    pub fn read(&self, name: &str) -> Result<Vec<u8>> {
-        self.read_whole(name, u64::MAX)
-    }
-
-    /// Reads a member whole that has at most `most` bytes. Of one that has more nothing is decoded.
-    ///
-    /// # Errors
-    /// As [`Self::read`]; [`Code::Limit`] also for a member that has more.
-    pub fn read_whole(&self, name: &str, most: u64) -> Result<Vec<u8>> {
-        self.reading(|reader| Ok(reader.read_whole(name, most)?.bytes))
-    }
-
-    /// Reads a small member whole, if its bytes are in memory already: for a thread that must not
-    /// wait. `None` says that it is to be asked for with [`Self::ask`], whatever the reason.
-    #[must_use]
-    pub fn read_at_once(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
-        if self.status().closed { None } else { self.0.reader.read_at_once(name) }
-    }
-
-    /// Reads at most `len` bytes of a member from `start`, decoding only the blocks they are in.
-    /// With `version`, fails unless the member is still of that version.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn read_range(
-        &self,
-        name: &str,
-        start: u64,
-        len: u64,
-        version: Option<u64>,
-    ) -> Result<Range> {
-        self.reading(|reader| reader.read_range(name, start, len, version))
-    }
-
-    /// Reads as [`Self::read_range`] does, and goes on to the end of the last block it decodes, up
-    /// to `most` bytes: one who reads on then decodes no block twice.
-    ///
-    /// # Errors
-    /// As [`Self::read`].
-    pub fn read_on(
-        &self,
-        name: &str,
-        start: u64,
-        len: u64,
-        most: u64,
-        version: Option<u64>,
-    ) -> Result<Range> {
-        self.reading(|reader| reader.read_on(name, start, len, most.max(len), version))
-    }
-
-    /// The members whose names begin with `prefix`, in the order of their names.
-    ///
-    /// # Errors
-    /// [`Code::Closed`].
-    pub fn members(&self, prefix: Option<&str>) -> Result<Vec<Member>> {
-        self.reading(|reader| Ok(reader.members(prefix)))
-    }
-
-    /// Members and their versions, all of one state, in the order of their names.
-    ///
-    /// # Errors
-    /// [`Code::MemberNotFound`], [`Code::InvalidArg`], [`Code::Closed`].
-    pub fn versions(&self, selection: &Selection) -> Result<Vec<(Member, u64)>> {
-        self.reading(|reader| reader.versions(selection))
-    }
-
-    /// Whether there is a member of a name, or a directory, also one that names of members imply.
-    ///
-    /// # Errors
-    /// [`Code::InvalidArg`] for what is no name, [`Code::Closed`].
-    pub fn has(&self, name: &str) -> Result<bool> {
-        self.reading(|reader| reader.has(name))
-    }
-
-    /// As [`Self::has`], for a thread that must not wait; `None` where it would have to.
-    #[must_use]
-    pub fn has_at_once(&self, name: &str) -> Option<bool> {
-        if self.status().closed { None } else { self.0.reader.has_at_once(name) }
-    }
-
-    /// A member, or a directory that the names of members imply.
-    ///
-    /// # Errors
-    /// [`Code::InvalidArg`] for what is no name, [`Code::Closed`].
-    pub fn stat(&self, name: &str) -> Result<Option<Member>> {
-        self.reading(|reader| reader.stat(name))
-    }
-
-    /// As [`Self::stat`], for a thread that must not wait; `None` where that takes more than a look.
-    #[must_use]
-    pub fn stat_at_once(&self, name: &str) -> Option<Member> {
-        if self.status().closed { None } else { self.0.reader.stat_at_once(name) }
-    }
-
-    /// Extracts members below a directory.
-    ///
-    /// # Errors
-    /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
-    /// [`Code::Aborted`], and as [`Self::read`].
-    pub fn extract(
-        &self,
-        what: &Extraction,
-        target: &Path,
-        watch: &CallObserver,
-    ) -> Result<Extracted> {
-        let own = self.own();
-        self.reading(|reader| extract::extract(reader, what, target, &own, watch))
-    }
-
-    /// The names of those members whose bytes are not those of the file that is given for each.
-    ///
-    /// # Errors
-    /// [`Code::MemberNotFound`], [`Code::Aborted`], [`Code::Io`] for a file that cannot be read,
-    /// and as [`Self::read`].
-    pub fn differing(
-        &self,
-        pairs: &BTreeMap<String, Entry>,
-        watch: &CallObserver,
-    ) -> Result<Vec<String>> {
-        self.reading(|reader| compare::differing(reader, pairs, watch))
-    }
-
-    /// What is at a path outside, if anything is; `follow` says whether a link there is followed.
-    ///
-    /// # Errors
-    /// [`Code::Io`].
-    pub fn look(&self, path: &Path, follow: bool) -> Result<Option<Entry>> {
-        fs_tree::look(path, follow, &self.own())
-    }
-
-    /// What is in a directory outside that was found before, in the order of the names. It is opened
-    /// without following links below the root of its tree.
-    ///
-    /// # Errors
-    /// [`Code::UnsafePath`] if something else is in its place, [`Code::Io`].
-    pub fn list(&self, directory: &Entry, symlinks: Symlinks) -> Result<Vec<Entry>> {
-        fs_tree::list(&directory.root, &directory.path, symlinks, &self.own())
-    }
-
-    fn own(&self) -> ProtectedPaths {
-        ProtectedPaths::of(&self.0.path, self.0.backup.as_deref())
-    }
-
-    /// Removes files, links and empty directories below a directory outside, in the given order.
-    /// Their paths are relative to it, as names are; what is gone already is no error.
-    ///
-    /// # Errors
-    /// [`Code::UnsafePath`] for a path that would leave the directory, [`Code::InvalidArg`],
-    /// [`Code::Aborted`], [`Code::Io`].
-    pub fn remove(&self, root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
-        fs_tree::remove(root, paths, cancel)
-    }
-
-    /// What the coffer is and how it fills its file.
-    ///
-    /// # Errors
-    /// [`Code::Closed`], [`Code::Io`].
-    pub fn info(&self) -> Result<Info> {
-        let generation = self.status().commit.generation;
-        self.reading(|reader| info::info(reader, &self.0.path, generation))
-    }
-
-    /// Reads and checks everything.
-    ///
-    /// # Errors
-    /// [`Code::Corrupt`], naming the members that are damaged; [`Code::Aborted`].
-    pub fn verify(&self, watch: &CallObserver) -> Result<Verified> {
-        self.reading(|reader| verify::verify(reader, watch))
-    }
-
-    /// What encrypts and decrypts files outside the coffer with its key. It does not need the coffer
-    /// to stay open.
-    ///
-    /// # Errors
-    /// [`Code::InvalidArg`] if the coffer seals nothing, [`Code::Closed`].
-    pub fn cryptor(&self) -> Result<Cryptor> {
-        self.reading(|reader| Cryptor::of(&reader.view.read().source.layers, &self.0.path))
-    }
-
-    /// How the coffer stands. Never waits for the disk.
+    /// Whether the coffer is closed or modified, and its newest commit. Never waits for the disk.
     #[must_use]
     pub fn status(&self) -> Status {
         *self.0.lock_status()
     }
 
-    /// What was found at opening and set right, or passed over; and what is to be said of the work
-    /// since, in the order it came up.
+    /// The notices of opening, about damage that was corrected or skipped, and those since, in order.
     #[must_use]
     pub fn notices(&self) -> Vec<Notice> {
         self.0.notices.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -468,9 +277,9 @@ impl Coffer {
         WeakCoffer(Arc::downgrade(&self.0))
     }
 
-    /// Lets go of the coffer as if its last handle were dropped, though there are others: for an owner
-    /// that ends without dropping them. What was queued is done, what no commit has is lost, and the
-    /// locks are free. Never waits.
+    /// Releases the coffer as if its last handle were dropped, though there are others: for an owner
+    /// that ends without dropping them. Queued changes are made, changes without a commit are lost, and
+    /// the locks are released. Never waits.
     pub fn abandon(&self) {
         self.0.lock_status().closed = true;
         match &self.0.side {
@@ -487,29 +296,29 @@ impl Coffer {
         &self.0.path
     }
 
-    /// Asks a question on the pool: any of the calls that read. Closing waits for the questions that
-    /// were asked before it.
+    /// Runs a query, which is any of the calls that read, on the pool. Closing waits for the queries
+    /// that began before it.
     pub fn ask<T: 'static>(
         &self,
-        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        query: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        self.ask_on(|job| pool::spawn(move || job(Ok(()))), question, answer);
+        self.ask_on(|job| pool::spawn(move || job(Ok(()))), query, answer);
     }
 
-    /// As [`Self::ask`], on a thread of its own: for a question that waits for the pool.
+    /// As [`Self::ask`], on a thread of its own: for a query that waits for the pool.
     pub fn ask_apart<T: 'static>(
         &self,
-        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        query: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
-        self.ask_on(pool::thread, question, answer);
+        self.ask_on(pool::thread, query, answer);
     }
 
     fn ask_on<T: 'static>(
         &self,
         run: impl FnOnce(Box<dyn FnOnce(Result<()>) + Send>),
-        question: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+        query: impl FnOnce(&Self) -> Result<T> + Send + 'static,
         answer: impl FnOnce(Result<T>) + Send + 'static,
     ) {
         if self.status().closed {
@@ -518,7 +327,7 @@ impl Coffer {
         let coffer = self.clone();
         let reading = Reading::begin(self.0.clone());
         run(Box::new(move |started| {
-            answer(reading.and_then(|_reading| started.and_then(|()| question(&coffer))));
+            answer(reading.and_then(|_reading| started.and_then(|()| query(&coffer))));
         }));
     }
 
@@ -534,13 +343,13 @@ impl Coffer {
     }
 }
 
-/// A read under way: closing waits until it is dropped.
+/// A read in progress: closing waits until it is dropped.
 struct Reading(Arc<Inner>);
 
 impl Reading {
     fn begin(inner: Arc<Inner>) -> Result<Self> {
         let mut active = inner.active.lock().unwrap_or_else(PoisonError::into_inner);
-        // While others are under way, closing still waits, and may as well wait for this one.
+        // While other reads are in progress, closing still waits, so this one may begin.
         if *active == 0 && inner.lock_status().closed {
             return Err(crate::error::closed().at(&inner.path));
         }
@@ -565,7 +374,7 @@ fn read_only() -> Error {
     Error::new(Code::ReadOnly, refused)
 }
 
-/// Hands a change to the writing thread. If that has ended, the change is answered all the same.
+/// Sends a change to the writing thread. If that has ended, the change is answered all the same.
 fn send(sender: &Sender<Message>, task: Task, batch: Option<u64>, done: Done) {
     let answer = Answer::new(done, &task);
     drop(sender.send(Message { task, batch, answer }));
@@ -590,9 +399,9 @@ impl Inner {
     }
 
     fn let_go(&self) -> Option<Catalog> {
-        let Side::Reads(holding) = &self.side else { return None };
-        if let Some(mut holding) = holding.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            holding.locks.release(&*holding.file);
+        let Side::Reads(resources) = &self.side else { return None };
+        if let Some(mut held) = resources.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            held.locks.release(&*held.file);
         }
         Some(self.reader.view.close(&self.path))
     }

@@ -1,4 +1,4 @@
-//! From a path to a handle: locks, a new file or the one that is there, and who works on it.
+//! Opening a coffer: from a path to a handle.
 
 use crate::io::disk::DiskNamespace;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use crossbeam_channel::unbounded;
 
-use super::{Coffer, CommitId, Holding, Inner, Mode, Notice, Options, Side, Status};
+use super::{Coffer, CommitId, Inner, Mode, Notice, Options, ReadResources, Side, Status};
 use crate::engine::container::Container;
-use crate::engine::credentials::{self, CredentialLookup, Credentials};
+use crate::engine::credentials::{CredentialLookup, Credentials};
 use crate::engine::file::ArchiveFile;
 use crate::engine::open::{self, Expected, OpenResult, Opened};
 use crate::engine::reader::Reader;
@@ -46,24 +46,24 @@ impl Coffer {
         options: Options,
     ) -> Result<Self> {
         let path = std::path::absolute(path).map_err(|e| Error::io("open", path, &e))?;
-        Opening { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
+        OpenCall { directory, path: &path, options: &options }.open().map_err(|e| e.at(&path))
     }
 }
 
-/// Somebody who wants to open a coffer.
-pub(super) struct Opening<'a> {
+/// One call of [`Coffer::open`]: its arguments, and the steps from a path to a handle.
+pub(super) struct OpenCall<'a> {
     pub(super) directory: Arc<dyn Namespace>,
     /// Absolute.
     pub(super) path: &'a Path,
     pub(super) options: &'a Options,
 }
 
-impl Opening<'_> {
+impl OpenCall<'_> {
     /// Opens or makes the coffer.
     pub(super) fn open(&self) -> Result<Coffer> {
         let options = self.options;
         pool::ready()?;
-        let secret = options.secret()?;
+        let secret = options.credentials()?;
         if !options.accept_file_cipher {
             secret.check(&options.kind)?;
         }
@@ -81,8 +81,8 @@ impl Opening<'_> {
         }
     }
 
-    /// Opens or makes the coffer. `None` if the lock was lost before anything was written: PyCoffer
-    /// had just removed the lock file that it had released.
+    /// Opens or creates the coffer. `None` if the lock was lost before anything was written: PyCoffer
+    /// removes a lock file after it has released it.
     fn attempt(&self, secret: &Credentials, patience: Patience) -> Result<Option<Coffer>> {
         let Self { path, options, .. } = self;
         let writes = options.mode != Mode::Read;
@@ -100,7 +100,7 @@ impl Opening<'_> {
         if !writes {
             return self.to_read(secret, locks).map(Some);
         }
-        // Only now is it certain, with the lock, whether there is a coffer.
+        // Without the lock another process may create or remove the coffer.
         let exists = self.exists()?;
         match (options.mode, exists) {
             (Mode::Exclusive, true) => Err(Error::new(
@@ -116,11 +116,11 @@ impl Opening<'_> {
         }
     }
 
-    /// Makes a new coffer, in place of an old one where the mode says so.
+    /// Creates a coffer, which replaces an old one in the mode `w`.
     fn create(&self, secret: &Credentials, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
         let Self { directory, path, options } = self;
         let (header, keys) = options.header(secret)?;
-        // Whoever holds the old file is waited for.
+        // The locks on the old file are waited for.
         let old = if exists { Some(locks.open(&**directory, true)?) } else { None };
         if exists {
             self.sweep(&locks);
@@ -143,14 +143,17 @@ impl Opening<'_> {
         if let Some(old) = &old {
             notices.extend(Notice::owner(path, &**old, &*file.storage()));
         }
-        // On Windows some file systems do not replace a file that is open, and there is no lock on it
-        // to be kept.
+        // On Windows some file systems do not replace an open file, and the old one has no lock that
+        // must be kept.
         if cfg!(windows) {
             drop(old);
         }
         file.publish(exists).map_err(|e| match &e {
             PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                Error::new(Code::Exists, format!("somebody else has just made {}", path.display()))
+                Error::new(
+                    Code::Exists,
+                    format!("another process has just made {}", path.display()),
+                )
             }
             _ => e.at(path),
         })?;
@@ -160,8 +163,8 @@ impl Opening<'_> {
         self.start_writer(container, locks, None, None, notices).map(Some)
     }
 
-    /// Removes what a killed process left beside the coffer, whose inode is locked now. The lock file
-    /// is not enough: one that came by another path, a link, has another.
+    /// Removes the unfinished files of killed processes beside the coffer. Its inode must be locked: the
+    /// lock file alone is not enough, since a process that opened it by a link has another one.
     fn sweep(&self, locks: &Locks) {
         if !locks.held() || cfg!(not(unix)) && is_link(self.path) {
             return;
@@ -174,12 +177,13 @@ impl Opening<'_> {
     fn to_write(&self, secret: &Credentials, locks: Locks) -> Result<Option<Coffer>> {
         let file = locks.open(&*self.directory, true)?;
         self.sweep(&locks);
-        match self.find(&file, &self.keyring(secret))? {
+        match self.find(&file, &self.lookup(secret))? {
             OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
                 let durable = self.options.durable;
-                // What follows may write, and deriving keys from a passphrase takes its time.
+                // Deriving keys takes time, in which the lock may have been lost; from here on the file
+                // is written.
                 if locks.lost(&*file).is_some() {
                     return Ok(None);
                 }
@@ -196,8 +200,8 @@ impl Opening<'_> {
 
     fn to_read(&self, secret: &Credentials, locks: Locks) -> Result<Coffer> {
         let file = locks.open(&*self.directory, false)?;
-        let keyring = self.keyring(secret);
-        let look = || self.find(&file, &keyring);
+        let lookup = self.lookup(secret);
+        let look = || self.find(&file, &lookup);
         let found = if locks.held() {
             look()
         } else {
@@ -211,7 +215,7 @@ impl Opening<'_> {
                 self.check_history(&opened)?;
                 let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
                 if !locks.held() {
-                    // Without a lock, what looks torn may be somebody writing.
+                    // Without a lock, a torn tail may be another process's write under way.
                     notices.retain(|n| n.code != "torn-tail");
                 }
                 let view =
@@ -235,7 +239,7 @@ impl Opening<'_> {
             notices: Arc::new(Mutex::new(notices)),
             active: Mutex::new(0),
             idle: Condvar::new(),
-            side: Side::Reads(Mutex::new(Some(Holding { locks, file, _spool: spool }))),
+            side: Side::Reads(Mutex::new(Some(ReadResources { locks, file, _spool: spool }))),
         })))
     }
 
@@ -256,20 +260,18 @@ impl Opening<'_> {
                 "a commit was expected, but the coffer is in PyCoffer's format",
             ));
         }
-        if let Credentials::Passphrase(_) = secret {
-            return Err(credentials::without_passphrase());
-        }
+        secret.check_legacy()?;
         let dir = SpoolDir::create(options.temp_dir.as_deref())?;
         let (header, keys) = options.header(secret)?;
         let spool = Arc::new(dir.file()?);
         let source = ArchiveFile::new(spool, &self.directory, self.path, &header, &keys)?;
-        let how = legacy::How {
+        let import = legacy::ImportOptions {
             durable: options.durable,
             limits: options.limits,
             max_catalog: options.max_catalog.unwrap_or(u64::MAX),
             cancel: &options.cancel,
         };
-        let mut container = legacy::import(file, source, header, &keys, &how)?;
+        let mut container = legacy::import(file, source, header, &keys, &import)?;
         container.gather()?;
         container.forget_changes();
         let notice = Notice {
@@ -327,16 +329,20 @@ impl Opening<'_> {
         })))
     }
 
-    fn keyring<'b>(&'b self, secret: &'b Credentials) -> CredentialLookup<'b> {
-        CredentialLookup::new(secret, &self.options.cancel).within(self.options.max_kdf_memory)
+    fn lookup<'b>(&'b self, credentials: &'b Credentials) -> CredentialLookup<'b> {
+        CredentialLookup::new(credentials, &self.options.cancel).within(self.options.max_kdf_memory)
     }
 
-    /// Tells what the file is.
-    fn find(&self, file: &Arc<dyn WriteAt>, keyring: &CredentialLookup<'_>) -> Result<OpenResult> {
+    /// Opens the file by its header.
+    fn find(
+        &self,
+        file: &Arc<dyn WriteAt>,
+        credentials: &CredentialLookup<'_>,
+    ) -> Result<OpenResult> {
         let expected = Expected {
             kind: &self.options.kind,
             accept_file_cipher: self.options.accept_file_cipher,
-            keyring,
+            credentials,
             level: self.options.level,
             max_catalog: self.options.max_catalog.unwrap_or(u64::MAX),
             directory: self.directory.clone(),
@@ -365,7 +371,7 @@ impl Opening<'_> {
         self.directory.has_file(self.path).map_err(|e| failed_to_open(self.path, &e))
     }
 
-    /// Where the coffer is copied before it changes, if it is to be.
+    /// The path of the copy before the first change, if the options ask for one.
     fn backup(&self) -> Option<PathBuf> {
         let suffix = self.options.backup.as_ref()?;
         Some(suffixed(self.path, suffix))

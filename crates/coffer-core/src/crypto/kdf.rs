@@ -1,9 +1,9 @@
 //! Keys from a passphrase: Argon2id makes one secret of it, and BLAKE3 a key for each layer.
 //!
 //! Argon2id is that of RFC 9106, version 0x13, with one lane and a salt of 16 bytes, which is all
-//! that libsodium offers. What it costs is the [`Kdf`], which stands in the coffer's header in
-//! clear. Whoever can change the file can change that: so it has a floor, below which a passphrase
-//! would be cheap to guess, and a ceiling, above which a file would take the machine down.
+//! that libsodium offers. Its cost is the [`Kdf`], which stands in the coffer's header in clear. A
+//! person who can change the file can change it: so it has a floor, below which a passphrase would
+//! be cheap to guess, and a ceiling, above which a file would exhaust the machine.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -60,7 +60,7 @@ pub struct Kdf {
 }
 
 impl Kdf {
-    /// What a new coffer gets unless it is asked for something else: libsodium's "moderate".
+    /// The cost for a new coffer by default: libsodium's "moderate".
     pub const DEFAULT: Self = Self { memory: 256 << 10, passes: 3 };
     /// The floor: the least that OWASP's Password Storage Cheat Sheet recommends for one lane.
     pub const MIN: Self = Self { memory: 19 << 10, passes: 2 };
@@ -88,7 +88,7 @@ impl Kdf {
     }
 }
 
-/// What a caller asks Argon2id to spend; where nothing is said, what was there before counts.
+/// The cost of Argon2id that a caller asks for. An absent field takes the value before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KdfChoice {
     /// Memory, in KiB.
@@ -123,10 +123,11 @@ pub struct DerivedKeys {
     pub secure: Key,
 }
 
-/// Memory that derivations share, in KiB: what does not fit waits for its turn.
+/// A budget of memory, in KiB, that all derivations of the process share. A request that does not
+/// fit waits.
 ///
-/// Requests are served in the order they come, so a large one is not passed by small ones for ever.
-struct Shared {
+/// Requests are served first come, first served, so small ones do not starve a large one.
+struct MemoryBudget {
     turns: Mutex<Turns>,
     changed: Condvar,
 }
@@ -138,23 +139,23 @@ struct Turns {
 }
 
 /// One derivation of the largest size, or several smaller ones, for the whole process.
-static MEMORY: Shared = Shared::new(Kdf::MAX.memory);
+static MEMORY: MemoryBudget = MemoryBudget::new(Kdf::MAX.memory);
 
-/// How often a request that waits looks whether it was called off.
+/// How often a request that waits checks whether it was cancelled.
 const LOOK: Duration = Duration::from_millis(10);
 
-impl Shared {
+impl MemoryBudget {
     const fn new(total: u32) -> Self {
         let turns = Turns { free: total, next: 0, waiting: VecDeque::new() };
         Self { turns: Mutex::new(turns), changed: Condvar::new() }
     }
 
-    /// Waits for memory, which is given back when what is returned is dropped. `memory` is not more
-    /// than there is in all.
+    /// Waits until `memory` KiB are free, and reserves them until the reservation is dropped.
+    /// `memory` must not exceed the whole budget.
     ///
     /// # Errors
     /// [`Code::Aborted`] if `cancel` says so before there is enough.
-    fn take(&self, memory: u32, cancel: &Cancel) -> Result<Taken<'_>> {
+    fn take(&self, memory: u32, cancel: &Cancel) -> Result<Reservation<'_>> {
         let mut turns = self.lock();
         let turn = turns.next;
         turns.next += 1;
@@ -170,7 +171,7 @@ impl Shared {
                 turns.free -= memory;
                 // There may be enough for the next one as well.
                 self.changed.notify_all();
-                return Ok(Taken { shared: self, memory });
+                return Ok(Reservation { budget: self, memory });
             }
             let waited = self.changed.wait_timeout(turns, LOOK);
             turns = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -183,24 +184,25 @@ impl Shared {
 }
 
 /// Memory that one derivation may use.
-struct Taken<'a> {
-    shared: &'a Shared,
+struct Reservation<'a> {
+    budget: &'a MemoryBudget,
     memory: u32,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.shared.lock().free += self.memory;
-        self.shared.changed.notify_all();
+        self.budget.lock().free += self.memory;
+        self.budget.changed.notify_all();
     }
 }
 
-/// Derives the keys. Takes as long as `kdf` says, and waits for other derivations where memory would
-/// add up to more than [`Kdf::MAX`] has: not for a thread of the pool. `cancel` ends the waiting.
+/// Derives the keys. It takes as long as `kdf` asks for, and waits while running derivations use so
+/// much memory that the sum would exceed [`Kdf::MAX`]: not for a thread of the pool. `cancel` ends
+/// the waiting.
 ///
 /// # Errors
-/// [`Code::Limit`] if `kdf` is out of range, which is found before anything is reserved, or if the
-/// system has not the memory; [`Code::Aborted`].
+/// [`Code::Limit`] if `kdf` is out of range, which is checked before memory is reserved, or if there is
+/// not enough memory; [`Code::Aborted`].
 pub fn derive(
     passphrase: &Passphrase,
     salt: [u8; SALT_LEN],
@@ -213,7 +215,7 @@ pub fn derive(
             format!("deriving the keys from the passphrase asks for {fault}"),
         ));
     }
-    let _taken = MEMORY.take(kdf.memory, cancel)?;
+    let _reservation = MEMORY.take(kdf.memory, cancel)?;
     key::init_sodium();
     let mut secret = Zeroizing::new(vec![0; SECRET_LEN]);
     let memory = MemLimit((kdf.memory as usize) << 10);
@@ -226,7 +228,7 @@ pub fn derive(
         let memory = kdf.memory;
         Error::new(
             Code::Limit,
-            format!("the system has not the {memory} KiB of memory that deriving keys takes"),
+            format!("there is not enough memory: deriving the keys takes {memory} KiB"),
         )
     })?;
     Ok(DerivedKeys {
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_out_of_range_is_refused_by_name_before_anything_is_reserved() {
+    fn a_cost_out_of_range_is_refused_by_name_before_memory_is_reserved() {
         for (memory, passes, named) in [
             (Kdf::MIN.memory - 1, 2, "19455 KiB"),
             (Kdf::MAX.memory + 1, 2, "1048577 KiB"),
@@ -324,14 +326,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_shown_and_nothing_is_no_passphrase() {
+    fn a_passphrase_is_not_shown_and_an_empty_one_is_refused() {
         assert_eq!(format!("{:?}", passphrase("secret")), "Passphrase(..)");
         assert_eq!(Passphrase::new(b"").unwrap_err().code(), Code::InvalidArg);
     }
 
     #[test]
-    fn memory_of_derivations_never_adds_up_to_more_than_there_is() {
-        let memory = Shared::new(10);
+    fn memory_of_derivations_never_exceeds_the_budget() {
+        let memory = MemoryBudget::new(10);
         let (used, most) = (AtomicU32::new(0), AtomicU32::new(0));
         thread::scope(|scope| {
             for need in [10, 4, 4, 4, 10, 1, 3, 10, 7, 6] {
@@ -354,8 +356,8 @@ mod tests {
     }
 
     #[test]
-    fn a_derivation_that_waits_for_memory_can_be_called_off_and_lets_the_next_one_pass() {
-        let memory = Shared::new(10);
+    fn a_derivation_that_waits_for_memory_can_be_cancelled_and_lets_the_next_one_pass() {
+        let memory = MemoryBudget::new(10);
         let held = memory.take(6, &Cancel::default()).unwrap();
         let cancel = Cancel::default();
         thread::scope(|scope| {

@@ -26,7 +26,7 @@ const DERIVED_LEN: usize = 32;
 /// Bytes in a key check.
 pub const CHECK_LEN: usize = 20;
 
-/// Credentials bytes: zeroed when dropped, never shown.
+/// The bytes of a key: zeroed when dropped, never shown.
 #[derive(Clone)]
 pub struct Key(Zeroizing<Vec<u8>>);
 

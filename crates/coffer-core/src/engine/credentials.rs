@@ -1,22 +1,23 @@
-//! What opens a coffer: keys, or the passphrase that they come from.
+//! Credentials: what a caller offers to open a coffer, and the look-up of the keys that they give for
+//! what a file's header asks.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::crypto::kdf::{self, Kdf, KdfChoice, Passphrase};
 use crate::crypto::key::Key;
 use crate::error::{Code, Error, Result};
-use crate::format::header::Header;
+use crate::format::header::{self, Header};
 use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
-use crate::format::record::HEADER_MARKS;
+use crate::format::record::{self, HEADER_MARKS};
 use crate::progress::Cancel;
 
-/// How many headers of one file a passphrase is tried on: the first, and a copy that says something
-/// else. A file must not make a machine derive for hours.
+/// The most derivations for one file: one for the header at its beginning, and one for a copy that
+/// contradicts it. Without this bound a crafted file could make a machine derive for hours.
 const MOST_DERIVATIONS: usize = 2;
 
-/// What opens a coffer.
+/// The credentials that a caller offers: keys, or the passphrase that they are derived from.
 #[derive(Debug, Clone)]
 pub(crate) enum Credentials {
     Keys(Keys),
@@ -24,7 +25,10 @@ pub(crate) enum Credentials {
 }
 
 impl Credentials {
-    /// From what a caller gave: keys or a passphrase, not both.
+    /// The credentials among the options of a call.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] if there are keys and a passphrase.
     pub(crate) fn new(
         coffer: Option<Key>,
         secure: Option<Key>,
@@ -42,7 +46,8 @@ impl Credentials {
         }
     }
 
-    /// Checks that there is what the layers need.
+    /// Checks that the credentials suit a kind: a key of the right length for each sealed layer, or a
+    /// passphrase and at least one sealed layer.
     pub(crate) fn check(&self, kind: &Kind) -> Result<()> {
         match self {
             Self::Keys(keys) => keys.check(kind),
@@ -54,21 +59,31 @@ impl Credentials {
         }
     }
 
-    /// The keys of a new coffer, and what its header says of where they come from.
+    /// Checks that the credentials can open a coffer in PyCoffer's format. It has no header, and so
+    /// no salt to derive keys with.
+    pub(crate) fn check_legacy(&self) -> Result<()> {
+        match self {
+            Self::Keys(_) => Ok(()),
+            Self::Passphrase(_) => Err(without_passphrase()),
+        }
+    }
+
+    /// The keys of a new coffer, and their source for its header: a new salt, and for a passphrase
+    /// `kdf`.
     pub(crate) fn make(&self, kdf: Kdf, cancel: &Cancel) -> Result<(Keys, KeySource)> {
         match self {
             Self::Keys(keys) => Ok((keys.clone(), KeySource::of_keys())),
             Self::Passphrase(passphrase) => {
-                let origin = KeySource::of_passphrase(kdf);
-                let keys = derive(passphrase, origin.salt, kdf, cancel)?;
+                let key_source = KeySource::of_passphrase(kdf);
+                let keys = derive(passphrase, key_source.salt, kdf, cancel)?;
                 cancel.check()?;
-                Ok((keys, origin))
+                Ok((keys, key_source))
             }
         }
     }
 }
 
-/// What a coffer's contents are sealed with from now on.
+/// The credentials that a coffer gets by rekeying, in place of those it has.
 pub struct NewCredentials {
     /// The container's key.
     pub coffer_key: Option<Key>,
@@ -76,14 +91,14 @@ pub struct NewCredentials {
     pub secure_key: Option<Key>,
     /// A passphrase in place of keys.
     pub passphrase: Option<Passphrase>,
-    /// How hard the passphrase is to be guessed; by default as it was, or [`Kdf::DEFAULT`].
+    /// The cost of deriving keys from the passphrase; by default the coffer's, or [`Kdf::DEFAULT`].
     pub kdf: KdfChoice,
     /// A Bank's container cipher, in place of the one it has.
     pub cipher: Option<Cipher>,
 }
 
 impl NewCredentials {
-    /// The header of the same coffer under this secret, and the keys that come of it.
+    /// The header of the same coffer under these credentials, and their keys.
     pub(crate) fn header(&self, old: &Header, cancel: &Cancel) -> Result<(Header, Keys)> {
         let mut kind = old.kind;
         if let Some(cipher) = self.cipher {
@@ -101,24 +116,24 @@ impl NewCredentials {
                 "no layer of this coffer is sealed, so it has no keys to change",
             ));
         }
-        let secret = Credentials::new(
+        let credentials = Credentials::new(
             self.coffer_key.clone(),
             self.secure_key.clone(),
             self.passphrase.clone(),
         )?;
-        secret.check(&kind)?;
+        credentials.check(&kind)?;
         let before = KeySource::in_marks(&old.marks)?.kdf.unwrap_or(Kdf::DEFAULT);
-        let (keys, origin) = secret.make(self.kdf.over(before)?, cancel)?;
-        let mut header = Header::new(kind, &keys, &origin, old.chunk_plain, old.piece)?;
+        let (keys, key_source) = credentials.make(self.kdf.over(before)?, cancel)?;
+        let mut header = Header::new(kind, &keys, &key_source, old.chunk_plain, old.piece)?;
         header.archive = old.archive;
         Ok((header, keys))
     }
 }
 
-/// A secret tried on the headers of one file. What was derived is remembered: opening may look at
-/// the same header several times.
+/// The look-up of keys for the headers of one file. Derived keys are cached: opening may read the
+/// same header several times.
 pub(crate) struct CredentialLookup<'a> {
-    secret: &'a Credentials,
+    credentials: &'a Credentials,
     cancel: &'a Cancel,
     /// The most memory that a file may ask for, in KiB.
     max_memory: u32,
@@ -126,18 +141,54 @@ pub(crate) struct CredentialLookup<'a> {
 }
 
 impl<'a> CredentialLookup<'a> {
-    pub(crate) fn new(secret: &'a Credentials, cancel: &'a Cancel) -> Self {
-        Self { secret, cancel, max_memory: Kdf::MAX.memory, derived: Mutex::default() }
+    pub(crate) fn new(credentials: &'a Credentials, cancel: &'a Cancel) -> Self {
+        Self { credentials, cancel, max_memory: Kdf::MAX.memory, derived: Mutex::default() }
     }
 
-    /// The same, for a caller who allows a file to ask for only so many KiB of memory.
+    /// The same with a bound on the memory that a file may ask for, in KiB: [`Kdf::MAX`] by default.
     pub(crate) fn within(self, max_memory: Option<u32>) -> Self {
         Self { max_memory: max_memory.unwrap_or(self.max_memory), ..self }
     }
 
-    /// The keys for the file whose header says this in clear.
-    pub(crate) fn keys(&self, marks: &[u8; HEADER_MARKS]) -> Result<Keys> {
-        let passphrase = match self.secret {
+    /// Opens the header that `bytes` begin with, of a coffer of the `wanted` kind. The result has the
+    /// file's own container cipher where `accept_file_cipher` allows it.
+    ///
+    /// # Errors
+    /// [`Code::Corrupt`], [`Code::Version`], [`Code::WrongKind`], [`Code::WrongKey`],
+    /// [`Code::InvalidArg`], [`Code::Limit`], [`Code::Aborted`].
+    pub(crate) fn open_header(
+        &self,
+        bytes: &[u8],
+        wanted: &Kind,
+        accept_file_cipher: bool,
+    ) -> Result<(Header, Keys)> {
+        let marks = Header::marks(bytes).ok_or_else(|| header::damaged("it is not whole"))?;
+        let kind = Header::judge(&marks, wanted, accept_file_cipher)?;
+        let keys = self.keys(&marks)?;
+        Ok((Header::read(bytes, marks, &kind, &keys)?, keys))
+    }
+
+    /// Whether the root key, which the caller gave, opens the first record of the header that `bytes`
+    /// begin with: then that header is intact, and another key is the wrong one.
+    pub(crate) fn root_key_fits(
+        &self,
+        bytes: &[u8],
+        wanted: &Kind,
+        accept_file_cipher: bool,
+    ) -> bool {
+        let Credentials::Keys(keys) = self.credentials else { return false };
+        let Some(marks) = Header::marks(bytes) else { return false };
+        let Ok(kind) = Header::judge(&marks, wanted, accept_file_cipher) else { return false };
+        let Ok(container) = header::container_seal(&kind, keys) else { return false };
+        Header::check_keys(&marks, &kind, keys).is_ok()
+            && record::read(container.as_deref(), bytes)
+                .is_some_and(|record| keys.meta(&kind).open(&record.body).is_some())
+    }
+
+    /// The keys for a header with these clear bytes: those of the caller, or those derived from the
+    /// passphrase with the salt and the cost in the header.
+    fn keys(&self, marks: &[u8; HEADER_MARKS]) -> Result<Keys> {
+        let passphrase = match self.credentials {
             Credentials::Keys(keys) => return Ok(keys.clone()),
             Credentials::Passphrase(passphrase) => passphrase,
         };
@@ -180,8 +231,8 @@ fn derive(
     Ok(Keys { coffer: Some(keys.coffer), secure: Some(keys.secure), derived: true })
 }
 
-/// A passphrase does not open what has none.
-pub(crate) fn without_passphrase() -> Error {
+/// The error for a passphrase where the file's keys come from none.
+fn without_passphrase() -> Error {
     Error::new(
         Code::WrongKey,
         "the coffer was made with keys, not from a passphrase: open it with its keys",
@@ -192,19 +243,21 @@ pub(crate) fn without_passphrase() -> Error {
 mod tests {
     use super::*;
 
+    fn passphrase() -> Credentials {
+        Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap())
+    }
+
     fn marks() -> [u8; HEADER_MARKS] {
-        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
-        let (keys, origin) = secret.make(Kdf::MIN, &Cancel::default()).unwrap();
-        Header::new(Kind::store(), &keys, &origin, 1000, 4096).unwrap().marks
+        let (keys, key_source) = passphrase().make(Kdf::MIN, &Cancel::default()).unwrap();
+        Header::new(Kind::store(), &keys, &key_source, 1000, 4096).unwrap().marks
     }
 
     #[test]
     fn a_passphrase_is_tried_on_two_headers_of_a_file_and_on_no_third() {
-        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
-        let cancel = Cancel::default();
-        let keyring = CredentialLookup::new(&secret, &cancel);
+        let (credentials, cancel) = (passphrase(), Cancel::default());
+        let lookup = CredentialLookup::new(&credentials, &cancel);
         let headers = [marks(), marks(), marks()];
-        let key = |marks| keyring.keys(marks).map(|keys| keys.coffer.unwrap().as_bytes().to_vec());
+        let key = |marks| lookup.keys(marks).map(|keys| keys.coffer.unwrap().as_bytes().to_vec());
         let first = key(&headers[0]).unwrap();
         assert_ne!(key(&headers[1]).unwrap(), first);
         assert_eq!(key(&headers[2]).unwrap_err().code(), Code::Limit);
@@ -213,9 +266,9 @@ mod tests {
 
     #[test]
     fn a_file_that_asks_for_more_memory_than_the_caller_allows_is_refused() {
-        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
-        let (marks, cancel) = (marks(), Cancel::default());
-        let within = |memory| CredentialLookup::new(&secret, &cancel).within(memory).keys(&marks);
+        let (credentials, marks, cancel) = (passphrase(), marks(), Cancel::default());
+        let within =
+            |memory| CredentialLookup::new(&credentials, &cancel).within(memory).keys(&marks);
         let error = within(Some(Kdf::MIN.memory - 1)).unwrap_err();
         assert_eq!(error.code(), Code::Limit);
         assert!(error.message().contains("maxKdfMemory"), "{error}");
@@ -224,23 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn whoever_called_it_off_meanwhile_gets_no_keys() {
-        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
-        let cancel = Cancel::default();
+    fn a_call_that_was_cancelled_gets_no_keys() {
+        let (credentials, cancel) = (passphrase(), Cancel::default());
         cancel.cancel();
-        let keyring = CredentialLookup::new(&secret, &cancel);
-        assert_eq!(keyring.keys(&marks()).unwrap_err().code(), Code::Aborted);
-        assert_eq!(secret.make(Kdf::MIN, &cancel).unwrap_err().code(), Code::Aborted);
+        let lookup = CredentialLookup::new(&credentials, &cancel);
+        assert_eq!(lookup.keys(&marks()).unwrap_err().code(), Code::Aborted);
+        assert_eq!(credentials.make(Kdf::MIN, &cancel).unwrap_err().code(), Code::Aborted);
     }
 
     #[test]
-    fn a_way_of_deriving_that_is_not_known_is_a_newer_version() {
-        let secret = Credentials::Passphrase(Passphrase::new(b"buy milk").unwrap());
-        let cancel = Cancel::default();
+    fn an_unknown_key_derivation_is_a_newer_version() {
+        let (credentials, cancel) = (passphrase(), Cancel::default());
         for at in [48, 49] {
             let mut marks = marks();
             marks[at] += 1;
-            let error = CredentialLookup::new(&secret, &cancel).keys(&marks).unwrap_err();
+            let error = CredentialLookup::new(&credentials, &cancel).keys(&marks).unwrap_err();
             assert_eq!(error.code(), Code::Version, "byte {at}");
         }
     }

@@ -1,8 +1,8 @@
-//! How much a caller is ready to take out of a coffer that somebody else may have made.
+//! Limits on the bytes that members of an untrusted coffer may unpack to.
 
 use crate::error::{Code, Error, Result};
 
-/// The most bytes that may come out; any number where there is none.
+/// The most bytes that members may unpack to. `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Of one member.

@@ -9,10 +9,11 @@ use crate::engine::file::{self, ArchiveFile};
 use crate::engine::recovery::{self, Loaded, Newest, Tail};
 use crate::error::{Code, Error, Result};
 use crate::format::chunk;
+use crate::format::frame;
 use crate::format::header::{self, Header};
 use crate::format::kind::Kind;
-use crate::format::record;
-use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
+use crate::format::mark_search;
+use crate::format::record::{self, ARCHIVE_ID, COMMIT_TAG, FOOTER_TAG, HEADER_MARKS, HEADER_TAG};
 use crate::io::storage::{self, Namespace, ReadAt, WriteAt};
 
 /// Something unusual that was found at opening or later, and was repaired or ignored. Not an error.
@@ -40,7 +41,7 @@ impl Notice {
 pub(crate) struct Expected<'a> {
     pub(crate) kind: &'a Kind,
     pub(crate) accept_file_cipher: bool,
-    pub(crate) keyring: &'a CredentialLookup<'a>,
+    pub(crate) credentials: &'a CredentialLookup<'a>,
     /// The level for what is written now, in place of the file's own.
     pub(crate) level: Option<i32>,
     /// The most bytes that the commits of the catalog may have together before compression.
@@ -147,10 +148,8 @@ impl Opening<'_> {
     fn by_header(&mut self, bytes: &[u8]) -> Result<Opened> {
         let Self { storage, path, expected, size, followed } = self;
         let (path, size) = (*path, *size);
-        let marks = Header::marks(bytes).ok_or_else(|| header::damaged("it is not whole"))?;
-        let kind = Header::judge(&marks, expected.kind, expected.accept_file_cipher)?;
-        let keys = expected.keyring.keys(&marks)?;
-        let header = Header::read(bytes, marks, &kind, &keys)?;
+        let Expected { credentials, kind, accept_file_cipher, .. } = expected;
+        let (header, keys) = credentials.open_header(bytes, kind, *accept_file_cipher)?;
         let name = (header.marks, header.archive);
         if followed.contains(&name) || followed.len() >= MOST_FOLLOWED {
             return Err(header::damaged("what it leads to is damaged"));
@@ -218,19 +217,10 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
 fn has_marks(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<bool> {
     let from = size.saturating_sub(record::MAX_LEN as u64);
     let end = file::read(storage, path, size, from, (size - from) as usize)?;
-    let is_mark = |bytes: &[u8]| {
-        bytes.starts_with(&record::HEADER_TAG) || record::find_mark(bytes) == Some(0)
-    };
-    Ok((0..end.len()).filter(|at| end[*at] == b'c').any(|at| {
-        let mark = &end[at..end.len().min(at + record::MARK)];
-        is_mark(mark)
-            && [true, false].into_iter().any(|sealed| {
-                let start = at.checked_sub(record::mark_offset(sealed));
-                start
-                    .and_then(|start| Some((start, record::peek(sealed, end.get(start..)?)?.1)))
-                    .is_some_and(|(start, len)| start + len <= end.len())
-            })
-    }))
+    let is_formed = |mark: &[u8]| mark.starts_with(&HEADER_TAG) || record::is_formed(mark);
+    let tags = [HEADER_TAG, COMMIT_TAG, FOOTER_TAG];
+    Ok(mark_search::marks_in(&end, &tags)
+        .any(|(at, mark)| is_formed(mark) && mark_search::is_in_record(&end, at)))
 }
 
 /// Whether a file may be PyCoffer's: a chunk with empty reserved bytes, or a zstd frame.
@@ -239,7 +229,7 @@ pub(crate) fn looks_legacy(start: &[u8]) -> bool {
         let len = u32::from_le_bytes([h[0], h[1], h[2], h[3]]) as usize;
         len > 0 && len <= chunk::MAX_SEALED && h[4..].iter().all(|b| *b == 0)
     });
-    sealed || start.starts_with(&[0x28, 0xB5, 0x2F, 0xFD])
+    sealed || start.starts_with(&frame::MAGIC)
 }
 
 fn not_a_coffer() -> Error {

@@ -1,4 +1,4 @@
-//! How a coffer is opened.
+//! The options of opening a coffer.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::format::kind::Kind;
 use crate::io::lock_set::LockMode;
 use crate::progress::Cancel;
 
-/// How a coffer is opened.
+/// What a handle may do, and what becomes of a coffer that exists or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `r`: to read; the coffer must exist.
@@ -49,14 +49,14 @@ impl Mode {
     }
 }
 
-/// How to open a coffer. Sizes are in bytes.
+/// The options of opening a coffer. Sizes are in bytes.
 #[derive(Clone)]
 pub struct Options {
     /// To read or to write.
     pub mode: Mode,
-    /// What it is, or is to be.
+    /// The kind that the coffer must have, or that a new one gets.
     pub kind: Kind,
-    /// The container's cipher was left to the file: a Bank may have one of two.
+    /// Whether the container's cipher may be the file's own: a Bank has one of two.
     pub accept_file_cipher: bool,
     /// The container's key.
     pub coffer_key: Option<Key>,
@@ -64,20 +64,20 @@ pub struct Options {
     pub secure_key: Option<Key>,
     /// A passphrase in place of keys.
     pub passphrase: Option<Passphrase>,
-    /// How hard the passphrase of a new coffer is to guess, in place of [`Kdf::DEFAULT`].
+    /// The cost of deriving keys from the passphrase of a new coffer, in place of [`Kdf::DEFAULT`].
     pub kdf: KdfChoice,
-    /// The most memory that deriving keys may take where the file says how much it takes, in KiB: that
-    /// of [`Kdf::MAX`] by default.
+    /// The most memory that the header of a file may ask for to derive keys, in KiB: that of
+    /// [`Kdf::MAX`] by default.
     pub max_kdf_memory: Option<u32>,
-    /// Whether each change is flushed before it returns; by default what the kind says.
+    /// Whether each change is flushed before it returns; by default as the kind has it.
     pub auto_flush: Option<bool>,
-    /// What is appended to the path for a copy made before the first change.
+    /// The suffix of the path of a copy that is made before the first change.
     pub backup: Option<String>,
     /// Which locks to take.
     pub lock: LockMode,
     /// How long to wait for them.
     pub lock_timeout: Duration,
-    /// Where to keep what legacy coffers need, in place of the system's temp directory.
+    /// The directory of sealed temporary files, in place of the system's temp directory.
     pub temp_dir: Option<PathBuf>,
     /// The zstd level for members, in place of the kind's.
     pub level: Option<i32>,
@@ -89,15 +89,14 @@ pub struct Options {
     pub durable: bool,
     /// Whether a coffer in PyCoffer's format is accepted.
     pub legacy: bool,
-    /// The most bytes that a coffer in PyCoffer's format may unpack to: it is read whole when it is
-    /// opened.
+    /// The most bytes that a coffer in PyCoffer's format may unpack to: all of it is read at opening.
     pub limits: Limits,
-    /// The most bytes that the commits which the catalog is read from may have together before
-    /// compression; any number by default.
+    /// The most bytes, before compression, of all commits that the catalog is read from; no limit by
+    /// default.
     pub max_catalog: Option<u64>,
     /// A commit that must be in the coffer's history.
     pub expect: Option<CommitId>,
-    /// Calls the opening off.
+    /// Cancels the opening.
     pub cancel: Cancel,
 }
 
@@ -134,27 +133,36 @@ impl Options {
         }
     }
 
-    /// What opens the coffer.
-    pub(crate) fn secret(&self) -> Result<Credentials> {
+    /// The credentials that the caller offers.
+    pub(crate) fn credentials(&self) -> Result<Credentials> {
         Credentials::new(self.coffer_key.clone(), self.secure_key.clone(), self.passphrase.clone())
     }
 
     /// The header of a new coffer, and its keys.
-    pub(crate) fn header(&self, secret: &Credentials) -> Result<(Header, Keys)> {
+    pub(crate) fn header(&self, credentials: &Credentials) -> Result<(Header, Keys)> {
         let chunk = self
             .chunk_size
             .unwrap_or(CHUNK_SIZE)
             .saturating_sub(crate::format::chunk::HEADER as u32);
         let kind = self.level.map_or(self.kind, |level| self.kind.with_level(level));
-        let block = self.piece_size.unwrap_or(kind.piece_size());
-        header::check_sizes(chunk, block).map_err(|_| {
+        let piece = self.piece_size.unwrap_or(kind.piece_size());
+        header::check_sizes(chunk, piece).map_err(|_| {
             Error::new(
                 Code::InvalidArg,
                 "chunkSize must be from 288 bytes to 4 MiB, and blockSize from 4 KiB to 16 MiB",
             )
         })?;
-        secret.check(&kind)?;
-        let (keys, origin) = secret.make(self.kdf.over(Kdf::DEFAULT)?, &self.cancel)?;
-        Ok((Header::new(kind, &keys, &origin, chunk, block)?, keys))
+        credentials.check(&kind)?;
+        let (keys, key_source) = credentials.make(self.kdf.over(Kdf::DEFAULT)?, &self.cancel)?;
+        Ok((Header::new(kind, &keys, &key_source, chunk, piece)?, keys))
+    }
+
+    /// A header for the members of a coffer in PyCoffer's format, which has none, and its keys.
+    ///
+    /// # Errors
+    /// [`Code::WrongKey`] for a passphrase; as [`Self::header`].
+    pub(crate) fn legacy_header(&self, credentials: &Credentials) -> Result<(Header, Keys)> {
+        credentials.check_legacy()?;
+        self.header(credentials)
     }
 }

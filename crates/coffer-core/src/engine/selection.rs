@@ -1,4 +1,4 @@
-//! Which members an operation is about.
+//! The selection of the members that an operation applies to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::format::catalog::{Catalog, Entry};
 use crate::format::name;
 
-/// Which members.
+/// A selection of members.
 #[derive(Debug, Clone)]
 pub enum Selection {
     /// All of them.
@@ -19,8 +19,8 @@ pub enum Selection {
     Exactly(Vec<String>),
 }
 
-/// The members of a selection, each once, in the order of their names. A name that is below another
-/// one costs a look-up alone: names that lie in each other do not multiply.
+/// The members of a selection, each once, in the order of their names. A name below another selected
+/// one costs only a look-up, so that nested names do not multiply the work.
 pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
     let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
     let (names, below) = match selection {
@@ -45,8 +45,7 @@ pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Ar
     Ok(chosen.into_iter().collect())
 }
 
-/// The names that are in no other one as directories, with a slash behind each: no member is below
-/// two of them.
+/// The names that are below no other one, each with a slash appended: no member is below two of them.
 fn outermost(names: &[String]) -> Vec<String> {
     let checked = names.iter().filter_map(|name| name::check(name).ok());
     let mut directories: Vec<String> = checked.map(|name| format!("{name}/")).collect();

@@ -1,9 +1,8 @@
-//! Blocks: what a member's bytes and the tar go through on the way to the file, and back.
+//! Blocks: the encoding of members and of the tar into the bytes of the file, and back.
 //!
-//! A block is one zstd frame in whole chunks. Its digest covers what pins each of its chunks, the
-//! length, nonce and tag, in order; where nothing is sealed it covers all of its bytes. The digest
-//! stands in a commit, so a chunk can be neither changed nor moved, dropped, repeated or taken
-//! from elsewhere.
+//! A block is one zstd frame in whole chunks. Its digest covers the length, the nonce and the tag of
+//! each chunk, in order; where nothing is sealed, all of its bytes. The digest stands in a commit, so
+//! a chunk can be neither changed nor moved, dropped, repeated or taken from elsewhere.
 
 use std::sync::Arc;
 
@@ -14,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::format::catalog::{Block, Digest, MAX_BLOCK};
 use crate::format::chunk;
 use crate::format::encrypted_file::FileKey;
-use crate::format::frame::{self, Extent, SKIPPABLE_HEADER};
+use crate::format::frame::{self, FrameExtent, SKIPPABLE_HEADER};
 
-/// The layers with their keys.
+/// The member layer and the container layer of a coffer, with their keys.
 #[derive(Clone)]
 pub(crate) struct Layers {
     pub(crate) member_level: Option<i32>,
@@ -27,7 +26,7 @@ pub(crate) struct Layers {
     pub(crate) chunk_plain: usize,
     /// Member bytes of a full piece.
     pub(crate) piece: usize,
-    /// What encrypts files outside the coffer, where anything is sealed.
+    /// The key for files outside the coffer, where a layer is sealed.
     pub(crate) files: Option<FileKey>,
 }
 
@@ -38,7 +37,7 @@ pub(crate) enum Form {
     Stored,
 }
 
-/// A block that has no place yet.
+/// An encoded block that has no offset yet.
 pub(crate) struct Encoded {
     pub(crate) bytes: Buffer,
     pub(crate) frame: u32,
@@ -47,7 +46,7 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
-    /// The block, once it is known where it begins.
+    /// The block at an offset.
     pub(crate) fn at(&self, offset: u64) -> Block {
         Block {
             offset,
@@ -65,7 +64,7 @@ impl Layers {
         self.encode_member_by(1, raw)
     }
 
-    /// The same, by several threads if there is enough for them to do.
+    /// The same by several threads, if there are enough bytes.
     pub(crate) fn encode_member_by(&self, threads: usize, raw: &[u8]) -> Result<Buffer> {
         let compressed;
         let packed = match self.member_level {
@@ -102,7 +101,7 @@ impl Layers {
         }
     }
 
-    /// The bytes of a member, or of a piece of one, of which no commit says how many they are.
+    /// The bytes of a member, or of a piece of one, whose length no commit has.
     pub(crate) fn decode_unsized(&self, stored: &[u8]) -> Result<Buffer> {
         let mut opened = Vec::new();
         let packed = match &self.member {
@@ -117,7 +116,7 @@ impl Layers {
             return Ok(packed.to_vec().into());
         }
         match frame::extent(packed) {
-            Extent::Whole { len, content: Some(content) }
+            FrameExtent::Whole { len, content: Some(content) }
                 if len == packed.len() && content <= u64::from(MAX_BLOCK) =>
             {
                 frame::decompress(packed, content as usize)
@@ -126,19 +125,19 @@ impl Layers {
         }
     }
 
-    /// A small member's stored bytes, from the layers they were made by.
+    /// The stored bytes of a small member under these layers, from those under the layers `from`.
     pub(crate) fn transcode_member(&self, from: &Self, stored: &[u8], size: u64) -> Result<Buffer> {
         let len = usize::try_from(size)
             .map_err(|_| Error::corrupt("a small member is larger than memory"))?;
         self.encode_member(&from.decode_member(stored, len)?)
     }
 
-    /// Whether members are sealed with the very same key.
+    /// Whether both seal members with the same key.
     pub(crate) fn seals_members_as(&self, other: &Self) -> bool {
         same_seal(self.member.as_ref(), other.member.as_ref())
     }
 
-    /// Whether a block made by the one is what the other would make: with the same keys and chunks.
+    /// Whether both encode a block alike: with the same keys and the same chunk size.
     pub(crate) fn make_the_same(&self, other: &Self) -> bool {
         self.seals_members_as(other)
             && same_seal(self.container.as_ref(), other.container.as_ref())
@@ -146,7 +145,7 @@ impl Layers {
             && self.chunk_plain == other.chunk_plain
     }
 
-    /// How pieces of large members enter their blocks: stored, unless nothing compressed them yet.
+    /// The form of the blocks of large members: stored, unless the member layer leaves bytes as they are.
     pub(crate) fn piece_form(&self) -> Form {
         if self.member_level.is_none() && self.member.is_none() {
             Form::Compressed
@@ -198,8 +197,8 @@ impl Layers {
         self.open(bytes, block, false)
     }
 
-    /// The same, of a block whose frame must be as long as the commit says. A reader need not know
-    /// that, a writer puts dead space in its place by it.
+    /// The same for a block whose frame must have the length in the commit. A reader does not depend
+    /// on that length; a writer does, when it overwrites the block with dead space.
     pub(crate) fn decode_exactly(&self, bytes: &[u8], block: &Block) -> Result<Buffer> {
         self.open(bytes, block, true)
     }
@@ -217,7 +216,7 @@ impl Layers {
         frame::decompress(&packed, block.tar as usize)
     }
 
-    /// What a dead block is overwritten with: a skippable frame of the very same length.
+    /// The dead space for a dead block: a skippable frame of the same length.
     pub(crate) fn dead(&self, block: &Block) -> Result<Buffer> {
         let frame = block.frame as usize;
         if frame < SKIPPABLE_HEADER {
@@ -236,8 +235,8 @@ impl Layers {
         }
     }
 
-    /// Whether a block of a commit can be: as small as a writer makes it, and with the length in the
-    /// file that its frame has in chunks. Then dead space can take its place.
+    /// Whether the lengths of a block in a commit are possible: no larger than a writer makes it, and in
+    /// the file as long as its frame is in chunks. Then dead space can replace it.
     pub(crate) fn can_be(&self, block: &Block) -> bool {
         let frame = block.frame as usize;
         let len = match &self.container {
@@ -253,7 +252,7 @@ impl Layers {
         out
     }
 
-    /// What pins a block as it stands in the file.
+    /// The digest of a block by its bytes in the file.
     pub(crate) fn digest(&self, bytes: &[u8]) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
         match &self.container {
@@ -269,7 +268,7 @@ impl Layers {
     }
 }
 
-/// Whether two layers seal with one and the same object, and so with the same key, or both not.
+/// Whether both seals are the same object, and so have the same key, or there are none.
 fn same_seal(one: Option<&Arc<dyn Seal>>, other: Option<&Arc<dyn Seal>>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),

@@ -1,4 +1,4 @@
-//! The index in memory: which members there are, and which blocks hold them.
+//! The catalog: the members of a coffer, and the blocks that hold them, in memory.
 
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
@@ -9,19 +9,19 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Code, Error, Result};
 use crate::format::name;
 
-/// The number of a block: given once, in the order blocks are written, and never again.
+/// The number of a block. Numbers are given in the order in which blocks are written, and never reused.
 pub(crate) type BlockId = u64;
 
-/// The digest of a block, over the parts of its chunks that pin the rest (see [`crate::format::block`]).
+/// The digest of a block (see [`crate::format::block`]).
 pub(crate) type Digest = [u8; 32];
 
-/// No block is larger than this, in the file or decoded: a piece has at most 16 MiB.
+/// The most bytes of a block, in the file and decoded. A piece has at most 16 MiB.
 pub(crate) const MAX_BLOCK: u32 = 64 << 20;
 
 /// The number of the root block.
 const ROOT: BlockId = 0;
 
-/// The highest count of blocks, versions or dead bytes that a commit may have.
+/// The highest number of blocks, versions or dead bytes that a commit may have.
 pub(crate) const MAX_COUNT: u64 = 1 << 62;
 
 /// One block of the file.
@@ -43,7 +43,7 @@ impl Block {
         self.offset.saturating_add(u64::from(self.len))
     }
 
-    /// Whether it is as small as a writer makes it.
+    /// Whether its lengths are within [`MAX_BLOCK`].
     pub(crate) fn fits(&self) -> bool {
         [self.len, self.frame, self.tar].iter().all(|len| *len <= MAX_BLOCK)
     }
@@ -62,7 +62,7 @@ pub(crate) struct Piece {
 /// A piece with the block it is in.
 pub(crate) type Placed = (Piece, Block);
 
-/// Where a member's bytes are.
+/// The place of a member's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In a pack, `at` bytes into its tar.
@@ -76,7 +76,7 @@ pub(crate) enum Place {
 /// A member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Changes whenever the contents do, and does not when they only move.
+    /// The version: it changes with the contents, and not when they only move.
     pub(crate) version: u64,
     pub(crate) member_type: MemberType,
     pub(crate) size: u64,
@@ -104,7 +104,8 @@ impl Entry {
 pub(crate) struct Catalog {
     members: BTreeMap<Arc<str>, Entry>,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
-    /// The members that were put into each pack, once somebody has asked; some may have moved on.
+    /// An index of the members that were put into each pack, built at the first query. It may still
+    /// name members that have moved to another pack.
     packs: OnceLock<HashMap<BlockId, Vec<Arc<str>>>>,
     pub(crate) next_block: BlockId,
     pub(crate) next_version: u64,
@@ -158,12 +159,12 @@ impl Catalog {
             .is_some_and(|(name, _)| name.starts_with(&start))
     }
 
-    /// Whether there is a member of a name, or a directory, also one that names of members imply.
+    /// Whether there is a member of a name, or a directory that names of members imply.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.members.contains_key(name) || self.has_below(name)
     }
 
-    /// Refuses a name that would make a file of a directory or a directory of a file.
+    /// Fails if a name would make a directory of a file, or a file of a directory.
     pub(crate) fn check_fits(&self, member: &str, member_type: MemberType) -> Result<()> {
         for parent in name::parents(member) {
             if self.get(parent).is_some_and(|e| !e.is_directory()) {
@@ -274,7 +275,7 @@ impl Catalog {
         let counts = [self.next_block, self.next_version, self.dead];
         let behind = self.blocks.keys().next_back().is_some_and(|last| *last >= self.next_block);
         if behind || counts.iter().any(|count| *count > MAX_COUNT) {
-            return Err(Error::corrupt("the catalog counts wrong"));
+            return Err(Error::corrupt("a counter of the catalog is out of range"));
         }
         if !self.blocks.values().all(Block::fits) {
             return Err(Error::corrupt("the catalog names a block that is too large"));

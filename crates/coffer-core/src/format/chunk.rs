@@ -1,8 +1,8 @@
 //! The 32-byte framing of sealed chunks, byte for byte PyCoffer's:
 //! `length u32le ‖ reserved 28 ‖ sealed payload`.
 //!
-//! The length is the payload's, the reserved bytes are outside the seal and belong to whoever
-//! wrote the chunk; PyCoffer writes zeros and does not look at them.
+//! The length is the payload's. The reserved bytes are not authenticated: Coffer keeps the marks of
+//! records in them, PyCoffer writes zeros and ignores them.
 
 use std::fmt;
 
@@ -51,7 +51,7 @@ impl std::error::Error for BadChunk {}
 ///
 /// # Panics
 ///
-/// If `plain` is longer than [`MAX_PLAIN`]: nobody could read that chunk back.
+/// If `plain` is longer than [`MAX_PLAIN`]: no reader would accept that chunk.
 pub fn put(seal: &dyn Seal, reserved: &[u8; RESERVED], plain: &[u8], out: &mut Vec<u8>) {
     assert!(plain.len() <= MAX_PLAIN, "a chunk of {} bytes", plain.len());
     let sealed_len = seal.sealed_len(plain.len());

@@ -1,5 +1,5 @@
-//! The encoding of what commits hold: unsigned LEB128 integers, and byte strings after their
-//! length. Everything read is checked where it is read.
+//! The encoding of the fields of commits: unsigned LEB128 integers, and byte strings after their
+//! length. Each value is checked when it is read.
 
 use crate::error::{self, Error, Result};
 
@@ -115,8 +115,8 @@ impl<'a> Decoder<'a> {
         std::str::from_utf8(self.raw(len)?).map_err(|_| malformed("a name is not UTF-8"))
     }
 
-    /// Reads a list of at most `most` items. The count is checked first, memory grows only with what
-    /// is really there, and too little memory is an error.
+    /// Reads a list of at most `most` items. The count is checked first, memory grows with the items
+    /// that are read, and a failed allocation is an error.
     pub(crate) fn list<T>(
         &mut self,
         most: u64,

@@ -1,4 +1,4 @@
-//! Commits: what each says, how it is written, and the footer at its end.
+//! Commits: the fields of each, their encoding, and the rules between one commit and the next.
 
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
@@ -10,22 +10,24 @@ use crate::error::Result;
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
 use crate::format::codec::{Decoder, Encoder, malformed};
 
-/// The most bytes that each compressed byte of a commit may stand for. Names of 3,800 bytes that
-/// differ in one byte come to less than that.
+/// The highest ratio of a commit's bytes before compression to those after it. Names of 3,800 bytes
+/// that differ in one byte compress less.
 pub(super) const MAX_RATIO: u64 = 2048;
-/// What a commit may have beside that.
+/// Bytes before compression that a commit may have in addition to that ratio.
 pub(super) const MIN_RAW: u64 = 64 << 10;
-/// The most members that are set for each byte of the compressed commit, and the most names that are
-/// removed: of a writer each takes more than two bytes, and more than a half.
+/// The most members that are set, and the most names that are removed, for each byte of the
+/// compressed commit. In a writer's commits one set takes more than two bytes, one removal more than
+/// half a byte.
 pub(super) const SET_IN_BYTE: u64 = 4;
 pub(super) const REMOVED_IN_BYTE: u64 = 8;
-/// No block is shorter in the file: its frame must have room for the header of dead space.
+/// The least bytes of a block in the file: its frame must have room for the header of dead space.
 pub(super) const MIN_BLOCK: u64 = crate::format::frame::SKIPPABLE_HEADER as u64;
-/// The most ancestors that are remembered of commits that are no longer in the file.
+/// The most ancestors that a commit lists of those that are no longer in the file.
 pub(crate) const MAX_HISTORY: usize = 4_096;
-/// The most bytes that a commit is written together with, before a sync has covered them.
+/// The most bytes of unsynced blocks that one sync may cover together with their commit.
 pub(crate) const MAX_AHEAD: u64 = 1 << 20;
-/// A commit, for those who remember: its place in the order, and what pins all it says.
+
+/// The identity of a commit: its place in the order, and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CommitId {
     /// 1 for the first commit, and one more for each.
@@ -34,7 +36,7 @@ pub struct CommitId {
     pub digest: [u8; 32],
 }
 
-/// A commit's place in the file, and what pins its contents.
+/// A commit's place in the file, and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) generation: u64,
@@ -54,14 +56,14 @@ impl Position {
         place(self) == place(other) && crate::crypto::key::same(&self.digest, &other.digest)
     }
 
-    /// Whether it may be the commit before the one at `next`.
+    /// Whether it can be the commit before the one at `next`.
     pub(crate) fn precedes(&self, next: &Self) -> bool {
         self.end() <= next.offset && self.generation < next.generation
     }
 }
 
-/// Bytes right before a commit that no sync had covered when it was written, and what tells whether
-/// they have reached the disk.
+/// The bytes right before a commit that no sync had covered when it was written, and the digest that
+/// shows whether they have reached the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnsyncedPrefix {
     pub(crate) len: u64,
@@ -79,7 +81,7 @@ pub(crate) struct Commit {
     pub(crate) header_copy: u64,
     /// The commit before; in a compacted file it has a digest but no place.
     pub(crate) previous: Option<Position>,
-    /// Whether this is the whole catalog, or what changed.
+    /// Whether this is the whole catalog, or the changes since the commit before.
     pub(crate) snapshot: bool,
     pub(crate) next_block: BlockId,
     pub(crate) next_version: u64,
@@ -92,11 +94,11 @@ pub(crate) struct Commit {
     pub(crate) scrub: Vec<Block>,
     /// Ancestors that are no longer in the file, oldest first.
     pub(crate) history: Vec<(u64, Digest)>,
-    /// What shares its sync, if anything does.
+    /// The bytes that share its sync, if there are any.
     pub(crate) ahead: Option<UnsyncedPrefix>,
-    /// Bytes before compression, of a commit that was read.
+    /// The bytes before compression of a commit that was read.
     pub(crate) raw_len: u64,
-    /// Whether its parts were as long as they must be.
+    /// Whether its parts had the lengths that a writer gives them.
     pub(crate) well_cut: bool,
 }
 
@@ -153,7 +155,7 @@ impl Commit {
         Self::decode_within(bytes, Room::ANY)
     }
 
-    /// Decodes a commit that has no more in it than there is room for.
+    /// Decodes a commit whose lists are no longer than `room` allows.
     pub(super) fn decode_within(bytes: &[u8], room: Room) -> Result<Self> {
         let mut d = Decoder::new(bytes);
         let archive = d.array()?;
@@ -161,16 +163,7 @@ impl Commit {
         let header = d.array()?;
         let header_copy = d.uint()?;
         let snapshot = flag(&mut d)?;
-        let previous = if flag(&mut d)? {
-            Some(Position {
-                generation: d.uint()?,
-                offset: d.uint()?,
-                len: d.uint()?,
-                digest: d.array()?,
-            })
-        } else {
-            None
-        };
+        let previous = if flag(&mut d)? { Some(decode_position(&mut d)?) } else { None };
         let next_block = d.uint()?;
         let next_version = d.uint()?;
         let dead = d.uint()?;
@@ -218,7 +211,7 @@ impl Commit {
         })
     }
 
-    /// Checks what the commit says beside the catalog; it stands at `offset`.
+    /// Checks the fields beside the catalog of a commit that stands at `offset`.
     pub(crate) fn check(&self, offset: u64) -> Result<()> {
         if self.snapshot && !(self.dropped.is_empty() && self.removed.is_empty()) {
             return Err(malformed("a snapshot drops blocks or removes members"));
@@ -243,12 +236,12 @@ impl Commit {
         Ok(())
     }
 
-    /// Checks that the commit can follow the one that `before` is the catalog of, or nothing.
+    /// Checks that the commit can follow the one with the catalog `before`, which is empty for none.
     pub(crate) fn check_after(&self, before: &Catalog) -> Result<()> {
         let first = if self.snapshot {
             0
         } else if self.next_block < before.next_block || self.next_version < before.next_version {
-            return Err(malformed("it counts back"));
+            return Err(malformed("its counters are below those of the commit before"));
         } else {
             before.next_block
         };
@@ -263,7 +256,7 @@ impl Commit {
         Ok(())
     }
 
-    /// How many blocks it names, live and dead, those of members included.
+    /// The number of blocks that it names: added, dropped, and as pieces of members.
     pub(crate) fn blocks_named(&self) -> u64 {
         let pieces = self.set.iter().map(|(_, entry)| match &entry.place {
             Place::Pieces { pieces, .. } => pieces.len() as u64,
@@ -272,13 +265,13 @@ impl Commit {
         self.dropped.len() as u64 + self.blocks.len() as u64 + pieces.sum::<u64>()
     }
 
-    /// About how many bytes of memory the catalog takes for what it adds.
+    /// About the bytes of memory that its blocks and members take in a catalog.
     pub(crate) fn memory(&self) -> usize {
         self.blocks.len().saturating_mul(BLOCK_MEMORY)
             + self.set.len().saturating_mul(MEMBER_MEMORY)
     }
 
-    /// Brings `catalog` from the commit before to this one, which has no blocks and members left then.
+    /// Brings `catalog` from the commit before to this one. Blocks and members move out of the commit.
     pub(crate) fn apply(&mut self, catalog: &mut Catalog) {
         for id in self.dropped.drain(..) {
             catalog.drop_block(id);
@@ -294,12 +287,12 @@ impl Commit {
     }
 }
 
-/// About the memory that a block and a member take in a catalog, beside the name.
+/// About the bytes of memory that a block, and a member without its name, take in a catalog.
 pub(super) const BLOCK_MEMORY: usize = 128;
 pub(super) const MEMBER_MEMORY: usize = 320;
 
-/// The most that a commit may have of each, so that reading it takes memory in proportion to the
-/// file and no more.
+/// The longest lists that a commit may have, so that decoding it takes memory in proportion to the
+/// file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Room {
     /// Blocks that are added, dropped or scrubbed, and pieces of members: all have their place in
@@ -329,7 +322,7 @@ impl Room {
     }
 }
 
-/// Whether no item is there twice.
+/// Whether all items differ.
 fn distinct<T: Ord>(items: impl Iterator<Item = T> + Clone) -> bool {
     if items.clone().is_sorted_by(|a, b| a < b) {
         return true;
@@ -339,12 +332,16 @@ fn distinct<T: Ord>(items: impl Iterator<Item = T> + Clone) -> bool {
     items.is_sorted_by(|a, b| a < b)
 }
 
+fn decode_position(d: &mut Decoder<'_>) -> Result<Position> {
+    Ok(Position { generation: d.uint()?, offset: d.uint()?, len: d.uint()?, digest: d.array()? })
+}
+
 fn decode_ahead(d: &mut Decoder<'_>) -> Result<UnsyncedPrefix> {
     let ahead = UnsyncedPrefix { len: d.uint()?, digest: d.array()? };
     if (1..=MAX_AHEAD).contains(&ahead.len) {
         return Ok(ahead);
     }
-    Err(malformed("it is said to be written together with nothing, or with too much"))
+    Err(malformed("the length of the bytes that share its sync is zero or too large"))
 }
 
 pub(super) fn flag(d: &mut Decoder<'_>) -> Result<bool> {
@@ -409,7 +406,7 @@ fn encode_entry(e: &mut Encoder, entry: &Entry) {
     }
 }
 
-/// Reads a member, which takes its pieces off those that may still come.
+/// Reads a member, and takes the number of its pieces off `left`, which bounds those of the commit.
 fn decode_entry(d: &mut Decoder<'_>, left: &mut u64) -> Result<Entry> {
     let place = d.byte()?;
     let version = d.uint()?;

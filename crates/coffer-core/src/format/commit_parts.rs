@@ -1,4 +1,4 @@
-//! A commit as it stands in the file: its bytes, compressed, cut into parts of one record each.
+//! The parts of a commit in the file: its bytes, compressed, divided into one record each.
 
 use crate::buffer::Buffer;
 use crate::crypto::seal::Seal;
@@ -19,8 +19,8 @@ pub(super) const LEVEL: i32 = 3;
 pub(super) const MAX_COMMIT: u64 = if cfg!(test) { 8 << 20 } else { 1 << 32 };
 
 /// One authenticated part of a commit.
-pub(crate) struct Part {
-    /// Where it says that it stands.
+pub(crate) struct CommitPart {
+    /// The offset in its body, which is also that of its record.
     pub(super) offset: u64,
     pub(crate) archive: [u8; ARCHIVE_ID],
     pub(crate) generation: u64,
@@ -59,7 +59,7 @@ pub(crate) fn write(
             && commit.removed.len() as u64 <= room.removed
     };
     if !fits(packed.len()) {
-        // It compresses to less than a reader believes.
+        // A reader would refuse so high a ratio.
         packed = crate::format::frame::Stored::new(&raw).joined();
     }
     let count = packed.len().div_ceil(PART) as u32;
@@ -86,13 +86,13 @@ pub(crate) fn read_part(
     offset: u64,
     container: Option<&dyn Seal>,
     meta: &MetaSeal,
-) -> Option<(Part, usize)> {
+) -> Option<(CommitPart, usize)> {
     let home = record::mark_at(COMMIT_TAG, offset);
     let (_, plain, len) = record::open(container, meta, bytes, |mark| *mark == home)?;
-    Some((Part::decode(&plain, offset)?, len))
+    Some((CommitPart::decode(&plain, offset)?, len))
 }
 
-impl Part {
+impl CommitPart {
     /// The part in the plaintext of a record's body, if it says that the record stands at `offset`.
     pub(crate) fn decode(plain: &[u8], offset: u64) -> Option<Self> {
         let mut d = Decoder::new(plain);
@@ -128,23 +128,23 @@ impl Part {
 /// # Errors
 /// [`Code::Corrupt`]; [`Code::TooLarge`] if it has more than `most` bytes before compression;
 /// [`Code::Limit`] if there is not enough memory.
-pub(crate) fn assemble(parts: &[&Part], most: u64) -> Result<(Commit, Digest)> {
+pub(crate) fn assemble(parts: &[&CommitPart], most: u64) -> Result<(Commit, Digest)> {
     let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
     let raw = unpack(parts, most)?;
     let digest = *blake3::hash(&raw.bytes).as_bytes();
     Ok((raw.decode(first.generation, &first.archive)?, digest))
 }
 
-/// The bytes of a commit before compression, and what is known of it from its parts.
-struct Unpacked {
+/// The bytes of a commit before compression, and the limits that follow from its parts.
+struct UnpackedCommit {
     bytes: Buffer,
     room: Room,
-    /// Whether its parts were as long as they must be.
+    /// Whether its parts had the lengths that a writer gives them.
     well_cut: bool,
 }
 
-impl Unpacked {
-    /// The commit, which must be the one that its parts say.
+impl UnpackedCommit {
+    /// The commit, which must have the generation and the archive id of its parts.
     fn decode(&self, generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
         let mut commit = Commit::decode_within(&self.bytes, self.room)?;
         commit.well_cut = self.well_cut;
@@ -156,7 +156,7 @@ impl Unpacked {
 }
 
 /// The bytes of a commit, from its parts.
-fn unpack(parts: &[&Part], most: u64) -> Result<Unpacked> {
+fn unpack(parts: &[&CommitPart], most: u64) -> Result<UnpackedCommit> {
     let first = parts.first().ok_or_else(|| malformed("it has no parts"))?;
     let orderly = parts.len() == first.count as usize
         && parts.iter().enumerate().all(|(i, p)| {
@@ -172,11 +172,13 @@ fn unpack(parts: &[&Part], most: u64) -> Result<Unpacked> {
     check_size(first.raw_len, most)?;
     let packed: usize = parts.iter().map(|p| p.bytes.len()).sum();
     if !Room::allows(packed, first.raw_len) {
-        return Err(malformed("it is said to be larger than its bytes can stand for"));
+        return Err(malformed(
+            "its length before compression is impossible for its compressed bytes",
+        ));
     }
     let room = Room::new(packed, first.offset);
     let packed: Vec<u8> = parts.iter().flat_map(|p| p.bytes.iter().copied()).collect();
-    // In one piece, since a stream would take the window that the frame asks for as well.
+    // In one call, since a streaming decoder would also allocate the window that the frame asks for.
     let bytes = crate::format::frame::decompress(&packed, first.raw_len as usize).map_err(|e| {
         if e.code() == Code::Corrupt {
             malformed("it does not decompress to the length that it says")
@@ -187,10 +189,10 @@ fn unpack(parts: &[&Part], most: u64) -> Result<Unpacked> {
     work::count(bytes.len());
     let full = parts.iter().rev().skip(1).all(|part| part.bytes.len() == PART);
     let well_cut = full && parts.last().is_some_and(|part| part.bytes.len() <= PART);
-    Ok(Unpacked { bytes, room, well_cut })
+    Ok(UnpackedCommit { bytes, room, well_cut })
 }
 
-/// Checks what commits have before compression against what the caller allows.
+/// Checks the bytes of commits before compression against the caller's limit.
 ///
 /// # Errors
 /// [`Code::TooLarge`].
@@ -207,7 +209,7 @@ pub(crate) struct Standing {
     /// Where it stands, and what its bytes are.
     pub(crate) position: Position,
     pub(crate) archive: [u8; ARCHIVE_ID],
-    raw: Unpacked,
+    raw: UnpackedCommit,
 }
 
 impl Standing {
@@ -231,7 +233,7 @@ pub(crate) fn standing_at(
     most: u64,
     mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
 ) -> Result<Option<Standing>> {
-    let mut parts = Vec::<Part>::new();
+    let mut parts = Vec::<CommitPart>::new();
     let mut at = offset;
     loop {
         let rest = limit.saturating_sub(at);

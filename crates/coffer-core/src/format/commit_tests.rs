@@ -55,10 +55,10 @@ fn packed(number: u64) -> Entry {
 }
 
 /// The parts of what `raw` is compressed to, at an offset, and the length of that.
-fn parts(commit: &Commit, raw: &[u8], offset: u64) -> (Vec<Part>, usize) {
+fn parts(commit: &Commit, raw: &[u8], offset: u64) -> (Vec<CommitPart>, usize) {
     let packed = crate::format::frame::compress(LEVEL, raw).unwrap();
     let count = packed.len().div_ceil(PART) as u32;
-    let part = |(index, bytes): (usize, &[u8])| Part {
+    let part = |(index, bytes): (usize, &[u8])| CommitPart {
         offset,
         archive: commit.archive,
         generation: commit.generation,
@@ -179,8 +179,12 @@ fn parts_are_cut_as_a_writer_cuts_them() {
     let (parts, packed) = parts(&one, &one.encode(), 1 << 30);
     let [whole] = &parts[..] else { panic!("it has one part") };
     let cut = |at: usize| {
-        let part =
-            |index: u32, bytes: &[u8]| Part { index, count: 2, bytes: bytes.to_vec(), ..*whole };
+        let part = |index: u32, bytes: &[u8]| CommitPart {
+            index,
+            count: 2,
+            bytes: bytes.to_vec(),
+            ..*whole
+        };
         let (head, tail) = whole.bytes.split_at(at);
         let (commit, _) = assemble(&[&part(0, head), &part(1, tail)], u64::MAX).unwrap();
         commit.check(1 << 30).map_err(|e| e.code())

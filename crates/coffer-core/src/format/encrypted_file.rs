@@ -1,4 +1,4 @@
-//! The two ends of an encrypted file, and the key that they are made with.
+//! The head and the tail of an encrypted file, and the key that seals them.
 
 use std::sync::Arc;
 
@@ -23,8 +23,8 @@ const DIGEST: usize = 32;
 /// The identity of one encryption of one file.
 pub(crate) type FileId = [u8; ID];
 
-/// What a tail says of its file.
-pub(crate) struct Tail {
+/// The contents of a tail.
+pub(crate) struct FileTail {
     pub(crate) id: FileId,
     /// Bytes of plaintext.
     pub(crate) length: u64,
@@ -36,12 +36,12 @@ pub(crate) struct Tail {
 #[derive(Clone)]
 pub(crate) struct FileKey {
     pub(crate) seal: Arc<dyn Seal>,
-    /// The option that it was given as.
+    /// The name of the option that the key was given as.
     pub(crate) name: &'static str,
     cipher: Cipher,
     key: Key,
-    /// Seals the bodies of heads and tails, so that nothing that was merely encrypted can pass for
-    /// one.
+    /// The seal of the bodies of heads and tails. Its key seals nothing else, so no encrypted content
+    /// can pass for one.
     pub(crate) records: MetaSeal,
 }
 
@@ -96,7 +96,8 @@ impl FileKey {
         record::write(Some(&*self.seal), &mark, &self.records.seal(&body), out);
     }
 
-    /// Reads the mark of a head: whether this version, this cipher and this key may open the file.
+    /// Checks the mark of a head: that this engine knows the version, and that the cipher is this
+    /// key's.
     ///
     /// # Errors
     /// [`Code::Version`], [`Code::WrongKind`], [`Code::Corrupt`].
@@ -154,7 +155,7 @@ impl FileKey {
     }
 
     /// Appends a tail to `out`.
-    pub(crate) fn write_tail(&self, tail: &Tail, out: &mut Vec<u8>) {
+    pub(crate) fn write_tail(&self, tail: &FileTail, out: &mut Vec<u8>) {
         let mut mark: ClearFields = [0; MARK];
         mark[..TAG].copy_from_slice(&FILE_TAIL_TAG);
         let mut e = Encoder::default();
@@ -168,7 +169,7 @@ impl FileKey {
     ///
     /// # Errors
     /// [`Code::Corrupt`].
-    pub(crate) fn read_tail(&self, bytes: &[u8]) -> Result<Tail> {
+    pub(crate) fn read_tail(&self, bytes: &[u8]) -> Result<FileTail> {
         let broken = || damaged("its tail is damaged");
         let mark = chunk::parse(bytes).ok_or_else(broken)?.reserved;
         if mark[TAG..].iter().any(|byte| *byte != 0) {
@@ -177,7 +178,7 @@ impl FileKey {
         let body = self.open(bytes).ok_or_else(broken)?;
         let mut d = Decoder::new(&body);
         let tail =
-            Tail { id: d.array()?, length: u64::from_le_bytes(d.array()?), digest: d.array()? };
+            FileTail { id: d.array()?, length: u64::from_le_bytes(d.array()?), digest: d.array()? };
         d.finish()?;
         Ok(tail)
     }
@@ -188,7 +189,7 @@ impl FileKey {
     }
 }
 
-/// An encrypted file is not what was written.
+/// The error for an encrypted file that is not as it was written.
 pub(crate) fn damaged(what: &str) -> Error {
     Error::corrupt(format!("the encrypted file is damaged: {what}"))
 }

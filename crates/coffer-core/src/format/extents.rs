@@ -1,35 +1,35 @@
-//! Which parts of the file belong to what: no two blocks may share a byte, nor lie in a commit.
+//! The extents of blocks and commits in the file: no two of them may overlap.
 //!
-//! A writer overwrites the blocks that die. A commit that says of a live part of the file that it is
-//! dead, or that it is two blocks, would have it destroy what is live.
+//! A writer overwrites dead blocks. A commit that lists a live part of the file as dead, or as two
+//! blocks, would make it overwrite live data.
 
 use crate::error::{Error, Result};
 use crate::format::block::Layers;
 use crate::format::catalog::{Block, Catalog};
 use crate::format::header;
 
-/// From where, to where.
-type Extent = (u64, u64);
+/// The offsets of the first byte, and of the first one behind the last.
+type ByteRange = (u64, u64);
 
-/// Checks the live blocks, and those that the newest commit overwrites, in a file whose newest commit
-/// begins at `end`. `commits` are the commits that the catalog was read from, and `copy` is where
-/// the header's copy before the oldest of them lies.
+/// Checks the live blocks, and those that the newest commit scrubs, in a file whose newest commit
+/// begins at `end`. `commits` are the commits that the catalog was read from, and `copy` is the
+/// offset of the header's copy before the oldest of them.
 pub(crate) fn check(
     layers: &Layers,
     catalog: &Catalog,
     scrub: &[Block],
-    commits: &[Extent],
+    commits: &[ByteRange],
     copy: u64,
     end: u64,
 ) -> Result<()> {
     let blocks = || catalog.blocks.values().chain(scrub);
     if let Some(block) = blocks().find(|block| !layers.can_be(block)) {
         return Err(Error::corrupt(format!(
-            "a commit names a block at byte {} whose lengths cannot be",
+            "a commit names a block at byte {} with impossible lengths",
             block.offset
         )));
     }
-    let mut extents: Vec<Extent> = blocks().map(|block| (block.offset, block.end())).collect();
+    let mut extents: Vec<ByteRange> = blocks().map(|block| (block.offset, block.end())).collect();
     let root = catalog.root()?.offset;
     if extents.iter().any(|(from, to)| *from < root || *to > end) {
         return Err(contradiction());

@@ -5,13 +5,13 @@ use crate::format::codec::Decoder;
 use crate::format::commit::{Position, flag};
 use crate::format::record::{self, ARCHIVE_ID, ClearFields, FOOTER_TAG, MetaSeal};
 
-/// The end of a commit: found from the end of the file, it names the commit.
+/// A footer: it is found from the end of the file, and gives the position of the newest commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Footer {
     pub(crate) archive: [u8; ARCHIVE_ID],
     pub(crate) commit: Position,
     pub(crate) header_copy: u64,
-    /// The commit is durable, and its scrub is done.
+    /// Whether the commit is durable and its scrub is done.
     pub(crate) durable: bool,
 }
 
@@ -42,7 +42,7 @@ impl Footer {
         record::write(container, &footer_mark(offset, self.header_copy), &meta.seal(&body), out);
     }
 
-    /// Reads the footer that `bytes`, which lie at `offset`, begin with; with its length.
+    /// Reads the footer that `bytes`, which stand at `offset`, begin with. Gives its length, too.
     pub(crate) fn read(
         bytes: &[u8],
         offset: u64,
@@ -56,7 +56,7 @@ impl Footer {
         Some((Self::decode(&mark, &body, offset)?, len))
     }
 
-    /// The footer with this mark and this plaintext, if both say that it stands at `offset`.
+    /// The footer with this mark and this plaintext, if both have the offset `offset`.
     pub(crate) fn decode(mark: &ClearFields, body: &[u8], offset: u64) -> Option<Self> {
         if body.len() != FOOTER_BODY {
             return None;
@@ -88,7 +88,7 @@ fn footer_mark(offset: u64, header_copy: u64) -> ClearFields {
     mark
 }
 
-/// The place of the header's newest copy, as a footer's mark has it in clear.
+/// The offset of the header's newest copy in a footer's mark.
 pub(crate) fn header_copy_in(mark: &ClearFields) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&mark[12..20]);

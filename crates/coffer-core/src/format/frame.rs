@@ -13,31 +13,31 @@ pub(crate) const SKIPPABLE_MAGIC: u32 = 0x184D_2A5C;
 pub(crate) const SKIPPABLE_HEADER: usize = 8;
 
 const ZSTD_MAGIC: u32 = 0xFD2F_B528;
-/// What a frame of data begins with.
+/// The first bytes of a frame of data.
 pub(crate) const MAGIC: [u8; 4] = ZSTD_MAGIC.to_le_bytes();
 /// Frame header descriptor: a content size of four bytes, a single segment.
 const STORED_DESCRIPTOR: u8 = 0xA0;
-/// The largest window that a decoder keeps in memory, as a power of two: 128 MiB. No level of zstd
-/// asks for more unless it is told to.
+/// The largest window that a decoder accepts, as a power of two: 128 MiB. Every level of zstd stays
+/// within it unless long-distance matching is enabled.
 pub(crate) const MAX_WINDOW_LOG: u32 = 27;
 /// The largest block in a frame.
 const MAX_STORED_BLOCK: usize = 128 * 1024;
 
-/// The level of what does not compress, and of finding that out.
+/// The level for incompressible data, and for the samples that detect it.
 const QUICK: i32 = 1;
-/// Above this level zstd takes long over what does not compress.
+/// The highest level at which zstd is fast on incompressible data.
 const THOROUGH: i32 = 4;
-/// How many samples are taken of data, of how many bytes each.
+/// The number of samples of data, and the bytes of each.
 const SAMPLES: usize = 32;
 const SAMPLE: usize = 1 << 10;
-/// Threads that compress the same data take parts of at least so many bytes.
+/// The least bytes for each of the threads that compress the same data.
 const SHARE: usize = 1 << 20;
-/// How much of the part before it each of them looks back on: half a window.
+/// The overlap of their parts, as zstd's overlap log: half a window.
 const LOOK_BACK: u32 = 8;
 
 type Compressor = zstd::bulk::Compressor<'static>;
 
-/// The one compressor with threads of its own.
+/// The compressor with threads of its own. There is one, since it holds much memory.
 static SHARED: Mutex<Option<(i32, Compressor)>> = Mutex::new(None);
 
 thread_local! {
@@ -71,7 +71,7 @@ pub(crate) fn compress(level: i32, data: &[u8]) -> Result<Buffer> {
     compress_by(1, level, data)
 }
 
-/// One frame with `data` compressed, by several threads if there is enough for them to do.
+/// One frame with `data` compressed, by several threads if there are enough bytes.
 ///
 /// # Errors
 /// [`Code::Limit`] if zstd refuses, which only memory or threads can cause.
@@ -126,7 +126,7 @@ fn compress_shared(threads: usize, level: i32, data: &[u8]) -> Option<Buffer> {
     frame
 }
 
-/// Lets go of the compressor with threads of its own, which holds much memory.
+/// Drops the compressor with threads of its own.
 pub(crate) fn forget() {
     if let Ok(mut slot) = SHARED.try_lock() {
         *slot = None;
@@ -149,9 +149,9 @@ fn run(compressor: &mut Compressor, data: &[u8]) -> Result<Buffer> {
     Ok(out)
 }
 
-/// One frame with `data` stored. Its length depends on the length of `data` alone.
+/// One frame with `data` stored. Its length is a function of the length of `data`.
 pub(crate) struct Stored<'a> {
-    /// What stands before each block; before the first, the header of the frame as well.
+    /// The header of each block; the first one includes the header of the frame.
     heads: Vec<Vec<u8>>,
     data: &'a [u8],
 }
@@ -194,35 +194,35 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// How far a frame of data reaches.
+/// The extent of a frame of data, by its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// It is all there: its length, and the bytes of data that it says it holds, if it does.
+pub(crate) enum FrameExtent {
+    /// It ends within the given bytes: its length, and the content size in its header, if it has one.
     Whole { len: usize, content: Option<u64> },
-    /// It goes on behind what is there.
+    /// It continues behind the given bytes.
     Short,
-    /// It is none.
+    /// It is no frame.
     Malformed,
 }
 
-/// How far the frame of data reaches that `bytes` begin with, by its headers alone.
+/// The extent of the frame of data that `bytes` begin with. Its data is not decompressed.
 #[must_use]
-pub(crate) fn extent(bytes: &[u8]) -> Extent {
+pub(crate) fn extent(bytes: &[u8]) -> FrameExtent {
     extent_on(bytes, &mut 0)
 }
 
-/// As [`extent`], for a frame that grows: `walked` is how far its blocks have been looked at, 0 at
-/// first, so that each is looked at once.
+/// As [`extent`], for a frame that is given in growing prefixes: `walked` is the offset up to which its
+/// blocks were parsed, 0 at first, so that each is parsed once.
 #[must_use]
-pub(crate) fn extent_on(bytes: &[u8], walked: &mut usize) -> Extent {
-    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return Extent::Short };
+pub(crate) fn extent_on(bytes: &[u8], walked: &mut usize) -> FrameExtent {
+    let Some((magic, rest)) = bytes.split_first_chunk::<4>() else { return FrameExtent::Short };
     if *magic != MAGIC {
-        return Extent::Malformed;
+        return FrameExtent::Malformed;
     }
-    let Some((&descriptor, rest)) = rest.split_first() else { return Extent::Short };
+    let Some((&descriptor, rest)) = rest.split_first() else { return FrameExtent::Short };
     let single = descriptor & 0x20 != 0;
     if descriptor & 0x08 != 0 {
-        return Extent::Malformed;
+        return FrameExtent::Malformed;
     }
     let window = usize::from(!single);
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
@@ -231,7 +231,7 @@ pub(crate) fn extent_on(bytes: &[u8], walked: &mut usize) -> Extent {
         flag => 1 << flag,
     };
     let Some(field) = rest.get(window + dictionary..window + dictionary + size) else {
-        return Extent::Short;
+        return FrameExtent::Short;
     };
     let mut number = [0; 8];
     number[..size].copy_from_slice(field);
@@ -244,13 +244,13 @@ pub(crate) fn extent_on(bytes: &[u8], walked: &mut usize) -> Extent {
     let mut len = (5 + window + dictionary + size).max(*walked);
     loop {
         *walked = len;
-        let Some(header) = bytes.get(len..len + 3) else { return Extent::Short };
+        let Some(header) = bytes.get(len..len + 3) else { return FrameExtent::Short };
         let header = u32::from_le_bytes([header[0], header[1], header[2], 0]);
         let block = (header >> 3) as usize;
         let stored = match (header >> 1) & 3 {
             1 => 1,
-            3 => return Extent::Malformed,
-            _ if block > MAX_STORED_BLOCK => return Extent::Malformed,
+            3 => return FrameExtent::Malformed,
+            _ if block > MAX_STORED_BLOCK => return FrameExtent::Malformed,
             _ => block,
         };
         len += 3 + stored;
@@ -259,7 +259,7 @@ pub(crate) fn extent_on(bytes: &[u8], walked: &mut usize) -> Extent {
         }
     }
     len += if descriptor & 4 == 0 { 0 } else { 4 };
-    if len > bytes.len() { Extent::Short } else { Extent::Whole { len, content } }
+    if len > bytes.len() { FrameExtent::Short } else { FrameExtent::Whole { len, content } }
 }
 
 /// Whether a frame is a [`Stored`] one.
@@ -268,13 +268,13 @@ pub(crate) fn is_stored(frame: &[u8]) -> bool {
     frame.get(4) == Some(&STORED_DESCRIPTOR)
 }
 
-/// As much of the data of the frame that `bytes` begin with as can be had, at most `most` bytes.
+/// The data of the frame that `bytes` begin with, up to damage or to `most` bytes.
 #[must_use]
 pub(crate) fn decompress_prefix(bytes: &[u8], most: usize) -> Vec<u8> {
     use std::io::Read;
     let mut out = Vec::new();
     if let Ok(decoder) = zstd::stream::read::Decoder::with_buffer(bytes) {
-        // What came out before an error stays in the vector.
+        // Bytes before an error stay in the vector.
         let _ = decoder.single_frame().take(most as u64).read_to_end(&mut out);
     }
     out
@@ -305,7 +305,7 @@ pub(crate) fn decompress(frame: &[u8], len: usize) -> Result<Buffer> {
     Ok(out)
 }
 
-/// What a stream of frames decompresses to.
+/// A reader of the data of a stream of frames.
 ///
 /// # Errors
 /// [`Code::Limit`] if zstd refuses, which only memory can cause.
@@ -356,14 +356,14 @@ mod tests {
                 [store(&noise), compress(3, &noise).unwrap(), compress(1, &vec![7; len]).unwrap()]
             {
                 let more = [&frame[..], b"what follows"].concat();
-                let whole = Extent::Whole { len: frame.len(), content: Some(len as u64) };
+                let whole = FrameExtent::Whole { len: frame.len(), content: Some(len as u64) };
                 assert_eq!((extent(&frame), extent(&more)), (whole, whole), "{len}");
                 for short in [0, 3, 4, 8, frame.len() - 1] {
-                    assert_eq!(extent(&frame[..short]), Extent::Short, "{len} {short}");
+                    assert_eq!(extent(&frame[..short]), FrameExtent::Short, "{len} {short}");
                 }
             }
         }
-        assert_eq!(extent(b"no frame"), Extent::Malformed);
+        assert_eq!(extent(b"no frame"), FrameExtent::Malformed);
     }
 
     #[test]
@@ -405,7 +405,7 @@ mod tests {
             let frame = compress_by(threads, 9, &text).unwrap();
             assert!(frame.len() < alone.len() + alone.len() / 50);
             assert!(*decompress(&frame, text.len()).unwrap() == text);
-            let whole = Extent::Whole { len: frame.len(), content: Some(text.len() as u64) };
+            let whole = FrameExtent::Whole { len: frame.len(), content: Some(text.len() as u64) };
             assert_eq!(extent(&frame), whole);
         }
         forget();

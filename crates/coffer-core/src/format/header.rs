@@ -1,4 +1,4 @@
-//! The header: what a file is, in clear; and what only its owner may know of it, sealed.
+//! The header: the kind, the key check and the salt of a file in clear, and its layers sealed.
 
 use crate::crypto::key::{self, CHECK_LEN};
 use crate::crypto::seal::cipher_byte;
@@ -17,19 +17,21 @@ use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
 
 /// The version of the format that this engine writes.
 pub(crate) const VERSION: u8 = 1;
-/// More than the header ever takes, for reading it at once.
+/// The most bytes of a header. It is read in one call of this length.
 pub(crate) const MAX_LEN: usize = 4096;
 
-/// What a header says in clear, as far as this version of the format knows.
+/// The contents of a header's clear bytes. None of it is authenticated.
 pub(crate) struct Label {
     pub(crate) version: u8,
     pub(crate) kind: Option<KindName>,
-    /// What the container is sealed with, if it is.
+    /// The container's cipher, where this version of the format knows it; `Some(None)` if the
+    /// container is not sealed.
     pub(crate) cipher: Option<Option<Cipher>>,
+    /// Whether the keys come from a passphrase.
     pub(crate) passphrase: bool,
 }
 
-/// What a coffer is.
+/// A header: the kind of a coffer, its sizes and its identity.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
     pub(crate) marks: [u8; HEADER_MARKS],
@@ -47,7 +49,7 @@ impl Header {
     pub(crate) fn new(
         kind: Kind,
         keys: &Keys,
-        origin: &KeySource,
+        key_source: &KeySource,
         chunk_plain: u32,
         piece: u32,
     ) -> Result<Self> {
@@ -57,15 +59,15 @@ impl Header {
         first[4] = VERSION;
         first[5] = kind.name as u8;
         first[6] = cipher_byte(kind.container.cipher);
-        first[7] = origin.features();
+        first[7] = key_source.features();
         if let Some(root) = keys.root(&kind) {
-            first[8..].copy_from_slice(&key::key_check(root, &origin.salt));
+            first[8..].copy_from_slice(&key::key_check(root, &key_source.salt));
         }
         let mut marks = [0; HEADER_MARKS];
         marks[..MARK].copy_from_slice(&first);
-        marks[MARK..].copy_from_slice(&origin.mark());
+        marks[MARK..].copy_from_slice(&key_source.mark());
         let member_check = match (&keys.secure, kind.member.cipher) {
-            (Some(key), Some(_)) => key::member_key_check(key, &origin.salt),
+            (Some(key), Some(_)) => key::member_key_check(key, &key_source.salt),
             _ => [0; CHECK_LEN],
         };
         Ok(Self { marks, archive: key::random_bytes(), kind, chunk_plain, piece, member_check })
@@ -98,7 +100,7 @@ impl Header {
         })
     }
 
-    /// What the clear bytes say that a file is, without any key.
+    /// The contents of the clear bytes, without any key.
     pub(crate) fn label(marks: &[u8; HEADER_MARKS]) -> Label {
         let (first, _) = split(marks);
         let known = first[4] == VERSION;
@@ -110,10 +112,8 @@ impl Header {
         }
     }
 
-    /// Compares what the clear bytes say with the kind that the caller wants. Gives the kind, with
-    /// the file's own container cipher.
-    ///
-    /// `accept_file_cipher` is set where the caller leaves a Bank's cipher to the file.
+    /// Checks the clear bytes against the kind that the caller wants. Gives that kind with the file's
+    /// own container cipher, which may differ from the wanted one if `accept_file_cipher` is set.
     pub(crate) fn judge(
         marks: &[u8; HEADER_MARKS],
         wanted: &Kind,
@@ -161,7 +161,7 @@ impl Header {
         Ok(kind)
     }
 
-    /// Checks the root key by what the clear bytes say of it, and that the other key is there.
+    /// Checks the root key against the key check in the clear bytes, and that the other key is there.
     pub(crate) fn check_keys(marks: &[u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> Result<()> {
         let (first, _) = split(marks);
         if let Some(root) = keys.root(kind) {
@@ -208,7 +208,7 @@ impl Header {
         Ok(header)
     }
 
-    /// Opens what is sealed of the header, without a look at the key checks and at flags.
+    /// Opens the sealed part of the header, without checking keys and flags.
     #[cfg(test)]
     pub(crate) fn parse(
         bytes: &[u8],
@@ -219,7 +219,7 @@ impl Header {
         Self::open(bytes, marks, kind, keys, false)
     }
 
-    /// Opens what is sealed of the header. `strict` says that flags are looked at, too.
+    /// Opens the sealed part of the header. Invalid flags are refused if `strict` is set.
     fn open(
         bytes: &[u8],
         marks: [u8; HEADER_MARKS],
@@ -291,7 +291,7 @@ pub(crate) fn container_seal(kind: &Kind, keys: &Keys) -> Result<Option<std::syn
     }
 }
 
-/// The sizes that a header may ask for.
+/// Checks the sizes in a header: of a chunk 256 bytes to 4 MiB, of a piece 4 KiB to 16 MiB.
 pub(crate) fn check_sizes(chunk_plain: u32, piece: u32) -> Result<()> {
     if (256..=4 << 20).contains(&chunk_plain) && (4096..=16 << 20).contains(&piece) {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Where a coffer's keys come from, as its header says in clear.
+//! The source of a coffer's keys: the salt and, for a passphrase, the cost of deriving them, as the
+//! header's clear bytes have it.
 
 use crate::crypto::kdf::{Kdf, SALT_LEN};
 use crate::crypto::key;
@@ -6,28 +7,28 @@ use crate::error::{Code, Error, Result};
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::{ClearFields, MARK, SALT_TAG, TAG};
 
-/// The feature of a coffer whose keys come from a passphrase.
+/// The feature bit of a coffer whose keys come from a passphrase.
 pub(crate) const PASSPHRASE: u8 = 0x01;
-/// Where the features lie in the first mark.
+/// The offset of the feature bits in the first mark.
 const FEATURES_AT: usize = 7;
-/// Where the salt lies in the second mark, and behind it what the derivation costs.
+/// The offset of the salt in the second mark, and of the cost behind it.
 const SALT_AT: usize = TAG;
 const KDF_AT: usize = SALT_AT + SALT_LEN;
-/// Argon2id, as the header numbers it.
+/// The number of Argon2id in the header.
 const ARGON2ID: u8 = 1;
-/// The only number of lanes there is.
+/// The number of lanes of Argon2id, the only one that is supported.
 const LANES: u8 = 1;
 
-/// Where keys come from.
+/// The source of a coffer's keys: what its file asks for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KeySource {
     pub(crate) salt: [u8; SALT_LEN],
-    /// What it costs to derive them from a passphrase; `None` where they do not come from one.
+    /// The cost of deriving them from a passphrase; `None` for keys that the caller gave.
     pub(crate) kdf: Option<Kdf>,
 }
 
 impl KeySource {
-    /// From whoever made the coffer.
+    /// Keys that the caller gave, with a new salt for the key checks.
     pub(crate) fn of_keys() -> Self {
         Self { salt: key::random_bytes(), kdf: None }
     }
@@ -37,11 +38,14 @@ impl KeySource {
         Self { salt: key::random_bytes(), kdf: Some(kdf) }
     }
 
-    /// As a header says.
+    /// The source in a header's clear bytes.
+    ///
+    /// # Errors
+    /// [`Code::Version`] for a derivation that this engine does not know.
     pub(crate) fn in_marks(marks: &[u8; HEADER_MARKS]) -> Result<Self> {
-        let mut origin = Self { salt: salt(marks), kdf: None };
+        let mut source = Self { salt: salt(marks), kdf: None };
         if !is_passphrase(marks) {
-            return Ok(origin);
+            return Ok(source);
         }
         let [algorithm, lanes, p0, p1, m0, m1, m2, m3] = marks[MARK + KDF_AT..] else {
             return Err(Error::corrupt("the header does not say how keys are derived"));
@@ -54,19 +58,19 @@ impl KeySource {
                 ),
             ));
         }
-        origin.kdf = Some(Kdf {
+        source.kdf = Some(Kdf {
             passes: u16::from_le_bytes([p0, p1]),
             memory: u32::from_le_bytes([m0, m1, m2, m3]),
         });
-        Ok(origin)
+        Ok(source)
     }
 
-    /// The features of a header that says so.
+    /// The feature bits for a header.
     pub(crate) fn features(&self) -> u8 {
         if self.kdf.is_some() { PASSPHRASE } else { 0 }
     }
 
-    /// The second mark of a header that says so.
+    /// The second mark for a header.
     pub(crate) fn mark(&self) -> ClearFields {
         let mut mark: ClearFields = [0; MARK];
         mark[..SALT_AT].copy_from_slice(&SALT_TAG);
@@ -81,7 +85,7 @@ impl KeySource {
     }
 }
 
-/// Whether a header says that keys come from a passphrase.
+/// Whether the clear bytes of a header have the feature [`PASSPHRASE`].
 pub(crate) fn is_passphrase(marks: &[u8; HEADER_MARKS]) -> bool {
     marks[FEATURES_AT] & PASSPHRASE != 0
 }

@@ -1,11 +1,10 @@
 //! The keys of a coffer, and which layers need them.
 
 use crate::crypto::key::Key;
-use crate::error::Code;
-use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::format::kind::Kind;
 use crate::format::record::MetaSeal;
+
 /// The keys of a coffer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keys {
@@ -13,7 +12,7 @@ pub(crate) struct Keys {
     pub(crate) coffer: Option<Key>,
     /// For the members.
     pub(crate) secure: Option<Key>,
-    /// They come from a passphrase, not from the caller.
+    /// Whether they are derived from a passphrase, not given by the caller.
     pub(crate) derived: bool,
 }
 
@@ -46,6 +45,7 @@ impl Keys {
         Ok(())
     }
 
+    /// The seal of the bodies of records in a coffer of this kind.
     pub(crate) fn meta(&self, kind: &Kind) -> MetaSeal {
         MetaSeal::new(self.root(kind))
     }

@@ -1,23 +1,48 @@
-//! Searching a stretch of a file for parts of commits and for footers, by the marks that they have
-//! in clear. What a search costs is linear in the length of the stretch, whatever stands in it: a
-//! record in which another mark stands is none (see [`crate::format::record::open`]), so those that are
-//! left to be opened share no more than a mark's length with the next.
+//! Searches for records by their marks, which are in clear.
+//!
+//! A [`Seek`] finds the parts of commits and the footers in a stretch of a file. Its cost is linear in
+//! the length of the stretch, whatever the bytes are: a record in which another mark stands is none
+//! (see [`crate::format::record::open`]), so the candidates that are left to be opened overlap by
+//! less than a mark.
 
 use std::collections::VecDeque;
 
 use crate::error::Result;
-use crate::format::record::{self, ClearFields, MARK};
+use crate::format::record::{self, ClearFields, MARK, TAG};
 
-/// How much of the file a search reads at once.
+/// Bytes of the file that a search reads at once.
 const WINDOW: u64 = 1 << 20;
 
-/// What looks like a record.
+/// The whole marks in `bytes` that have one of `tags`, with their offsets, in order. Tags begin with
+/// `c`.
+pub(crate) fn marks_in<'a>(
+    bytes: &'a [u8],
+    tags: &'a [[u8; TAG]],
+) -> impl Iterator<Item = (usize, &'a ClearFields)> + 'a {
+    bytes.windows(MARK).enumerate().filter_map(|(at, window)| {
+        let mark = window.first_chunk::<MARK>().filter(|mark| mark[0] == b'c')?;
+        tags.iter().any(|tag| mark.starts_with(tag)).then_some((at, mark))
+    })
+}
+
+/// Whether the framing around the mark at `at` is that of a record which ends within `bytes`, in a
+/// sealed container or an unsealed one.
+pub(crate) fn is_in_record(bytes: &[u8], at: usize) -> bool {
+    [true, false].into_iter().any(|sealed| {
+        let start = at.checked_sub(record::mark_offset(sealed));
+        start
+            .and_then(|start| Some(start + record::peek(sealed, bytes.get(start..)?)?.1))
+            .is_some_and(|end| end <= bytes.len())
+    })
+}
+
+/// A place where a mark stands, and so perhaps a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate {
-    /// Where it begins.
+    /// Where the record begins.
     pub(crate) offset: u64,
     pub(crate) mark: ClearFields,
-    /// Its length, if that is possible.
+    /// The record's length, if its framing gives a possible one.
     len: Option<usize>,
 }
 
@@ -27,10 +52,17 @@ impl Candidate {
         self.len.unwrap_or_default()
     }
 
-    /// Whether it is where its mark says.
+    /// Whether it stands at the offset in its mark.
     pub(crate) fn is_home(&self) -> bool {
         record::offset_in(&self.mark) == self.offset
     }
+}
+
+/// The direction of a search through a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forwards,
+    Backwards,
 }
 
 /// A search for records in one stretch of a file.
@@ -45,7 +77,7 @@ pub(crate) struct Seek<R> {
     to: u64,
     /// Where the stretch ends.
     end: u64,
-    backwards: bool,
+    direction: Direction,
     /// Marks that were read and not looked at yet, in the order of the search.
     ahead: VecDeque<Candidate>,
     /// Backwards: marks that were looked at, up to the first that is behind the mark that is looked
@@ -56,19 +88,19 @@ pub(crate) struct Seek<R> {
 impl<R: FnMut(u64, usize) -> Result<Vec<u8>>> Seek<R> {
     /// A search from `from` on, for records that end at or before `to`.
     pub(crate) fn forwards(sealed: bool, from: u64, to: u64, read: R) -> Self {
-        Self::new(sealed, from, to, false, read)
+        Self::new(Direction::Forwards, sealed, from, to, read)
     }
 
     /// A search from `to` back to `from`.
     pub(crate) fn backwards(sealed: bool, from: u64, to: u64, read: R) -> Self {
-        Self::new(sealed, from, to, true, read)
+        Self::new(Direction::Backwards, sealed, from, to, read)
     }
 
-    fn new(sealed: bool, from: u64, to: u64, backwards: bool, read: R) -> Self {
+    fn new(direction: Direction, sealed: bool, from: u64, to: u64, read: R) -> Self {
         let lead = record::mark_offset(sealed) as u64;
         let head = lead + MARK as u64;
         let (ahead, behind) = (VecDeque::new(), VecDeque::new());
-        Self { read, lead, head, sealed, from, to, end: to, backwards, ahead, behind }
+        Self { read, lead, head, sealed, from, to, end: to, direction, ahead, behind }
     }
 
     /// The bytes of a candidate.
@@ -81,10 +113,9 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>>> Seek<R> {
         loop {
             let Some(candidate) = self.next_mark()? else { return Ok(None) };
             let end = candidate.offset + candidate.len() as u64;
-            let nearest = if self.backwards {
-                self.nearest_behind(&candidate)
-            } else {
-                self.nearest_ahead(&candidate, end)?
+            let nearest = match self.direction {
+                Direction::Forwards => self.nearest_ahead(&candidate, end)?,
+                Direction::Backwards => self.nearest_behind(&candidate),
             };
             if candidate.len.is_none() {
                 continue;
@@ -142,14 +173,15 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>>> Seek<R> {
         if self.from >= self.to {
             return Ok(false);
         }
-        let (start, end) = if self.backwards {
-            let start = self.to.saturating_sub(WINDOW).max(self.from);
-            let end = std::mem::replace(&mut self.to, start);
-            (start, end)
-        } else {
-            let end = self.from.saturating_add(WINDOW).min(self.to);
-            let start = std::mem::replace(&mut self.from, end);
-            (start, end)
+        let (start, end) = match self.direction {
+            Direction::Forwards => {
+                let end = self.from.saturating_add(WINDOW).min(self.to);
+                (std::mem::replace(&mut self.from, end), end)
+            }
+            Direction::Backwards => {
+                let start = self.to.saturating_sub(WINDOW).max(self.from);
+                (start, std::mem::replace(&mut self.to, start))
+            }
         };
         // Windows overlap by what a record begins with less one byte, so that none is cut in two.
         let read_to = end.saturating_add(self.head - 1).min(self.end);
@@ -167,7 +199,7 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>>> Seek<R> {
             }
             at += 1;
         }
-        if self.backwards {
+        if self.direction == Direction::Backwards {
             found.reverse();
         }
         self.ahead.extend(found);

@@ -1,11 +1,11 @@
-//! What a member is, and what is stored of it besides its name and its bytes.
+//! The type and the attributes of a member.
 
 /// The type of a member, as a tar entry has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberType {
-    /// A file, which has bytes.
+    /// A file.
     File,
-    /// A directory, which has none.
+    /// A directory. It has no bytes.
     Directory,
 }
 
@@ -17,7 +17,7 @@ impl MemberType {
     }
 }
 
-/// What a member has beside its bytes.
+/// The attributes of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
     /// Permission bits.

@@ -2,10 +2,10 @@
 
 use crate::error::{Code, Error, Result};
 
-/// The longest name in bytes. PyCoffer unpacks to a directory, so its paths must stay below the
-/// 4,096 bytes of most systems.
+/// The most bytes of a name. PyCoffer unpacks to a directory, so its paths must stay below the limit of
+/// most systems, 4,096 bytes.
 pub(crate) const MAX_NAME: usize = 3_800;
-/// The longest component in bytes, which is what file systems allow.
+/// The most bytes of a component: the limit of most file systems.
 pub(crate) const MAX_COMPONENT: usize = 255;
 /// The directory in which plugins keep their records.
 const PLUGINS: &str = ".plugins";
@@ -49,8 +49,8 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
 /// `.salvaged-2`, and so on.
 pub const APART: &str = ".salvaged";
 
-/// Whether a name is that of the directory in which plugins keep their records, also where salvage
-/// keeps it apart, or is below it.
+/// Whether a name is that of the plugins' directory, or below it, also within salvage's directory
+/// [`APART`].
 #[must_use]
 pub(crate) fn is_of_plugins(name: &str) -> bool {
     let kept = match name.split_once('/') {
@@ -65,8 +65,8 @@ fn is_apart(directory: &str) -> bool {
     directory.strip_prefix(APART).is_some_and(|rest| rest.is_empty() || number(rest))
 }
 
-/// What keeps a name from being that of a file on Windows, if anything does: there `a:b` is a
-/// stream of `a`, `c:a` is on another drive, `aux.txt` is a device, and `a.` is `a`.
+/// The reason why a name cannot be that of a file on Windows, if there is one: there `a:b` is a stream
+/// of `a`, `c:a` is on another drive, `aux.txt` is a device, and `a.` is `a`.
 #[must_use]
 pub(crate) fn windows_fault(name: &str) -> Option<&'static str> {
     name.split('/').find_map(|component| {

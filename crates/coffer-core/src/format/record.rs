@@ -1,9 +1,9 @@
 //! Metadata records: the header's two parts, the parts of commits, and footers.
 //!
-//! A record is a skippable zstd frame, so every reader of the tar passes over it. It carries a
-//! *mark* of 28 bytes in clear, which says what it is and where, and a body that only Coffer's own
-//! metadata key opens. In a sealed container a record is a chunk of its own, and the mark lies in
-//! the chunk's reserved bytes; in an unsealed one the mark is the beginning of the frame's content.
+//! A record is a skippable zstd frame, so every reader of the tar skips it. It has a *mark* of 28 bytes
+//! in clear, with its type and its offset, and a body that is sealed with Coffer's metadata key. In a
+//! sealed container a record is a chunk of its own, and the mark is the chunk's reserved bytes; in an
+//! unsealed one the mark is the beginning of the frame's content.
 
 use std::sync::Arc;
 
@@ -33,15 +33,15 @@ pub(crate) const FOOTER_TAG: [u8; TAG] = *b"cofF";
 pub(crate) const FILE_HEAD_TAG: [u8; TAG] = *b"cofE";
 /// The last chunk of an encrypted file.
 pub(crate) const FILE_TAIL_TAG: [u8; TAG] = *b"cofT";
-/// The largest body a record is written with.
+/// The most bytes of a record's body.
 pub(crate) const MAX_BODY: usize = 128 * 1024;
 /// The most bytes that a record takes in the file, its framing included.
 pub(crate) const MAX_LEN: usize = 2 * MAX_BODY;
 
-/// What a record says in clear.
+/// The mark of a record: its fields in clear.
 pub(crate) type ClearFields = [u8; MARK];
 
-/// A mark that says where its record begins.
+/// A mark with the offset of its record.
 pub(crate) fn mark_at(tag: [u8; TAG], offset: u64) -> ClearFields {
     let mut mark = [0; MARK];
     mark[..4].copy_from_slice(&tag);
@@ -56,7 +56,7 @@ pub(crate) fn offset_in(mark: &ClearFields) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Seals the bodies of records with the metadata key, or digests them where there is no key.
+/// The seal of the bodies of records: with the metadata key, or without a key a digest.
 #[derive(Clone)]
 pub(crate) struct MetaSeal(Option<Arc<SecretboxSeal>>);
 
@@ -110,7 +110,7 @@ impl MetaSeal {
     }
 }
 
-/// A record as it was read, its body not opened yet.
+/// A record whose body is still sealed.
 pub(crate) struct Record {
     pub(crate) mark: ClearFields,
     pub(crate) body: Vec<u8>,
@@ -148,21 +148,21 @@ pub(crate) fn len(container: Option<&dyn Seal>, body: usize) -> usize {
     }
 }
 
-/// Whether the plaintext of a chunk is that of a record. Its mark may be gone: the reserved bytes
-/// are outside the seal, so anybody can clear them.
+/// Whether the plaintext of a chunk is that of a record, whatever its mark says: the reserved bytes
+/// are not authenticated, so the mark can be cleared without a key.
 pub(crate) fn is_plain_record(plain: &[u8]) -> bool {
     frame::skippable_content(plain)
         .is_some_and(|len| SKIPPABLE_HEADER + len as usize == plain.len())
 }
 
-/// How far into a record its mark lies.
+/// The offset of the mark in a record.
 pub(crate) fn mark_offset(sealed: bool) -> usize {
     if sealed { chunk::HEADER - MARK } else { SKIPPABLE_HEADER }
 }
 
-/// Whether the mark of a part of a commit or of a footer is of the form that a writer gives it,
-/// wherever it stands: its tag, and the zeros at its end.
-fn is_formed(mark: &[u8]) -> bool {
+/// Whether a mark is one that a writer gives to a part of a commit or to a footer, at any offset: it
+/// has the tag, and zeros at its end.
+pub(crate) fn is_formed(mark: &[u8]) -> bool {
     let zeros = match mark.first_chunk::<TAG>() {
         Some(&COMMIT_TAG) => mark.get(TAG + 8..MARK),
         Some(&FOOTER_TAG) => mark.get(TAG + 16..MARK),
@@ -171,7 +171,7 @@ fn is_formed(mark: &[u8]) -> bool {
     zeros.is_some_and(|zeros| zeros.iter().all(|byte| *byte == 0))
 }
 
-/// Where the first whole mark of a part of a commit or of a footer stands in `bytes`.
+/// The index of the first whole mark of a part of a commit or of a footer in `bytes`.
 pub(crate) fn find_mark(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     while let Some(i) = bytes.get(at..)?.iter().position(|byte| *byte == COMMIT_TAG[0]) {
@@ -200,9 +200,9 @@ pub(crate) fn peek(sealed: bool, bytes: &[u8]) -> Option<(ClearFields, usize)> {
 /// The record that `bytes` begin with, if its mark is of the form of a commit's part or a footer's
 /// and `fits`, and it opens: its mark, the plaintext of its body, and its length.
 ///
-/// A record in which the mark of another one stands is none. No writer makes one, since bodies are
-/// sealed and names have no zero bytes; and without such records no byte of a file belongs to more
-/// than one, so however many of them a file pretends to have, each byte is deciphered once.
+/// A record in which the mark of another one stands is refused. No writer makes one, since bodies are
+/// sealed and names have no zero bytes. So the records that remain do not overlap, and each byte of a
+/// file is deciphered once, however many marks a crafted file has.
 pub(crate) fn open(
     container: Option<&dyn Seal>,
     meta: &MetaSeal,

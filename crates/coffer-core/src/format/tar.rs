@@ -1,8 +1,8 @@
-//! Members as entries of a tar: ustar, with a PAX record for a name that ustar cannot hold.
+//! The entries of the tar: ustar, with a PAX record for a name that ustar cannot hold.
 //!
-//! Sizes and times are for other readers of the tar; Coffer itself goes by the catalog, which also
-//! has the nanoseconds. No entry is ever followed by an end-of-archive marker, which would hide
-//! what is appended later.
+//! Sizes and times are for other readers of the tar; Coffer itself uses the catalog, which also has
+//! the nanoseconds. No end-of-archive marker is written, since it would hide entries that are appended
+//! later.
 
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
@@ -10,16 +10,16 @@ use std::io;
 
 use crate::error::{Code, Error, Result};
 
-/// The unit of a tar.
+/// Bytes of a tar record, the unit of a tar.
 pub(crate) const RECORD: usize = 512;
-/// The name of the permanent first entry: Python's tarfile refuses a tar without any.
+/// The name of the permanent first entry: Python's tarfile refuses a tar without any entry.
 pub(crate) const ROOT: &str = "./";
-/// Names that fit the oldest header.
+/// The most bytes of a name in the name field of a header.
 const SHORT_NAME: usize = 100;
-/// The end marker that the `tar` crate writes, and that does not belong here.
+/// Bytes of the end-of-archive marker that the `tar` crate appends, and that is cut off.
 const END: usize = 2 * RECORD;
 
-/// What a tar says of a member.
+/// The fields of an entry's header.
 #[derive(Debug, Clone)]
 pub(crate) struct Heading<'a> {
     pub(crate) name: &'a str,
@@ -36,8 +36,8 @@ pub(crate) fn append(out: &mut Vec<u8>, heading: &Heading<'_>, content: &[u8]) -
     u32::try_from(out.len() - padded).map_err(|_| Error::new(Code::Limit, "a pack is too large"))
 }
 
-/// The header of an entry whose content follows in blocks of its own. Its length depends on the
-/// name alone.
+/// The header of an entry whose content follows in blocks of its own. Its length is a function of the
+/// name.
 pub(crate) fn header(heading: &Heading<'_>) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     write(&mut out, heading, &[])?;
@@ -57,6 +57,14 @@ pub(crate) fn root() -> Result<Vec<u8>> {
 /// The zeros that follow `stored` bytes of content.
 pub(crate) fn padding(stored: u64) -> usize {
     (RECORD - (stored % RECORD as u64) as usize) % RECORD
+}
+
+/// The checksum of a header record of 512 bytes: the sum of its bytes, those of the checksum field
+/// counted as spaces.
+pub(crate) fn checksum(record: &[u8]) -> u32 {
+    let field = 148..156;
+    let byte_at = |(at, byte): (usize, &u8)| if field.contains(&at) { b' ' } else { *byte };
+    record.iter().enumerate().map(byte_at).map(u32::from).sum()
 }
 
 fn write(out: &mut Vec<u8>, heading: &Heading<'_>, content: &[u8]) -> Result<()> {
@@ -94,12 +102,12 @@ fn write(out: &mut Vec<u8>, heading: &Heading<'_>, content: &[u8]) -> Result<()>
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::Read;
 
-    fn heading(name: &str, stored: u64) -> Heading<'_> {
+    pub(crate) fn heading(name: &str, stored: u64) -> Heading<'_> {
         Heading {
             name,
             member_type: MemberType::File,

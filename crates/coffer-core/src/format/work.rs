@@ -1,5 +1,5 @@
-//! How many bytes were deciphered, hashed or decompressed in search of records: a test can bound
-//! what a file costs without measuring time. Nothing is counted outside of tests.
+//! A count, for tests, of the bytes that were deciphered, hashed or decompressed: it bounds the cost of
+//! a crafted file without measuring time. Other builds count nothing.
 
 #[cfg(test)]
 thread_local! {
@@ -17,7 +17,7 @@ pub(crate) fn count(bytes: usize) {
 #[inline]
 pub(crate) const fn count(_bytes: usize) {}
 
-/// The bytes that `act` worked on, in this thread.
+/// The result of `act`, and the bytes counted meanwhile in this thread.
 #[cfg(test)]
 pub(crate) fn of<T>(act: impl FnOnce() -> T) -> (T, u64) {
     let before = BYTES.with(std::cell::Cell::get);

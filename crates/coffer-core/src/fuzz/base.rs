@@ -16,23 +16,23 @@ use crate::format::record::{
     self, COMMIT_TAG, ClearFields, FOOTER_TAG, HEADER_TAG, MetaSeal, SALT_TAG,
 };
 
-/// What they are called in `fuzz/base`, in the order of [`Case::of`].
+/// Their names in `fuzz/base`, in the order of [`Case::of`].
 pub(super) const NAMES: [&str; KINDS] =
     ["null", "store", "market", "bank-fernet", "bank-aes-ocb", "custom"];
 
-/// Where `fuzz/` is.
+/// The path of `fuzz/`.
 pub(super) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
 }
 
-/// Where the coffer of this kind is.
+/// The path of the coffer of this kind.
 pub(super) fn path(choice: usize) -> PathBuf {
     directory().join("base").join(NAMES[choice]).with_extension("coffer")
 }
 
 /// A part of the file, in plaintext.
 #[derive(Clone)]
-pub(super) enum Part {
+pub(super) enum FilePart {
     /// Either record of a header or of its copy.
     Header {
         mark: ClearFields,
@@ -59,10 +59,10 @@ pub(super) enum Part {
 
 /// A part with the place it had.
 #[derive(Clone)]
-pub(super) struct Placed {
+pub(super) struct PlacedPart {
     pub(super) offset: u64,
-    pub(super) part: Part,
-    /// In place of the mark that belongs there.
+    pub(super) part: FilePart,
+    /// The mark that replaces its own, if there is one.
     pub(super) mark: Option<ClearFields>,
 }
 
@@ -73,10 +73,10 @@ pub(super) struct Base {
     pub(super) layers: Layers,
     pub(super) meta: MetaSeal,
     pub(super) archive: [u8; crate::format::record::ARCHIVE_ID],
-    pub(super) parts: Vec<Placed>,
+    pub(super) parts: Vec<PlacedPart>,
     /// The newest state.
     pub(super) catalog: Catalog,
-    /// Every content that each name ever had.
+    /// All contents that each name has had.
     pub(super) contents: HashMap<String, Vec<Vec<u8>>>,
 }
 
@@ -139,7 +139,7 @@ impl Base {
                 Some(block) => (self.block(&rest[..block.len as usize], block), block.len as usize),
                 None => self.record(rest),
             };
-            self.parts.push(Placed { offset: at as u64, part, mark: None });
+            self.parts.push(PlacedPart { offset: at as u64, part, mark: None });
             at += len;
         }
     }
@@ -174,23 +174,23 @@ impl Base {
         }
     }
 
-    fn block(&self, sealed: &[u8], block: &Block) -> Part {
+    fn block(&self, sealed: &[u8], block: &Block) -> FilePart {
         let mut frame = Vec::new();
         match &self.layers.container {
             Some(seal) => chunk::open_all(&**seal, sealed, &mut frame).unwrap(),
             None => frame.extend_from_slice(sealed),
         }
-        Part::Block { frame, sealed: Some(sealed.to_vec()), tar: block.tar }
+        FilePart::Block { frame, sealed: Some(sealed.to_vec()), tar: block.tar }
     }
 
-    fn record(&self, bytes: &[u8]) -> (Part, usize) {
+    fn record(&self, bytes: &[u8]) -> (FilePart, usize) {
         let found = record::read(self.layers.container.as_deref(), bytes).unwrap();
         let body = self.meta.open(&found.body).unwrap();
         let tag = found.mark.first_chunk::<4>().copied().unwrap();
         let part = match tag {
-            HEADER_TAG | SALT_TAG => Part::Header { mark: found.mark, body },
-            COMMIT_TAG => Part::Commit { raw: raw_of(&body) },
-            FOOTER_TAG => Part::Footer { body },
+            HEADER_TAG | SALT_TAG => FilePart::Header { mark: found.mark, body },
+            COMMIT_TAG => FilePart::Commit { raw: raw_of(&body) },
+            FOOTER_TAG => FilePart::Footer { body },
             _ => unreachable!("{tag:?}"),
         };
         (part, found.len)
@@ -198,7 +198,7 @@ impl Base {
 
     /// A record with any mark and any body.
     pub(super) fn put_record(&self, mark: &ClearFields, body: &[u8], out: &mut Vec<u8>) {
-        // Longer ones no writer makes, and no reader looks at.
+        // No writer makes longer ones, and readers skip them.
         let body = &body[..body.len().min(record::MAX_BODY)];
         record::write(self.layers.container.as_deref(), mark, &self.meta.seal(body), out);
     }

@@ -1,7 +1,7 @@
 //! Decrypting files outside of coffers: arbitrary bytes, and records and chunks that are sealed
 //! with the right key.
 
-use super::input::Input;
+use super::input::FuzzInput;
 use super::scene::Case;
 use crate::error::Code;
 use crate::format::chunk;
@@ -10,12 +10,12 @@ use crate::format::key_source::KeySource;
 use crate::format::record::ARCHIVE_ID;
 use crate::ops::file_crypt::{Cryptor, fuzzing};
 
-/// More than this is not taken out of a file: a little may decompress to much.
+/// The most bytes that are decrypted from one input: few bytes may decompress to many.
 const MOST: usize = 4 << 20;
 
 /// `kind, how, then one of: a file; a head, chunks and a tail; a plaintext`.
 pub fn crypt(data: &[u8]) {
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let case = Case::of(1 + input.byte() % 5);
     let how = input.byte();
     let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
@@ -34,7 +34,7 @@ pub fn crypt(data: &[u8]) {
 }
 
 /// A file of sections `type, length, plaintext`, each sealed as what it is to be.
-fn forged(cryptor: &Cryptor, input: &mut Input<'_>, how: u8) -> Vec<u8> {
+fn forged(cryptor: &Cryptor, input: &mut FuzzInput<'_>, how: u8) -> Vec<u8> {
     let mut out = Vec::new();
     let mut length = 0u64;
     let id = [7; ARCHIVE_ID];
@@ -66,7 +66,7 @@ fn forged(cryptor: &Cryptor, input: &mut Input<'_>, how: u8) -> Vec<u8> {
     out
 }
 
-/// However the file is cut, the same comes out of it.
+/// Checks that the plaintext does not depend on how the file is divided into parts.
 fn same_in_parts(cryptor: &Cryptor, file: &[u8], legacy: bool, step: usize) {
     let whole = decrypted(cryptor, file, legacy, file.len().max(1));
     let parts = decrypted(cryptor, file, legacy, step);
@@ -106,7 +106,7 @@ fn decrypted(
     Some(decryptor.finish().map(|()| plain).map_err(|e| e.code()))
 }
 
-/// What is encrypted in parts is decrypted to itself, and one changed byte is seen.
+/// Checks that encryption round-trips, and that one changed byte is detected.
 fn round_trip(cryptor: &Cryptor, plain: &[u8], step: usize) {
     let mut encryptor = cryptor.encryptor();
     let mut file = Vec::new();

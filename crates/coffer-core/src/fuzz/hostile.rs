@@ -1,8 +1,8 @@
 //! Commits that the right key seals and no writer makes: each is refused, and kept in the corpus.
 
-use super::base::{Base, Part, directory};
+use super::base::{Base, FilePart, directory};
 use super::reseal::{self, Forge};
-use super::scene::{KINDS, Scene};
+use super::scene::{FuzzScene, KINDS};
 use crate::coffer::{Coffer, Mode};
 use crate::error::Code;
 use crate::format::catalog::{Block, Place};
@@ -18,13 +18,16 @@ fn refused(name: &str, edit: impl Fn(&Base, &mut Commit)) {
         let commits: Vec<&[u8]> = base
             .parts
             .iter()
-            .filter_map(|p| if let Part::Commit { raw } = &p.part { Some(&**raw) } else { None })
+            .filter_map(
+                |p| if let FilePart::Commit { raw } = &p.part { Some(&**raw) } else { None },
+            )
             .collect();
         let index = commits.len() - 1;
         let mut commit = Commit::decode(commits[index]).unwrap();
         edit(&base, &mut commit);
         // No footer says that it has been scrubbed.
-        let footers = base.parts.iter().filter(|p| matches!(p.part, Part::Footer { .. })).count();
+        let footers =
+            base.parts.iter().filter(|p| matches!(p.part, FilePart::Footer { .. })).count();
         let mut sections: Vec<_> =
             (0..footers).map(|footer| (reseal::FOOTER, footer, vec![0; FOOTER_LEN])).collect();
         sections.push((reseal::COMMIT, index, commit.encode()));
@@ -41,7 +44,7 @@ fn refused(name: &str, edit: impl Fn(&Base, &mut Commit)) {
         if kind == 0 && !kept.exists() {
             std::fs::write(kept, &input).unwrap();
         }
-        let scene = Scene::new();
+        let scene = FuzzScene::new();
         let path = scene.path("hostile.coffer");
         std::fs::write(&path, forge.build()).unwrap();
         for mode in [Mode::Read, Mode::Append] {

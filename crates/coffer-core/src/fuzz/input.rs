@@ -1,9 +1,9 @@
-//! What a target makes of its bytes: a few choices, then strings of bytes with their lengths.
+//! The input of a target: a few choices, then byte strings with their lengths.
 
-/// Takes values off the front. When nothing is left, everything is zero or empty.
-pub(super) struct Input<'a>(&'a [u8]);
+/// A reader of values. At the end of the input all values are zero or empty.
+pub(super) struct FuzzInput<'a>(&'a [u8]);
 
-impl<'a> Input<'a> {
+impl<'a> FuzzInput<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }

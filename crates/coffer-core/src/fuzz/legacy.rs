@@ -1,14 +1,14 @@
-//! Coffers that PyCoffer wrote: arbitrary bytes, and tars, frames and members that are sealed with
-//! the right keys.
+//! The fuzz target of coffers in PyCoffer's format: arbitrary bytes, and tars, frames and members that
+//! are sealed with the right keys.
 
-use super::input::Input;
-use super::scene::{Case, Scene, change, look};
+use super::input::FuzzInput;
+use super::scene::{Case, FuzzScene, change, look};
 use crate::coffer::{Coffer, Mode};
 use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::container_seal;
 
-/// More than this is not written out: a little may decompress to much.
+/// The most bytes that are unpacked from one input: few bytes may decompress to many.
 const MOST: usize = 16 << 10;
 
 /// `kind, how, then one of: a file; a frame; a tar; members`.
@@ -16,7 +16,7 @@ pub fn legacy(data: &[u8]) {
     if data.len() > MOST {
         return;
     }
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let case = Case::of(input.byte());
     let how = input.byte();
     let file = match how % 4 {
@@ -25,7 +25,7 @@ pub fn legacy(data: &[u8]) {
         2 => sealed(&case, &frame::compress(1, input.rest()).unwrap()),
         _ => sealed(&case, &frame::compress(1, &members(&case, &mut input)).unwrap()),
     };
-    let scene = Scene::new();
+    let scene = FuzzScene::new();
     let path = scene.path("any.coffer");
     std::fs::write(&path, &file).unwrap();
     let options = |mode| {
@@ -43,7 +43,7 @@ pub fn legacy(data: &[u8]) {
     }
 }
 
-/// The container layer, whatever is in it.
+/// The container layer of any contents.
 fn sealed(case: &Case, frame: &[u8]) -> Vec<u8> {
     match container_seal(&case.kind, &case.keys).unwrap() {
         Some(seal) => {
@@ -56,7 +56,7 @@ fn sealed(case: &Case, frame: &[u8]) -> Vec<u8> {
 }
 
 /// A tar of members: `type, name, mode, what is in it`.
-fn members(case: &Case, input: &mut Input<'_>) -> Vec<u8> {
+fn members(case: &Case, input: &mut FuzzInput<'_>) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     while !input.is_empty() {
         let how = input.byte();

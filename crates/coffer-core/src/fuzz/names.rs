@@ -1,4 +1,4 @@
-//! Names, and extraction into a directory where links, files and directories lie in wait.
+//! The fuzz target of names and extraction: into a directory with links, files and directories.
 
 use crate::format::member::MemberType;
 use std::collections::BTreeMap;
@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::input::Input;
-use super::scene::{Case, Scene, same_file};
+use super::input::FuzzInput;
+use super::scene::{Case, FuzzScene, same_file};
 use crate::coffer::{Change, Coffer, Extraction, Limits, Mode, Selection, Symlinks};
 use crate::engine::container::Container;
 use crate::engine::file::ArchiveFile;
@@ -22,14 +22,14 @@ use crate::io::new_file::NewFile;
 use crate::io::storage::Namespace;
 use crate::progress::{CallObserver, Cancel};
 
-/// What is outside the target, and stays as it is.
+/// The content of files outside the target, which must not change.
 const SECRET: &[u8] = b"not a member";
 
-/// `how, then names, each with what is to become of it`.
+/// `how, then names, each with its use`.
 pub fn names(data: &[u8]) {
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let how = input.byte();
-    let scene = Scene::new();
+    let scene = FuzzScene::new();
     let target = scene.path("world/target");
     fs::create_dir_all(&target).unwrap();
     fs::create_dir_all(scene.path("world/outside/deep")).unwrap();
@@ -49,27 +49,7 @@ pub fn names(data: &[u8]) {
         _ => plan.legacy(&path),
     };
     let Some(expected) = made else { return };
-    let case = Case::of(0);
-    let mut options = case.options(Mode::Read);
-    options.legacy = true;
-    options.temp_dir = Some(scene.root().to_owned());
-    let opened = Coffer::open(&path, options);
-    let bad = expected.names().find(|n| name::fault(n).is_some());
-    let coffer = match opened {
-        Ok(coffer) => coffer,
-        Err(e) => {
-            assert!(bad.is_some() || how & 3 > 1, "{e:?}");
-            return;
-        }
-    };
-    if how & 3 < 2 {
-        assert_eq!(bad, None, "it opens with a name that leads somewhere else");
-        let found: Vec<_> = coffer.members(None).unwrap().into_iter().map(|m| m.name).collect();
-        assert!(expected.names().eq(found.iter()), "{found:?}");
-    }
-    for member in coffer.members(None).unwrap() {
-        assert_eq!(name::fault(&member.name), None);
-    }
+    let Some(coffer) = opened(&scene, &path, &expected, how) else { return };
 
     let what = match how >> 2 & 3 {
         0 | 1 => Selection::All,
@@ -84,20 +64,10 @@ pub fn names(data: &[u8]) {
         preserve: how & 32 != 0,
         limits: Limits::default(),
     };
-    let links = links(&target);
-    let extracted = coffer.extract(&extraction, &target, &CallObserver::silent());
+    extract(&coffer, &extraction, &target);
     assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was touched");
-    for (link, to) in &links {
-        assert_eq!(fs::read_link(link).ok().as_ref(), Some(to), "a link was replaced");
-    }
-    if extracted.is_ok() && extraction.from.is_none() && how >> 2 & 3 < 2 {
-        for member in coffer.members(None).unwrap().iter().filter(|m| !m.member_type.is_directory())
-        {
-            same_file(&target.join(&member.name), &coffer.read(&member.name).unwrap());
-        }
-    }
 
-    // What lies in the target now is removed by name, and added again.
+    // The files in the target are removed by name, and added again.
     let _ = coffer.remove(&target, &plan.chosen, &Cancel::default());
     assert!(Tree::of(&scene.path("world"), &target) == outside, "something outside was removed");
     coffer.close().unwrap();
@@ -105,7 +75,48 @@ pub fn names(data: &[u8]) {
     assert!(Tree::of(&scene.path("world"), &target) == outside, "adding changed something");
 }
 
-/// What the input asks for.
+/// Opens the coffer and checks its names. `None` if it is refused, as it may be.
+fn opened(scene: &FuzzScene, path: &Path, expected: &ExpectedNames, how: u8) -> Option<Coffer> {
+    let mut options = Case::of(0).options(Mode::Read);
+    options.legacy = true;
+    options.temp_dir = Some(scene.root().to_owned());
+    let opened = Coffer::open(path, options);
+    let bad = expected.names().find(|n| name::fault(n).is_some());
+    let coffer = match opened {
+        Ok(coffer) => coffer,
+        Err(e) => {
+            assert!(bad.is_some() || how & 3 > 1, "{e:?}");
+            return None;
+        }
+    };
+    if how & 3 < 2 {
+        assert_eq!(bad, None, "it opens with a name that leads somewhere else");
+        let found: Vec<_> = coffer.members(None).unwrap().into_iter().map(|m| m.name).collect();
+        assert!(expected.names().eq(found.iter()), "{found:?}");
+    }
+    for member in coffer.members(None).unwrap() {
+        assert_eq!(name::fault(&member.name), None);
+    }
+    Some(coffer)
+}
+
+/// Extracts, and checks that no link was replaced and that the files of all members are there.
+fn extract(coffer: &Coffer, extraction: &Extraction, target: &Path) {
+    let links = links(target);
+    let extracted = coffer.extract(extraction, target, &CallObserver::silent());
+    for (link, to) in &links {
+        assert_eq!(fs::read_link(link).ok().as_ref(), Some(to), "a link was replaced");
+    }
+    let all = extraction.from.is_none() && matches!(extraction.what, Selection::All);
+    if extracted.is_ok() && all {
+        for member in coffer.members(None).unwrap().iter().filter(|m| !m.member_type.is_directory())
+        {
+            same_file(&target.join(&member.name), &coffer.read(&member.name).unwrap());
+        }
+    }
+}
+
+/// The plan that the input gives.
 #[derive(Default)]
 struct Plan {
     members: Vec<(String, bool, Vec<u8>)>,
@@ -113,17 +124,17 @@ struct Plan {
     from: Option<String>,
 }
 
-/// What a coffer is to hold.
-struct Expected(BTreeMap<String, bool>);
+/// The names that a coffer must hold.
+struct ExpectedNames(BTreeMap<String, bool>);
 
-impl Expected {
+impl ExpectedNames {
     fn names(&self) -> impl Iterator<Item = &String> {
         self.0.keys()
     }
 }
 
 impl Plan {
-    fn take(&mut self, input: &mut Input<'_>, target: &Path) {
+    fn take(&mut self, input: &mut FuzzInput<'_>, target: &Path) {
         let what = input.byte();
         let mut name = String::from_utf8_lossy(input.short()).into_owned();
         if what & 64 != 0 {
@@ -152,8 +163,8 @@ impl Plan {
         }
     }
 
-    /// Written as anybody writes members. Every name that is taken is one, and no other.
-    fn written(&self, path: &Path) -> Option<Expected> {
+    /// A coffer written through the public API: exactly the valid names are accepted.
+    fn written(&self, path: &Path) -> Option<ExpectedNames> {
         let coffer = Coffer::open(path, Case::of(0).options(Mode::Exclusive)).unwrap();
         let mut expected = BTreeMap::new();
         for (given, _, bytes) in &self.members {
@@ -165,11 +176,11 @@ impl Plan {
             }
         }
         coffer.close().unwrap();
-        Some(Expected(expected))
+        Some(ExpectedNames(expected))
     }
 
     /// Put into the catalog past all checks.
-    fn forged(&self, path: &Path) -> Option<Expected> {
+    fn forged(&self, path: &Path) -> Option<ExpectedNames> {
         let case = Case::of(0);
         let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
         let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
@@ -190,11 +201,11 @@ impl Plan {
         // A tar does not take every name.
         container.commit(true, &Locks::none(path)).ok()?;
         file.publish(true).unwrap();
-        Some(Expected(expected))
+        Some(ExpectedNames(expected))
     }
 
     /// In a tar, as PyCoffer leaves it.
-    fn legacy(&self, path: &Path) -> Option<Expected> {
+    fn legacy(&self, path: &Path) -> Option<ExpectedNames> {
         let mut tar = Vec::new();
         for (name, directory, bytes) in &self.members {
             let heading = crate::format::tar::Heading {
@@ -208,7 +219,7 @@ impl Plan {
         }
         fs::write(path, &**crate::format::frame::compress(1, &tar).unwrap()).unwrap();
         let names = self.members.iter().map(|(name, directory, _)| (name.clone(), *directory));
-        Some(Expected(names.collect()))
+        Some(ExpectedNames(names.collect()))
     }
 }
 
@@ -223,7 +234,7 @@ fn code<T>(result: Result<T>) -> Code {
 }
 
 /// Adds what is in the target to a new coffer.
-fn added_again(scene: &Scene, target: &Path, how: u8) {
+fn added_again(scene: &FuzzScene, target: &Path, how: u8) {
     let path = scene.path("again.coffer");
     let coffer = Coffer::open(&path, Case::of(0).options(Mode::Exclusive)).unwrap();
     let symlinks = if how & 32 == 0 { Symlinks::Skip } else { Symlinks::Error };

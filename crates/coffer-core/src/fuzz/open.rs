@@ -1,16 +1,16 @@
 //! Opening arbitrary bytes, as each kind.
 
-use super::input::Input;
-use super::scene::{Case, Scene, change, look};
+use super::input::FuzzInput;
+use super::scene::{Case, FuzzScene, change, look};
 use crate::coffer::{Coffer, Mode};
 use crate::ops::identify::identify;
 
 /// `kind, how, the file`.
 pub fn open(data: &[u8]) {
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let case = Case::of(input.byte());
     let how = input.byte();
-    let scene = Scene::new();
+    let scene = FuzzScene::new();
     let path = scene.path("any.coffer");
     std::fs::write(&path, input.rest()).unwrap();
     identify(&path).unwrap();

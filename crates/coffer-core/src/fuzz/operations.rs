@@ -1,18 +1,18 @@
-//! An arbitrary list of operations, on a coffer and on a plain map.
+//! The fuzz target of operations: an arbitrary list of them, on a coffer and on a map.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
-use super::input::{Input, noise};
-use super::scene::{Case, Scene};
+use super::input::{FuzzInput, noise};
+use super::scene::{Case, FuzzScene};
 use crate::coffer::{Change, Coffer, Existing, Mode, NewCredentials, Options, Outcome};
 use crate::crypto::kdf::KdfChoice;
 use crate::crypto::key::Key;
 use crate::error::{Code, Result};
 use crate::progress::CallObserver;
 
-/// Names that get in each other's way: files where others have directories.
+/// Names that conflict: files where others have directories.
 const NAMES: [&str; 16] = [
     "a", "a/b", "a/b/c", "a/c", "ab", "b", "b/a", "b/b", "c/d/e/f", "c/d", "ü/語", "z.txt", "0",
     "a b", "a.b/c", "/d",
@@ -24,12 +24,12 @@ type Model = BTreeMap<String, Vec<u8>>;
 
 /// `kind, flags, operations`.
 pub fn operations(data: &[u8]) {
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let case = Case::of(input.byte());
     let flags = input.byte();
-    let scene = Scene::new();
+    let scene = FuzzScene::new();
     let path = scene.path("model.coffer");
-    let mut run = Run::new(case, flags, path);
+    let mut run = OperationsRun::new(case, flags, path);
     for _ in 0..MOST {
         if input.is_empty() {
             break;
@@ -39,10 +39,10 @@ pub fn operations(data: &[u8]) {
     run.end();
 }
 
-struct Run {
+struct OperationsRun {
     case: Case,
     auto_flush: bool,
-    /// Look at everything after each operation.
+    /// Whether everything is compared after each operation.
     watchful: bool,
     path: PathBuf,
     coffer: Coffer,
@@ -56,7 +56,7 @@ fn done(code: Result<Outcome>) -> std::result::Result<(), Code> {
     code.map(|_| ()).map_err(|e| e.code())
 }
 
-impl Run {
+impl OperationsRun {
     fn new(case: Case, flags: u8, path: PathBuf) -> Self {
         let auto_flush = flags & 1 != 0;
         let mut options = case.options(Mode::Exclusive);
@@ -87,7 +87,7 @@ impl Run {
         done(receiver.recv().expect("an answer"))
     }
 
-    fn step(&mut self, input: &mut Input<'_>) {
+    fn step(&mut self, input: &mut FuzzInput<'_>) {
         let operation = input.byte();
         match operation % 16 {
             0..=2 => self.write(input),
@@ -109,13 +109,13 @@ impl Run {
     }
 
     /// A name as given, and as the coffer calls it.
-    fn name(input: &mut Input<'_>) -> (&'static str, &'static str) {
+    fn name(input: &mut FuzzInput<'_>) -> (&'static str, &'static str) {
         let name = NAMES[usize::from(input.byte()) % NAMES.len()];
         (name, name.trim_start_matches('/'))
     }
 
     /// Content of up to 255 bytes, or much more of it.
-    fn content(input: &mut Input<'_>) -> Vec<u8> {
+    fn content(input: &mut FuzzInput<'_>) -> Vec<u8> {
         let (seed, len) = (input.byte(), usize::from(input.byte()));
         match seed % 8 {
             0 => noise(seed, len * 600),
@@ -150,14 +150,14 @@ impl Run {
         }
     }
 
-    fn write(&mut self, input: &mut Input<'_>) {
+    fn write(&mut self, input: &mut FuzzInput<'_>) {
         let (given, name) = Self::name(input);
         let data = Self::content(input);
         let changed = self.change(Change::write(given, Arc::new(data.clone())));
         self.put(name, data, changed);
     }
 
-    fn append(&mut self, input: &mut Input<'_>) {
+    fn append(&mut self, input: &mut FuzzInput<'_>) {
         let (given, name) = Self::name(input);
         let data = Self::content(input);
         let change = Change::Append { name: given.to_owned(), data: Arc::new(data.clone()) };
@@ -166,7 +166,7 @@ impl Run {
         self.put(name, all, changed);
     }
 
-    fn stage(&mut self, input: &mut Input<'_>) {
+    fn stage(&mut self, input: &mut FuzzInput<'_>) {
         let (given, name) = Self::name(input);
         let existing = [Existing::Replace, Existing::Extend, Existing::Keep];
         let how = input.byte();
@@ -179,7 +179,7 @@ impl Run {
             data.extend(part);
         }
         if how & 128 != 0 {
-            // Given up: nothing is left of it.
+            // Aborted: nothing is left of it.
             return;
         }
         let change = Change::Upload {
@@ -198,7 +198,7 @@ impl Run {
         }
     }
 
-    fn delete(&mut self, input: &mut Input<'_>) {
+    fn delete(&mut self, input: &mut FuzzInput<'_>) {
         let (given, name) = Self::name(input);
         let recursive = input.byte() & 1 != 0;
         let changed = self.change(Change::Delete { name: given.to_owned(), recursive });
@@ -281,7 +281,7 @@ impl Run {
         self.committed = self.model.clone();
     }
 
-    /// Closes, or lets go of the handle as a process does that is killed, and opens again.
+    /// Closes, or drops the handle without closing as a killed process does, and opens again.
     fn reopen(&mut self, close: bool) {
         if close {
             self.close();
@@ -305,7 +305,7 @@ impl Run {
         self.committed = self.model.clone();
     }
 
-    fn range(&mut self, input: &mut Input<'_>) {
+    fn range(&mut self, input: &mut FuzzInput<'_>) {
         let (given, name) = Self::name(input);
         let (start, len) = (u64::from(input.u16()), u64::from(input.u16()));
         let read = self.coffer.read_range(given, start, len, None);

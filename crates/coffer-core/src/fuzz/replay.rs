@@ -1,4 +1,4 @@
-//! The corpus, without cargo-fuzz: what each target takes, once more.
+//! A replay of each target's corpus as a test, without cargo-fuzz.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ fn corpus(target: &str) -> PathBuf {
     base::directory().join("corpus").join(target)
 }
 
-/// Panics on the engine's own threads, which nobody else hears of.
+/// The number of panics on the engine's own threads, which no test harness reports.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
 fn listen() {

@@ -1,5 +1,5 @@
-//! What is behind the seals: a sound coffer is taken apart, plaintexts in it are replaced, and it is
-//! sealed again with the right keys.
+//! The fuzz target of sealed contents: a sound coffer is taken apart, plaintexts in it are replaced, and
+//! it is sealed again with the right keys.
 //!
 //! The input is `kind, flags` and sections `layer, index, length, bytes`: each puts its bytes in the
 //! place of one plaintext, so that the fuzzer itself changes headers, commits, footers, zstd frames,
@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::base::{Base, Part, Placed};
-use super::input::Input;
-use super::scene::{Scene, change, look};
+use super::base::{Base, FilePart, PlacedPart};
+use super::input::FuzzInput;
+use super::scene::{FuzzScene, change, look};
 use crate::buffer::Buffer;
 use crate::coffer::{Coffer, Mode};
 use crate::format::catalog::{Block, BlockId, Digest, Place};
@@ -48,14 +48,14 @@ pub(super) const COMPACT: u8 = 4;
 pub(super) const CUT: u8 = 8;
 
 pub fn reseal(data: &[u8]) {
-    let mut input = Input::new(data);
+    let mut input = FuzzInput::new(data);
     let base = Base::of(input.byte());
     let flags = input.byte();
     let contents = base.contents.clone();
     let case = base.case.clone();
     let mut forge = Forge::new(base, flags & HONEST != 0);
     let mut pokes = Vec::new();
-    // Whether somebody without the key could have made the file, as far as contents go.
+    // Whether a person without the key could have made the file, as far as contents go.
     let mut pinned = !forge.honest;
     while !input.is_empty() {
         let layer = input.byte() % LAYERS;
@@ -70,7 +70,7 @@ pub fn reseal(data: &[u8]) {
     }
     let mut file = forge.build();
     for bytes in pokes {
-        let mut poke = Input::new(bytes);
+        let mut poke = FuzzInput::new(bytes);
         let at = usize::from(poke.u16()) % (file.len() + 1);
         let bytes = poke.rest();
         file.resize(file.len().max(at + bytes.len()), 0);
@@ -80,7 +80,7 @@ pub fn reseal(data: &[u8]) {
         file.truncate(file.len() - usize::from(data.last().copied().unwrap_or(0)).min(file.len()));
     }
 
-    let scene = Scene::new();
+    let scene = FuzzScene::new();
     let path = scene.path("any.coffer");
     std::fs::write(&path, &file).unwrap();
     let options = |mode| case.options(mode);
@@ -98,14 +98,14 @@ pub fn reseal(data: &[u8]) {
 }
 
 /// A member's bytes, or a piece of them, as they stand in a tar.
-struct Unit {
+struct MemberUnit {
     name: Arc<str>,
     block: BlockId,
     /// Which piece of a large member.
     piece: Option<usize>,
 }
 
-/// A coffer that is being made anew.
+/// A coffer that is being rebuilt.
 pub(super) struct Forge {
     base: Base,
     honest: bool,
@@ -118,10 +118,10 @@ impl Forge {
         Self { base, honest, stored: BTreeMap::new() }
     }
 
-    fn units(&self) -> Vec<Unit> {
+    fn units(&self) -> Vec<MemberUnit> {
         let mut units = Vec::new();
         for (name, entry) in self.base.catalog.iter() {
-            let unit = |block, piece| Unit { name: name.clone(), block, piece };
+            let unit = |block, piece| MemberUnit { name: name.clone(), block, piece };
             match &entry.place {
                 Place::Packed { block, .. } => units.push(unit(*block, None)),
                 Place::Pieces { pieces, .. } => {
@@ -134,13 +134,13 @@ impl Forge {
     }
 
     /// The part at the old place of a live block.
-    fn part_of(&mut self, block: BlockId) -> Option<&mut Part> {
+    fn part_of(&mut self, block: BlockId) -> Option<&mut FilePart> {
         let offset = self.base.catalog.block(block).ok()?.offset;
         self.base.parts.iter_mut().find(|p| p.offset == offset).map(|p| &mut p.part)
     }
 
     /// The `index`th of the parts that `select` takes.
-    fn nth(&mut self, index: usize, select: impl Fn(&Part) -> bool) -> Option<&mut Placed> {
+    fn nth(&mut self, index: usize, select: impl Fn(&FilePart) -> bool) -> Option<&mut PlacedPart> {
         let count = self.base.parts.iter().filter(|p| select(&p.part)).count();
         let index = index.checked_rem(count)?;
         self.base.parts.iter_mut().filter(|p| select(&p.part)).nth(index)
@@ -151,25 +151,26 @@ impl Forge {
         let new = bytes.to_vec();
         match layer {
             HEADER => {
-                let placed = self.nth(index, |p| matches!(p, Part::Header { .. }));
-                if let Some(Placed { part: Part::Header { body, .. }, .. }) = placed {
+                let placed = self.nth(index, |p| matches!(p, FilePart::Header { .. }));
+                if let Some(PlacedPart { part: FilePart::Header { body, .. }, .. }) = placed {
                     *body = new;
                 }
             }
             COMMIT | RECORD => {
-                let is = |p: &Part| matches!(p, Part::Commit { .. } | Part::Record { .. });
+                let is =
+                    |p: &FilePart| matches!(p, FilePart::Commit { .. } | FilePart::Record { .. });
                 let part = if layer == COMMIT {
-                    Part::Commit { raw: new }
+                    FilePart::Commit { raw: new }
                 } else {
-                    Part::Record { plain: new }
+                    FilePart::Record { plain: new }
                 };
                 if let Some(placed) = self.nth(index, is) {
                     placed.part = part;
                 }
             }
             FOOTER => {
-                let placed = self.nth(index, |p| matches!(p, Part::Footer { .. }));
-                if let Some(Placed { part: Part::Footer { body }, .. }) = placed {
+                let placed = self.nth(index, |p| matches!(p, FilePart::Footer { .. }));
+                if let Some(PlacedPart { part: FilePart::Footer { body }, .. }) = placed {
                     *body = new;
                 }
             }
@@ -181,39 +182,34 @@ impl Forge {
                 } else {
                     (frame::compress(1, bytes).unwrap().into_vec(), len)
                 };
-                let placed = self.nth(index, |p| matches!(p, Part::Block { .. }));
+                let placed = self.nth(index, |p| matches!(p, FilePart::Block { .. }));
                 if let Some(placed) = placed {
-                    placed.part = Part::Block { frame, sealed: None, tar: tar_len as u32 };
+                    placed.part = FilePart::Block { frame, sealed: None, tar: tar_len as u32 };
                 }
             }
             MEMBER_FRAME | MEMBER => self.member(index, bytes, layer == MEMBER_FRAME),
-            MARKS => {
-                let placed = self.nth(index, |p| !matches!(p, Part::Block { .. }));
-                if let Some(placed) = placed {
-                    let mut mark: ClearFields = [0; MARK];
-                    let len = bytes.len().min(MARK);
-                    mark[..len].copy_from_slice(&bytes[..len]);
-                    placed.mark = Some(mark);
-                }
-            }
+            MARKS => self.mark(index, bytes),
             MORE => {
-                let offset = u64::MAX;
-                self.base.parts.push(Placed {
-                    offset,
-                    part: Part::Commit { raw: new },
-                    mark: None,
-                });
-                self.base.parts.push(Placed {
-                    offset,
-                    part: Part::Footer { body: Vec::new() },
-                    mark: None,
-                });
+                let footer = FilePart::Footer { body: Vec::new() };
+                for part in [FilePart::Commit { raw: new }, footer] {
+                    self.base.parts.push(PlacedPart { offset: u64::MAX, part, mark: None });
+                }
             }
             _ => {}
         }
     }
 
-    /// Replaces what stands in the tar for a member, or the frame in the chunks that stand there.
+    /// Replaces the mark of a record.
+    fn mark(&mut self, index: usize, bytes: &[u8]) {
+        if let Some(placed) = self.nth(index, |p| !matches!(p, FilePart::Block { .. })) {
+            let mut mark: ClearFields = [0; MARK];
+            let len = bytes.len().min(MARK);
+            mark[..len].copy_from_slice(&bytes[..len]);
+            placed.mark = Some(mark);
+        }
+    }
+
+    /// Replaces the stored bytes of a member in the tar, or the frame within them.
     fn member(&mut self, index: usize, bytes: &[u8], frame: bool) {
         let units = self.units();
         let Some(unit) = index.checked_rem(units.len()).and_then(|i| units.get(i)) else { return };
@@ -235,14 +231,14 @@ impl Forge {
             }
             let compressed = frame::compress(1, &tar).unwrap().into_vec();
             if let Some(part) = self.part_of(id) {
-                *part = Part::Block { frame: compressed, sealed: None, tar: tar.len() as u32 };
+                *part = FilePart::Block { frame: compressed, sealed: None, tar: tar.len() as u32 };
             }
         }
         self.stored.insert((id, name), stored);
     }
 
-    /// Makes the tars of packs anew in which members were replaced. Gives the places of all that is
-    /// in them.
+    /// Rebuilds the tars of packs in which members were replaced. Gives the places of all members in
+    /// them.
     fn packs(&mut self) -> HashMap<(BlockId, Arc<str>), (u32, u32)> {
         let mut places = HashMap::new();
         let replaced = std::mem::take(&mut self.stored);
@@ -273,7 +269,7 @@ impl Forge {
         for (id, tar) in packs {
             let compressed = frame::compress(1, &tar).unwrap().into_vec();
             if let Some(part) = self.part_of(id) {
-                *part = Part::Block { frame: compressed, sealed: None, tar: tar.len() as u32 };
+                *part = FilePart::Block { frame: compressed, sealed: None, tar: tar.len() as u32 };
             }
         }
         for ((id, name), stored) in replaced {
@@ -282,10 +278,10 @@ impl Forge {
         places
     }
 
-    /// The tar of a live block, as it was.
+    /// The original tar of a live block.
     fn tar(&mut self, id: BlockId) -> Vec<u8> {
         match self.part_of(id) {
-            Some(Part::Block { frame, tar, .. }) => {
+            Some(FilePart::Block { frame, tar, .. }) => {
                 frame::decompress(frame, *tar as usize).map(Buffer::into_vec).unwrap_or_default()
             }
             _ => Vec::new(),
@@ -298,51 +294,35 @@ impl Forge {
         let Self { base, honest, .. } = self;
         let mut out = Vec::new();
         let mut moved = Moved { places, ..Moved::default() };
-        for (index, Placed { offset, part, mark }) in base.parts.iter().enumerate() {
+        for (index, PlacedPart { offset, part, mark }) in base.parts.iter().enumerate() {
             let at = out.len() as u64;
             moved.offsets.insert(*offset, at);
             match part {
-                Part::Header { mark: own, body } => {
+                FilePart::Header { mark: own, body } => {
                     base.put_record(&mark.unwrap_or(*own), body, &mut out);
                     moved.header(*own, index, at);
                 }
-                Part::Block { frame, sealed, tar } => match sealed {
+                FilePart::Block { frame, sealed, tar } => match sealed {
                     Some(sealed) => out.extend_from_slice(sealed),
                     None => {
                         let (bytes, digest) = base.seal_block(frame);
-                        let block = Block {
-                            offset: at,
-                            len: bytes.len() as u32,
-                            frame: frame.len() as u32,
-                            tar: *tar,
-                            digest,
-                        };
+                        let (len, frame) = (bytes.len() as u32, frame.len() as u32);
+                        let block = Block { offset: at, len, frame, tar: *tar, digest };
                         moved.blocks.insert(*offset, block);
                         out.extend(bytes);
                     }
                 },
-                Part::Commit { raw } => {
+                FilePart::Commit { raw } => {
                     let raw = if honest { moved.commit(raw) } else { raw.clone() };
                     let commit = Commit::decode(&raw).ok();
                     let generation = commit.map_or(moved.last.generation + 1, |c| c.generation);
-                    let mut e = Encoder::default();
-                    e.raw(&base.archive);
-                    e.raw(&at.to_le_bytes());
-                    e.uint(generation);
-                    e.uint(0);
-                    e.uint(1);
-                    e.uint(raw.len() as u64);
-                    e.raw(&frame::compress(3, &raw).unwrap());
                     let own = record::mark_at(COMMIT_TAG, at);
-                    base.put_record(&mark.unwrap_or(own), &e.finish(), &mut out);
-                    moved.last(
-                        generation,
-                        at,
-                        out.len() as u64 - at,
-                        *blake3::hash(&raw).as_bytes(),
-                    );
+                    let body = commit_body(&base.archive, at, generation, &raw);
+                    base.put_record(&mark.unwrap_or(own), &body, &mut out);
+                    let digest = *blake3::hash(&raw).as_bytes();
+                    moved.last(generation, at, out.len() as u64 - at, digest);
                 }
-                Part::Record { plain } => {
+                FilePart::Record { plain } => {
                     let mut plain = plain.clone();
                     if honest && plain.len() >= ARCHIVE_ID + 8 {
                         plain[ARCHIVE_ID..ARCHIVE_ID + 8].copy_from_slice(&at.to_le_bytes());
@@ -353,7 +333,7 @@ impl Forge {
                         moved.last(generation, at, out.len() as u64 - at, digest);
                     }
                 }
-                Part::Footer { body } => {
+                FilePart::Footer { body } => {
                     let body = if honest || body.is_empty() {
                         moved.footer(&base.archive, body, at)
                     } else {
@@ -369,7 +349,20 @@ impl Forge {
     }
 }
 
-/// What a frame says that it holds.
+/// The body of the only part of a commit that stands at `at`.
+fn commit_body(archive: &[u8; ARCHIVE_ID], at: u64, generation: u64, raw: &[u8]) -> Vec<u8> {
+    let mut e = Encoder::default();
+    e.raw(archive);
+    e.raw(&at.to_le_bytes());
+    e.uint(generation);
+    e.uint(0);
+    e.uint(1);
+    e.uint(raw.len() as u64);
+    e.raw(&frame::compress(3, raw).unwrap());
+    e.finish()
+}
+
+/// The content size in a frame's header.
 fn frame_content(bytes: &[u8]) -> Option<usize> {
     let said = zstd::zstd_safe::get_frame_content_size(bytes).ok()??;
     usize::try_from(said).ok().filter(|len| *len <= 64 << 20)
@@ -385,7 +378,7 @@ fn commit_in(plain: &[u8]) -> Option<(u64, Digest)> {
     Some((generation, *blake3::hash(&raw.ok()?).as_bytes()))
 }
 
-/// What has another place, length or digest than it had.
+/// The new places, lengths and digests of what the file holds.
 struct Moved {
     offsets: HashMap<u64, u64>,
     blocks: HashMap<u64, Block>,
@@ -450,28 +443,33 @@ impl Moved {
             block.digest = digest;
         }
         for (name, entry) in &mut commit.set {
-            match &mut entry.place {
-                Place::Packed { block, at, stored } => {
-                    if let Some(new) = self.places.get(&(*block, name.clone())) {
-                        (*at, *stored) = *new;
-                    }
-                }
-                Place::Pieces { pieces, .. } => {
-                    for piece in Arc::make_mut(pieces) {
-                        if let Some((_, new)) = self.places.get(&(piece.block, name.clone())) {
-                            piece.stored = *new;
-                        }
-                    }
-                }
-                Place::Memory(_) => {}
-            }
+            self.place(name, &mut entry.place);
         }
-        // What was not touched stays as it is, however it was written.
+        // An unchanged commit keeps its encoding, however it was written.
         let after = commit.encode();
         if before == after { raw.to_vec() } else { after }
     }
 
-    /// The footer of the last commit; of a body that was given, all but what is wrong in it.
+    /// Corrects where the bytes of a member are.
+    fn place(&self, name: &Arc<str>, place: &mut Place) {
+        match place {
+            Place::Packed { block, at, stored } => {
+                if let Some(new) = self.places.get(&(*block, name.clone())) {
+                    (*at, *stored) = *new;
+                }
+            }
+            Place::Pieces { pieces, .. } => {
+                for piece in Arc::make_mut(pieces) {
+                    if let Some((_, new)) = self.places.get(&(piece.block, name.clone())) {
+                        piece.stored = *new;
+                    }
+                }
+            }
+            Place::Memory(_) => {}
+        }
+    }
+
+    /// The footer of the last commit. Of a given body only the flag at its end is kept.
     fn footer(&self, archive: &[u8; ARCHIVE_ID], given: &[u8], at: u64) -> Vec<u8> {
         let mut body = Vec::new();
         body.extend_from_slice(archive);

@@ -1,5 +1,5 @@
-//! Where a target plays: kinds with fixed keys, a directory in memory, and what must hold of any
-//! coffer that opens.
+//! The environment of a target: kinds with fixed keys, a directory in memory, and the checks that every
+//! coffer must pass that opens.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, Layer};
 use crate::progress::CallObserver;
 
-/// How many kinds there are to choose from.
+/// The number of kinds to choose from.
 pub(super) const KINDS: usize = 6;
 
 /// A kind with its keys: those of the fixtures.
@@ -63,11 +63,11 @@ impl Case {
 }
 
 /// A directory of its own, removed with all that is in it.
-pub(super) struct Scene {
+pub(super) struct FuzzScene {
     dir: tempfile::TempDir,
 }
 
-impl Scene {
+impl FuzzScene {
     pub(super) fn new() -> Self {
         let ram = Path::new("/dev/shm");
         let parent = if ram.is_dir() { ram.to_path_buf() } else { std::env::temp_dir() };
@@ -84,14 +84,14 @@ impl Scene {
     }
 }
 
-/// What a coffer was found to hold.
+/// The contents of a coffer.
 #[derive(Default)]
 pub(super) struct Seen {
     /// The files that could be read, with their bytes.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// The names of all members.
     pub(super) names: Vec<String>,
-    /// `verify` found nothing wrong, and everything was read.
+    /// Whether `verify` found no damage and everything was read.
     pub(super) sound: bool,
 }
 
@@ -99,8 +99,8 @@ pub(super) struct Seen {
 /// short.
 const MOST: u64 = 4 << 20;
 
-/// Reads all there is in every way there is, and holds each against the others.
-pub(super) fn look(coffer: &Coffer, scene: &Scene) -> Seen {
+/// Reads all members by every call that reads, and compares the results.
+pub(super) fn look(coffer: &Coffer, scene: &FuzzScene) -> Seen {
     let members = coffer.members(None).unwrap();
     let total = members.iter().map(|m| m.size).fold(0u64, u64::saturating_add);
     let small = total <= MOST;
@@ -158,10 +158,10 @@ pub(super) fn same_file(path: &Path, bytes: &[u8]) {
 /// What a change adds.
 const NEW: &[u8] = b"what the target wrote";
 
-/// Opens for writing what was seen, changes it, and looks again. What was sound must stay so.
+/// Opens the coffer for writing, changes it, and reads it again. If it was sound, it must stay so.
 pub(super) fn change(
     options: &dyn Fn(Mode) -> Options,
-    scene: &Scene,
+    scene: &FuzzScene,
     path: &Path,
     seen: &Seen,
     compact: bool,

@@ -1,10 +1,10 @@
-//! The seeds of the corpus, made anew.
+//! The generator of the corpus's seeds.
 
 use crate::format::member::MemberType;
 use std::fs;
 use std::sync::Arc;
 
-use super::base::{self, Base, Part};
+use super::base::{self, Base, FilePart};
 use super::input::noise;
 use super::reseal;
 use super::scene::{Case, KINDS};
@@ -118,17 +118,17 @@ fn seed_reseal(kind: u8) {
     };
     for placed in &base.parts {
         match &placed.part {
-            Part::Header { body, mark } => {
+            FilePart::Header { body, mark } => {
                 put(reseal::HEADER, body);
                 put(reseal::MARKS, mark);
             }
-            Part::Commit { raw } => {
+            FilePart::Commit { raw } => {
                 put(reseal::COMMIT, raw);
                 put(reseal::MORE, raw);
             }
-            Part::Record { plain } => put(reseal::RECORD, plain),
-            Part::Footer { body } => put(reseal::FOOTER, body),
-            Part::Block { frame, tar, .. } => {
+            FilePart::Record { plain } => put(reseal::RECORD, plain),
+            FilePart::Footer { body } => put(reseal::FOOTER, body),
+            FilePart::Block { frame, tar, .. } => {
                 put(reseal::FRAME, frame);
                 put(
                     reseal::TAR,

@@ -21,7 +21,7 @@ impl Run {
         }
     }
 
-    /// Bytes that tell which write they are of.
+    /// Bytes that identify the write they are of.
     pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
         self.serial += 1;
         let mut bytes = vec![0; len];
@@ -77,7 +77,7 @@ impl Run {
         Ok(())
     }
 
-    /// Puts a member that came in portions, or gives it up.
+    /// Puts a member that was uploaded in parts, or aborts the upload.
     pub(super) fn put_staged(
         &mut self,
         container: &mut Container,
@@ -101,7 +101,7 @@ impl Run {
         Ok(())
     }
 
-    /// Puts a large member, or gives up in the middle.
+    /// Puts a large member, or aborts in the middle.
     pub(super) fn pieces(
         &mut self,
         container: &mut Container,
@@ -130,7 +130,7 @@ impl Run {
                 |e: &&crate::format::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
             view.catalog
                 .iter()
-                // Of what is damaged it is known what it held, not what it would hold.
+                // The model has the bytes before the damage, not those after an append.
                 .find(|(n, e)| large(e) && self.opener.damaged(container, n, e).is_none())
                 .map(|(n, e)| {
                     (n.to_string(), MemberLocation::in_catalog(&view.catalog, n, e).unwrap())

@@ -1,4 +1,4 @@
-//! Opening a disk as a coffer, and comparing it with what it is to hold.
+//! Opening a coffer on a simulated disk, and comparing it with the model.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::damage::Flip;
 use super::disk::Disk;
-use super::state::{Members, State, Trace, lens};
+use super::state::{Members, ModelState, Trace, lens};
 use crate::engine::container::Container;
 use crate::engine::credentials::{CredentialLookup, Credentials};
 use crate::engine::open::{self, Expected, OpenResult};
@@ -18,22 +18,22 @@ use crate::io::new_file::sweep_unfinished;
 use crate::io::protected_paths::torn;
 use crate::progress::Cancel;
 
-/// How a coffer on a simulated disk is opened.
-pub(super) struct Opener {
+/// The parameters of opening a coffer on a simulated disk.
+pub(super) struct ModelOpener {
     pub(super) path: std::path::PathBuf,
     pub(super) kind: Kind,
     /// The keys that it has had.
     pub(super) keys: Vec<Keys>,
     pub(super) durable: bool,
-    /// What was damaged of it.
+    /// The bytes of it that were damaged.
     pub(super) flips: Vec<Flip>,
 }
 
 /// Why a coffer did not open.
 pub(super) enum Trouble {
-    /// The disk refused.
+    /// A call of the disk failed.
     Io(Error),
-    /// Something is wrong.
+    /// A rule of the model is violated.
     Wrong(String),
 }
 
@@ -53,19 +53,19 @@ impl From<String> for Trouble {
 }
 
 /// A coffer that was opened for writing, and which of the acceptable states it is in.
-pub(super) struct Opened {
+pub(super) struct OpenedModel {
     pub(super) container: Container,
-    pub(super) state: State,
+    pub(super) state: ModelState,
 }
 
-impl Opener {
+impl ModelOpener {
     /// Opens the coffer as a writer does, and compares it with the acceptable states. `None` if there
     /// is no coffer, and need not be.
     pub(super) fn open(
         &self,
         disk: &Arc<Disk>,
-        acceptable: &[State],
-    ) -> Result<Option<Opened>, Trouble> {
+        acceptable: &[ModelState],
+    ) -> Result<Option<OpenedModel>, Trouble> {
         let directory = disk.directory();
         let failed = |e: Error| match e.code() {
             Code::Io => Trouble::Io(e),
@@ -87,7 +87,7 @@ impl Opener {
             let expected = Expected {
                 kind: &self.kind,
                 accept_file_cipher: self.kind.name == KindName::Bank,
-                keyring: &CredentialLookup::new(&secret, &cancel),
+                credentials: &CredentialLookup::new(&secret, &cancel),
                 level: None,
                 max_catalog: u64::MAX,
                 directory: directory.clone(),
@@ -113,11 +113,12 @@ impl Opener {
         disk: &Disk,
         container: Container,
         keys: usize,
-        acceptable: &[State],
-    ) -> Result<Opened, String> {
+        acceptable: &[ModelState],
+    ) -> Result<OpenedModel, String> {
         let members =
             self.read_all(&container).map_err(|e| format!("a member does not read: {e:?}"))?;
-        let is = |state: &&State| state.keys == keys && state.members.as_ref() == Some(&members);
+        let is =
+            |state: &&ModelState| state.keys == keys && state.members.as_ref() == Some(&members);
         let Some(state) = acceptable.iter().rfind(is).cloned() else {
             let accepted: Vec<_> =
                 acceptable.iter().map(|s| (s.keys, s.members.as_ref().map(lens))).collect();
@@ -127,15 +128,16 @@ impl Opener {
             ));
         };
         self.check_file(disk, &container, &state)?;
-        Ok(Opened { container, state })
+        Ok(OpenedModel { container, state })
     }
 
-    /// Checks a file without unfinished changes: its tar, what is deleted, and what is beside it.
+    /// Checks a file without unfinished changes: its tar, that deleted bytes are gone, and the files
+    /// beside it.
     pub(super) fn check_file(
         &self,
         disk: &Disk,
         container: &Container,
-        state: &State,
+        state: &ModelState,
     ) -> Result<(), String> {
         let image = disk.image();
         let file = image.file(&self.path).ok_or("the coffer is gone")?;
@@ -168,7 +170,7 @@ impl Opener {
             path == self.path || path.to_string_lossy().starts_with(&*torn.to_string_lossy())
         };
         match image.names.keys().find(|path| !ours(path)) {
-            // Where the disk refused, it may be this that it did not remove.
+            // If a call of the disk failed, it may be the removal of this file.
             Some(path) if disk.failed().is_none() => {
                 Err(format!("{} was left behind", path.display()))
             }
@@ -193,7 +195,7 @@ fn have_in_common(one: &[u8], other: &[u8]) -> bool {
     false
 }
 
-/// Takes the layers off as other tools do: the tar has exactly the live members, and of others at
+/// Decodes the layers as other tools do: the tar must have exactly the live members, and of others at
 /// most those that damaged packs `held`.
 fn check_tar(
     file: &[u8],
@@ -241,9 +243,9 @@ fn check_tar(
     }
 }
 
-impl Opener {
-    /// Every member, read through the writer's own view. One that is damaged must not read: it is
-    /// what it was before.
+impl ModelOpener {
+    /// Every member, read through the writer's own view. A damaged one must fail to read; its bytes
+    /// before the damage are given.
     pub(super) fn read_all(&self, container: &Container) -> crate::error::Result<Members> {
         let view = container.view.read();
         let read = |name: &str, entry: &Entry| {

@@ -1,24 +1,23 @@
-//! What a crash leaves, after SQLite's crash VFS: writes wait in a queue until they are synced,
-//! and when the power fails each one that waits is kept, dropped, cut, or filled with junk.
+//! The states of a disk after a crash, as in SQLite's crash VFS: writes are queued until they are
+//! synced, and a power failure keeps, drops, cuts or replaces each queued one with junk.
 //!
-//! Of one record many different states can be made, each by a number of calls after which the
-//! crash comes, and by chance.
+//! One journal gives many states: by the number of calls before the crash, and at random.
 
-use super::disk::{Call, Id, Image, Journal, put};
+use super::disk::{Call, Image, Inode, Journal, put};
 use super::rng::Rng;
 
 /// The smallest part of a write that a power failure keeps or drops.
 const SECTOR: usize = 512;
 
 impl Journal {
-    /// What a killed process leaves: everything it did.
+    /// The state after a process was killed: all its calls took effect.
     pub(super) fn killed(&self, calls: usize) -> Image {
         let mut image = self.start.clone();
         self.calls[..calls].iter().for_each(|call| image.apply(call));
         image
     }
 
-    /// What a process leaves that is killed in the last of the calls: of a write there is a part.
+    /// The state after a process was killed within its last call: a write took effect in part.
     pub(super) fn killed_within(&self, calls: usize, rng: &mut Rng) -> Image {
         let Some((last, before)) = self.calls[..calls].split_last() else { return self.killed(0) };
         let mut image = self.killed(before.len());
@@ -29,7 +28,7 @@ impl Journal {
         image
     }
 
-    /// What a power failure leaves: what was synced, and of the rest whatever chance keeps.
+    /// The state after a power failure: synced calls, and a random part of the others.
     pub(super) fn unpowered(&self, calls: usize, rng: &mut Rng) -> Image {
         let mut image = self.start.clone();
         let mut waiting: Vec<&Call> = Vec::new();
@@ -63,8 +62,8 @@ impl Journal {
             let calls = take(&mut waiting, |call| file_of(call) == Some(file));
             tear(image.bytes(file), &calls, rng);
         }
-        // What has no name is gone.
-        let named: Vec<Id> = image.names.values().copied().collect();
+        // Files without a name are gone.
+        let named: Vec<Inode> = image.names.values().copied().collect();
         image.files.retain(|file, _| named.contains(file));
         for file in named {
             image.files.entry(file).or_default();
@@ -73,13 +72,13 @@ impl Journal {
     }
 }
 
-/// Sometimes everything arrives, sometimes nothing, sometimes any of it.
+/// The unsynced calls that take effect: all, none, or a random part.
 fn odds(rng: &mut Rng) -> u64 {
     rng.pick(&[0, 1, 50, 90, 100])
 }
 
 /// The file that a call changes the contents of.
-fn file_of(call: &Call) -> Option<Id> {
+fn file_of(call: &Call) -> Option<Inode> {
     match call {
         Call::Write { file, .. } | Call::Truncate { file, .. } => Some(*file),
         _ => None,
@@ -92,7 +91,7 @@ fn take<'a>(from: &mut Vec<&'a Call>, which: impl Fn(&Call) -> bool) -> Vec<&'a 
     taken
 }
 
-/// Does to a file what arrives of some calls.
+/// Applies to a file those of some calls that take effect.
 fn tear(file: &mut Vec<u8>, calls: &[&Call], rng: &mut Rng) {
     if calls.is_empty() {
         return;
@@ -122,7 +121,7 @@ fn tear(file: &mut Vec<u8>, calls: &[&Call], rng: &mut Rng) {
         }
         lens.push(seen);
     }
-    // The length is kept elsewhere than the data, and may be ahead of it or behind.
+    // A file system writes the length separately from the data, before it or after it.
     if rng.one_in(2) {
         let len = rng.pick(&lens);
         if len > file.len() && rng.one_in(2) {
@@ -133,22 +132,22 @@ fn tear(file: &mut Vec<u8>, calls: &[&Call], rng: &mut Rng) {
     }
 }
 
-/// Does to a file what arrives of a write that does not arrive whole.
+/// Applies to a file a write that takes effect in part.
 fn tear_write(file: &mut Vec<u8>, offset: usize, bytes: &[u8], rng: &mut Rng) {
     let sector = |at: usize| (SECTOR - (offset + at) % SECTOR).min(bytes.len() - at);
     match rng.below(4) {
-        // Nothing does.
+        // None of it.
         _ if bytes.is_empty() => {}
         0 => {}
-        // It is cut at a sector.
+        // The sectors at its beginning.
         1 => {
             let sectors = rng.below(bytes.len().div_ceil(SECTOR) as u64);
             let len = (0..sectors).fold(0, |at, _| at + sector(at));
             put(file, offset, &bytes[..len]);
         }
-        // It is junk.
+        // Junk.
         2 => put(file, offset, &rng.junk(bytes.len())),
-        // Any of it does, and some is junk.
+        // Random sectors, some of them junk.
         _ => {
             let mut at = 0;
             while at < bytes.len() {

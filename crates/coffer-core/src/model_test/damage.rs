@@ -1,4 +1,4 @@
-//! Damage to what is in the file: a bit that flipped between two sessions, and parts of the disk that
+//! Damage to the bytes of a file: a bit that flips between two sessions, and parts of the disk that
 //! cannot be read.
 //!
 //! Members in a damaged block stay and fail to read, wherever the block is copied to. All others read
@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::check::Opener;
+use super::check::ModelOpener;
 use super::disk::{Bad, Disk, Image};
 use super::state::{Members, Timeline};
 use super::workload::{Run, new_keys};
@@ -19,8 +19,8 @@ use crate::format::kind::{Cipher, Kind};
 use crate::format::record::HEADER_MARKS;
 use crate::progress::CallObserver;
 
-/// A byte of a block that is not what was written. Rekeying writes the header of a large member anew
-/// from the catalog; in a container that is not sealed it is the same bytes again, and sound.
+/// A damaged byte of a block. Rekeying rewrites the header of a large member from the catalog; in an
+/// unsealed container this restores the bytes.
 #[derive(Clone)]
 pub(super) struct Flip {
     /// Of the file under the keys that it has.
@@ -66,7 +66,7 @@ impl Run {
     }
 }
 
-impl Opener {
+impl ModelOpener {
     /// The damage to a block, in a file with these marks in its header.
     pub(super) fn flip_of(&self, marks: &[u8; HEADER_MARKS], block: &Block) -> Option<&Flip> {
         self.flips.iter().find(|flip| flip.marks == *marks && flip.digest == block.digest)
@@ -86,8 +86,8 @@ impl Opener {
     }
 }
 
-/// A Store with `a`, `b` and `c` in a pack and `d` in another, on a disk that can be made to refuse.
-struct Scene {
+/// A Store with `a`, `b` and `c` in a pack and `d` in another, on a disk whose reads can be made to fail.
+struct DamageScene {
     disk: Arc<Disk>,
     path: PathBuf,
     options: Options,
@@ -98,7 +98,7 @@ struct Scene {
 const EIO: i32 = if cfg!(windows) { 1117 } else { 5 };
 const ENOMEM: i32 = if cfg!(windows) { 8 } else { 12 };
 
-impl Scene {
+impl DamageScene {
     fn new(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (disk, path) = (Disk::new(Image::default()), dir.path().join("bad.coffer"));
@@ -122,8 +122,7 @@ impl Scene {
         Coffer::open_in(self.disk.directory(), &self.path, self.options.clone()).unwrap()
     }
 
-    /// Opens it, which reads more of such a small file than it needs, and lets the pack be read no
-    /// more.
+    /// Opens the coffer, and then makes reads of the pack fail: opening reads all of such a small file.
     fn open_bad(&self) -> Coffer {
         self.disk.refuse(None);
         let coffer = self.open();
@@ -167,7 +166,7 @@ fn delete(coffer: &Coffer, name: &str) {
 #[test]
 fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
     for kind in [Kind::store(), Kind::bank(Cipher::AesOcb), Kind::null()] {
-        let scene = Scene::new(kind);
+        let scene = DamageScene::new(kind);
         let coffer = scene.open_bad();
         delete(&coffer, "a");
         write(&coffer, "new");
@@ -179,7 +178,7 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
         coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         check(&coffer, &["d", "new"], &["b", "c"]);
         coffer.close().unwrap();
-        // It was copied: what the disk could not read of it is lost.
+        // It was copied: the bytes that the disk could not read are lost.
         scene.disk.refuse(None);
         let coffer = scene.open();
         check(&coffer, &["d", "new"], &["b", "c"]);
@@ -192,7 +191,7 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
 
 #[test]
 fn a_read_that_fails_once_is_tried_again() {
-    let scene = Scene::new(Kind::store());
+    let scene = DamageScene::new(Kind::store());
     let coffer = scene.open();
     delete(&coffer, "a");
     scene.fail(EIO, 1);
@@ -203,7 +202,7 @@ fn a_read_that_fails_once_is_tried_again() {
 
 #[test]
 fn a_system_that_is_short_of_memory_is_no_damage() {
-    let scene = Scene::new(Kind::store());
+    let scene = DamageScene::new(Kind::store());
     let coffer = scene.open();
     delete(&coffer, "a");
     for change in
@@ -222,7 +221,7 @@ fn a_system_that_is_short_of_memory_is_no_damage() {
 /// A pack that could not be read for a while still has what was deleted meanwhile.
 #[test]
 fn compaction_leaves_nothing_of_what_was_deleted_while_the_pack_could_not_be_read() {
-    let scene = Scene::new(Kind::null());
+    let scene = DamageScene::new(Kind::null());
     let coffer = scene.open_bad();
     delete(&coffer, "a");
     coffer.change(Change::Flush { force: false }).unwrap();

@@ -1,5 +1,5 @@
-//! A disk in memory: files, their names, a record of all that is done to them, and faults on
-//! demand. What a crash leaves of it is told by [`super::crash`].
+//! A simulated disk: files, their names, a journal of all calls that change them, and injected faults.
+//! [`super::crash`] gives its states after a crash.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,42 +9,42 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use crate::io::storage::{self, Namespace, ReadAt, Wanted, WriteAt};
 
 /// A file, whatever its name.
-pub(super) type Id = usize;
+pub(super) type Inode = usize;
 
-/// What is on a disk.
+/// The contents of a disk.
 #[derive(Clone, Default)]
 pub(super) struct Image {
-    pub(super) names: BTreeMap<PathBuf, Id>,
-    pub(super) files: BTreeMap<Id, Arc<Vec<u8>>>,
+    pub(super) names: BTreeMap<PathBuf, Inode>,
+    pub(super) files: BTreeMap<Inode, Arc<Vec<u8>>>,
 }
 
-/// Something that was done to a disk.
+/// A call that changes a disk.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Write {
-        file: Id,
+        file: Inode,
         offset: usize,
         bytes: Arc<Vec<u8>>,
     },
     Truncate {
-        file: Id,
+        file: Inode,
         len: usize,
     },
     Sync {
-        file: Id,
+        file: Inode,
     },
-    /// What was written before may be lost, whatever is synced later.
+    /// Writes before it may be lost even if a later sync succeeds.
     FailedSync {
-        file: Id,
+        file: Inode,
     },
     Create {
         path: PathBuf,
-        file: Id,
+        file: Inode,
     },
     Rename {
         from: PathBuf,
         to: PathBuf,
-        file: Id,
+        file: Inode,
     },
     Remove {
         path: PathBuf,
@@ -57,11 +57,11 @@ impl Image {
         self.files.get(self.names.get(path)?).map(|bytes| &**bytes)
     }
 
-    pub(super) fn bytes(&mut self, file: Id) -> &mut Vec<u8> {
+    pub(super) fn bytes(&mut self, file: Inode) -> &mut Vec<u8> {
         Arc::make_mut(self.files.entry(file).or_default())
     }
 
-    /// Does what a call does, as a process sees it.
+    /// Applies a call, as a process sees it.
     pub(super) fn apply(&mut self, call: &Call) {
         match call {
             Call::Write { file, offset, bytes } => put(self.bytes(*file), *offset, bytes),
@@ -82,7 +82,7 @@ impl Image {
     }
 }
 
-/// Writes into a file, which grows as far as it must.
+/// Writes into a file, which grows as needed.
 pub(super) fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     let end = offset + bytes.len();
     if file.len() < end {
@@ -91,7 +91,7 @@ pub(super) fn put(file: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     file[offset..end].copy_from_slice(bytes);
 }
 
-/// What a disk was, and what has been done to it since.
+/// A journal: the contents of a disk, and the calls since.
 #[derive(Clone, Default)]
 pub(super) struct Journal {
     pub(super) start: Image,
@@ -101,41 +101,41 @@ pub(super) struct Journal {
 /// Calls that fail.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fault {
-    /// How many calls go well before.
+    /// The number of calls that succeed before.
     pub(super) after: u64,
     /// Whether calls that only look are counted, and may fail, too.
     pub(super) looks: bool,
-    /// All calls fail from then on, not one.
+    /// Whether all calls fail from then on, not one.
     pub(super) forever: bool,
     pub(super) errno: i32,
-    /// How many bytes of a write that fails are written, at most.
+    /// The most bytes that a failing write writes.
     pub(super) torn: usize,
 }
 
-/// A part of every file that reads are refused of.
+/// A range of every file in which reads fail.
 pub(super) struct Bad {
     pub(super) bytes: std::ops::Range<usize>,
     pub(super) errno: i32,
-    /// How many reads are refused.
+    /// The number of reads that fail.
     pub(super) times: usize,
 }
 
 /// A read that failed, and whether the same was read later.
 #[derive(Clone, Copy)]
 struct Missed {
-    file: Id,
+    file: Inode,
     from: usize,
     len: usize,
     again: bool,
 }
 
 #[derive(Default)]
-struct State {
+struct DiskState {
     now: Image,
     journal: Journal,
-    next: Id,
+    next: Inode,
     fault: Option<Fault>,
-    /// What the call was that failed first.
+    /// The name of the call that failed first.
     failed: Option<&'static str>,
     missed: Option<Missed>,
     bad: Option<Bad>,
@@ -143,20 +143,20 @@ struct State {
 }
 
 /// The disk.
-pub(super) struct Disk(Mutex<State>);
+pub(super) struct Disk(Mutex<DiskState>);
 
 impl Disk {
     pub(super) fn new(image: Image) -> Arc<Self> {
         let next = image.files.keys().max().map_or(0, |last| last + 1);
         let journal = Journal { start: image.clone(), calls: Vec::new() };
-        Arc::new(Self(Mutex::new(State { now: image, journal, next, ..State::default() })))
+        Arc::new(Self(Mutex::new(DiskState { now: image, journal, next, ..DiskState::default() })))
     }
 
     pub(super) fn directory(self: &Arc<Self>) -> Arc<dyn Namespace> {
-        Arc::new(Names(self.clone()))
+        Arc::new(DiskNames(self.clone()))
     }
 
-    /// What a process sees.
+    /// The contents that a process sees.
     pub(super) fn image(&self) -> Image {
         self.state().now.clone()
     }
@@ -175,7 +175,7 @@ impl Disk {
         self.state().open
     }
 
-    /// Lets calls fail, or stops that.
+    /// Sets or clears the fault.
     pub(super) fn fail(&self, fault: Option<Fault>) {
         let mut state = self.state();
         state.fault = fault;
@@ -183,27 +183,27 @@ impl Disk {
         state.missed = None;
     }
 
-    /// Lets a part be read no more, or again.
+    /// Sets or clears the range in which reads fail.
     pub(super) fn refuse(&self, bad: Option<Bad>) {
         self.state().bad = bad;
     }
 
-    /// Whether what failed first was a read, and the same was read later.
+    /// Whether the first call that failed was a read that was repeated later.
     pub(super) fn read_again(&self) -> bool {
         self.state().missed.is_some_and(|missed| missed.again)
     }
 
-    /// What failed, if something did.
+    /// The name of the call that failed first, if one did.
     pub(super) fn failed(&self) -> Option<&'static str> {
         self.state().failed
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, DiskState> {
         self.0.lock().unwrap()
     }
 
-    /// Begins a call that only looks.
-    fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, State>> {
+    /// Begins a call that changes nothing.
+    fn look(&self, name: &'static str) -> io::Result<MutexGuard<'_, DiskState>> {
         let mut state = self.state();
         match state.fault.filter(|fault| fault.looks).and_then(|_| state.strike(name)) {
             Some(fault) => Err(io::Error::from_raw_os_error(fault.errno)),
@@ -211,15 +211,15 @@ impl Disk {
         }
     }
 
-    /// Does and records a call that changes.
+    /// Applies and records a call that changes the disk.
     fn act(&self, name: &'static str, call: Call) -> io::Result<()> {
         let mut state = self.state();
         state.act(name, call)
     }
 }
 
-impl State {
-    /// The fault, if it is time for it.
+impl DiskState {
+    /// The fault, if this call is the one to fail.
     fn strike(&mut self, name: &'static str) -> Option<Fault> {
         let fault = self.fault.as_mut()?;
         if fault.after > 0 {
@@ -254,25 +254,25 @@ impl State {
 }
 
 /// An open file.
-struct Open {
+struct OpenFile {
     disk: Arc<Disk>,
-    file: Id,
+    file: Inode,
 }
 
-impl Open {
-    fn begin(disk: &Arc<Disk>, file: Id, state: &mut State) -> Arc<dyn WriteAt> {
+impl OpenFile {
+    fn begin(disk: &Arc<Disk>, file: Inode, state: &mut DiskState) -> Arc<dyn WriteAt> {
         state.open += 1;
         Arc::new(Self { disk: disk.clone(), file })
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         self.disk.state().open -= 1;
     }
 }
 
-impl ReadAt for Open {
+impl ReadAt for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let (from, file) = (offset as usize, self.file);
         let looked = self.disk.look("read");
@@ -309,7 +309,7 @@ impl ReadAt for Open {
     }
 }
 
-impl WriteAt for Open {
+impl WriteAt for OpenFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let bytes = Arc::new(buf.to_vec());
         self.disk.act("write", Call::Write { file: self.file, offset: offset as usize, bytes })
@@ -325,15 +325,15 @@ impl WriteAt for Open {
 }
 
 /// The one directory of the disk.
-struct Names(Arc<Disk>);
+struct DiskNames(Arc<Disk>);
 
-impl storage::Names for Names {
+impl storage::Names for DiskNames {
     fn sync(&self) -> io::Result<()> {
         self.0.act("sync names", Call::SyncNames)
     }
 }
 
-impl Namespace for Names {
+impl Namespace for DiskNames {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.0.look("exists")?.now.names.contains_key(path))
     }
@@ -345,7 +345,7 @@ impl Namespace for Names {
     fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn WriteAt>> {
         let mut state = self.0.look("open")?;
         let file = *state.now.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Open::begin(&self.0, file, &mut state))
+        Ok(OpenFile::begin(&self.0, file, &mut state))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteAt>> {
@@ -356,7 +356,7 @@ impl Namespace for Names {
         let file = state.next;
         state.next += 1;
         state.act("create", Call::Create { path: path.to_path_buf(), file })?;
-        Ok(Open::begin(&self.0, file, &mut state))
+        Ok(OpenFile::begin(&self.0, file, &mut state))
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {

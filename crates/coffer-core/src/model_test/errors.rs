@@ -1,8 +1,8 @@
-//! Every call of a session on the disk fails, once and for good.
+//! Injected errors: every call of a session on the disk fails, once or from then on.
 //!
-//! A session with everything in it runs on a simulated disk once for each call that it makes, and
-//! this call fails. The error must come out with its code, the state before must stay readable, a
-//! sync that failed must end all writing, nothing may stay open or be left behind, and afterwards
+//! A session of all kinds of changes runs on a simulated disk once for each call that it makes, and
+//! that call fails. The caller must get the error with its code, the state before must stay readable,
+//! a sync that failed must end all writing, no file may stay open or be left behind, and afterwards
 //! the coffer must open at the last flush that returned or at a later one.
 
 use std::path::{Path, PathBuf};
@@ -20,11 +20,11 @@ use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind, KindName};
 use crate::progress::CallObserver;
 
-/// What a session does.
+/// A step of a session.
 #[derive(Debug, Clone, Copy)]
-enum Step {
+enum SessionStep {
     Write(&'static str, usize),
-    /// Bytes that come little by little.
+    /// Bytes that come in parts.
     Upload(&'static str, usize),
     Append(&'static str, usize),
     Delete(&'static str),
@@ -37,27 +37,27 @@ enum Step {
 }
 
 const LARGE: usize = 150 << 10;
-const SESSION: [Step; 20] = [
-    Step::Write("small", 900),
-    Step::Write("large", LARGE),
-    Step::Flush,
-    Step::Write("small", 5000),
-    Step::Upload("staged", LARGE + 5),
-    Step::Append("large", 7000),
-    Step::Flush,
-    Step::Delete("staged"),
-    Step::Batch("one", "two"),
-    Step::Flush,
-    Step::Reopen,
-    Step::Write("small", 300),
-    Step::Compact,
-    Step::Append("small", 20),
-    Step::Flush,
-    Step::Rekey,
-    Step::Write("after", 2000),
-    Step::Delete("one"),
-    Step::Flush,
-    Step::Reopen,
+const SESSION: [SessionStep; 20] = [
+    SessionStep::Write("small", 900),
+    SessionStep::Write("large", LARGE),
+    SessionStep::Flush,
+    SessionStep::Write("small", 5000),
+    SessionStep::Upload("staged", LARGE + 5),
+    SessionStep::Append("large", 7000),
+    SessionStep::Flush,
+    SessionStep::Delete("staged"),
+    SessionStep::Batch("one", "two"),
+    SessionStep::Flush,
+    SessionStep::Reopen,
+    SessionStep::Write("small", 300),
+    SessionStep::Compact,
+    SessionStep::Append("small", 20),
+    SessionStep::Flush,
+    SessionStep::Rekey,
+    SessionStep::Write("after", 2000),
+    SessionStep::Delete("one"),
+    SessionStep::Flush,
+    SessionStep::Reopen,
 ];
 
 /// The errors of a disk, how many bytes of a write that fails arrive, and whether all fails from then
@@ -95,7 +95,7 @@ fn every_call_of_a_session_may_fail() {
                 runs.fetch_add(1, Ordering::Relaxed);
             }
             // Each flush writes one note.
-            assert!(untold <= SESSION.len(), "{untold} writes failed, and nobody was told");
+            assert!(untold <= SESSION.len(), "{untold} writes failed without an error");
         }
     };
     std::thread::scope(|scope| {
@@ -118,10 +118,10 @@ struct Session {
     keys: Keys,
     /// What the handle shows.
     shown: Members,
-    /// What the file may hold, and with which keys: `None` before there is a coffer.
+    /// The states that the file may have, with their keys: `None` before there is a coffer.
     durable: Vec<(Option<Members>, Keys)>,
     errors: usize,
-    /// What failed was of no importance.
+    /// Whether the call that failed was not needed for any promise.
     spared: bool,
 }
 
@@ -135,7 +135,7 @@ impl Session {
         Self { kind, fault, disk, dir, path, keys, shown, durable, errors: 0, spared: false }
     }
 
-    /// Runs it. If anything failed, tells whether somebody else was told.
+    /// Runs the session. If a call failed, gives whether the caller got an error or needed none.
     fn run(mut self) -> Option<bool> {
         self.disk.fail(Some(self.fault));
         self.steps();
@@ -149,7 +149,7 @@ impl Session {
         // So may the note that dead blocks are overwritten.
         assert!(
             told || failed == Some("write"),
-            "{:?}: {failed:?} failed, and nobody was told",
+            "{:?}: {failed:?} failed without an error",
             self.fault
         );
         self.nothing_open();
@@ -162,7 +162,7 @@ impl Session {
         let Ok(mut coffer) = self.open(Mode::Exclusive) else { return };
         self.durable.remove(0);
         for (number, step) in SESSION.iter().enumerate() {
-            if let Step::Reopen = step {
+            if let SessionStep::Reopen = step {
                 if !self.close(coffer) {
                     return;
                 }
@@ -175,7 +175,7 @@ impl Session {
             let result = self.step(&coffer, *step, number);
             if let Err(error) = result {
                 self.judge(&error);
-                if matches!(step, Step::Flush)
+                if matches!(step, SessionStep::Flush)
                     && self.disk.failed() == Some("sync")
                     && failed.is_none()
                 {
@@ -228,62 +228,20 @@ impl Session {
         usable
     }
 
-    /// Makes a change, and notes what may be in the file then.
-    fn step(&mut self, coffer: &Coffer, step: Step, number: usize) -> Result<()> {
-        let bytes = |len: usize| -> Arc<Vec<u8>> {
-            let mut bytes = vec![0; len];
-            blake3::Hasher::new().update(&[number as u8]).finalize_xof().fill(&mut bytes);
-            Arc::new(bytes)
-        };
+    /// Makes the changes of a step, and notes what may be in the file then.
+    fn step(&mut self, coffer: &Coffer, step: SessionStep, number: usize) -> Result<()> {
         let mut after = self.shown.clone();
         let mut keys = self.keys.clone();
-        let changes: Vec<Change> = match step {
-            Step::Write(name, len) => {
-                after.insert(name.to_owned(), bytes(len));
-                vec![Change::write(name, bytes(len))]
-            }
-            Step::Upload(name, len) => {
-                after.insert(name.to_owned(), bytes(len));
-                let stage = coffer.upload(name);
-                for portion in bytes(len).chunks(50_000) {
-                    stage.write(portion, Box::new(drop));
-                }
-                let (name, existing) = (name.to_owned(), Existing::Replace);
-                vec![Change::Upload { name, upload: stage, existing, mode: None, mtime: None }]
-            }
-            Step::Append(name, len) => {
-                let old = after.get(name).map(|old| old.to_vec()).unwrap_or_default();
-                after.insert(name.to_owned(), Arc::new([old, bytes(len).to_vec()].concat()));
-                vec![Change::Append { name: name.to_owned(), data: bytes(len) }]
-            }
-            Step::Delete(name) if !after.contains_key(name) => Vec::new(),
-            Step::Delete(name) => {
-                after.remove(name);
-                vec![Change::Delete { name: name.to_owned(), recursive: false }]
-            }
-            Step::Batch(one, two) => {
-                let names = [one, two];
-                after.extend(names.map(|name| (name.to_owned(), bytes(400))));
-                names.map(|name| Change::write(name, bytes(400))).into()
-            }
-            Step::Flush => vec![Change::Flush { force: false }],
-            Step::Compact => vec![Change::Compact { watch: CallObserver::silent() }],
-            Step::Rekey if !self.kind.is_sealed() => Vec::new(),
-            Step::Rekey => {
-                keys = new_keys(&self.kind);
-                vec![Change::Rekey { to: new_secret(&keys), watch: CallObserver::silent() }]
-            }
-            Step::Reopen => Vec::new(),
-        };
-        let whole = matches!(step, Step::Flush | Step::Compact | Step::Rekey);
+        let changes = self.changes(coffer, step, number, &mut after, &mut keys);
+        let whole = matches!(step, SessionStep::Flush | SessionStep::Compact | SessionStep::Rekey);
         let flushes = !changes.is_empty() && (whole || self.kind.auto_flush);
         if flushes {
             self.durable.push((Some(after.clone()), self.keys.clone()));
-            if let Step::Rekey = step {
+            if let SessionStep::Rekey = step {
                 self.durable.push((Some(after.clone()), keys.clone()));
             }
         }
-        if let Step::Batch(..) = step {
+        if let SessionStep::Batch(..) = step {
             batch(coffer, changes)?;
         } else {
             changes.into_iter().try_for_each(|change| coffer.change(change).map(drop))?;
@@ -295,7 +253,61 @@ impl Session {
         Ok(())
     }
 
-    /// Checks an error that came out.
+    /// The changes of a step, with the members and the keys after it.
+    fn changes(
+        &self,
+        coffer: &Coffer,
+        step: SessionStep,
+        number: usize,
+        after: &mut Members,
+        keys: &mut Keys,
+    ) -> Vec<Change> {
+        let bytes = |len: usize| -> Arc<Vec<u8>> {
+            let mut bytes = vec![0; len];
+            blake3::Hasher::new().update(&[number as u8]).finalize_xof().fill(&mut bytes);
+            Arc::new(bytes)
+        };
+        match step {
+            SessionStep::Write(name, len) => {
+                after.insert(name.to_owned(), bytes(len));
+                vec![Change::write(name, bytes(len))]
+            }
+            SessionStep::Upload(name, len) => {
+                after.insert(name.to_owned(), bytes(len));
+                let stage = coffer.upload(name);
+                for portion in bytes(len).chunks(50_000) {
+                    stage.write(portion, Box::new(drop));
+                }
+                let (name, existing) = (name.to_owned(), Existing::Replace);
+                vec![Change::Upload { name, upload: stage, existing, mode: None, mtime: None }]
+            }
+            SessionStep::Append(name, len) => {
+                let old = after.get(name).map(|old| old.to_vec()).unwrap_or_default();
+                after.insert(name.to_owned(), Arc::new([old, bytes(len).to_vec()].concat()));
+                vec![Change::Append { name: name.to_owned(), data: bytes(len) }]
+            }
+            SessionStep::Delete(name) if !after.contains_key(name) => Vec::new(),
+            SessionStep::Delete(name) => {
+                after.remove(name);
+                vec![Change::Delete { name: name.to_owned(), recursive: false }]
+            }
+            SessionStep::Batch(one, two) => {
+                let names = [one, two];
+                after.extend(names.map(|name| (name.to_owned(), bytes(400))));
+                names.map(|name| Change::write(name, bytes(400))).into()
+            }
+            SessionStep::Flush => vec![Change::Flush { force: false }],
+            SessionStep::Compact => vec![Change::Compact { watch: CallObserver::silent() }],
+            SessionStep::Rekey if !self.kind.is_sealed() => Vec::new(),
+            SessionStep::Rekey => {
+                *keys = new_keys(&self.kind);
+                vec![Change::Rekey { to: new_secret(keys), watch: CallObserver::silent() }]
+            }
+            SessionStep::Reopen => Vec::new(),
+        }
+    }
+
+    /// Checks an error that a call returned.
     fn judge(&mut self, error: &Error) {
         let Fault { errno, .. } = self.fault;
         let refused = error.code() == Code::Io && error.errno() == Some(errno);
@@ -337,7 +349,7 @@ impl Session {
         self.shown = seen;
     }
 
-    /// Waits until the thread that writes has let go of everything.
+    /// Waits until the writing thread has closed all files.
     fn nothing_open(&self) {
         for _ in 0..6000 {
             if self.disk.open() == 0 {
@@ -348,7 +360,8 @@ impl Session {
         panic!("{:?}: {} files stay open", self.fault, self.disk.open());
     }
 
-    /// The disk works again: the coffer opens, has what it may have, and nothing lies beside it.
+    /// Checks, with a disk that works again, that the coffer opens in an acceptable state and that no
+    /// files are left beside it.
     fn afterwards(&self) {
         let there = self.disk.image().file(&self.path).is_some();
         if !there {
@@ -394,7 +407,7 @@ impl Session {
     }
 }
 
-/// Makes changes as one, or calls them off.
+/// Makes changes as one batch, and rolls them back if one fails.
 fn batch(coffer: &Coffer, changes: Vec<Change>) -> Result<()> {
     let Outcome::Batch(token) = coffer.change(Change::Begin)? else { panic!("no batch") };
     let ask = |change| {

@@ -1,15 +1,15 @@
 //! A coffer on a disk that crashes, against a map.
 //!
 //! A random workload runs on a simulated disk: puts, replacements, appends, removals, savepoints,
-//! flushes, compaction, rekeying, reopening; now and then the disk refuses something. Afterwards
-//! the record of what was done to the disk is cut at many places, and of each place many states are
-//! made that a crash there may leave. Each must open at the last flush that had returned, or at a
-//! later complete one; every member must read back, what was deleted must be gone, and the tar that
-//! other tools see must hold exactly the live members. What the opening did is recorded too, and
-//! cut in the same way. Now and then a bit flips between two sessions: then this block's members are
-//! there and damaged, and nothing else is.
+//! flushes, compaction, rekeying, reopening; at random, calls of the disk fail. Afterwards the
+//! journal of the disk's calls is cut at many places, and each cut gives many states that a crash
+//! there may leave. Each must open at the last flush that had returned, or at a later complete one;
+//! every member must read back, deleted bytes must be gone, and the tar that other tools see must
+//! hold exactly the live members. The calls of that opening are recorded too, and cut in the same
+//! way. At random a bit flips between two sessions: then the members in this block are listed as
+//! damaged, and no others.
 //!
-//! `COFFER_MODEL_SEEDS=from..to` chooses the seeds, `COFFER_MODEL_TRACE=1` tells what is done.
+//! `COFFER_MODEL_SEEDS=from..to` chooses the seeds, `COFFER_MODEL_TRACE=1` prints the steps.
 
 mod changes;
 mod check;
@@ -18,7 +18,7 @@ mod damage;
 mod disk;
 mod errors;
 mod note;
-mod rng;
+pub(crate) mod rng;
 mod scrub;
 mod state;
 mod workload;

@@ -1,4 +1,4 @@
-//! Something fails, once, in a flush that deletes: the coffer is as it was, or as it was to be. The
+//! One call fails in a flush that deletes: the coffer is in the state before the flush or after it. The
 //! last footer only notes that the dead blocks are overwritten, so the flush counts without it.
 
 use super::disk::Fault;

@@ -1,9 +1,9 @@
-//! A small random generator, so that a seed says everything.
+//! A deterministic random number generator (SplitMix64), so that a seed reproduces a run.
 
-pub(super) struct Rng(pub(super) u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -11,20 +11,20 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    pub(super) fn one_in(&mut self, n: u64) -> bool {
+    pub(crate) fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 
-    /// Bytes that nobody wrote.
-    pub(super) fn junk(&mut self, len: usize) -> Vec<u8> {
+    /// `len` random bytes.
+    pub(crate) fn junk(&mut self, len: usize) -> Vec<u8> {
         std::iter::repeat_with(|| self.next().to_le_bytes()).flatten().take(len).collect()
     }
 }

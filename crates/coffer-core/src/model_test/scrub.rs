@@ -1,5 +1,5 @@
 //! A process is killed in a flush that replaces a member, and the power fails while the next one
-//! opens: what the flush would have scrubbed must be there unless the flush is.
+//! opens: the blocks that the flush would have scrubbed must be intact unless the flush took effect.
 
 use super::disk::Disk;
 use super::workload::Run;

@@ -1,11 +1,11 @@
-//! What is done to a coffer, by chance, and the crashes that are tried on what it did.
+//! The random workload on a coffer, and the crashes that are tried on its journal.
 
 use std::sync::Arc;
 
-use super::check::{Opened, Opener, Trouble};
+use super::check::{ModelOpener, OpenedModel, Trouble};
 use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
-use super::state::{Members, State, Timeline, Trace, lens};
+use super::state::{Members, ModelState, Timeline, Trace, lens};
 use crate::coffer::{Coffer, LockMode, Mode, Options};
 use crate::crypto::key::Key;
 use crate::engine::container::{Container, Damaged};
@@ -19,18 +19,18 @@ use crate::progress::CallObserver;
 
 /// Bytes of a piece.
 pub(super) const PIECE: usize = 4096;
-/// How many crashes are tried on a session.
+/// The number of crashes that are tried on a session.
 const CRASHES: u64 = 24;
-/// The disk is full, by the number that this system has for it.
+/// The system's error number for a full disk.
 pub(super) const NO_SPACE: i32 = if cfg!(windows) { 112 } else { 28 };
-/// The errors that a disk refuses with: it is full, it fails, or a signal came between.
+/// The injected errors of a disk: it is full, it fails, or a signal interrupted the call.
 pub(super) const ERRNOS: [i32; 3] =
     if cfg!(windows) { [NO_SPACE, 1117, 10004] } else { [NO_SPACE, 5, 4] };
 
 /// One seed's run.
 pub(super) struct Run {
     pub(super) rng: Rng,
-    pub(super) opener: Opener,
+    pub(super) opener: ModelOpener,
     pub(super) disk: Arc<Disk>,
     pub(super) timeline: Timeline,
     /// The number of the coffer's keys.
@@ -38,16 +38,16 @@ pub(super) struct Run {
     pub(super) stages: Arc<Uploads>,
     dir: tempfile::TempDir,
     pub(super) serial: u64,
-    /// How many crash states were looked at.
+    /// The number of crash states that were checked.
     seen: u64,
     trace: bool,
 }
 
-/// What is left, and what it may be.
+/// A state of the disk after a crash, and the acceptable states of its coffer.
 struct Crash {
     how: String,
     image: Image,
-    acceptable: Vec<State>,
+    acceptable: Vec<ModelState>,
 }
 
 impl Run {
@@ -70,9 +70,19 @@ impl Run {
         let path = dir.path().join("model.coffer");
         Self {
             rng,
-            opener: Opener { path, kind, keys: vec![new_keys(&kind)], durable, flips: Vec::new() },
+            opener: ModelOpener {
+                path,
+                kind,
+                keys: vec![new_keys(&kind)],
+                durable,
+                flips: Vec::new(),
+            },
             disk: Disk::new(Image::default()),
-            timeline: Timeline::new(vec![State { members: None, keys: 0, blocks: Vec::new() }]),
+            timeline: Timeline::new(vec![ModelState {
+                members: None,
+                keys: 0,
+                blocks: Vec::new(),
+            }]),
             keys: 0,
             stages: Uploads::new(Some(dir.path().to_owned())),
             dir,
@@ -88,8 +98,8 @@ impl Run {
         }
     }
 
-    /// Sessions, each on what a crash of the one before has left. Tells how many crash states were
-    /// looked at.
+    /// Runs sessions, each on the state that a crash of the one before left. Gives the number of crash
+    /// states that were checked.
     pub(super) fn all(mut self) -> u64 {
         for session in 0..4 {
             self.tell(|| format!("--- session {session}, durable {}", self.opener.durable));
@@ -166,10 +176,10 @@ impl Run {
         coffer.close().unwrap();
     }
 
-    /// Opens what is there and goes on with it. `None` if the disk refuses.
+    /// Opens the coffer and goes on with it. `None` if a call of the disk fails.
     pub(super) fn open(&mut self) -> Option<Container> {
         let opened = self.opener.open(&self.disk, self.timeline.now());
-        let Opened { container, state } = match opened {
+        let OpenedModel { container, state } = match opened {
             Ok(opened) => opened?,
             Err(Trouble::Io(e)) if self.disk.failed().is_some() => {
                 self.tell(|| format!("refused: {e:?}"));
@@ -184,12 +194,12 @@ impl Run {
         Some(container)
     }
 
-    /// Nothing but this state is acceptable from now on.
-    fn settle(&mut self, state: State) {
+    /// Makes this the only acceptable state from now on.
+    fn settle(&mut self, state: ModelState) {
         self.timeline.set(self.disk.recorded(), vec![state]);
     }
 
-    /// Tries crashes on what was done to the disk, and goes on with what one of them left.
+    /// Tries crashes on the disk's journal, and goes on with the state that one of them left.
     fn crashes(&mut self) {
         self.disk.fail(None);
         let (disk, timeline) =
@@ -217,7 +227,7 @@ impl Run {
             let mut after = Timeline::new(acceptable);
             let opened = self.opener.open(&left, after.now());
             let opened = opened.unwrap_or_else(|trouble| panic!("{how}: {trouble:?}"));
-            let Some(Opened { mut container, state }) = opened else { continue };
+            let Some(OpenedModel { mut container, state }) = opened else { continue };
             after.set(left.recorded(), vec![state]);
             if again == 0 || !self.rng.one_in(3) {
                 continue;
@@ -256,7 +266,6 @@ impl Run {
         let mut model = self.members();
         let mut saved: Vec<Members> = Vec::new();
         for _ in 0..self.rng.below(30) {
-            let before = model.clone();
             let result = match self.rng.below(24) {
                 0..=6 => self.put_small(&mut container, &mut model),
                 7..=8 => self.put_large(&mut container, &mut model),
@@ -295,32 +304,37 @@ impl Run {
                 _ if saved.len() <= 1 => self.commit(&mut container, &mut model, &mut saved),
                 _ => Ok(()),
             };
-            if let Err(e) = result {
+            if let Err(e) = &result {
                 self.tell(|| format!("failed: {e:?}"));
-                if container.ready().is_err() {
-                    return;
-                }
-                // What is damaged cannot be sealed with other keys.
-                let damaged = e.code() == Code::Corrupt && !self.opener.flips.is_empty();
-                let gave_up = damaged || e.code() == Code::Aborted;
-                assert!(self.disk.failed().is_some() || gave_up, "{e:?}");
-                if model != before && saved.is_empty() {
-                    // A commit failed and nothing was undone: the changes are still there.
-                    let now = self.opener.read_all(&container).unwrap();
-                    assert_eq!(lens(&model), lens(&now));
-                }
             }
             if container.ready().is_err() {
                 return;
             }
-            let now = self.opener.read_all(&container).unwrap();
-            assert_eq!(lens(&now), lens(&model), "seen through the writer's own view");
-            assert!(now == model, "the writer's own view has wrong bytes");
+            if let Err(e) = result {
+                self.check_failure(&e);
+            }
+            // Also after a commit that failed: nothing was undone, so its changes are still there.
+            self.check_view(&container, &model);
         }
         if self.rng.one_in(2) {
             self.tell(|| "abandon".to_owned());
             container.abandon();
         }
+    }
+
+    /// Checks the members that the writer's own view shows.
+    fn check_view(&self, container: &Container, model: &Members) {
+        let now = self.opener.read_all(container).unwrap();
+        assert_eq!(lens(&now), lens(model), "seen through the writer's own view");
+        assert!(now == *model, "the writer's own view has wrong bytes");
+    }
+
+    /// Checks that an error has a cause: the disk failed, or a block is damaged or a call cancelled.
+    fn check_failure(&self, error: &crate::error::Error) {
+        // Damaged members cannot be sealed with other keys.
+        let damaged = error.code() == Code::Corrupt && !self.opener.flips.is_empty();
+        let gave_up = damaged || error.code() == Code::Aborted;
+        assert!(self.disk.failed().is_some() || gave_up, "{error:?}");
     }
 
     /// The members of the last state.
@@ -329,9 +343,9 @@ impl Run {
     }
 
     /// A state with these members, and the blocks of all states before.
-    fn state(&self, members: Members, keys: usize) -> State {
+    fn state(&self, members: Members, keys: usize) -> ModelState {
         let blocks = self.timeline.now().last().unwrap().blocks.clone();
-        State { members: Some(members), keys, blocks }
+        ModelState { members: Some(members), keys, blocks }
     }
 
     fn commit(

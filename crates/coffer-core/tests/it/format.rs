@@ -11,6 +11,7 @@ use coffer_core::coffer::{Coffer, Mode, Options};
 use coffer_core::crypto::kdf::Passphrase;
 use coffer_core::crypto::key::Key;
 use coffer_core::format::kind::Kind;
+use coffer_core::ops::file_crypt::DecryptOptions;
 use coffer_core::progress::CallObserver;
 use sodiumoxide::crypto::pwhash::argon2id13::{self, MemLimit, OpsLimit};
 use sodiumoxide::crypto::secretbox;
@@ -58,7 +59,8 @@ fn the_encrypted_file_of_the_format_document_is_what_it_says() {
     let coffer = Coffer::open(&directory.path().join("market.coffer"), options).unwrap();
     let target = directory.path().join("todo.txt");
     let cryptor = coffer.cryptor().unwrap();
-    cryptor.decrypt_file(&fixture(FILE), &target, false, false, &CallObserver::silent()).unwrap();
+    let (options, silent) = (DecryptOptions::default(), CallObserver::silent());
+    cryptor.decrypt_file(&fixture(FILE), &target, options, &silent).unwrap();
     assert_eq!(std::fs::read(&target).unwrap(), MEMBER.1);
     coffer.close().unwrap();
 }

@@ -19,6 +19,7 @@ use coffer_core::crypto::key::{self, Key};
 use coffer_core::crypto::seal;
 use coffer_core::error::Code;
 use coffer_core::format::kind::{Cipher, Kind};
+use coffer_core::ops::file_crypt::DecryptOptions;
 use coffer_core::progress::{CallObserver, Cancel};
 
 /// Set in the process whose memory is searched: whose life it lives, and where.
@@ -295,7 +296,8 @@ fn use_it(coffer: &Coffer, place: &Path) {
     let [plain, sealed, opened] = ["plain", "sealed", "opened"].map(|name| place.join(name));
     std::fs::write(&plain, noise(4, 200_000)).unwrap();
     cryptor.encrypt_file(&plain, &sealed, true, &CallObserver::silent()).unwrap();
-    cryptor.decrypt_file(&sealed, &opened, false, true, &CallObserver::silent()).unwrap();
+    let options = DecryptOptions { replace: true, ..DecryptOptions::default() };
+    cryptor.decrypt_file(&sealed, &opened, options, &CallObserver::silent()).unwrap();
 }
 
 /// The life of one coffer.

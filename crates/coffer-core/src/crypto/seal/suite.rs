@@ -1,4 +1,4 @@
-//! What a cipher is to the rest of the engine: a seal, and a few facts about its keys.
+//! The interface of a cipher: its seal, and the facts about its keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,7 @@ pub trait Seal: Send + Sync {
     ///
     /// # Panics
     ///
-    /// If `plain` is a gigabyte or more: far beyond any chunk, whose size is checked where it is
-    /// chosen.
+    /// If `plain` has 1 GB or more. Chunks are far smaller; their size is checked in the header.
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>);
 
     /// Appends the plaintext of `sealed` to `out`.
@@ -26,8 +25,8 @@ pub trait Seal: Send + Sync {
     /// The exact length of the sealed form of `plain_len` bytes.
     fn sealed_len(&self, plain_len: usize) -> usize;
 
-    /// The parts of a sealed chunk that pin all of it to anyone without the key: the nonce and
-    /// the tag. `None` if `sealed` is too short to have been sealed.
+    /// The parts of a sealed chunk that determine all of it for a person without the key: the nonce and
+    /// the tag. `None` if `sealed` is shorter than any sealed chunk.
     fn binding<'a>(&self, sealed: &'a [u8]) -> Option<[&'a [u8]; 2]>;
 }
 

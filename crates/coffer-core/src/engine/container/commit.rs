@@ -202,7 +202,7 @@ mod tests {
     use crate::format::kind::Kind;
     use crate::format::member::Attributes;
     use crate::format::member::MemberType;
-    use crate::io::disk::{DiskNamespace, DiskFile};
+    use crate::io::disk::{DiskFile, DiskNamespace};
     use crate::io::storage::Namespace;
 
     /// A coffer of kind Null in a directory of its own, with one commit.

@@ -5,7 +5,7 @@ use crate::crypto::key;
 use crate::engine::file::ArchiveFile;
 use crate::error::{Code, Error, Result};
 use crate::format::commit::Position;
-use crate::format::commit_parts::Part;
+use crate::format::commit_parts::CommitPart;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::{self, COMMIT_TAG, ClearFields, FOOTER_TAG};
@@ -52,7 +52,7 @@ struct Walk<'a> {
     /// A whole commit was found that does not follow the newest.
     stopped: bool,
     /// The parts so far of a commit that may follow; where they begin, and where they end.
-    parts: Vec<Part>,
+    parts: Vec<CommitPart>,
     at: u64,
     end: u64,
 }
@@ -98,7 +98,7 @@ impl<'a> Walk<'a> {
         if self.stopped || *mark != record::mark_at(COMMIT_TAG, offset) {
             return Ok(());
         }
-        let Some(part) = Part::decode(plain, offset) else { return Ok(()) };
+        let Some(part) = CommitPart::decode(plain, offset) else { return Ok(()) };
         if part.index == 0 {
             self.parts.clear();
             (self.at, self.end) = (offset, offset);

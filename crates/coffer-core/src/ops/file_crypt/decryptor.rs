@@ -1,4 +1,4 @@
-//! From an encrypted file to its plaintext.
+//! The decryptor: from an encrypted file to its plaintext.
 
 use std::collections::VecDeque;
 
@@ -8,38 +8,39 @@ use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 use crate::crypto::key;
 use crate::error::{Code, Error, Result};
 use crate::format::chunk::{self, Chunk, MAX_SEALED};
-use crate::format::encrypted_file::{FileId, FileKey, Tail, damaged};
+use crate::format::encrypted_file::{FileId, FileKey, FileTail, damaged};
 use crate::format::record::{self, FILE_HEAD_TAG};
 use crate::io::pool;
 
-/// Bytes of a chunk's length, which is in front of its mark.
+/// Bytes of a chunk's length field, which stands before its mark.
 const LENGTH: usize = 4;
 
-/// The most that [`Decryptor::pull`] returns at once: 1 MiB.
+/// The most bytes that one [`Decryptor::pull`] returns: 1 MiB.
 pub const MAX_PULL: usize = 1 << 20;
 
 /// Decrypts one file that is given in parts of any size.
 ///
-/// Give it a part with [`push`](Self::push), take with [`pull`](Self::pull) what came out of it
-/// until nothing does, and at the end of the file call [`finish`](Self::finish). Each byte that is
-/// pulled was encrypted with this key, but only when `finish` has returned is it certain that all of
-/// them are one file, whole and in order.
+/// Give it a part with [`push`](Self::push), take its plaintext with [`pull`](Self::pull) until there
+/// is none, and at the end of the file call [`finish`](Self::finish). Each byte that is pulled was
+/// encrypted with this key. That all of them are one file, whole and in order, is certain only when
+/// `finish` has returned.
 pub struct Decryptor {
     key: FileKey,
     legacy: bool,
-    /// `None` until the file has told by its first chunk.
-    form: Option<Form>,
+    /// The form of the file; `None` before its first chunk was read.
+    form: Option<FileForm>,
     /// Bytes of the file that are no whole chunk yet.
     input: Vec<u8>,
-    /// Where in the file they begin.
+    /// The offset in the file at which they begin.
     offset: u64,
     frames: Frames,
 }
 
-enum Form {
-    /// With a head, and a tail once it has come.
-    Whole { id: FileId, hasher: Box<blake3::Hasher>, tail: Option<Tail> },
-    /// What PyCoffer writes.
+/// The form of an encrypted file.
+enum FileForm {
+    /// Coffer's, with a head, and with a tail once it was read.
+    Framed { id: FileId, hasher: Box<blake3::Hasher>, tail: Option<FileTail> },
+    /// PyCoffer's, without either.
     Legacy,
 }
 
@@ -54,7 +55,7 @@ impl Decryptor {
     ///
     /// # Errors
     /// [`Code::Legacy`], [`Code::Version`], [`Code::WrongKind`], [`Code::WrongKey`],
-    /// [`Code::Corrupt`]. The file is to be given up then, and with it what was pulled.
+    /// [`Code::Corrupt`]. After an error the file, and all that was pulled of it, must be discarded.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         self.input.extend_from_slice(bytes);
         let input = std::mem::take(&mut self.input);
@@ -65,7 +66,7 @@ impl Decryptor {
         Ok(())
     }
 
-    /// The next plaintext, at most [`MAX_PULL`] bytes. None when more of the file is needed.
+    /// The next plaintext, at most [`MAX_PULL`] bytes; empty when more of the file is needed.
     ///
     /// # Errors
     /// [`Code::Corrupt`].
@@ -85,13 +86,13 @@ impl Decryptor {
                 foreign()
             });
         };
-        if matches!(form, Form::Legacy) && self.offset == 0 {
+        if matches!(form, FileForm::Legacy) && self.offset == 0 {
             return Err(foreign());
         }
         if !self.input.is_empty() || !self.frames.complete() {
             return Err(damaged("it is cut short"));
         }
-        let Form::Whole { id, hasher, tail } = form else {
+        let FileForm::Framed { id, hasher, tail } = form else {
             return if self.frames.any { Ok(()) } else { Err(damaged("there is nothing in it")) };
         };
         let Some(tail) = tail else { return Err(damaged("it is cut short")) };
@@ -101,11 +102,11 @@ impl Decryptor {
         if whole { Ok(()) } else { Err(damaged("chunks of it were moved, dropped or repeated")) }
     }
 
-    /// Takes whole chunks off the beginning of `input`, and says how many bytes they were.
+    /// Takes whole chunks off the beginning of `input`, and gives their length in bytes.
     fn take(&mut self, input: &[u8]) -> Result<usize> {
         let start = match &self.form {
             None => self.begin(input)?,
-            Some(Form::Whole { tail: Some(_), .. }) if !input.is_empty() => {
+            Some(FileForm::Framed { tail: Some(_), .. }) if !input.is_empty() => {
                 return Err(damaged("something follows its end"));
             }
             Some(_) => 0,
@@ -128,7 +129,7 @@ impl Decryptor {
             used += chunk.len;
         }
         self.open(&chunks)?;
-        if let Some(Form::Whole { hasher, tail, .. }) = &mut self.form {
+        if let Some(FileForm::Framed { hasher, tail, .. }) = &mut self.form {
             hasher.update(&input[start..tail_at.unwrap_or(used)]);
             if let Some(at) = tail_at {
                 *tail = Some(self.key.read_tail(&input[at..used])?);
@@ -140,8 +141,8 @@ impl Decryptor {
         Ok(used)
     }
 
-    /// Learns from the first chunk what the file is, and gives the length of its head. The form
-    /// stays unknown while that chunk is not all there.
+    /// Determines the form of the file by its first chunk, and gives the length of its head. The form
+    /// stays unknown while that chunk is not whole.
     fn begin(&mut self, input: &[u8]) -> Result<usize> {
         let length = input.first_chunk().map(|length| u32::from_le_bytes(*length) as usize);
         if length.is_some_and(|length| length > MAX_SEALED) && !starts_head(input) {
@@ -156,16 +157,16 @@ impl Decryptor {
             let id = self.key.read_head(head)?;
             let mut hasher = Box::new(blake3::Hasher::new());
             hasher.update(head);
-            self.form = Some(Form::Whole { id, hasher, tail: None });
+            self.form = Some(FileForm::Framed { id, hasher, tail: None });
             return Ok(head.len());
         }
         if !self.legacy {
             return Err(Error::new(
                 Code::Legacy,
-                "the file has no head: PyCoffer encrypted it, or the head was taken away. Pass legacy: true if you expect a file of PyCoffer's",
+                "the file has no head: PyCoffer encrypted it, or the head was removed. Pass legacy: true if you expect a file of PyCoffer's",
             ));
         }
-        self.form = Some(Form::Legacy);
+        self.form = Some(FileForm::Legacy);
         Ok(0)
     }
 
@@ -175,7 +176,7 @@ impl Decryptor {
             return Ok(false);
         }
         match self.form {
-            Some(Form::Legacy) => Err(own_record()),
+            Some(FileForm::Legacy) => Err(own_record()),
             _ if FileKey::is_tail(chunk.reserved) => Ok(true),
             _ => Err(bad_chunk(at)),
         }
@@ -183,7 +184,7 @@ impl Decryptor {
 
     /// Opens chunks that hold data, each with the byte it begins at.
     fn open(&mut self, chunks: &[(u64, Chunk<'_>)]) -> Result<()> {
-        let legacy = matches!(self.form, Some(Form::Legacy));
+        let legacy = matches!(self.form, Some(FileForm::Legacy));
         let opened = pool::each(chunks, |(at, chunk)| {
             let mut plain = Zeroizing::new(Vec::with_capacity(chunk.sealed.len()));
             match self.key.seal.open(chunk.sealed, &mut plain) {
@@ -201,17 +202,18 @@ impl Decryptor {
     }
 }
 
-/// zstd frames in the plaintexts of chunks, one stream whatever the boundaries.
+/// The zstd frames in the plaintexts of chunks: one stream, whose frames need not end with a chunk.
 struct Frames {
     decoder: Decoder<'static>,
+    /// The plaintexts that are not decompressed yet.
     opened: VecDeque<Zeroizing<Vec<u8>>>,
-    /// How much of the first of them has been decompressed.
+    /// Bytes of the first of them that are decompressed.
     at: usize,
-    /// A frame has begun and has not ended.
+    /// Whether a frame has begun and has not ended.
     within: bool,
-    /// A frame has begun.
+    /// Whether there was any frame.
     any: bool,
-    /// Bytes decompressed.
+    /// Bytes decompressed so far.
     length: u64,
 }
 
@@ -256,7 +258,7 @@ impl Frames {
     }
 }
 
-/// The chunk that `bytes` begin with at byte `at` of the file, if it is all there.
+/// The chunk that `bytes`, which stand at byte `at` of the file, begin with, if it is whole.
 fn whole_chunk(bytes: &[u8], at: u64) -> Result<Option<Chunk<'_>>> {
     match bytes.first_chunk().map(|length| u32::from_le_bytes(*length) as usize) {
         Some(length) if length > MAX_SEALED => Err(bad_chunk(at)),
@@ -268,7 +270,7 @@ fn bad_chunk(at: u64) -> Error {
     damaged(&format!("the chunk at byte {at} is not as it was written"))
 }
 
-/// Whether a file begins with a head, whatever the length says that is in front of its mark.
+/// Whether a file begins with the tag of a head, whatever length stands before it.
 fn starts_head(input: &[u8]) -> bool {
     input.get(LENGTH..).is_some_and(|mark| mark.starts_with(&FILE_HEAD_TAG))
 }
@@ -279,5 +281,5 @@ fn foreign() -> Error {
 }
 
 fn own_record() -> Error {
-    damaged("PyCoffer does not write what is in it, Coffer does: its head was taken away")
+    damaged("it has records of Coffer's, which PyCoffer does not write: its head was removed")
 }

@@ -1,11 +1,11 @@
-//! From plaintext to an encrypted file.
+//! The encryptor: from plaintext to an encrypted file.
 
 use zeroize::Zeroizing;
 
 use super::Cryptor;
 use crate::crypto::key;
 use crate::error::Result;
-use crate::format::encrypted_file::{FileId, Tail};
+use crate::format::encrypted_file::{FileId, FileTail};
 use crate::io::pool;
 
 /// Encrypts one file that is given in parts of any size. The pieces in a part are encoded in
@@ -13,12 +13,13 @@ use crate::io::pool;
 pub struct Encryptor {
     cryptor: Cryptor,
     id: FileId,
-    /// Less than a piece, waiting for the rest of it.
+    /// The beginning of a piece whose rest is still to come.
     ahead: Zeroizing<Vec<u8>>,
-    /// Bytes of plaintext encoded.
+    /// Bytes of plaintext encoded so far.
     length: u64,
-    /// Of everything returned.
+    /// The digest of all bytes of the file so far.
     hasher: blake3::Hasher,
+    /// Whether the head was written.
     begun: bool,
 }
 
@@ -60,19 +61,19 @@ impl Encryptor {
     /// As [`Self::push`].
     pub fn finish(mut self) -> Result<Vec<u8>> {
         let mut last = Vec::new();
-        // A file of nothing has a frame of nothing, for PyCoffer's sake.
+        // PyCoffer does not read a file without any frame.
         if !self.ahead.is_empty() || self.length == 0 {
             last.push(self.cryptor.encode(&self.ahead)?);
             self.length += self.ahead.len() as u64;
         }
         let mut out = self.next(&last);
         let digest = *self.hasher.finalize().as_bytes();
-        let tail = Tail { id: self.id, length: self.length, digest };
+        let tail = FileTail { id: self.id, length: self.length, digest };
         self.cryptor.key.write_tail(&tail, &mut out);
         Ok(out)
     }
 
-    /// The next bytes of the file: its head, if that is still to come, and these pieces.
+    /// The next bytes of the file: its head, if it is not written yet, and these pieces.
     fn next(&mut self, pieces: &[Vec<u8>]) -> Vec<u8> {
         let mut out = Vec::new();
         if !std::mem::replace(&mut self.begun, true) {

@@ -1,8 +1,8 @@
-//! For the fuzz target: the parts of an encrypted file, sealed whatever is in them.
+//! The parts of an encrypted file for the fuzz target: sealed with any contents.
 
 use super::Cryptor;
 use crate::format::chunk;
-use crate::format::encrypted_file::{FileId, Tail};
+use crate::format::encrypted_file::{FileId, FileTail};
 use crate::format::record::{self, MARK};
 
 /// The head that an encryptor writes.
@@ -13,7 +13,7 @@ pub(crate) fn head(cryptor: &Cryptor, id: &FileId, out: &mut Vec<u8>) {
 /// The tail of all that is in `out`.
 pub(crate) fn tail(cryptor: &Cryptor, id: &FileId, length: u64, out: &mut Vec<u8>) {
     let digest = *blake3::hash(out).as_bytes();
-    cryptor.key.write_tail(&Tail { id: *id, length, digest }, out);
+    cryptor.key.write_tail(&FileTail { id: *id, length, digest }, out);
 }
 
 /// A record with any mark and any body.

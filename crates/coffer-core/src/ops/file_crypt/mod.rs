@@ -1,9 +1,9 @@
-//! Files outside of coffers, encrypted with a coffer's key: zstd frames in sealed chunks, as
+//! Encryption of files outside of coffers with a coffer's key: zstd frames in sealed chunks, as
 //! PyCoffer's `crypt` writes and reads them.
 //!
-//! PyCoffer's form authenticates chunks one by one. So that their order and number count, too, a
+//! PyCoffer's form authenticates chunks one by one. To authenticate their order and number as well, a
 //! file begins with a *head* and ends with a *tail*: records in skippable frames, which PyCoffer
-//! passes over. The tail holds the digest of everything before it.
+//! passes over. The tail holds the digest of all bytes before it.
 
 mod decryptor;
 mod encryptor;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 
 pub use self::decryptor::{Decryptor, MAX_PULL};
 pub use self::encryptor::Encryptor;
+pub use self::transfer::DecryptOptions;
 use crate::error::{Code, Error, Result};
 use crate::format::block::Layers;
 use crate::format::chunk;
@@ -26,8 +27,8 @@ use crate::format::encrypted_file::FileKey;
 use crate::format::frame;
 pub use crate::io::output::Output;
 
-/// Encrypts and decrypts files outside of a coffer with the coffer's key: the one of its members,
-/// or where those are not sealed, the one of its container.
+/// A cryptor encrypts and decrypts files outside of a coffer with the coffer's key: that of its
+/// members, or that of its container where members are not sealed.
 ///
 /// It has a copy of the key, so it outlives the coffer.
 #[derive(Clone)]
@@ -36,9 +37,9 @@ pub struct Cryptor {
     level: i32,
     /// Plaintext bytes of a full chunk.
     chunk_plain: usize,
-    /// Bytes of a full piece, each of which is a frame of its own.
+    /// Bytes of plaintext in a full piece. Each piece is a frame of its own.
     piece: usize,
-    /// The coffer, whose own files are no targets.
+    /// The coffer's path: its own files are refused as targets.
     coffer: PathBuf,
 }
 
@@ -75,8 +76,8 @@ impl Cryptor {
         Encryptor::new(self.clone())
     }
 
-    /// Begins a file to decrypt. With `legacy` it may be one that PyCoffer wrote, in which nothing
-    /// pins the order and the number of the chunks.
+    /// Begins a file to decrypt. With `legacy` it may be in PyCoffer's form, in which nothing
+    /// authenticates the order and the number of the chunks.
     ///
     /// # Errors
     /// [`Code::Limit`] if there is no memory for a decompressor.

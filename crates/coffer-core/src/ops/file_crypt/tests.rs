@@ -252,7 +252,7 @@ fn a_tail_that_lies_is_damage() {
     let cryptor = market();
     let file = encrypted(&cryptor, &[b"buy milk"]);
     let (data, tail) = file.split_at(boundaries(&file)[2]);
-    let with = |change: fn(&mut crate::format::encrypted_file::Tail)| {
+    let with = |change: fn(&mut crate::format::encrypted_file::FileTail)| {
         let mut tail = cryptor.key.read_tail(tail).unwrap();
         change(&mut tail);
         let mut file = data.to_vec();
@@ -383,7 +383,8 @@ mod files {
         for len in [0, 1, 10 * PIECE + 1] {
             fs::write(&plain, noise(len)).unwrap();
             cryptor.encrypt_file(&plain, &file, true, &silent).unwrap();
-            cryptor.decrypt_file(&file, &back, false, true, &silent).unwrap();
+            let options = DecryptOptions { replace: true, ..DecryptOptions::default() };
+            cryptor.decrypt_file(&file, &back, options, &silent).unwrap();
             assert!(fs::read(&back).unwrap() == noise(len));
         }
         #[cfg(unix)]
@@ -405,7 +406,8 @@ mod files {
         bytes.pop();
         fs::write(&file, bytes).unwrap();
         let fails = |target: &Path, replace: bool, watch: &CallObserver| {
-            let error = cryptor.decrypt_file(&file, target, false, replace, watch).unwrap_err();
+            let options = DecryptOptions { replace, legacy: false };
+            let error = cryptor.decrypt_file(&file, target, options, watch).unwrap_err();
             assert_eq!(names(directory.path()), ["file", "there"]);
             assert_eq!(fs::read(&there).unwrap(), b"before");
             error.code()

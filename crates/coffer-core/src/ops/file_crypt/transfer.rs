@@ -1,4 +1,4 @@
-//! From file to file.
+//! Encryption and decryption of a file into another one.
 
 use std::path::Path;
 
@@ -12,20 +12,32 @@ use crate::io::protected_paths::ProtectedPaths;
 use crate::ops::file_crypt::Cryptor;
 use crate::progress::{CallObserver, Report};
 
-/// The most that is read at once, but for pieces that are larger than a quarter of it.
+/// The most bytes that are read at once, unless a piece has more than a quarter of them.
 const MAX_PART: usize = 32 << 20;
 
-/// Two files: one is read, the other takes its place when all is done.
+/// The options of decrypting a file into another one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DecryptOptions {
+    /// Whether a file in PyCoffer's form is accepted, in which nothing authenticates the order and the
+    /// number of the chunks.
+    pub legacy: bool,
+    /// Whether the target may replace a file.
+    pub replace: bool,
+}
+
+/// A transfer under way: the file that is read, and the one that is written, which takes its name at
+/// the end.
 struct Transfer<'a> {
     from: Input,
     into: Output,
+    /// Bytes read so far.
     read: u64,
     watch: &'a CallObserver,
 }
 
 impl Cryptor {
-    /// Encrypts a file into another, which appears when it is whole. With `replace` it may take the
-    /// place of one that is there. The watch hears of the bytes read. Not for a thread of the pool.
+    /// Encrypts a file into another one, which appears when it is whole, and replaces a file only with
+    /// `replace`. Progress counts the bytes that were read. Not for a thread of the pool.
     ///
     /// # Errors
     /// [`Code::Exists`], [`Code::InvalidArg`] if the source is no file and no pipe, the target is
@@ -53,8 +65,8 @@ impl Cryptor {
         transfer.finish()
     }
 
-    /// Decrypts a file into another, which appears when all of it has been checked. Otherwise as
-    /// [`Self::encrypt_file`]; for `legacy` see [`Self::decryptor`].
+    /// Decrypts a file into another one, which appears when all of it has been checked. Otherwise as
+    /// [`Self::encrypt_file`].
     ///
     /// # Errors
     /// As [`Self::encrypt_file`] and [`Decryptor`](super::Decryptor).
@@ -62,13 +74,13 @@ impl Cryptor {
         &self,
         source: &Path,
         target: &Path,
-        legacy: bool,
-        replace: bool,
+        options: DecryptOptions,
         watch: &CallObserver,
     ) -> Result<()> {
         let from = Input::open(source)?;
-        let mut transfer = Transfer { from, into: self.output(target, replace)?, read: 0, watch };
-        let mut decryptor = self.decryptor(legacy)?;
+        let into = self.output(target, options.replace)?;
+        let mut transfer = Transfer { from, into, read: 0, watch };
+        let mut decryptor = self.decryptor(options.legacy)?;
         let mut part = self.part();
         loop {
             let bytes = transfer.read(&mut part)?;
@@ -88,8 +100,8 @@ impl Cryptor {
         transfer.finish()
     }
 
-    /// Begins a file that something encrypted or decrypted with this is written to, part by part. It
-    /// appears when it is whole. With `replace` it may take the place of one that is there.
+    /// Begins a file for encrypted or decrypted bytes, which are written to it in parts. It appears
+    /// when it is finished, and replaces a file only with `replace`. It must not be the coffer itself.
     ///
     /// # Errors
     /// As [`Self::encrypt_file`].
@@ -97,7 +109,7 @@ impl Cryptor {
         Output::create(target, replace, &ProtectedPaths::of(&self.coffer, None))
     }
 
-    /// A buffer that holds enough to keep the pool busy.
+    /// A buffer with room for enough pieces to keep the pool busy.
     fn part(&self) -> Zeroizing<Vec<u8>> {
         let len = (pool::window() * self.piece).min(MAX_PART).max(4 * self.piece);
         Zeroizing::new(vec![0; len])
@@ -105,7 +117,7 @@ impl Cryptor {
 }
 
 impl Transfer<'_> {
-    /// The next bytes of the source, as many as fit unless it ends. At the end there are none.
+    /// The next bytes of the source, as many as fit unless it ends; none at its end.
     fn read<'b>(&mut self, part: &'b mut [u8]) -> Result<&'b [u8]> {
         self.watch.cancel.check()?;
         self.watch.report(|| Report {
@@ -119,7 +131,7 @@ impl Transfer<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        // A little that is read may decompress to much.
+        // A few bytes that were read may decompress to many.
         self.watch.cancel.check()?;
         self.into.write(bytes)
     }

@@ -1,23 +1,23 @@
-//! The entries of a tar that somebody else may have made.
+//! The entries of an untrusted tar, as PyCoffer writes it.
 //!
-//! Readers of tars differ in what they make of a header that says one thing twice. Here that is
-//! damage, never a choice.
+//! Readers of tars differ in how they resolve headers that give a name, size or type twice. Here
+//! that is damage, so that no two readers see different members.
 
 use std::io::{self, Read};
 
 use super::{cut_short, invalid};
 use crate::format::member::Attributes;
-use crate::format::tar::RECORD;
+use crate::format::tar::{RECORD, checksum, padding};
 
-/// More than PyCoffer ever writes in front of an entry: a name, and some numbers.
+/// The most bytes of an extension header: more than PyCoffer ever writes for a name and some numbers.
 const MAX_EXTENSION: u64 = 1 << 20;
-/// Names that fit the oldest header.
+/// The most bytes of a name in a header of the oldest form.
 const SHORT_NAME: usize = 100;
-/// Where ustar has the beginning of a long name, and other forms have something else.
+/// The name prefix in a ustar header. Other forms have other fields there.
 const PREFIX: std::ops::Range<usize> = 345..500;
 
-/// What a tar says of a member.
-pub(crate) struct Entry {
+/// An entry of a tar, by its headers.
+pub(crate) struct LegacyEntry {
     pub(crate) name: Vec<u8>,
     pub(crate) kind: tar::EntryType,
     mode: u32,
@@ -25,7 +25,14 @@ pub(crate) struct Entry {
     mtime: (i64, u32),
 }
 
-impl Entry {
+impl LegacyEntry {
+    /// The name as text, without a leading `./` and without slashes at its ends. Bytes that are not
+    /// UTF-8 become `\xNN`. The result may be empty or unsafe.
+    pub(crate) fn member_name(&self) -> String {
+        let text = escaped(&self.name);
+        text.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned()
+    }
+
     pub(crate) fn attributes(&self) -> Attributes {
         let (mtime_s, mtime_ns) = self.mtime;
         Attributes { mode: self.mode & 0o777, mtime_s, mtime_ns }
@@ -35,9 +42,9 @@ impl Entry {
 /// The entries of a tar, one after another.
 pub(crate) struct Entries<R> {
     tar: R,
-    /// Bytes of the entry's content that have not been read.
+    /// Bytes of the entry's content that are still to be read.
     left: u64,
-    /// Zeros that follow them.
+    /// Bytes of padding that follow them.
     padding: u64,
 }
 
@@ -46,8 +53,9 @@ impl<R: Read> Entries<R> {
         Self { tar, left: 0, padding: 0 }
     }
 
-    /// The next entry. There is none behind the first record of zeros.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
+    /// The next entry, after skipping the rest of the one before. The first record of zeros ends the
+    /// tar.
+    pub(crate) fn next(&mut self) -> io::Result<Option<LegacyEntry>> {
         let (mut pax, mut long_name) = (None, None);
         loop {
             let Some(header) = self.header()? else {
@@ -79,7 +87,7 @@ impl<R: Read> Entries<R> {
         self.left == 0
     }
 
-    /// Passes over what is left of an entry, and reads the next header. `None` at the end.
+    /// Skips the rest of an entry, and reads the next header. `None` at the end.
     fn header(&mut self) -> io::Result<Option<tar::Header>> {
         let rest = self.left + self.padding;
         if io::copy(&mut self.tar.by_ref().take(rest), &mut io::sink())? < rest {
@@ -96,24 +104,23 @@ impl<R: Read> Entries<R> {
             return Err(cut_short());
         }
         header.as_mut_bytes().copy_from_slice(&block);
-        let sum: u32 = block[..148].iter().chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
-        if header.cksum()? != sum + 8 * u32::from(b' ') {
+        if header.cksum()? != checksum(&block) {
             return Err(invalid("a checksum in its tar is wrong"));
         }
         self.expect(header.entry_size()?)?;
         Ok(Some(header))
     }
 
-    /// Says how much content follows.
+    /// Sets the length of the content that follows.
     fn expect(&mut self, size: u64) -> io::Result<()> {
         if size > i64::MAX as u64 {
             return Err(invalid("an entry of its tar is too large"));
         }
-        (self.left, self.padding) = (size, crate::format::tar::padding(size) as u64);
+        (self.left, self.padding) = (size, padding(size) as u64);
         Ok(())
     }
 
-    /// Reads what follows the last entry, which must be zeros.
+    /// Reads the bytes behind the last entry, which must be zeros.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -125,7 +132,7 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// The content of an entry that only says something of the next one.
+    /// The content of an extension header, which belongs to the next entry.
     fn extension(&mut self) -> io::Result<Vec<u8>> {
         if self.left > MAX_EXTENSION {
             return Err(invalid("a header in its tar is too long"));
@@ -135,13 +142,13 @@ impl<R: Read> Entries<R> {
         Ok(content)
     }
 
-    /// What its headers say of an entry, if they agree.
+    /// The entry that these headers describe, if they agree.
     fn entry(
         &mut self,
         header: &tar::Header,
         pax: Pax,
         long_name: Option<Vec<u8>>,
-    ) -> io::Result<Entry> {
+    ) -> io::Result<LegacyEntry> {
         let short = header.path_bytes();
         if header.as_ustar().is_none() && header.as_bytes()[PREFIX].iter().any(|byte| *byte != 0) {
             return Err(contradiction("name"));
@@ -166,7 +173,7 @@ impl<R: Read> Entries<R> {
             Some(mtime) => mtime,
             None => (header.mtime()? as i64, 0),
         };
-        Ok(Entry { name, kind, mode: header.mode()?, mtime })
+        Ok(LegacyEntry { name, kind, mode: header.mode()?, mtime })
     }
 }
 
@@ -182,7 +189,7 @@ impl<R: Read> Read for Entries<R> {
     }
 }
 
-/// What a PAX header says, as far as it matters here.
+/// The fields of a PAX header that are used here.
 #[derive(Default)]
 struct Pax {
     path: Option<Vec<u8>>,
@@ -206,10 +213,10 @@ impl Pax {
                 b"path" => pax.path = Some(value.to_vec()),
                 b"size" => match decimal_digits(value).and_then(|()| text.parse().ok()) {
                     Some(size) => pax.size = Some(size),
-                    None => return Err(invalid("a size in its tar is no number")),
+                    None => return Err(invalid("a size in its tar is not a number")),
                 },
                 b"mtime" => pax.mtime = decimal(text),
-                // It gives a file another name and another size.
+                // Such a record replaces the name and the size of a file.
                 _ if key.starts_with(b"GNU.sparse.") => {
                     return Err(invalid("it has a sparse file, which PyCoffer does not write"));
                 }
@@ -248,8 +255,8 @@ fn decimal(value: &str) -> Option<(i64, u32)> {
     }
 }
 
-/// Whether the oldest header has as much of a long name as fits: its bytes, or, as Python's tarfile
-/// writes it, its characters with `?` for those that are not ASCII.
+/// Whether `short`, from a header of the oldest form, is `name` cut to its 100 bytes: its bytes, or, as
+/// Python's tarfile writes it, its characters with `?` for those that are not ASCII.
 fn abbreviates(short: &[u8], name: &[u8]) -> bool {
     let mut ascii = Vec::with_capacity(SHORT_NAME);
     for chunk in name.utf8_chunks() {
@@ -257,6 +264,18 @@ fn abbreviates(short: &[u8], name: &[u8]) -> bool {
         ascii.extend(chunk.invalid().iter().map(|_| b'?'));
     }
     [name, &ascii].iter().any(|name| short == &name[..name.len().min(SHORT_NAME)])
+}
+
+/// A name as text. Bytes that are not UTF-8 become `\xNN`.
+fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
 }
 
 fn contradiction(what: &str) -> io::Error {

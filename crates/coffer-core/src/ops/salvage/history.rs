@@ -1,4 +1,4 @@
-//! The commits that can still be read, and the newest state that they add up to.
+//! The commits that can be read, and the newest state that they give.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::engine::file::ArchiveFile;
 use crate::error::Result;
 use crate::format::catalog::Catalog;
 use crate::format::commit::{Commit, Position};
-use crate::format::commit_parts::Part;
+use crate::format::commit_parts::CommitPart;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::ARCHIVE_ID;
@@ -19,9 +19,9 @@ use crate::format::record::{self, COMMIT_TAG};
 /// A commit that is whole and authentic.
 struct Known {
     archive: [u8; ARCHIVE_ID],
-    /// Where it says that it stands.
+    /// The position in its records.
     position: Position,
-    /// Where it stands: elsewhere, if bytes before it were lost or came in between.
+    /// The actual offset. It differs if bytes before the commit were lost or inserted.
     at: u64,
     snapshot: bool,
     previous: Option<Position>,
@@ -49,24 +49,28 @@ impl Known {
     }
 }
 
-/// What a damaged file still says of itself.
-pub(super) struct State {
+/// The newest state that a damaged file gives.
+pub(super) struct RecoveredState {
     pub(super) catalog: Catalog,
     /// The newest commit that could be read.
     pub(super) commit: Option<CommitId>,
-    /// Nothing is missing between a snapshot and the newest commit of which there is any trace.
+    /// Whether no commit is missing between a snapshot and the newest one of which there is a trace.
     pub(super) complete: bool,
     /// Where the newest commit and its footers end.
     pub(super) end: u64,
-    /// Records: what stands there holds no member.
+    /// The spans of records, which hold no members.
     pub(super) records: Vec<Span>,
-    /// Blocks that commits name as dead. A crash may have kept them from being overwritten.
+    /// Blocks that commits list as dead. After a crash they may not be overwritten yet.
     pub(super) dead: Vec<Span>,
 }
 
-/// Reads whatever commits there are. The source's archive counts if `sure`; otherwise it becomes
+/// Reads all commits that can be read. The source's archive id is kept if `sure`; otherwise it becomes
 /// that of the last record in the file.
-pub(super) fn read(search: &Search<'_>, source: &mut ArchiveFile, sure: bool) -> Result<State> {
+pub(super) fn read(
+    search: &Search<'_>,
+    source: &mut ArchiveFile,
+    sure: bool,
+) -> Result<RecoveredState> {
     let mut found = HistoryScan::default();
     let sealed = source.layers.container.is_some();
     let read = |offset, len: usize| {
@@ -95,10 +99,12 @@ struct HistoryScan {
     footers: Vec<(Span, Footer)>,
     /// The archive of the last record.
     last: Option<[u8; ARCHIVE_ID]>,
-    /// The parts of the commit at hand, where it begins, and where they end.
-    parts: Vec<Part>,
+    /// The parts so far of the commit that is being read.
+    parts: Vec<CommitPart>,
+    /// Where that commit begins in the file, and where its first part's mark says that it does.
     at: u64,
     claimed: u64,
+    /// Where the parts so far end.
     end: u64,
 }
 
@@ -157,10 +163,10 @@ impl HistoryScan {
     }
 
     /// The newest state.
-    fn state(self, source: &ArchiveFile) -> Result<State> {
+    fn state(self, source: &ArchiveFile) -> Result<RecoveredState> {
         let mut records: Vec<Span> = self.footers.iter().map(|(span, _)| *span).collect();
         records.extend(self.known.iter().map(Known::span));
-        // Of two with one number, the later one.
+        // Of two commits of one generation, the later one in the file.
         let mut known: BTreeMap<u64, Known> = BTreeMap::new();
         for commit in self.known {
             if commit.archive == source.archive {
@@ -190,7 +196,7 @@ impl HistoryScan {
             digest: commit.position.digest,
         });
         let dead = known.values().flat_map(|commit| commit.scrub.iter().copied()).collect();
-        Ok(State { catalog, commit, complete, end, records, dead })
+        Ok(RecoveredState { catalog, commit, complete, end, records, dead })
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a damaged coffer is, and what opens it: from its header, a copy of it, or the caller alone.
+//! The header and the keys of a damaged coffer: from its header, from a copy of it, or from the
+//! caller's options alone.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,28 +12,32 @@ use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header, container_seal};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
-use crate::format::record::{self, HEADER_TAG};
-use crate::format::record::{ARCHIVE_ID, HEADER_MARKS};
+use crate::format::record::{ARCHIVE_ID, HEADER_MARKS, HEADER_TAG};
 use crate::io::disk::DiskNamespace;
 use crate::io::storage::{Namespace, WriteAt};
 
-/// How many damaged headers are looked at: a file may be full of what looks like them.
+/// The most damaged headers that are tried: a crafted file may be full of their marks.
 const MOST_HEADERS: usize = 1 << 10;
 
-/// A header for the new coffer, and the keys of both.
-pub(super) struct Opening {
+/// The header that a damaged coffer is read by, and that the new one is made from.
+pub(super) struct RecoveredHeader {
     pub(super) header: Header,
     pub(super) keys: Keys,
-    /// The identity of the damaged coffer, where a header says it.
+    /// The archive id of the damaged coffer, where a header has it.
     pub(super) archive: Option<[u8; ARCHIVE_ID]>,
-    /// Where the header was found; `None` if there is none.
+    /// Where the header was found; `None` if it is made from the caller's options.
     pub(super) header_at: Option<u64>,
-    /// Why no header could be read: what to say if nothing else can be read either.
+    /// Why no header could be read: the error if nothing else can be read either.
     pub(super) doubt: Option<Error>,
 }
 
-impl Opening {
-    /// What reads the damaged file.
+impl RecoveredHeader {
+    /// A header from the caller's options, where the file has none.
+    pub(super) fn assumed((header, keys): (Header, Keys), doubt: Option<Error>) -> Self {
+        Self { header, keys, archive: None, header_at: None, doubt }
+    }
+
+    /// The damaged file, to be read by this header.
     pub(super) fn source(&self, storage: Arc<dyn WriteAt>, path: &Path) -> Result<ArchiveFile> {
         let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let mut source = ArchiveFile::new(storage, &directory, path, &self.header, &self.keys)?;
@@ -41,87 +46,98 @@ impl Opening {
     }
 }
 
-/// Finds the header, or does without.
+/// Finds a header that opens: the one at the beginning, then its copies; or does without.
 pub(super) fn find(
     search: &Search<'_>,
     options: &Options,
-    secret: &Credentials,
-) -> Result<Opening> {
-    let keyring = CredentialLookup::new(secret, &options.cancel).within(options.max_kdf_memory);
-    let mut tried = Tried { search, options, secret, keyring, refused: Vec::new(), found: None };
-    tried.attempt(0)?;
+    credentials: &Credentials,
+) -> Result<RecoveredHeader> {
+    let lookup = CredentialLookup::new(credentials, &options.cancel).within(options.max_kdf_memory);
+    let mut attempts = HeaderAttempts { search, options, lookup, refused: Vec::new(), found: None };
+    attempts.attempt(0)?;
     for sealed in [true, false] {
         // Most files need no search: their header is where it belongs.
-        if tried.found.is_none() {
-            search.marks(sealed, &[HEADER_TAG], |offset, _| tried.attempt(offset))?;
+        if attempts.found.is_none() {
+            search.any_record(sealed, &[HEADER_TAG], |offset| attempts.attempt(offset))?;
         }
     }
-    if let Some((offset, header, keys)) = tried.found {
+    if let Some((offset, header, keys)) = attempts.found {
         let archive = Some(header.archive);
-        return Ok(Opening { header, keys, archive, header_at: Some(offset), doubt: None });
+        let header_at = Some(offset);
+        return Ok(RecoveredHeader { header, keys, archive, header_at, doubt: None });
     }
-    let error = tried.refused.into_iter().next().map_or_else(nothing, |(_, error)| error);
-    without(search, options, secret, error)
+    let refused = attempts.refused.into_iter().next();
+    without(search, options, credentials, refused.map_or_else(nothing, |(_, error)| error))
 }
 
-/// The headers of a file, tried one after another until one opens.
-struct Tried<'a> {
+/// The headers of a file, tried in the order of the file until one opens.
+struct HeaderAttempts<'a> {
     search: &'a Search<'a>,
     options: &'a Options,
-    secret: &'a Credentials,
-    keyring: CredentialLookup<'a>,
+    lookup: CredentialLookup<'a>,
     refused: Vec<(Option<[u8; HEADER_MARKS]>, Error)>,
     found: Option<(u64, Header, Keys)>,
 }
 
-impl Tried<'_> {
-    fn attempt(&mut self, offset: u64) -> Result<()> {
-        let again = offset == 0 && !self.refused.is_empty();
-        if self.found.is_some() || again || self.refused.len() >= MOST_HEADERS {
-            return Ok(());
+impl HeaderAttempts<'_> {
+    /// Tries the header at an offset. Gives whether no further one needs to be tried.
+    fn attempt(&mut self, offset: u64) -> Result<bool> {
+        if self.found.is_some() || self.refused.len() >= MOST_HEADERS {
+            return Ok(true);
+        }
+        if offset == 0 && !self.refused.is_empty() {
+            return Ok(false);
         }
         let bytes = self.search.read(offset, header::MAX_LEN as u64)?;
-        match open(&bytes, self.options, &self.keyring) {
-            Ok((header, keys)) => self.found = Some((offset, header, keys)),
-            Err(e) if matches!(e.code(), Code::Aborted | Code::Io) => return Err(e),
-            Err(e) => {
-                let marks = Header::marks(&bytes);
-                // Two that say the same are not damaged.
-                let sure = !matches!(e.code(), Code::Corrupt | Code::Limit)
-                    && self.refused.iter().any(|(m, _)| m.is_some() && *m == marks);
-                if sure || is_intact(&bytes, &e, self.options, self.secret) {
-                    return Err(e);
-                }
-                self.refused.push((marks, e));
+        let marks = Header::marks(&bytes);
+        let Options { kind, accept_file_cipher, .. } = self.options;
+        let opened = match marks {
+            Some(_) => self.lookup.open_header(&bytes, kind, *accept_file_cipher),
+            None => Err(nothing()),
+        };
+        let error = match opened {
+            Ok((header, keys)) => {
+                self.found = Some((offset, header, keys));
+                return Ok(true);
             }
+            Err(e) if matches!(e.code(), Code::Aborted | Code::Io) => return Err(e),
+            Err(e) => e,
+        };
+        // Two headers with the same clear bytes are not damaged.
+        let repeated = !matches!(error.code(), Code::Corrupt | Code::Limit)
+            && self.refused.iter().any(|(m, _)| m.is_some() && *m == marks);
+        let intact = error.code() == Code::WrongKey
+            && self.lookup.root_key_fits(&bytes, kind, *accept_file_cipher);
+        if repeated || intact {
+            return Err(error);
         }
-        Ok(())
+        self.refused.push((marks, error));
+        Ok(false)
     }
 }
 
-/// Goes on without a header: keys open what they sealed. What a passphrase makes of itself depends
-/// on the salt, which is lost.
+/// Goes on without a header: keys still open the chunks that they sealed. Keys cannot be derived from
+/// a passphrase, because the salt is lost.
 fn without(
     search: &Search<'_>,
     options: &Options,
-    secret: &Credentials,
+    credentials: &Credentials,
     doubt: Error,
-) -> Result<Opening> {
+) -> Result<RecoveredHeader> {
     let decided = matches!(doubt.code(), Code::WrongKind | Code::Version);
-    if decided || matches!(secret, Credentials::Passphrase(_)) {
+    if decided || matches!(credentials, Credentials::Passphrase(_)) {
         return Err(doubt);
     }
     let mut options = options.clone();
     if options.accept_file_cipher {
-        options.kind.container.cipher = Some(cipher(search, &options, secret)?);
+        options.kind.container.cipher = Some(cipher(search, &options, credentials)?);
     }
-    let (header, keys) = options.header(secret)?;
-    Ok(Opening { header, keys, archive: None, header_at: None, doubt: Some(doubt) })
+    Ok(RecoveredHeader::assumed(options.header(credentials)?, Some(doubt)))
 }
 
-/// The cipher of a Bank's container: the first that opens a chunk of the file.
-fn cipher(search: &Search<'_>, options: &Options, secret: &Credentials) -> Result<Cipher> {
-    let Credentials::Keys(keys) = secret else { return Ok(Cipher::Fernet) };
+/// The cipher of a Bank's container: the first that opens a chunk of the file; Fernet if none does.
+fn cipher(search: &Search<'_>, options: &Options, credentials: &Credentials) -> Result<Cipher> {
+    let Credentials::Keys(keys) = credentials else { return Ok(Cipher::Fernet) };
     for cipher in Cipher::all().filter(|cipher| cipher.suits_banks()) {
         let kind = Kind::bank(cipher);
         if options.coffer_key.as_ref().is_none_or(|key| cipher.check_len(key).is_err()) {
@@ -134,26 +150,6 @@ fn cipher(search: &Search<'_>, options: &Options, secret: &Credentials) -> Resul
         }
     }
     Ok(Cipher::Fernet)
-}
-
-fn open(bytes: &[u8], options: &Options, keyring: &CredentialLookup<'_>) -> Result<(Header, Keys)> {
-    let marks = Header::marks(bytes).ok_or_else(nothing)?;
-    let kind = Header::judge(&marks, &options.kind, options.accept_file_cipher)?;
-    let keys = keyring.keys(&marks)?;
-    Ok((Header::read(bytes, marks, &kind, &keys)?, keys))
-}
-
-/// Whether a header that was refused is a good one: its own key fits, and the members' does not.
-fn is_intact(bytes: &[u8], error: &Error, options: &Options, secret: &Credentials) -> bool {
-    let (Credentials::Keys(keys), Code::WrongKey) = (secret, error.code()) else { return false };
-    let Some(marks) = Header::marks(bytes) else { return false };
-    let Ok(kind) = Header::judge(&marks, &options.kind, options.accept_file_cipher) else {
-        return false;
-    };
-    let Ok(container) = container_seal(&kind, keys) else { return false };
-    Header::check_keys(&marks, &kind, keys).is_ok()
-        && record::read(container.as_deref(), bytes)
-            .is_some_and(|record| keys.meta(&kind).open(&record.body).is_some())
 }
 
 fn nothing() -> Error {

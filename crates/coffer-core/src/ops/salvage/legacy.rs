@@ -1,21 +1,20 @@
-//! What is left of a coffer that PyCoffer wrote. Its tar is one stream of zstd frames, as a rule one
-//! frame for each time it was written to. What a frame holds before the damage comes out; what
-//! comes behind the damage in the same frame does not, because zstd needs what was before it.
+//! Salvage of a coffer in PyCoffer's format. Its tar is one stream of zstd frames, as a rule one frame
+//! for each time it was written to. Of a damaged frame the bytes before the damage decompress; those
+//! behind it do not, because zstd needs the bytes before them.
 //!
-//! Up to the damage members are what opening gives, and keep their names. Behind it the search goes
-//! on for anything that begins like a frame or a tar header: the content of a member may, too. What
-//! is found there is kept apart.
+//! Before the damage members are those that opening gives, and keep their names. Behind it the search
+//! goes on for bytes that begin like a frame or a tar header, which may also be the content of a
+//! member. What is found there is kept apart.
 
-use crate::format::member::MemberType;
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Reason;
 use super::entries::is_header;
-use super::keys::Opening;
+use super::keys::RecoveredHeader;
 use super::marks::Search;
-use super::rescue::{Put, Rescue, checked};
+use super::rescue::{PutOutcome, Rescue, checked};
 use super::scan;
 use crate::coffer::Options;
 use crate::crypto::seal::Seal;
@@ -24,86 +23,42 @@ use crate::error::{Code, Error, Result};
 use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::container_seal;
-use crate::format::member::Attributes;
+use crate::format::member::{Attributes, MemberType};
 use crate::format::tar::RECORD;
 use crate::format::work;
-use crate::ops::legacy::{Entries, Unpacked, escaped, member_stream, put, safe};
+use crate::ops::legacy::{Entries, LegacyEntry, UnpackBudget, member_stream, put, safe};
 
-/// How much of an unsealed file is read at once.
+/// Bytes of an unsealed file that are read at once.
 const WINDOW: u64 = 1 << 20;
-/// How much of the tar is searched for a header at once.
+/// Bytes of the tar that are searched for a header at once.
 const SEARCHED: usize = 64 << 10;
 
-/// A legacy coffer says nothing of itself: the caller does.
-pub(super) fn opening(options: &Options, secret: &Credentials) -> Result<Opening> {
-    let (header, keys) = options.header(secret)?;
-    Ok(Opening { header, keys, archive: None, header_at: None, doubt: None })
+/// The header for a legacy coffer, which has none: from the caller's options.
+pub(super) fn header(options: &Options, credentials: &Credentials) -> Result<RecoveredHeader> {
+    Ok(RecoveredHeader::assumed(options.legacy_header(credentials)?, None))
 }
 
-/// Brings over what the frames of the file hold.
+/// Brings over the members in the frames of the file.
 pub(super) fn salvage(
     search: &Search<'_>,
-    opening: &Opening,
+    recovered: &RecoveredHeader,
     rescue: &mut Rescue<'_>,
 ) -> Result<()> {
-    let seal = container_seal(&opening.header.kind, &opening.keys)?;
-    let seal = seal.as_deref();
     rescue.notice(
         "legacy",
         "the coffer is in PyCoffer's format: nothing authenticates the order of its chunks"
             .to_owned(),
     );
-    let mut directories = Vec::new();
-    let mut from = Place::default();
-    let (mut opened, mut untouched) = (seal.is_none(), true);
-    // Contents may be full of what begins like a frame: see `scan::most_vain`.
-    let (most, mut vain) = (scan::most_vain(search.size), 0u64);
-    while let Some(start) = next_frame(search, seal, from, &mut opened)? {
+    let seal = container_seal(&recovered.header.kind, &recovered.keys)?;
+    let mut walk = FrameWalk::new(search, recovered, seal.as_deref());
+    while let Some(start) = walk.next_frame()? {
         rescue.watch.cancel.check()?;
-        // Something in front of the first frame is damage, too.
-        untouched &= start.offset == 0 && start.inside == 0;
-        let before = rescue.count();
-        let reached = Arc::new(AtomicU64::new(start.offset));
-        let stream = Stream::new(*search, seal, start, reached.clone());
-        let mut decoded = 0;
-        let mut whole = false;
-        if let Ok(inner) = zstd::stream::read::Decoder::with_buffer(stream) {
-            let tar = Counted { inner, bytes: &mut decoded };
-            whole = entries(rescue, opening, tar, untouched, &mut directories)?;
-        }
-        let reached = reached.load(Ordering::Relaxed);
-        if whole && reached >= search.size {
-            rescue.complete(untouched);
+        if walk.frame(rescue, start)? {
             break;
         }
-        untouched = false;
-        from = if rescue.count() > before {
-            rescue.notice(
-                "damaged-frame",
-                format!(
-                    "the frame that begins at byte {} can be read no further than byte {reached}; what it held behind that is lost, its names as well",
-                    start.offset
-                ),
-            );
-            Place { offset: reached.max(start.offset + 1), inside: 0 }
-        } else if vain > most {
-            Place { offset: reached.max(start.offset + 1), inside: 0 }
-        } else {
-            // It was none, or nothing of it is left.
-            vain = vain.saturating_add(decoded).saturating_add(reached - start.offset.min(reached));
-            Place { inside: start.inside + 1, ..start }
-        };
     }
-    for (name, attributes, order) in directories {
-        let placed = order.place(rescue, &name);
-        // Others exist by what is in them.
-        if !rescue.implies(&placed)
-            && let Put::Done =
-                rescue.small(&placed, MemberType::Directory, 0, attributes, Vec::new())?
-        {
-            order.unverified(rescue, &name);
-        }
-    }
+    let opened = walk.opened;
+    put_directories(rescue, walk.directories)?;
     if !rescue.is_empty() {
         return Ok(());
     }
@@ -116,10 +71,127 @@ pub(super) fn salvage(
     })
 }
 
-/// Whether entries were read from the beginning of the file without a gap, as opening reads them.
+/// A walk through the frames of a file, from its beginning to its end.
+struct FrameWalk<'a> {
+    search: &'a Search<'a>,
+    recovered: &'a RecoveredHeader,
+    seal: Option<&'a dyn Seal>,
+    /// Where the search for the next frame begins.
+    from: ChunkPosition,
+    /// Whether any chunk opened, or the file is not sealed.
+    opened: bool,
+    /// Whether everything so far was read without a gap.
+    untouched: bool,
+    /// The cost so far, in bytes, of frames that held no member, and its limit. Contents may be full
+    /// of bytes that begin like a frame: see [`scan::most_vain`].
+    vain: u64,
+    most_vain: u64,
+    directories: Vec<DirectoryMember>,
+}
+
+impl<'a> FrameWalk<'a> {
+    fn new(
+        search: &'a Search<'a>,
+        recovered: &'a RecoveredHeader,
+        seal: Option<&'a dyn Seal>,
+    ) -> Self {
+        Self {
+            search,
+            recovered,
+            seal,
+            from: ChunkPosition::default(),
+            opened: seal.is_none(),
+            untouched: true,
+            vain: 0,
+            most_vain: scan::most_vain(search.size),
+            directories: Vec::new(),
+        }
+    }
+
+    /// The beginning of the next frame.
+    fn next_frame(&mut self) -> Result<Option<ChunkPosition>> {
+        let Self { search, from, .. } = self;
+        let Some(seal) = self.seal else {
+            let at = from.offset.saturating_add(from.inside);
+            let found = scan::next_magic(search, at, search.size)?;
+            return Ok(found.map(|offset| ChunkPosition { offset, inside: 0 }));
+        };
+        let mut at = *from;
+        while let Some(chunk) = scan::next_open_chunk(search, seal, at.offset, search.size)? {
+            self.opened = true;
+            let offset = chunk.offset;
+            let inside = if offset == at.offset { at.inside } else { 0 };
+            let rest = chunk.plain.get(inside as usize..).unwrap_or_default();
+            if let Some(i) = rest.windows(frame::MAGIC.len()).position(|w| w == frame::MAGIC) {
+                return Ok(Some(ChunkPosition { offset, inside: inside + i as u64 }));
+            }
+            at = ChunkPosition { offset: chunk.end(), inside: 0 };
+        }
+        Ok(None)
+    }
+
+    /// Brings over the members of the frame at `start`, up to damage. Gives whether it was read to the
+    /// end of the file.
+    fn frame(&mut self, rescue: &mut Rescue<'_>, start: ChunkPosition) -> Result<bool> {
+        // Bytes before the first frame are damage, too.
+        self.untouched &= start.offset == 0 && start.inside == 0;
+        let before = rescue.count();
+        let reached = Arc::new(AtomicU64::new(start.offset));
+        let stream = FrameStream::new(*self.search, self.seal, start, reached.clone());
+        let mut decoded = 0;
+        let mut whole = false;
+        if let Ok(inner) = zstd::stream::read::Decoder::with_buffer(stream) {
+            let tar = CountedRead { inner, bytes: &mut decoded };
+            let (recovered, directories) = (self.recovered, &mut self.directories);
+            whole = entries(rescue, recovered, tar, self.untouched, directories)?;
+        }
+        let reached = reached.load(Ordering::Relaxed);
+        if whole && reached >= self.search.size {
+            rescue.complete(self.untouched);
+            return Ok(true);
+        }
+        self.untouched = false;
+        let behind = ChunkPosition { offset: reached.max(start.offset + 1), inside: 0 };
+        self.from = if rescue.count() > before {
+            rescue.notice(
+                "damaged-frame",
+                format!(
+                    "the frame that begins at byte {} can be read no further than byte {reached}; what it held behind that is lost, its names as well",
+                    start.offset
+                ),
+            );
+            behind
+        } else if self.vain > self.most_vain {
+            behind
+        } else {
+            let cost = decoded.saturating_add(reached - start.offset.min(reached));
+            self.vain = self.vain.saturating_add(cost);
+            ChunkPosition { inside: start.inside + 1, ..start }
+        };
+        Ok(false)
+    }
+}
+
+/// Puts the directories that no member is in.
+fn put_directories(rescue: &mut Rescue<'_>, directories: Vec<DirectoryMember>) -> Result<()> {
+    for (name, attributes, order) in directories {
+        let placed = order.place(rescue, &name);
+        if !rescue.implies(&placed)
+            && let PutOutcome::Done =
+                rescue.small(&placed, MemberType::Directory, 0, attributes, Vec::new())?
+        {
+            order.unverified(rescue, &name);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the order of entries is certain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
+    /// They were read from the beginning of the file without a gap, as opening reads them.
     Kept,
+    /// They were found behind damage.
     Lost,
 }
 
@@ -138,7 +210,7 @@ impl Order {
         rescue.has(&placed)
     }
 
-    /// Takes note that no commit vouches for a member.
+    /// Notes that no commit authenticates a member.
     fn unverified(self, rescue: &mut Rescue<'_>, name: &str) {
         match self {
             Self::Kept => rescue.unverified_in_place(name),
@@ -148,48 +220,23 @@ impl Order {
 }
 
 /// A directory that is a member if nothing is in it.
-type Directory = (String, Attributes, Order);
+type DirectoryMember = (String, Attributes, Order);
 
-/// A place in the file: an offset, and how far behind it, in the plaintext of the chunk there.
+/// A position in the plaintext of a chunk: the chunk's offset in the file, and bytes behind the
+/// beginning of its plaintext. In an unsealed file `offset` is the position.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct ChunkPosition {
     offset: u64,
     inside: u64,
-}
-
-/// Where the next frame begins, from a place on.
-fn next_frame(
-    search: &Search<'_>,
-    seal: Option<&dyn Seal>,
-    from: Place,
-    opened: &mut bool,
-) -> Result<Option<Place>> {
-    let Some(seal) = seal else {
-        let at = from.offset.saturating_add(from.inside);
-        let found = scan::next_magic(search, at, search.size)?;
-        return Ok(found.map(|offset| Place { offset, inside: 0 }));
-    };
-    let mut at = from;
-    while let Some(chunk) = scan::next_open_chunk(search, seal, at.offset, search.size)? {
-        *opened = true;
-        let offset = chunk.offset;
-        let inside = if offset == at.offset { at.inside } else { 0 };
-        let rest = chunk.plain.get(inside as usize..).unwrap_or_default();
-        if let Some(i) = rest.windows(frame::MAGIC.len()).position(|w| w == frame::MAGIC) {
-            return Ok(Some(Place { offset, inside: inside + i as u64 }));
-        }
-        at = Place { offset: chunk.end(), inside: 0 };
-    }
-    Ok(None)
 }
 
 /// Brings over the entries of a stream, up to its end or to damage. Whether it came to the end.
 fn entries(
     rescue: &mut Rescue<'_>,
-    opening: &Opening,
+    recovered: &RecoveredHeader,
     tar: impl Read,
     first: bool,
-    directories: &mut Vec<Directory>,
+    directories: &mut Vec<DirectoryMember>,
 ) -> Result<bool> {
     let mut tar = Lookahead { inner: tar, ahead: Vec::new(), at: 0 };
     let mut first = first;
@@ -197,7 +244,7 @@ fn entries(
         match tar.seek_header() {
             Ok(Some(passed)) => {
                 let order = if first && !passed { Order::Kept } else { Order::Lost };
-                archive(rescue, opening, &mut tar, order, directories)?;
+                archive(rescue, recovered, &mut tar, order, directories)?;
             }
             Ok(None) => return Ok(true),
             Err(_) => return Ok(false),
@@ -206,71 +253,81 @@ fn entries(
     }
 }
 
-/// Brings over the entries of a tar, up to its end marker or to what is no entry.
+/// Brings over the entries of a tar, up to its end marker or to bytes that are no entry.
 fn archive(
     rescue: &mut Rescue<'_>,
-    opening: &Opening,
+    recovered: &RecoveredHeader,
     tar: &mut impl Read,
     order: Order,
-    directories: &mut Vec<Directory>,
+    directories: &mut Vec<DirectoryMember>,
 ) -> Result<()> {
     let mut entries = Entries::new(tar);
     loop {
         rescue.watch.cancel.check()?;
         let Ok(Some(entry)) = entries.next() else { return Ok(()) };
-        let raw = escaped(&entry.name);
-        let name = raw.trim_start_matches("./").trim_start_matches('/').trim_end_matches('/');
+        let name = entry.member_name();
         let directory = entry.kind.is_dir();
         if directory && name.is_empty() {
             continue;
         }
-        let brought = match safe(name) {
-            Err(e) => Put::Failed(e),
+        let brought = match safe(&name) {
+            Err(e) => PutOutcome::Failed(e),
             Ok(name) if directory => {
                 directories.push((name.to_owned(), entry.attributes(), order));
                 continue;
             }
-            Ok(_) if !entry.kind.is_file() && !entry.kind.is_contiguous() => {
-                Put::Failed(Error::new(Code::UnsafePath, "it is neither a file nor a directory"))
-            }
             Ok(name) => {
-                let about = entry.attributes();
                 let placed = order.place(rescue, name);
-                let written = checked(&placed)
-                    .and_then(|()| member_stream(&mut entries, &opening.header.kind, &opening.keys))
-                    .and_then(|content| {
-                        let unlimited = &mut Unpacked::default();
-                        put(&mut rescue.container, &placed, about, content, unlimited)
-                    });
-                let size = rescue.size_of(&placed);
-                match rescue.put(&placed, size, written)? {
-                    Put::Done if !entries.is_read() => {
-                        rescue.take_back(&placed)?;
-                        Put::Failed(Error::corrupt("a member does not fill its entry"))
-                    }
-                    put => put,
-                }
+                file(rescue, recovered, &mut entries, &entry, &placed)?
             }
         };
         match brought {
-            Put::Done => order.unverified(rescue, name),
-            Put::Failed(_) if order.has(rescue, name) => {}
-            Put::Failed(error) => {
+            PutOutcome::Done => order.unverified(rescue, &name),
+            PutOutcome::Failed(_) if order.has(rescue, &name) => {}
+            PutOutcome::Failed(error) => {
                 let refused = matches!(error.code(), Code::UnsafePath | Code::MemberExists);
                 let reason = if refused { Reason::Refused } else { Reason::Damaged };
-                rescue.lose(name, reason, &error, Vec::new());
+                rescue.lose(&name, reason, &error, Vec::new());
             }
         }
     }
 }
 
-/// A stream that counts what is read of it.
-struct Counted<'a, R> {
+/// Brings over the file of an entry under the name `placed`. Its content must fill the entry.
+fn file<R: Read>(
+    rescue: &mut Rescue<'_>,
+    recovered: &RecoveredHeader,
+    entries: &mut Entries<R>,
+    entry: &LegacyEntry,
+    placed: &str,
+) -> Result<PutOutcome> {
+    if !entry.kind.is_file() && !entry.kind.is_contiguous() {
+        let error = Error::new(Code::UnsafePath, "it is neither a file nor a directory");
+        return Ok(PutOutcome::Failed(error));
+    }
+    let written = checked(placed)
+        .and_then(|()| member_stream(&mut *entries, &recovered.header.kind, &recovered.keys))
+        .and_then(|content| {
+            let unlimited = &mut UnpackBudget::default();
+            put(&mut rescue.container, placed, entry.attributes(), content, unlimited)
+        });
+    let size = rescue.size_of(placed);
+    match rescue.put(placed, size, written)? {
+        PutOutcome::Done if !entries.is_read() => {
+            rescue.take_back(placed)?;
+            Ok(PutOutcome::Failed(Error::corrupt("a member does not fill its entry")))
+        }
+        outcome => Ok(outcome),
+    }
+}
+
+/// A reader that counts the bytes that are read through it.
+struct CountedRead<'a, R> {
     inner: R,
     bytes: &'a mut u64,
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for CountedRead<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(out)?;
         *self.bytes += n as u64;
@@ -279,7 +336,7 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// A stream of which something was read ahead.
+/// A reader with a look-ahead buffer, to search for the next header of a tar.
 struct Lookahead<R> {
     inner: R,
     ahead: Vec<u8>,
@@ -287,8 +344,7 @@ struct Lookahead<R> {
 }
 
 impl<R: Read> Lookahead<R> {
-    /// Passes over everything before the next header of a tar, if there is one. Gives whether there
-    /// was anything.
+    /// Skips to the next header of a tar. Gives whether bytes were skipped; `None` if there is none.
     fn seek_header(&mut self) -> io::Result<Option<bool>> {
         let mut have = self.ahead.split_off(self.at);
         let mut passed = false;
@@ -326,32 +382,33 @@ impl<R: Read> Read for Lookahead<R> {
     }
 }
 
-/// The zstd stream of a file from one place on, up to damage. How far it was read stands in
-/// `reached`.
-struct Stream<'a> {
+/// A reader of the zstd stream of a file from a position up to damage. `reached` is the offset in the
+/// file up to which it was read.
+struct FrameStream<'a> {
     search: Search<'a>,
     seal: Option<&'a dyn Seal>,
-    /// What was read and is not used yet, and where it begins in `plain`.
+    /// The plaintext that was read last, and how much of it is consumed.
     plain: Vec<u8>,
     at: usize,
-    /// Where the file goes on.
+    /// The offset of the next bytes in the file.
     next: u64,
+    /// Bytes to skip of the next plaintext.
     skip: usize,
     reached: Arc<AtomicU64>,
 }
 
-impl<'a> Stream<'a> {
+impl<'a> FrameStream<'a> {
     fn new(
         search: Search<'a>,
         seal: Option<&'a dyn Seal>,
-        start: Place,
+        start: ChunkPosition,
         reached: Arc<AtomicU64>,
     ) -> Self {
         let skip = start.inside as usize;
         Self { search, seal, plain: Vec::new(), at: 0, next: start.offset, skip, reached }
     }
 
-    /// Reads on; nothing if the file ends here.
+    /// Reads the next plaintext; none at the end of the file.
     fn fill(&mut self) -> io::Result<()> {
         let failed = |e: Error| io::Error::new(io::ErrorKind::InvalidData, e.message().to_owned());
         self.at = 0;
@@ -383,7 +440,7 @@ impl<'a> Stream<'a> {
     }
 }
 
-impl Read for Stream<'_> {
+impl Read for FrameStream<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let have = self.fill_buf()?;
         let n = have.len().min(out.len());
@@ -393,7 +450,7 @@ impl Read for Stream<'_> {
     }
 }
 
-impl BufRead for Stream<'_> {
+impl BufRead for FrameStream<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.at == self.plain.len() {
             let before = self.next;

@@ -1,4 +1,4 @@
-//! A file on a disk that does not read everything any more.
+//! A storage for files on a failing disk: unreadable sectors read as zeros.
 
 use std::io;
 use std::sync::Arc;
@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::io::storage::{ReadAt, WriteAt};
 
-/// What a disk reads, or refuses to read, at once.
+/// The smallest unit in bytes that a disk reads or fails to read.
 const SECTOR: u64 = 512;
 
-/// A file of which what cannot be read reads as zeros, which is damage like any other. It cannot be
-/// written.
+/// A read-only file whose unreadable sectors read as zeros, which count as damage.
 pub(super) struct LenientStorage {
     inner: Arc<dyn WriteAt>,
-    /// Sectors that could not be read, each time they were tried.
+    /// The number of failed reads of a sector.
     refused: AtomicU64,
 }
 
@@ -22,7 +21,7 @@ impl LenientStorage {
         Self { inner, refused: AtomicU64::new(0) }
     }
 
-    /// Whether the disk refused anything.
+    /// Whether any sector could not be read.
     pub(super) fn has_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed) > 0
     }

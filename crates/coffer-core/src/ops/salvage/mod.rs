@@ -29,7 +29,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::keys::Opening;
+use self::keys::RecoveredHeader;
 use self::lenient_storage::LenientStorage;
 use self::marks::Search;
 pub use self::report::{Lost, Reason, Salvaged};
@@ -38,12 +38,12 @@ pub use self::span::Span;
 use crate::coffer::Options;
 use crate::crypto::key;
 use crate::engine::container::Container;
-use crate::engine::credentials::{Credentials, without_passphrase};
+use crate::engine::credentials::Credentials;
 use crate::engine::file::ArchiveFile;
 use crate::engine::open;
 use crate::error::{Code, Error, Result};
-use crate::format::header::Header;
-use crate::io::beneath;
+use crate::format::header::{self, Header};
+use crate::format::keys::Keys;
 use crate::io::disk::{DiskNamespace, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
 use crate::io::new_file::{NewFile, PublishError};
@@ -78,151 +78,146 @@ pub fn salvage(
     let (path, target) = (&absolute(path)?, &absolute(target)?);
     let mut options = options.clone();
     options.cancel = watch.cancel.clone();
-    run(path, target, &options, claimed_names, watch).map_err(|e| e.at(path))
+    let call = SalvageCall { path, target, options: &options, claimed_names, watch };
+    call.run().map_err(|e| e.at(path))
 }
 
-fn run(
-    path: &Path,
-    target: &Path,
-    options: &Options,
-    claimed_names: bool,
-    watch: &CallObserver,
-) -> Result<Salvaged> {
-    crate::io::pool::ready()?;
-    let secret = options.secret()?;
-    if !options.accept_file_cipher {
-        secret.check(&options.kind)?;
-    }
-    if beneath::at(target, false).is_ok() {
-        return Err(exists(target));
-    }
-    // A lock file beside a coffer that is not there, or beside a pipe, would be left behind.
-    if !DiskNamespace.has_file(path).map_err(|e| failed_to_open(path, &e))? {
-        let message = format!("there is no coffer at {}", path.display());
-        return Err(Error::new(Code::NotFound, message).at(path));
-    }
-    let patience = Patience {
-        deadline: Instant::now() + options.lock_timeout,
-        cancel: options.cancel.clone(),
-    };
-    let locks = Locks::acquire(path, options.lock, false, patience)?;
-    let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
-    let damaged = Damaged { storage: locks.open(&*directory, false)?, path, claimed_names };
-    let file = NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
-    let salvaged = into(&damaged, file.storage(), target, options, &secret, watch)?;
-    watch.cancel.check()?;
-    file.publish(false).map_err(|e| match &e {
-        PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => exists(target),
-        _ => e.at(target),
-    })?;
-    Ok(salvaged)
-}
-
-/// The file that is salvaged.
-struct Damaged<'a> {
-    storage: Arc<dyn WriteAt>,
+/// One call of [`salvage`]: its arguments, both paths absolute.
+struct SalvageCall<'a> {
     path: &'a Path,
-    /// Unverified members get the names that they claim.
+    target: &'a Path,
+    options: &'a Options,
+    /// Whether unverified members get the names that they claim.
     claimed_names: bool,
+    watch: &'a CallObserver,
 }
 
-/// Salvages into a new and empty file.
-fn into(
-    damaged: &Damaged<'_>,
-    new: Arc<dyn WriteAt>,
-    target: &Path,
-    options: &Options,
-    secret: &Credentials,
-    watch: &CallObserver,
-) -> Result<Salvaged> {
-    let path = damaged.path;
-    let size = damaged.storage.len().map_err(|e| Error::io("fstat", path, &e))?;
-    let worn = Arc::new(LenientStorage::new(damaged.storage.clone()));
-    let search = Search { storage: &*worn, path, size, cancel: &watch.cancel };
-    let start = search.read(0, crate::format::header::MAX_LEN as u64)?;
-    let legacy = options.legacy && Header::marks(&start).is_none() && !has_records(&search)?;
-    let opening = if legacy {
-        if matches!(secret, Credentials::Passphrase(_)) {
-            return Err(without_passphrase());
+impl SalvageCall<'_> {
+    fn run(&self) -> Result<Salvaged> {
+        let Self { path, target, options, .. } = self;
+        crate::io::pool::ready()?;
+        let credentials = options.credentials()?;
+        if !options.accept_file_cipher {
+            credentials.check(&options.kind)?;
         }
-        legacy::opening(options, secret)?
-    } else {
-        keys::find(&search, options, secret)?
-    };
-    let mut source = opening.source(worn.clone(), path)?;
-    let container = create(&opening, new, target, options)?;
-    let mut rescue = Rescue::new(container, damaged.claimed_names, watch);
-    if let Some(at) = opening.header_at.filter(|at| *at > 0) {
-        rescue.notice(
-            "damaged-header",
-            format!("the header at the beginning is damaged; its copy at byte {at} was used"),
-        );
+        if std::fs::symlink_metadata(target).is_ok() {
+            return Err(exists(target));
+        }
+        // A lock file beside a coffer that is not there, or beside a pipe, would be left behind.
+        if !DiskNamespace.has_file(path).map_err(|e| failed_to_open(path, &e))? {
+            let message = format!("there is no coffer at {}", path.display());
+            return Err(Error::new(Code::NotFound, message).at(path));
+        }
+        let patience = Patience {
+            deadline: Instant::now() + options.lock_timeout,
+            cancel: options.cancel.clone(),
+        };
+        let locks = Locks::acquire(path, options.lock, false, patience)?;
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
+        let damaged = locks.open(&*directory, false)?;
+        let file =
+            NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
+        let salvaged = self.salvage_into(damaged, file.storage(), &credentials)?;
+        self.watch.cancel.check()?;
+        file.publish(false).map_err(|e| match &e {
+            PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                exists(target)
+            }
+            _ => e.at(target),
+        })?;
+        Ok(salvaged)
     }
-    if legacy {
-        legacy::salvage(&search, &opening, &mut rescue)?;
-    } else {
-        if opening.doubt.is_some() {
+
+    /// Salvages into a new and empty file.
+    fn salvage_into(
+        &self,
+        damaged: Arc<dyn WriteAt>,
+        new: Arc<dyn WriteAt>,
+        credentials: &Credentials,
+    ) -> Result<Salvaged> {
+        let size = damaged.len().map_err(|e| Error::io("fstat", self.path, &e))?;
+        let damaged = Arc::new(LenientStorage::new(damaged));
+        let cancel = &self.watch.cancel;
+        let search = Search { storage: &*damaged, path: self.path, size, cancel };
+        let start = search.read(0, header::MAX_LEN as u64)?;
+        let legacy =
+            self.options.legacy && Header::marks(&start).is_none() && !search.has_records()?;
+        let recovered = if legacy {
+            legacy::header(self.options, credentials)?
+        } else {
+            keys::find(&search, self.options, credentials)?
+        };
+        let RecoveredHeader { header, keys, .. } = &recovered;
+        let container = create(header, keys, new, self.target, self.options.durable)?;
+        let mut rescue = Rescue::new(container, self.claimed_names, self.watch);
+        if legacy {
+            legacy::salvage(&search, &recovered, &mut rescue)?;
+        } else {
+            let source = recovered.source(damaged.clone(), self.path)?;
+            if !bring_members(&search, &recovered, source, &mut rescue)? {
+                return Err(nothing_found(&recovered, &start));
+            }
+        }
+        if damaged.has_refused() {
             rescue.notice(
-                "damaged-header",
-                "no header is left: kind and keys are what the caller says".to_owned(),
+                "unreadable",
+                "the disk refused to read parts of the file; they count as damaged".to_owned(),
             );
         }
-        let state = history::read(&search, &mut source, opening.archive.is_some())?;
-        let known = state.commit.is_some();
-        rescue.begin(&state);
-        let named = named::bring(&mut rescue, &Arc::new(source), &search, state)?;
-        unnamed::bring(&mut rescue, &search, named)?;
-        if rescue.is_empty() && !known && opening.header_at.is_none() {
-            return Err(nothing_found(opening.doubt, &start));
-        }
+        rescue.finish()
     }
-    if worn.has_refused() {
-        rescue.notice(
-            "unreadable",
-            "the disk refused to read parts of the file; they count as damaged".to_owned(),
-        );
-    }
-    rescue.finish()
 }
 
-/// The new coffer, under a name of its own: nobody may take it for a state of the old one.
+/// Brings over the members that commits name, and what else is in blocks. Gives whether anything of
+/// a coffer was found: a member, a commit or a header.
+fn bring_members(
+    search: &Search<'_>,
+    recovered: &RecoveredHeader,
+    mut source: ArchiveFile,
+    rescue: &mut Rescue<'_>,
+) -> Result<bool> {
+    match recovered.header_at {
+        Some(0) => {}
+        Some(at) => rescue.notice(
+            "damaged-header",
+            format!("the header at the beginning is damaged; its copy at byte {at} was used"),
+        ),
+        None => rescue.notice(
+            "damaged-header",
+            "no header is left: kind and keys are what the caller says".to_owned(),
+        ),
+    }
+    let state = history::read(search, &mut source, recovered.archive.is_some())?;
+    let known = state.commit.is_some();
+    rescue.begin(&state);
+    let leftover = named::bring(rescue, &Arc::new(source), search, state)?;
+    unnamed::bring(rescue, search, leftover)?;
+    Ok(!rescue.is_empty() || known || recovered.header_at.is_some())
+}
+
+/// The new coffer, with an archive id of its own, so that it cannot pass for a state of the old one.
 fn create(
-    opening: &Opening,
+    header: &Header,
+    keys: &Keys,
     storage: Arc<dyn WriteAt>,
     target: &Path,
-    options: &Options,
+    durable: bool,
 ) -> Result<Container> {
-    let mut header = opening.header.clone();
+    let mut header = header.clone();
     header.archive = key::random_bytes();
     let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
-    let source = ArchiveFile::new(storage, &directory, target, &header, &opening.keys)?;
-    Container::create(source, header, options.durable)
+    let source = ArchiveFile::new(storage, &directory, target, &header, keys)?;
+    Container::create(source, header, durable)
 }
 
-/// Whether anything in the file looks like a record of Coffer's own.
-fn has_records(search: &Search<'_>) -> Result<bool> {
-    use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, SALT_TAG};
-    let mut any = false;
-    for sealed in [true, false] {
-        search.marks(sealed, &[HEADER_TAG, SALT_TAG, COMMIT_TAG, FOOTER_TAG], |offset, _| {
-            if !any {
-                let bytes = search.read(offset, 2 * record::MARK as u64)?;
-                any = record::peek(sealed, &bytes)
-                    .is_some_and(|(_, len)| offset.saturating_add(len as u64) <= search.size);
-            }
-            Ok(())
-        })?;
-    }
-    Ok(any)
-}
-
-fn nothing_found(doubt: Option<Error>, start: &[u8]) -> Error {
+fn nothing_found(recovered: &RecoveredHeader, start: &[u8]) -> Error {
     if Header::marks(start).is_none() && open::looks_legacy(start) {
         return Error::new(
             Code::Legacy,
             "nothing was found in the file, which may be in PyCoffer's format: pass legacy: true if that is what you expect",
         );
     }
+    let doubt = recovered.doubt.clone();
     doubt.unwrap_or_else(|| Error::corrupt("nothing was found in the file"))
 }
 

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Reason;
-use super::history::State;
+use super::entries::{self, BlockTar};
+use super::history::RecoveredState;
 use super::marks::Search;
-use super::rescue::{Put, Rescue};
+use super::rescue::{PutOutcome, Rescue};
 use super::scan::{self, ScanHit};
 use super::span::{Span, gaps};
 use crate::engine::container::Raw;
@@ -14,6 +15,8 @@ use crate::engine::file::ArchiveFile;
 use crate::engine::grouping::{Grouped, Named};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
+use crate::format::chunk;
+use crate::format::frame;
 use crate::format::name;
 use crate::io::pool;
 
@@ -25,104 +28,162 @@ pub(super) struct Stray {
     pub(super) span: Span,
     /// The block, unless it is the beginning of one.
     pub(super) block: Option<Block>,
-    pub(super) tar: super::entries::Tar,
+    pub(super) tar: BlockTar,
 }
 
-/// What is left to do when everything that commits name has been tried.
+/// What remains of the file when everything that commits name has been tried.
 pub(super) struct Leftover {
     pub(super) source: Arc<ArchiveFile>,
     pub(super) records: Vec<Span>,
     pub(super) strays: Vec<Stray>,
 }
 
-/// Brings over what the catalog names. What is damaged is looked for elsewhere in the file, and
-/// what is left of a damaged pack is taken.
+/// Brings over the members that the catalog names. Blocks that are damaged are looked for elsewhere in
+/// the file, and members in the intact beginning of a damaged pack are taken.
 pub(super) fn bring(
     rescue: &mut Rescue<'_>,
     source: &Arc<ArchiveFile>,
     search: &Search<'_>,
-    state: State,
+    mut state: RecoveredState,
 ) -> Result<Leftover> {
-    let State { mut catalog, records, dead, complete, end, .. } = state;
+    let members = valid_names(rescue, &state.catalog);
+    let failed = members_of(rescue, source, &state.catalog, members)?;
+    let whole = failed.is_empty() && state.complete;
+    let mut scan = GapScan::default();
+    if !whole || state.end < search.size {
+        let bad = if whole { None } else { Some(bad_blocks(source, &state.catalog)?) };
+        scan = scan_gaps(source, search, &state, bad.as_deref())?;
+    }
+    let failed = retry_moved(rescue, source, &mut state.catalog, &scan.moved, failed)?;
+    let failed = from_prefixes(rescue, source, search, &state.catalog, failed)?;
+    lose(rescue, source, search, &state.catalog, failed);
+    Ok(Leftover { source: source.clone(), records: state.records, strays: scan.strays })
+}
+
+/// The members of the catalog. Those whose names are invalid are reported as lost.
+fn valid_names(rescue: &mut Rescue<'_>, catalog: &Catalog) -> Vec<Named> {
     let all = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
     let (members, refused): (Vec<Named>, Vec<Named>) =
         all.partition(|(name, _)| name::fault(name).is_none());
     for (name, _) in refused {
-        let error = Error::corrupt(format!("{name:?} is no name of a member"));
+        let error = Error::corrupt(format!("{name:?} is not a valid name of a member"));
         rescue.lose(&name, Reason::Refused, &error, Vec::new());
     }
-    let failed = members_of(rescue, source, &catalog, members)?;
-    let leftover = |strays| Leftover { source: source.clone(), records: records.clone(), strays };
-    if failed.is_empty() && complete && end >= search.size {
-        return Ok(leftover(Vec::new()));
-    }
-    let (bad, mut explained) = if failed.is_empty() && complete {
-        (Vec::new(), vec![Span { from: 0, to: end }])
-    } else {
-        let bad = bad_blocks(source, &catalog)?;
-        let good = catalog.blocks.iter().filter(|(id, _)| bad.binary_search(id).is_err());
-        let explained = good.map(|(_, block)| Span::of(block)).collect();
-        (bad, explained)
+    members
+}
+
+/// The blocks that were found in stretches of the file that no commit explains.
+#[derive(Default)]
+struct GapScan {
+    /// Blocks of the catalog that stand at another offset, by their digests.
+    moved: Vec<(BlockId, u64)>,
+    strays: Vec<Stray>,
+}
+
+/// Searches the stretches of the file that are neither records nor intact blocks. `bad` are the
+/// damaged blocks, in order; `None` if everything before the end of the newest commit is intact.
+fn scan_gaps(
+    source: &ArchiveFile,
+    search: &Search<'_>,
+    state: &RecoveredState,
+    bad: Option<&[BlockId]>,
+) -> Result<GapScan> {
+    let blocks = &state.catalog.blocks;
+    let mut explained: Vec<Span> = match bad {
+        None => vec![Span { from: 0, to: state.end }],
+        Some(bad) => {
+            let good = blocks.iter().filter(|(id, _)| bad.binary_search(id).is_err());
+            good.map(|(_, block)| Span::of(block)).collect()
+        }
     };
-    explained.extend(&records);
+    explained.extend(&state.records);
     let mut wanted: HashMap<Digest, Vec<BlockId>> = HashMap::new();
-    for id in &bad {
-        if let Some(block) = catalog.blocks.get(id) {
+    for id in bad.unwrap_or_default() {
+        if let Some(block) = blocks.get(id) {
             wanted.entry(block.digest).or_default().push(*id);
         }
     }
-    let mut strays = Vec::new();
-    let mut moved: Vec<(BlockId, u64)> = Vec::new();
+    let mut scan = GapScan::default();
     for gap in gaps(explained, search.size) {
-        scan::blocks(search, source, gap, |found| {
-            let (span, block, tar) = match found {
-                ScanHit::Block { block, tar, stored } => {
-                    if let Some(ids) = wanted.get(&block.digest) {
-                        moved.extend(ids.iter().map(|id| (*id, block.offset)));
-                        return Ok(());
-                    }
-                    (Span::of(&block), Some(block), super::entries::tell(&tar, stored))
-                }
-                ScanHit::Fragment { span, plain } => {
-                    let tar = crate::format::frame::decompress_prefix(&plain, MAX_TAR);
-                    (span, None, super::entries::Tar::Pack(super::entries::whole(&tar)))
-                }
-            };
-            // Where all commits are there, what none of them names before the newest is dead.
-            let counts = (!complete || span.from >= end) && !dead.iter().any(|d| d.overlaps(&span));
-            if counts {
-                strays.push(Stray { span, block, tar });
-            }
+        scan::blocks(search, source, gap, |hit| {
+            scan.take(hit, &wanted, state);
             Ok(())
         })?;
     }
-    let failed = if moved.is_empty() {
-        failed
-    } else {
-        for (id, offset) in moved {
-            if let Some(block) = catalog.blocks.get_mut(&id) {
-                block.offset = offset;
+    Ok(scan)
+}
+
+impl GapScan {
+    fn take(
+        &mut self,
+        hit: ScanHit,
+        wanted: &HashMap<Digest, Vec<BlockId>>,
+        state: &RecoveredState,
+    ) {
+        let (span, block, tar) = match hit {
+            ScanHit::Block { block, tar, stored } => {
+                if let Some(ids) = wanted.get(&block.digest) {
+                    self.moved.extend(ids.iter().map(|id| (*id, block.offset)));
+                    return;
+                }
+                (Span::of(&block), Some(block), entries::tell(&tar, stored))
             }
+            ScanHit::Fragment { span, plain } => {
+                let tar = frame::decompress_prefix(&plain, MAX_TAR);
+                (span, None, BlockTar::Pack(entries::whole(&tar)))
+            }
+        };
+        // If all commits are there, a block before the newest that none of them names is dead.
+        let dead = state.complete && span.from < state.end
+            || state.dead.iter().any(|dead| dead.overlaps(&span));
+        if !dead {
+            self.strays.push(Stray { span, block, tar });
         }
-        let again = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
-        members_of(rescue, source, &catalog, again)?
-    };
-    let failed = from_prefixes(rescue, source, search, &catalog, failed)?;
+    }
+}
+
+/// Tries members again whose blocks stand at other offsets. Gives those that still fail.
+fn retry_moved(
+    rescue: &mut Rescue<'_>,
+    source: &Arc<ArchiveFile>,
+    catalog: &mut Catalog,
+    moved: &[(BlockId, u64)],
+    failed: Vec<Failed>,
+) -> Result<Vec<Failed>> {
+    if moved.is_empty() {
+        return Ok(failed);
+    }
+    for (id, offset) in moved {
+        if let Some(block) = catalog.blocks.get_mut(id) {
+            block.offset = *offset;
+        }
+    }
+    let again = failed.into_iter().map(|(name, entry, _)| (name, entry)).collect();
+    members_of(rescue, source, catalog, again)
+}
+
+/// Reports members as lost.
+fn lose(
+    rescue: &mut Rescue<'_>,
+    source: &ArchiveFile,
+    search: &Search<'_>,
+    catalog: &Catalog,
+    failed: Vec<Failed>,
+) {
     for (name, entry, error) in failed {
-        let damage = damage(source, &catalog, &entry);
+        let damage = damage(source, catalog, &entry);
         let reason = match error.code() {
             Code::MemberExists => Reason::Refused,
-            _ => reason(source, search, &catalog, &entry, &damage),
+            _ => reason(source, search, catalog, &entry, &damage),
         };
         rescue.lose(&name, reason, &error, damage);
     }
-    Ok(leftover(strays))
 }
 
-/// The most tar that a block has.
+/// The most bytes of tar in a block.
 const MAX_TAR: usize = crate::format::catalog::MAX_BLOCK as usize;
 
-/// Brings members over whose blocks are as the catalog says. Gives the others.
+/// Brings over the members whose blocks are intact. Gives the others.
 fn members_of(
     rescue: &mut Rescue<'_>,
     source: &Arc<ArchiveFile>,
@@ -133,7 +194,7 @@ fn members_of(
     let (located, lost): (Vec<Named>, Vec<Named>) =
         members.into_iter().partition(|(_, entry)| catalog.has_content(entry));
     for (name, entry) in lost {
-        let error = Error::corrupt("what says where its bytes are could not be read");
+        let error = Error::corrupt("its blocks are not known, since a commit could not be read");
         failed.push((name, entry, error));
     }
     let Grouped { packs, large, .. } = Grouped::new(located);
@@ -154,23 +215,23 @@ fn members_of(
                         entry.attributes,
                         stored,
                     )?,
-                    Err(e) => Put::Failed(e),
+                    Err(e) => PutOutcome::Failed(e),
                 };
-                if let Put::Failed(error) = put {
+                if let PutOutcome::Failed(error) = put {
                     failed.push((name.clone(), entry.clone(), error));
                 }
             }
         }
     }
     for (name, entry) in large {
-        if let Put::Failed(error) = pieces(rescue, source, catalog, &name, &entry)? {
+        if let PutOutcome::Failed(error) = pieces(rescue, source, catalog, &name, &entry)? {
             failed.push((name, entry, error));
         }
     }
     Ok(failed)
 }
 
-/// What stands in a pack for each of its members, if it is right.
+/// The stored bytes of each member in a pack, if the member layer opens them.
 fn open_pack(source: &ArchiveFile, block: &Block, members: &[Named]) -> Vec<Result<Vec<u8>>> {
     let tar = source.block(block);
     let stored = |(_, entry): &Named| {
@@ -183,7 +244,7 @@ fn open_pack(source: &ArchiveFile, block: &Block, members: &[Named]) -> Vec<Resu
     members.iter().map(stored).collect()
 }
 
-/// What stands in a tar for a member, if the member layer opens.
+/// The stored bytes of a member, if the member layer opens them.
 fn checked(source: &ArchiveFile, stored: &[u8], entry: &Entry) -> Result<Vec<u8>> {
     if entry.is_directory() {
         return Ok(Vec::new());
@@ -201,9 +262,9 @@ fn pieces(
     catalog: &Catalog,
     name: &str,
     entry: &Entry,
-) -> Result<Put> {
+) -> Result<PutOutcome> {
     let Place::Pieces { pieces, .. } = &entry.place else {
-        return Ok(Put::Failed(Error::corrupt("a large member has no pieces")));
+        return Ok(PutOutcome::Failed(Error::corrupt("a large member has no pieces")));
     };
     let mut rest = pieces.iter().copied().peekable();
     rescue.large(name, entry.attributes, || {
@@ -218,10 +279,10 @@ fn pieces(
     })
 }
 
-/// Takes what the beginnings of damaged packs still give: chunks that open, as far as the tar in
-/// them decompresses. Seals authenticate each chunk, but only the digest of the block says that they
-/// are its chunks: a person without the key may have put others in their place, with contents that
-/// they chose. So the members are unverified.
+/// Brings over members from the intact beginnings of damaged packs: from the chunks that open, as far as
+/// their frame decompresses. Seals authenticate each chunk, but only the digest of the block shows that
+/// they are its chunks: a person without the key may have replaced them with chunks whose contents they
+/// chose. So these members are unverified.
 fn from_prefixes(
     rescue: &mut Rescue<'_>,
     source: &ArchiveFile,
@@ -230,7 +291,7 @@ fn from_prefixes(
     failed: Vec<Failed>,
 ) -> Result<Vec<Failed>> {
     let mut failed = failed;
-    // The members of one block behind each other, so that one prefix is held at a time.
+    // Members of one block follow each other, so that one prefix is held at a time.
     failed.sort_by_key(|(_, entry, _)| match entry.place {
         Place::Packed { block, .. } => block,
         _ => BlockId::MAX,
@@ -257,23 +318,23 @@ fn from_prefixes(
                 let placed = rescue.place(&name);
                 rescue.small(&placed, entry.member_type, entry.size, entry.attributes, s)?
             }
-            None => Put::Failed(error.clone()),
+            None => PutOutcome::Failed(error.clone()),
         };
         match put {
-            Put::Done => rescue.unverified(&name),
-            Put::Failed(_) => still.push((name, entry, error)),
+            PutOutcome::Done => rescue.unverified(&name),
+            PutOutcome::Failed(_) => still.push((name, entry, error)),
         }
     }
     Ok(still)
 }
 
-/// The beginning of the tar of a damaged block, as far as seals vouch for it or for what is in it.
+/// The beginning of the tar of a damaged block, as far as a seal authenticates it or its members.
 pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> Result<Vec<u8>> {
     let bytes = search.read(span.from, span.len())?;
     let plain = match &source.layers.container {
         Some(seal) => {
             let (mut plain, mut rest) = (Vec::new(), bytes.as_slice());
-            while let Some(chunk) = crate::format::chunk::parse(rest) {
+            while let Some(chunk) = chunk::parse(rest) {
                 if seal.open(chunk.sealed, &mut plain).is_err() {
                     break;
                 }
@@ -284,13 +345,13 @@ pub(super) fn prefix(source: &ArchiveFile, search: &Search<'_>, span: Span) -> R
         None if source.layers.member.is_some() => bytes,
         None => return Ok(Vec::new()),
     };
-    if !plain.starts_with(&crate::format::frame::MAGIC) {
+    if !plain.starts_with(&frame::MAGIC) {
         return Ok(Vec::new());
     }
-    Ok(crate::format::frame::decompress_prefix(&plain, MAX_TAR))
+    Ok(frame::decompress_prefix(&plain, MAX_TAR))
 }
 
-/// The blocks that are not what commits say, in the order of their numbers.
+/// The blocks whose digests differ from those in the commits, in the order of their numbers.
 fn bad_blocks(source: &ArchiveFile, catalog: &Catalog) -> Result<Vec<BlockId>> {
     let blocks: Vec<(&BlockId, &Block)> = catalog.blocks.iter().collect();
     let bad =
@@ -298,14 +359,14 @@ fn bad_blocks(source: &ArchiveFile, catalog: &Catalog) -> Result<Vec<BlockId>> {
     Ok(bad.into_iter().flatten().collect())
 }
 
-/// Where the blocks of a member lie that cannot be read.
+/// The blocks of a member that cannot be read.
 fn damage(source: &ArchiveFile, catalog: &Catalog, entry: &Entry) -> Vec<Span> {
     let ids: Vec<BlockId> = match &entry.place {
         Place::Pieces { pieces, .. } => pieces.iter().map(|piece| piece.block).collect(),
         _ => Catalog::blocks_of(entry),
     };
     let blocks = ids.iter().filter_map(|id| catalog.blocks.get(id));
-    // Opened, not only compared: where a container is sealed, a digest is about nonces and tags.
+    // Opened, not only compared: in a sealed container the digest covers nonces and tags alone.
     blocks.filter(|block| source.block(block).is_err()).map(Span::of).collect()
 }
 
@@ -324,12 +385,12 @@ fn reason(
     let dead = match &source.layers.container {
         Some(seal) => {
             let mut plain = Vec::new();
-            crate::format::chunk::parse(&start).is_some_and(|chunk| {
+            chunk::parse(&start).is_some_and(|chunk| {
                 seal.open(chunk.sealed, &mut plain).is_ok()
-                    && crate::format::frame::skippable_content(&plain).is_some()
+                    && frame::skippable_content(&plain).is_some()
             })
         }
-        None => crate::format::frame::skippable_content(&start).is_some(),
+        None => frame::skippable_content(&start).is_some(),
     };
     if dead { Reason::Overwritten } else { Reason::Damaged }
 }

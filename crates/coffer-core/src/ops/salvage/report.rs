@@ -1,4 +1,4 @@
-//! What a salvage says in the end.
+//! The report of a salvage.
 
 use super::span::Span;
 use crate::engine::open::Notice;
@@ -9,12 +9,11 @@ use crate::format::commit::CommitId;
 pub enum Reason {
     /// Bytes of it are damaged.
     Damaged,
-    /// The file ends before it, or nothing that could be read says where it is.
+    /// The file ends before it, or its place is not known.
     Missing,
-    /// Something that was deleted left dead space where it was: it was deleted, or moved, by a commit
-    /// that cannot be read.
+    /// Dead space stands in its place: it was deleted, or moved, by a commit that cannot be read.
     Overwritten,
-    /// Its name, or what it is, is refused, or another member has its place.
+    /// Its name or its type is refused, or another member has its name.
     Refused,
 }
 
@@ -38,33 +37,34 @@ pub struct Lost {
     pub name: String,
     /// Why it is lost.
     pub reason: Reason,
-    /// What is known beyond that.
+    /// The reason in detail.
     pub message: String,
-    /// Where in the damaged file the blocks lie that could not be read.
+    /// The blocks of the damaged file that could not be read.
     pub damage: Vec<Span>,
 }
 
-/// What a salvage brought over, and what is lost.
+/// The report of a salvage: the members brought over, and those that are lost.
 #[derive(Debug, Clone, Default)]
 pub struct Salvaged {
     /// Members in the new coffer.
     pub members: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Those of them that no commit vouches for: anyone who chose contents may have made them up.
+    /// The names of those that no commit authenticates: a person who chose contents may have forged
+    /// them.
     pub unverified: Vec<String>,
-    /// The directory that they are below, each under the name that it claims; `None` if there are
-    /// none, or they have the names themselves.
+    /// The directory that they are below, each under its claimed name; `None` if there are none, or
+    /// they have their claimed names.
     pub apart: Option<String>,
-    /// Members whose names are known, and that could not be brought over.
+    /// Members of known names that could not be brought over.
     pub lost: Vec<Lost>,
-    /// Bytes that open but belong to no member whose name is known.
+    /// Bytes that were decrypted but belong to no member of a known name.
     pub nameless: u64,
     /// The newest commit that could be read.
     pub commit: Option<CommitId>,
-    /// Nothing is missing between a snapshot and that commit, and there is no trace of a newer one:
-    /// `lost` are all that is lost.
+    /// Whether `lost` is complete: no commit is missing between a snapshot and that one, and there is no
+    /// trace of a newer one.
     pub complete: bool,
-    /// What was found beside.
+    /// Further findings.
     pub notices: Vec<Notice>,
 }

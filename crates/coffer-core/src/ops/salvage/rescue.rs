@@ -1,11 +1,11 @@
-//! The new coffer, as it fills, and what is said of it in the end.
+//! The rescue: the new coffer as it fills, and the report on it.
 
 use crate::format::member::MemberType;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::APART;
-use super::history::State;
+use super::history::RecoveredState;
 use super::report::{Lost, Reason, Salvaged};
 use super::span::Span;
 use crate::coffer::Notice;
@@ -16,10 +16,10 @@ use crate::format::name;
 use crate::io::lock_set::Locks;
 use crate::progress::{CallObserver, Report};
 
-/// What became of an attempt to bring a member over.
-pub(super) enum Put {
+/// The outcome of bringing a member over.
+pub(super) enum PutOutcome {
     Done,
-    /// It could not be read, or has no place in the new coffer.
+    /// The member could not be read, or the new coffer cannot have it.
     Failed(Error),
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Rescue<'a> {
     /// The directory of unverified members, once one has been placed.
     apart: Option<String>,
     report: Report,
-    /// The first that a key did not open.
+    /// The first error about a wrong key.
     refusal: Option<Error>,
 }
 
@@ -45,8 +45,8 @@ impl<'a> Rescue<'a> {
         Self { container, watch, salvaged, lost, claimed_names, apart: None, report, refusal: None }
     }
 
-    /// Takes note of how much of the coffer's history there is.
-    pub(super) fn begin(&mut self, state: &State) {
+    /// Reports how much of the coffer's history was read.
+    pub(super) fn begin(&mut self, state: &RecoveredState) {
         self.salvaged.commit = state.commit;
         self.salvaged.complete = state.complete;
         if state.complete {
@@ -83,12 +83,12 @@ impl<'a> Rescue<'a> {
         self.container.view.read().catalog.len() == 0
     }
 
-    /// Takes note of whether everything there was could be read.
+    /// Notes whether all of the file could be read.
     pub(super) fn complete(&mut self, complete: bool) {
         self.salvaged.complete = complete;
     }
 
-    /// What says that a key is the wrong one, if anything does.
+    /// The first error about a wrong key, if there was one.
     pub(super) fn refusal(&self) -> Option<Error> {
         self.refusal.clone()
     }
@@ -97,9 +97,9 @@ impl<'a> Rescue<'a> {
         self.container.view.read().catalog.get(name).is_some()
     }
 
-    /// The name in the new coffer of an unverified member: below a directory that no member is in
-    /// which a commit names. A person who chose contents may have made the member up, and then its
-    /// name must not be taken for that of a member.
+    /// The name of an unverified member in the new coffer: below a directory that has no members that
+    /// commits name. A person who chose contents may have forged the member, so it must not get a
+    /// name that users trust.
     pub(super) fn place(&mut self, claimed: &str) -> String {
         if self.claimed_names {
             return claimed.to_owned();
@@ -108,8 +108,8 @@ impl<'a> Rescue<'a> {
         format!("{directory}/{claimed}")
     }
 
-    /// Whether an unverified member has nothing to add: a commit names one of its name that was
-    /// brought over, or another unverified one was found before.
+    /// Whether an unverified member is superseded: one of its name that a commit names was brought over,
+    /// or an unverified one that is newer.
     pub(super) fn is_known(&mut self, claimed: &str) -> bool {
         self.has(claimed) || {
             let placed = self.place(claimed);
@@ -117,7 +117,7 @@ impl<'a> Rescue<'a> {
         }
     }
 
-    /// Brings a small member over, which is through the member layer already.
+    /// Brings a small member over. `stored` are its bytes after the member layer.
     pub(super) fn small(
         &mut self,
         name: &str,
@@ -125,7 +125,7 @@ impl<'a> Rescue<'a> {
         size: u64,
         attributes: Attributes,
         stored: Vec<u8>,
-    ) -> Result<Put> {
+    ) -> Result<PutOutcome> {
         self.watch.cancel.check()?;
         let put = checked(name)
             .and_then(|()| self.container.put_small(name, member_type, size, attributes, stored));
@@ -138,7 +138,7 @@ impl<'a> Rescue<'a> {
         name: &str,
         attributes: Attributes,
         mut next: impl FnMut() -> Option<Raw>,
-    ) -> Result<Put> {
+    ) -> Result<PutOutcome> {
         let cancel = self.watch.cancel.clone();
         let put = checked(name).and_then(|()| {
             self.container.put_large(name, attributes, &[], || {
@@ -150,8 +150,9 @@ impl<'a> Rescue<'a> {
         self.put(name, size, put)
     }
 
-    /// What is wrong with the member is no error of the salvage; what is wrong with the new file is.
-    pub(super) fn put(&mut self, name: &str, size: u64, put: Result<()>) -> Result<Put> {
+    /// Notes the outcome of putting a member. Errors about the member are an outcome; errors about the
+    /// new file end the salvage.
+    pub(super) fn put(&mut self, name: &str, size: u64, put: Result<()>) -> Result<PutOutcome> {
         match put {
             Ok(()) => {
                 self.lost.remove(name);
@@ -159,7 +160,7 @@ impl<'a> Rescue<'a> {
                 self.report.bytes = self.report.bytes.saturating_add(size);
                 self.report.name = Some(name.to_owned());
                 self.watch.report(|| self.report.clone());
-                Ok(Put::Done)
+                Ok(PutOutcome::Done)
             }
             Err(e)
                 if matches!(
@@ -170,13 +171,13 @@ impl<'a> Rescue<'a> {
                 if e.code() == Code::WrongKey {
                     self.refusal.get_or_insert(e.clone());
                 }
-                Ok(Put::Failed(e))
+                Ok(PutOutcome::Failed(e))
             }
             Err(e) => Err(e),
         }
     }
 
-    /// Takes a member back that was brought over.
+    /// Removes a member that was brought over.
     pub(super) fn take_back(&mut self, name: &str) -> Result<()> {
         self.container.remove(name)
     }
@@ -186,13 +187,13 @@ impl<'a> Rescue<'a> {
         self.container.view.read().catalog.get(name).map_or(0, |entry| entry.size)
     }
 
-    /// Whether a directory is there already, as a member or by what is in it.
+    /// Whether a directory exists, as a member or by a member in it.
     pub(super) fn implies(&self, name: &str) -> bool {
         let view = self.container.view.read();
         view.catalog.has_below(name) || view.catalog.get(name).is_some_and(|e| e.is_directory())
     }
 
-    /// Takes note that no commit vouches for a member that was brought over.
+    /// Notes that no commit authenticates a member that was brought over.
     pub(super) fn unverified(&mut self, claimed: &str) {
         self.lost.remove(claimed);
         let placed = self.place(claimed);
@@ -200,12 +201,12 @@ impl<'a> Rescue<'a> {
         self.salvaged.apart.clone_from(&self.apart);
     }
 
-    /// The same of a member that has the name that it claims in any case.
+    /// The same for a member that was put under its claimed name.
     pub(super) fn unverified_in_place(&mut self, name: &str) {
         self.salvaged.unverified.push(name.to_owned());
     }
 
-    /// Takes note that a member is lost, unless it is brought over in another way.
+    /// Notes that a member is lost, unless it is brought over later.
     pub(super) fn lose(&mut self, name: &str, reason: Reason, error: &Error, damage: Vec<Span>) {
         let message = error.message().to_owned();
         let lost = Lost { name: name.to_owned(), reason, message, damage };
@@ -216,7 +217,7 @@ impl<'a> Rescue<'a> {
         self.salvaged.nameless = self.salvaged.nameless.saturating_add(bytes);
     }
 
-    /// Makes the new file a coffer.
+    /// Commits the new coffer, and gives the report.
     pub(super) fn finish(mut self) -> Result<Salvaged> {
         self.watch.cancel.check()?;
         let path = self.container.source.path.clone();
@@ -233,8 +234,8 @@ impl<'a> Rescue<'a> {
     }
 }
 
-/// A name for the directory of unverified members, which nothing has yet: the coffer may have come
-/// out of a salvage itself.
+/// A name for the directory of unverified members that is not in use: the coffer may be the result of a
+/// salvage itself.
 fn free_directory(container: &Container) -> String {
     let view = container.view.read();
     let free = |name: &String| !view.catalog.has_below(name) && view.catalog.get(name).is_none();
@@ -242,7 +243,7 @@ fn free_directory(container: &Container) -> String {
     std::iter::once(APART.to_owned()).chain(numbered).find(free).unwrap_or_default()
 }
 
-/// The directory makes names longer than they were.
+/// Checks a name in the new coffer, which may be too long in the directory of unverified members.
 pub(super) fn checked(name: &str) -> Result<()> {
     name::fault(name).map_or(Ok(()), |fault| {
         let message = format!("its name in the new coffer is refused: {fault}");

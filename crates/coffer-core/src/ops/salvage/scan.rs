@@ -1,5 +1,5 @@
-//! Finding blocks in stretches of a file that no commit explains: chunks that open, one behind
-//! another, and zstd frames in them.
+//! A scan for blocks in stretches of a file that no commit explains: runs of chunks that open, and the
+//! zstd frames in them.
 
 use super::marks::Search;
 use super::span::Span;
@@ -8,15 +8,15 @@ use crate::engine::file::ArchiveFile;
 use crate::error::Result;
 use crate::format::catalog::{Block, Digest, MAX_BLOCK};
 use crate::format::chunk::{self, HEADER, RESERVED};
-use crate::format::frame::{self, Extent};
+use crate::format::frame::{self, FrameExtent};
 use crate::format::work;
 
-/// How much of the file is searched at once.
+/// The most bytes of the file that are searched at once.
 const WINDOW: u64 = 1 << 20;
-/// How much of a frame is read at first, to see how long it is.
+/// Bytes of a frame that are read at first, to find its length.
 const FIRST_LOOK: u64 = 64 << 10;
 
-/// What a scan came across.
+/// A find of a scan.
 pub(super) enum ScanHit {
     /// A whole block: its tar, and whether its frame is of the form that headers have.
     Block { block: Block, tar: Vec<u8>, stored: bool },
@@ -68,11 +68,11 @@ impl OpenChunk {
     }
 }
 
-/// The next data chunk that opens. Behind damage the search goes on at every byte, so no length in
-/// the file has to be true.
+/// The next data chunk that opens. Behind damage the search goes on at every byte, so it relies on no
+/// length in the file.
 ///
-/// A chunk in which the header of another one stands is none: ciphertext has no such row of zeros.
-/// So what is deciphered of a stretch is linear in its length, however many headers are in it.
+/// A chunk in which the header of another one stands is none: ciphertext has no such run of zeros. So
+/// the bytes deciphered are linear in the length of the stretch, however many headers are in it.
 pub(super) fn next_open_chunk(
     search: &Search<'_>,
     seal: &dyn Seal,
@@ -108,53 +108,65 @@ fn next_chunk(
     to: u64,
 ) -> Result<Option<(u64, u64)>> {
     let least = seal.sealed_len(0);
-    // Where chunks follow each other the next one is right here; otherwise not much more is read
-    // than is passed over.
+    // Most chunks follow each other, so the first window is small; it grows with the bytes skipped.
     let mut window = HEADER as u64;
     while at + HEADER as u64 <= until {
         search.cancel.check()?;
         let bytes = search.read(at, window.min(until - at))?;
-        let mut i = 0;
-        while let Some(header) = bytes.get(i..i + HEADER) {
-            let (length, reserved) = header.split_at(HEADER - RESERVED);
-            match reserved.iter().rposition(|byte| *byte != 0) {
-                // A header can only begin where the byte that is not zero belongs to its length.
-                Some(last) => i += last + 1,
-                None => {
-                    let length =
-                        u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
-                    let (offset, len) = (at + i as u64, (HEADER + length) as u64);
-                    if (least..=chunk::MAX_SEALED).contains(&length) && offset + len <= to {
-                        return Ok(Some((offset, len)));
-                    }
-                    let zeros = bytes[i..].iter().position(|byte| *byte != 0);
-                    // Nor among zeros alone.
-                    i += zeros.unwrap_or(bytes.len() - i).saturating_sub(HEADER - 1).max(1);
-                }
-            }
+        let fits = |i: usize, length: usize| {
+            (least..=chunk::MAX_SEALED).contains(&length) && at + (i + HEADER + length) as u64 <= to
+        };
+        match first_header(&bytes, fits) {
+            Ok((i, length)) => return Ok(Some((at + i as u64, (HEADER + length) as u64))),
+            Err(passed) => at += passed as u64,
         }
-        at += i as u64;
         window = (window * 2).min(WINDOW);
     }
     Ok(None)
 }
 
-/// Chunks that follow each other and make a frame.
+/// The first header of a chunk in `bytes`, whose reserved bytes are zeros and whose length `fits`: its
+/// index and that length. Without one, the index of the first byte at which a header may still begin.
+fn first_header(
+    bytes: &[u8],
+    fits: impl Fn(usize, usize) -> bool,
+) -> std::result::Result<(usize, usize), usize> {
+    let mut i = 0;
+    while let Some(header) = bytes.get(i..i + HEADER) {
+        let (length, reserved) = header.split_at(HEADER - RESERVED);
+        if let Some(last) = reserved.iter().rposition(|byte| *byte != 0) {
+            // A header can only begin where the byte that is not zero belongs to its length.
+            i += last + 1;
+            continue;
+        }
+        let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+        if fits(i, length) {
+            return Ok((i, length));
+        }
+        // Among zeros alone no length is possible.
+        let zeros = bytes[i..].iter().position(|byte| *byte != 0);
+        i += zeros.unwrap_or(bytes.len() - i).saturating_sub(HEADER - 1).max(1);
+    }
+    Err(i)
+}
+
+/// A run of adjacent chunks that make up a frame.
 #[derive(Default)]
 struct Joined {
+    /// The chunks so far; `None` between frames.
     span: Option<Span>,
     plain: Vec<u8>,
     raw: Vec<u8>,
-    /// How far the frame's blocks were looked at.
+    /// How far the frame's blocks were parsed.
     walked: usize,
-    /// Content of dead space that is still to be passed over.
+    /// Bytes of dead space that are still to be skipped.
     dead: usize,
     /// Where the last chunk ended.
     end: u64,
 }
 
 impl Joined {
-    /// Takes the next chunk. Gives what was begun before and does not go on.
+    /// Takes the next chunk. Gives the incomplete block before it, if this chunk does not continue it.
     fn push(&mut self, chunk: OpenChunk) -> Option<ScanHit> {
         let follows = chunk.offset == self.end;
         self.end = chunk.end();
@@ -164,7 +176,7 @@ impl Joined {
             self.dead = 0;
         }
         if self.dead > 0 {
-            // What a scrub did not come to is dead all the same.
+            // Bytes that a scrub has not overwritten yet are dead all the same.
             self.dead = self.dead.saturating_sub(plain.len());
             return given_up;
         }
@@ -182,12 +194,12 @@ impl Joined {
         given_up
     }
 
-    /// The block that the chunks so far make, if they make one.
+    /// The block that the chunks so far make up, if it is complete.
     fn take_whole(&mut self, source: &ArchiveFile) -> Result<Option<ScanHit>> {
         let Some(span) = self.span else { return Ok(None) };
         match frame::extent_on(&self.plain, &mut self.walked) {
-            Extent::Short if self.plain.len() <= MAX_BLOCK as usize => Ok(None),
-            Extent::Whole { len, content: Some(content) } if len == self.plain.len() => {
+            FrameExtent::Short if self.plain.len() <= MAX_BLOCK as usize => Ok(None),
+            FrameExtent::Whole { len, content: Some(content) } if len == self.plain.len() => {
                 let found = block(source, span, &self.raw, &self.plain, content)?;
                 self.clear();
                 Ok(found)
@@ -199,7 +211,7 @@ impl Joined {
         }
     }
 
-    /// What was begun and is not whole.
+    /// The incomplete block so far.
     fn give_up(&mut self) -> Option<ScanHit> {
         let span = self.span?;
         let plain = std::mem::take(&mut self.plain);
@@ -238,19 +250,20 @@ fn block(
     Ok(Some(ScanHit::Block { block, tar: tar.into_vec(), stored: frame::is_stored(plain) }))
 }
 
-/// How many times its length, and how much besides, a stretch may cost in frames that are none.
+/// The bound of [`most_vain`]: a multiple of the length, and bytes besides.
 const MOST_VAIN: (u64, u64) = (4, 64 << 20);
 
-/// The most bytes that a stretch of `len` bytes may cost in frames that are none.
+/// The most bytes that may be read and decompressed in a stretch of `len` bytes for frames that turn
+/// out to be none.
 pub(super) fn most_vain(len: u64) -> u64 {
     len.saturating_mul(MOST_VAIN.0).saturating_add(MOST_VAIN.1)
 }
 
 /// The frames of an unsealed stretch.
 ///
-/// Behind a frame that is none the search goes on at the next byte. Where that has cost several
-/// times what the stretch is long, something was made to cost it: then the search goes on behind
-/// what was looked at.
+/// Behind a frame that is none the search goes on at the next byte. Where that has cost more than
+/// [`most_vain`], the file was crafted to be costly: then the search goes on behind the bytes that
+/// were read.
 fn frames(
     search: &Search<'_>,
     source: &ArchiveFile,
@@ -264,7 +277,7 @@ fn frames(
         let (extent, bytes) = reach(search, offset, within.to)?;
         work::count(bytes.len());
         let (whole, len, cost) = match extent {
-            Extent::Whole { len, content: Some(content) } => {
+            FrameExtent::Whole { len, content: Some(content) } => {
                 let raw = &bytes[..len];
                 let span = Span { from: offset, to: offset + len as u64 };
                 work::count(content.min(u64::from(MAX_BLOCK)) as usize);
@@ -289,15 +302,15 @@ fn frames(
     Ok(())
 }
 
-/// How far the frame at an offset reaches, and at least its bytes.
-fn reach(search: &Search<'_>, offset: u64, to: u64) -> Result<(Extent, Vec<u8>)> {
+/// The extent of the frame at an offset, and at least its bytes.
+fn reach(search: &Search<'_>, offset: u64, to: u64) -> Result<(FrameExtent, Vec<u8>)> {
     let most = (to - offset).min(u64::from(MAX_BLOCK) + (1 << 20));
     let mut look = FIRST_LOOK.min(most);
     loop {
         search.cancel.check()?;
         let bytes = search.read(offset, look)?;
         match frame::extent(&bytes) {
-            Extent::Short if look < most => look = (look * 4).min(most),
+            FrameExtent::Short if look < most => look = (look * 4).min(most),
             extent => return Ok((extent, bytes)),
         }
     }
@@ -306,7 +319,7 @@ fn reach(search: &Search<'_>, offset: u64, to: u64) -> Result<(Extent, Vec<u8>)>
 /// Where the next frame of data may begin.
 pub(super) fn next_magic(search: &Search<'_>, mut at: u64, to: u64) -> Result<Option<u64>> {
     let len = frame::MAGIC.len() as u64;
-    // Not much more is read than is passed over.
+    // The window grows with the bytes skipped.
     let mut window = HEADER as u64;
     while at + len <= to {
         search.cancel.check()?;

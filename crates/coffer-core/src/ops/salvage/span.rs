@@ -1,8 +1,8 @@
-//! Stretches of a file.
+//! Spans of bytes in a file.
 
 use crate::format::catalog::Block;
 
-/// Bytes of a file, from one offset to another.
+/// A span of bytes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
     /// The first byte.
@@ -25,7 +25,7 @@ impl Span {
     }
 }
 
-/// What lies between `spans`, in a file of `size` bytes.
+/// The gaps between `spans` in a file of `size` bytes.
 pub(super) fn gaps(mut spans: Vec<Span>, size: u64) -> Vec<Span> {
     spans.sort_unstable();
     let mut gaps = Vec::new();

@@ -6,82 +6,23 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 use crate::format::member::MemberType;
-use crate::io::storage::{ReadAt, WriteAt};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::*;
 use crate::coffer::Mode;
 use crate::crypto::key::Key;
 use crate::engine::container::Raw;
 use crate::engine::credentials::CredentialLookup;
-use crate::engine::open::{Expected, OpenResult};
+use crate::engine::open::{Expected, OpenResult, Opened};
 use crate::format::catalog::{BlockId, Catalog, Place};
 use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
+use crate::model_test::rng::Rng;
+use crate::tails_test::memory::Memory;
 
 const MEMBERS: u64 = 10_000;
-
-/// A file in memory.
-#[derive(Default)]
-pub(super) struct Memory {
-    pub(super) bytes: Mutex<Vec<u8>>,
-    /// Where the disk refuses to read.
-    pub(super) broken: Option<Span>,
-}
-
-impl ReadAt for Memory {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let wanted = Span { from: offset, to: offset + buf.len() as u64 };
-        if self.broken.is_some_and(|broken| broken.overlaps(&wanted)) {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        let bytes = self.bytes.lock().unwrap();
-        let from = bytes.get(offset as usize..offset as usize + buf.len());
-        buf.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes.lock().unwrap().len() as u64)
-    }
-}
-
-impl WriteAt for Memory {
-    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let mut bytes = self.bytes.lock().unwrap();
-        let (from, to) = (offset as usize, offset as usize + buf.len());
-        if bytes.len() < to {
-            bytes.resize(to, 0);
-        }
-        bytes[from..to].copy_from_slice(buf);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.bytes.lock().unwrap().resize(len as usize, 0);
-        Ok(())
-    }
-}
-
-/// A small random generator, so that a seed says everything.
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-}
 
 pub(super) fn noise(name: &str, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
@@ -103,11 +44,10 @@ impl Sample {
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         options.durable = false;
         options.piece_size = Some(16 << 10);
-        let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
+        let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let opening = Opening { header, keys, archive: None, header_at: None, doubt: None };
         let path = Path::new("in memory");
-        let mut container = create(&opening, storage.clone(), path, &options).unwrap();
+        let mut container = create(&header, &keys, storage.clone(), path, false).unwrap();
         let attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 7 };
         let mut all = BTreeMap::new();
         for i in 0..members {
@@ -139,27 +79,8 @@ impl Sample {
     }
 
     /// Salvages a file, and reads what came of it: unverified members by the names that they claim.
-    fn salvage(&self, damaged: Memory) -> (Salvaged, BTreeMap<String, Vec<u8>>) {
-        let path = Path::new("in memory");
-        let damaged = Damaged { storage: Arc::new(damaged), path, claimed_names: false };
-        let new = Arc::new(Memory::default());
-        let secret = self.options.secret().unwrap();
-        let watch = CallObserver::silent();
-        let salvaged = into(&damaged, new.clone(), path, &self.options, &secret, &watch).unwrap();
-        let keyring = CredentialLookup::new(&secret, &watch.cancel);
-        let kind = &self.options.kind;
-        let expected = Expected {
-            kind,
-            accept_file_cipher: false,
-            keyring: &keyring,
-            level: None,
-            max_catalog: u64::MAX,
-            directory: Arc::new(DiskNamespace),
-        };
-        let OpenResult::Coffer(opened) = crate::engine::open::open(new, path, &expected).unwrap()
-        else {
-            panic!("no coffer")
-        };
+    fn salvage(&self, damaged: Arc<Memory>) -> (Salvaged, BTreeMap<String, Vec<u8>>) {
+        let (salvaged, opened) = salvaged(damaged, &self.options, false);
         let found = contents(&opened.source, &opened.loaded.catalog);
         let below = format!("{APART}/");
         let apart: Vec<&String> = found.keys().filter(|name| name.starts_with(&below)).collect();
@@ -169,10 +90,10 @@ impl Sample {
         (salvaged, found)
     }
 
-    fn flipped(&self, at: usize, bit: u64) -> Memory {
+    fn flipped(&self, at: usize, bit: u64) -> Arc<Memory> {
         let mut bytes = self.good.clone();
         bytes[at] ^= 1 << bit;
-        Memory { bytes: Mutex::new(bytes), broken: None }
+        Memory::of(&bytes)
     }
 
     /// Checks a salvage of the file with one damaged byte, and gives how many members it cost.
@@ -201,6 +122,31 @@ impl Sample {
             assert_eq!(missing.len(), 0, "byte {at} is in no block");
         }
         missing.len()
+    }
+}
+
+/// Salvages a file, and opens the new coffer.
+pub(super) fn salvaged(
+    damaged: Arc<Memory>,
+    options: &Options,
+    claimed_names: bool,
+) -> (Salvaged, Box<Opened>) {
+    let path = Path::new("in memory");
+    let new = Arc::new(Memory::default());
+    let (credentials, watch) = (options.credentials().unwrap(), CallObserver::silent());
+    let call = SalvageCall { path, target: path, options, claimed_names, watch: &watch };
+    let salvaged = call.salvage_into(damaged, new.clone(), &credentials).unwrap();
+    let expected = Expected {
+        kind: &options.kind,
+        accept_file_cipher: false,
+        credentials: &CredentialLookup::new(&credentials, &watch.cancel),
+        level: None,
+        max_catalog: u64::MAX,
+        directory: Arc::new(DiskNamespace),
+    };
+    match crate::engine::open::open(new, path, &expected).unwrap() {
+        OpenResult::Coffer(opened) => (salvaged, opened),
+        OpenResult::Legacy => panic!("taken for a legacy coffer"),
     }
 }
 
@@ -277,9 +223,8 @@ fn one_byte_costs_a_null_the_members_of_one_block() {
 fn what_the_disk_does_not_read_costs_what_stands_there() {
     let sample = Sample::new(Kind::store(), 200, &mut Rng(1));
     let block = sample.catalog.blocks.values().nth(3).unwrap();
-    let broken = Some(Span { from: block.offset + 9, to: block.offset + 10 });
-    let (salvaged, found) =
-        sample.salvage(Memory { bytes: Mutex::new(sample.good.clone()), broken });
+    let broken = (block.offset + 9, block.offset + 10);
+    let (salvaged, found) = sample.salvage(Memory::failing(&sample.good, broken));
     assert!(!salvaged.lost.is_empty() && salvaged.lost.len() < 30, "{}", salvaged.lost.len());
     assert!(salvaged.lost.iter().all(|lost| lost.damage == [Span::of(block)]));
     assert_eq!(found.len() + salvaged.lost.len(), sample.members.len());

@@ -1,15 +1,15 @@
-//! Members that no commit names, as the tar in blocks has them. Seals authenticate the chunks of
-//! such a block one by one, but not that they ever were a block: where the member layer does not
-//! seal, bytes of a member may have come to stand in a chunk of their own, and may be a block in
-//! every respect. So what is found here is kept apart.
+//! Members that no commit names, from the tar in blocks. Seals authenticate the chunks of such a block
+//! one by one, but not that they were written as a block: where the member layer does not seal, the
+//! bytes of a member may fill a chunk of their own, and may have the form of a block. So these members
+//! are kept apart.
 
 use std::sync::Arc;
 
 use super::Reason;
-use super::entries::{Tar, TarEntry};
+use super::entries::{BlockTar, TarEntry};
 use super::marks::Search;
 use super::named::{Leftover, Stray, prefix};
-use super::rescue::{Put, Rescue};
+use super::rescue::{PutOutcome, Rescue};
 use super::span::{Span, gaps};
 use crate::buffer::Buffer;
 use crate::engine::container::Raw;
@@ -19,20 +19,20 @@ use crate::format::catalog::Block;
 use crate::format::tar;
 use crate::io::pool;
 
-/// What blocks make, in the order of the file.
-enum Unit {
+/// Blocks that belong together, in the order of the file.
+enum StrayUnit {
     Pack(Span, Option<Block>, Vec<TarEntry>),
-    /// A large member, with how much of each block's tar is its content.
+    /// A large member, with the number of content bytes in each block's tar.
     Large(TarEntry, Vec<(Block, usize)>),
-    /// A large member that is not whole, and where the rest of it should be.
+    /// A large member that is incomplete, and the span in which the rest of it should be.
     Broken(TarEntry, Span),
 }
 
-/// What a pack gives for an entry: its bytes after the member layer, and how many they are before.
-type Taken = Result<(Vec<u8>, u64)>;
+/// The bytes of a pack's entry after the member layer, and their number before it.
+type PackedBytes = Result<(Vec<u8>, u64)>;
 
-/// Brings over what blocks hold that no commit names, unless there is a member of that name: the
-/// later block of two counts, as its member was written later.
+/// Brings over the members in blocks that no commit names, unless there is a member of that name. Of
+/// two blocks the later one in the file counts, since it was written later.
 pub(super) fn bring(
     rescue: &mut Rescue<'_>,
     search: &Search<'_>,
@@ -43,18 +43,18 @@ pub(super) fn bring(
     let mut packs = Vec::new();
     for unit in units.into_iter().rev() {
         match unit {
-            Unit::Pack(span, block, entries) => {
+            StrayUnit::Pack(span, block, entries) => {
                 packs.push((span, block, entries));
                 if packs.len() < pool::window() {
                     continue;
                 }
                 pack_window(rescue, &source, search, &mut packs)?;
             }
-            Unit::Large(entry, pieces) => {
+            StrayUnit::Large(entry, pieces) => {
                 pack_window(rescue, &source, search, &mut packs)?;
                 large(rescue, &source, entry, pieces)?;
             }
-            Unit::Broken(entry, span) => {
+            StrayUnit::Broken(entry, span) => {
                 pack_window(rescue, &source, search, &mut packs)?;
                 if !rescue.is_known(&entry.name) {
                     let error = Error::corrupt("a part of it could not be found");
@@ -66,23 +66,28 @@ pub(super) fn bring(
     pack_window(rescue, &source, search, &mut packs)
 }
 
-/// Puts headers and the blocks behind them together.
-fn units(rescue: &mut Rescue<'_>, strays: Vec<Stray>, records: &[Span], size: u64) -> Vec<Unit> {
+/// Joins the header of each large member with the blocks behind it.
+fn units(
+    rescue: &mut Rescue<'_>,
+    strays: Vec<Stray>,
+    records: &[Span],
+    size: u64,
+) -> Vec<StrayUnit> {
     let mut units = Vec::new();
     let mut strays = strays.into_iter().peekable();
     while let Some(Stray { span, block, tar }) = strays.next() {
         let head = match tar {
-            Tar::Pack(entries) => {
-                units.push(Unit::Pack(span, block, entries));
+            BlockTar::Pack(entries) => {
+                units.push(StrayUnit::Pack(span, block, entries));
                 continue;
             }
-            Tar::Content => {
+            BlockTar::Content => {
                 rescue.nameless(block.map_or(0, |block| u64::from(block.tar)));
                 continue;
             }
-            Tar::Head(head) => head,
+            BlockTar::Head(head) => head,
         };
-        // The header of a member that was never finished: nobody knows how long it was to be.
+        // The header of a member that was never finished: its length is not known.
         if head.stored == 0 {
             continue;
         }
@@ -103,16 +108,16 @@ fn units(rescue: &mut Rescue<'_>, strays: Vec<Stray>, records: &[Span], size: u6
             pieces.push((block, used as usize));
         }
         units.push(if rest == 0 {
-            Unit::Large(head, pieces)
+            StrayUnit::Large(head, pieces)
         } else {
             let to = strays.peek().map_or(size, |next| next.span.from);
-            Unit::Broken(head, Span { from: end, to: to.max(end) })
+            StrayUnit::Broken(head, Span { from: end, to: to.max(end) })
         });
     }
     units
 }
 
-/// Whether there is nothing between two offsets but records.
+/// Whether there are only records between two offsets.
 fn adjoin(end: u64, from: u64, records: &[Span]) -> bool {
     if end >= from {
         return end == from;
@@ -144,11 +149,11 @@ fn pack_window(
                 Ok((stored, size)) => {
                     rescue.small(&placed, *member_type, size, *attributes, stored)?
                 }
-                Err(e) => Put::Failed(e),
+                Err(e) => PutOutcome::Failed(e),
             };
             match put {
-                Put::Done => rescue.unverified(name),
-                Put::Failed(error) => lose(rescue, name, &error, vec![*span]),
+                PutOutcome::Done => rescue.unverified(name),
+                PutOutcome::Failed(error) => lose(rescue, name, &error, vec![*span]),
             }
         }
     }
@@ -161,7 +166,7 @@ fn open_pack(
     span: Span,
     block: Option<&Block>,
     entries: &[TarEntry],
-) -> Result<Vec<Taken>> {
+) -> Result<Vec<PackedBytes>> {
     let tar = match block {
         Some(block) => source.block(block),
         None => prefix(source, search, span).map(Buffer::from),
@@ -205,8 +210,8 @@ fn large(
         Some(Raw { job, last })
     })?;
     match put {
-        Put::Done => rescue.unverified(&entry.name),
-        Put::Failed(error) => lose(rescue, &entry.name, &error, damage),
+        PutOutcome::Done => rescue.unverified(&entry.name),
+        PutOutcome::Failed(error) => lose(rescue, &entry.name, &error, damage),
     }
     Ok(())
 }

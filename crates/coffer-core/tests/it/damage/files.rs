@@ -9,7 +9,7 @@ use coffer_core::crypto::seal::{self, Seal};
 use coffer_core::error::{Code, Result};
 use coffer_core::format::chunk;
 use coffer_core::format::kind::{Cipher, Kind, Layer};
-use coffer_core::ops::file_crypt::Cryptor;
+use coffer_core::ops::file_crypt::{Cryptor, DecryptOptions};
 use coffer_core::progress::CallObserver;
 
 use std::sync::Arc;
@@ -90,7 +90,8 @@ impl Specimen {
         }
         let (source, target) = (bench.file("source", changed), bench.file("target", b"before"));
         let watch = CallObserver::silent();
-        let file = self.cryptor.decrypt_file(&source, &target, false, true, &watch).unwrap_err();
+        let options = DecryptOptions { replace: true, ..DecryptOptions::default() };
+        let file = self.cryptor.decrypt_file(&source, &target, options, &watch).unwrap_err();
         assert_eq!(file.code(), codes[0], "{file:?}");
         assert_eq!(std::fs::read(&target).unwrap(), b"before");
         assert_eq!(std::fs::read_dir(bench.path("")).unwrap().count(), 2, "something was left");

@@ -22,7 +22,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("box.coffer");
         let options = Options::new(Mode::Exclusive, Kind::null());
-        let (header, keys) = options.header(&options.secret().unwrap()).unwrap();
+        let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let file: Arc<dyn WriteAt> = Arc::new(DiskFile::create(&path).unwrap());
         let source = ArchiveFile::new(file, &directory, &path, &header, &keys).unwrap();
