@@ -35,6 +35,12 @@ const rust = [
         where: (file) => file.startsWith('format/'),
         why: 'format is pure: no file, no thread, no clock',
       },
+      {
+        pattern:
+          /\b(?:std::fs|cap_std|rustix)\b|\.(?:symlink_metadata|canonicalize|read_link|try_exists|is_symlink|read_dir)\(/,
+        where: (file) => !file.startsWith('io/'),
+        why: 'only io asks the file system',
+      },
     ],
   },
   { folder: 'crates/coffer-node/src', layers: [] },

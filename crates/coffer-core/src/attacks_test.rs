@@ -23,10 +23,10 @@ use crate::format::kind::Kind;
 use crate::format::member::Attributes;
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::{HEADER_TAG, MARK, SALT_TAG};
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
-use crate::io::storage::Directory;
+use crate::io::storage::Namespace;
 use crate::progress::CallObserver;
 
 const SMALL: usize = 100_000;
@@ -45,7 +45,7 @@ fn forged(lie: impl FnOnce(&mut Catalog)) -> Forged {
     let key = Key::generate(32);
     let keys = Keys { coffer: Some(key.clone()), ..Keys::default() };
     let header = Header::new(Kind::store(), &keys, &KeySource::of_keys(), 65_504, 1 << 20).unwrap();
-    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
     let file = NewFile::create(&directory, &path).unwrap();
     let source = ArchiveFile::new(file.storage(), &directory, &path, &header, &keys).unwrap();
     let mut container = Container::create(source, header, false).unwrap();

@@ -11,9 +11,9 @@ use crate::coffer::{Change, Coffer, LockMode, Mode, NewCredentials, Options};
 use crate::crypto::key::Key;
 use crate::error::{Code, Result};
 use crate::format::kind::Kind;
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 use crate::io::protected_paths::torn;
-use crate::io::storage::{Directory, Names, Storage, Wanted};
+use crate::io::storage::{Names, Namespace, Wanted, WriteAt};
 use crate::progress::CallObserver;
 
 /// The system's directories. It counts how often they are listed, and has no descriptor left while
@@ -24,41 +24,41 @@ struct Observed {
     scarce: AtomicBool,
 }
 
-impl Directory for Observed {
+impl Namespace for Observed {
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        DiskDirectory.exists(path)
+        DiskNamespace.exists(path)
     }
 
     fn has_file(&self, path: &Path) -> io::Result<bool> {
-        DiskDirectory.has_file(path)
+        DiskNamespace.has_file(path)
     }
 
-    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>> {
-        DiskDirectory.open(path, write)
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn WriteAt>> {
+        DiskNamespace.open(path, write)
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
-        DiskDirectory.create(path)
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteAt>> {
+        DiskNamespace.create(path)
     }
 
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()> {
-        DiskDirectory.rename(from, to, replace)
+        DiskNamespace.rename(from, to, replace)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        DiskDirectory.remove(path)
+        DiskNamespace.remove(path)
     }
 
     fn leftovers(&self, directory: &Path, wanted: Wanted<'_>) -> io::Result<Vec<PathBuf>> {
         self.listed.fetch_add(1, Ordering::SeqCst);
-        DiskDirectory.leftovers(directory, wanted)
+        DiskNamespace.leftovers(directory, wanted)
     }
 
     fn names(&self, path: &Path) -> io::Result<Arc<dyn Names>> {
         if self.scarce.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(24));
         }
-        DiskDirectory.names(path)
+        DiskNamespace.names(path)
     }
 }
 
@@ -326,7 +326,7 @@ mod unix {
         }
         // The pipe was created between the check and the opening.
         for write in [false, true] {
-            let refused = DiskDirectory.open(&at("pipe"), write).err().unwrap();
+            let refused = DiskNamespace.open(&at("pipe"), write).err().unwrap();
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
         }
         drop(path);

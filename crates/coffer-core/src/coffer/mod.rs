@@ -41,7 +41,7 @@ use crate::format::catalog::Catalog;
 use crate::io::lock_set::Locks;
 use crate::io::pool;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
 use crate::ops::add;
 use crate::ops::verify;
 use crate::progress::CallObserver;
@@ -106,7 +106,7 @@ enum Side {
 /// The resources of a read-only handle, released when it closes.
 struct ReadResources {
     locks: Locks,
-    file: Arc<dyn Storage>,
+    file: Arc<dyn WriteAt>,
     _spool: Option<SpoolDir>,
 }
 

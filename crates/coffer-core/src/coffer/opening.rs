@@ -1,6 +1,6 @@
 //! Opening a coffer: from a path to a handle.
 
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -19,13 +19,13 @@ use crate::engine::view::{Shared, View};
 use crate::engine::writer::{self, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
 use crate::io::disk::failed_to_open;
-use crate::io::lock_file::{self, Share};
+use crate::io::file_lock;
 use crate::io::lock_set::{Locks, Patience};
 use crate::io::new_file::{NewFile, PublishError, sweep_unfinished};
 use crate::io::pool;
 use crate::io::protected_paths::{suffixed, torn};
 use crate::io::spool::SpoolDir;
-use crate::io::storage::{Directory, Storage, is_link};
+use crate::io::storage::{Namespace, ReadAt, Share, WriteAt, is_link};
 use crate::ops::legacy;
 
 impl Coffer {
@@ -36,12 +36,12 @@ impl Coffer {
     /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
     /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
     pub fn open(path: &Path, options: Options) -> Result<Self> {
-        Self::open_in(Arc::new(DiskDirectory), path, options)
+        Self::open_in(Arc::new(DiskNamespace), path, options)
     }
 
     /// As [`Self::open`], in a directory that may be another than the system's.
     pub(crate) fn open_in(
-        directory: Arc<dyn Directory>,
+        directory: Arc<dyn Namespace>,
         path: &Path,
         options: Options,
     ) -> Result<Self> {
@@ -52,7 +52,7 @@ impl Coffer {
 
 /// One call of [`Coffer::open`]: its arguments, and the steps from a path to a handle.
 pub(super) struct OpenCall<'a> {
-    pub(super) directory: Arc<dyn Directory>,
+    pub(super) directory: Arc<dyn Namespace>,
     /// Absolute.
     pub(super) path: &'a Path,
     pub(super) options: &'a Options,
@@ -76,7 +76,7 @@ impl OpenCall<'_> {
                 return Ok(coffer);
             }
             if Instant::now() >= patience.deadline {
-                return Err(lock_file::locked(self.path, self.path, Share::Exclusive));
+                return Err(file_lock::locked(self.path, self.path, Share::Exclusive));
             }
         }
     }
@@ -134,9 +134,7 @@ impl OpenCall<'_> {
             file.permit_as(&**old).map_err(|e| Error::io("fchmod", path, &e))?;
         }
         let source = ArchiveFile::new(file.storage(), directory, path, &header, &keys)?;
-        if let Some(inner) = source.storage.file() {
-            locks.take(inner)?;
-        }
+        locks.take(&*source.storage)?;
         let mut container = Container::create(source, header, options.durable)?;
         container.commit(true, &Locks::none(path))?;
         if old.as_ref().is_some_and(|old| locks.lost(&**old).is_some()) {
@@ -248,7 +246,7 @@ impl OpenCall<'_> {
     fn import(
         &self,
         secret: &Credentials,
-        file: &dyn Storage,
+        file: &dyn ReadAt,
     ) -> Result<(Container, SpoolDir, Vec<Notice>)> {
         let options = self.options;
         if !options.legacy {
@@ -338,7 +336,7 @@ impl OpenCall<'_> {
     /// Opens the file by its header.
     fn find(
         &self,
-        file: &Arc<dyn Storage>,
+        file: &Arc<dyn WriteAt>,
         credentials: &CredentialLookup<'_>,
     ) -> Result<OpenResult> {
         let expected = Expected {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::buffer::Buffer;
 use crate::engine::pack_cache::{PackCache, Tar};
@@ -13,33 +14,41 @@ use crate::format::keys::Keys;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::MetaSeal;
 use crate::format::tar;
-use crate::io::disk::DiskDirectory;
-use crate::io::storage::{Directory, Storage};
+use crate::io::disk::DiskNamespace;
+use crate::io::storage::{Namespace, ReadAt, WriteAt};
 
-/// A file with the keys to read it.
+/// An open archive file, with the keys to read it.
 pub(crate) struct ArchiveFile {
-    pub(crate) storage: Arc<dyn Storage>,
-    /// Where the path is one.
-    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) storage: Arc<dyn WriteAt>,
+    /// The length of the file when it was asked for last; a read beyond it asks again.
+    pub(crate) known_len: AtomicU64,
+    /// The namespace that `path` belongs to.
+    pub(crate) directory: Arc<dyn Namespace>,
     pub(crate) path: PathBuf,
     pub(crate) layers: Layers,
     pub(crate) meta: MetaSeal,
-    /// The coffer's identity: records of another one are not believed, even under the same key.
+    /// The archive id: records of another coffer are rejected, even under the same key.
     pub(crate) archive: [u8; ARCHIVE_ID],
-    /// The most bytes that commits may have together before compression, for the caller.
+    /// The most bytes that the commits of the catalog may have together before compression.
     pub(crate) max_catalog: u64,
-    /// What was decoded of it lately.
+    /// Its packs that were decoded last.
     pub(crate) packs: PackCache,
 }
 
-/// No file.
+/// The storage of a closed coffer.
 struct Nothing;
 
-impl Storage for Nothing {
+impl ReadAt for Nothing {
     fn read_at(&self, _buf: &mut [u8], _offset: u64) -> std::io::Result<()> {
         Err(std::io::ErrorKind::NotFound.into())
     }
 
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+}
+
+impl WriteAt for Nothing {
     fn write_at(&self, _buf: &[u8], _offset: u64) -> std::io::Result<()> {
         Err(std::io::ErrorKind::NotFound.into())
     }
@@ -51,23 +60,20 @@ impl Storage for Nothing {
     fn truncate(&self, _len: u64) -> std::io::Result<()> {
         Ok(())
     }
-
-    fn len(&self) -> std::io::Result<u64> {
-        Ok(0)
-    }
 }
 
 impl ArchiveFile {
-    /// A file with the header and the keys that are given, at `path` or to be there one day.
+    /// A file with this header and these keys, which is or will be at `path`.
     pub(crate) fn new(
-        storage: Arc<dyn Storage>,
-        directory: &Arc<dyn Directory>,
+        storage: Arc<dyn WriteAt>,
+        directory: &Arc<dyn Namespace>,
         path: &Path,
         header: &Header,
         keys: &Keys,
     ) -> Result<Self> {
         Ok(Self {
             storage,
+            known_len: AtomicU64::default(),
             directory: directory.clone(),
             path: path.to_path_buf(),
             layers: header.layers(keys)?,
@@ -78,7 +84,7 @@ impl ArchiveFile {
         })
     }
 
-    /// What is left of a source when its coffer is closed: no file, and no keys.
+    /// The file of a closed coffer: no storage, and no keys.
     pub(crate) fn closed(path: &Path) -> Self {
         let layers = Layers {
             member_level: None,
@@ -91,7 +97,8 @@ impl ArchiveFile {
         };
         Self {
             storage: Arc::new(Nothing),
-            directory: Arc::new(DiskDirectory),
+            known_len: AtomicU64::default(),
+            directory: Arc::new(DiskNamespace),
             path: path.to_path_buf(),
             layers,
             meta: MetaSeal::new(None),
@@ -101,9 +108,21 @@ impl ArchiveFile {
         }
     }
 
-    /// Bytes of the file.
+    /// Reads bytes of the file.
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Buffer> {
-        read(&*self.storage, &self.path, offset, len)
+        let end = offset.saturating_add(len as u64);
+        let mut size = self.known_len.load(Ordering::Relaxed);
+        if end > size {
+            size = self.storage.len().map_err(|e| Error::io("fstat", &self.path, &e))?;
+            self.known_len.store(size, Ordering::Relaxed);
+        }
+        read(&*self.storage, &self.path, size, offset, len)
+    }
+
+    /// Announces blocks that are read next, in this order.
+    pub(crate) fn will_read<'a>(&self, blocks: impl IntoIterator<Item = &'a Block>) {
+        let range = |block: &Block| block.offset..block.offset.saturating_add(block.len.into());
+        self.storage.will_read(&blocks.into_iter().map(range).collect::<Vec<_>>());
     }
 
     /// The tar in a block.
@@ -112,7 +131,7 @@ impl ArchiveFile {
         self.layers.decode(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
-    /// What `read` gives, or nothing where it meets damage twice: an error of a disk may pass.
+    /// The result of `read`, or `None` where it finds damage twice: a read error may be transient.
     pub(crate) fn intact<T>(&self, read: impl Fn(&Self) -> Result<T>) -> Result<Option<T>> {
         match read(self).or_else(|e| if e.is_damage() { read(self) } else { Err(e) }) {
             Ok(value) => Ok(Some(value)),
@@ -127,19 +146,19 @@ impl ArchiveFile {
         self.layers.decode_exactly(&bytes, block).map_err(|e| damaged(block, &e))
     }
 
-    /// The tar in a pack, which is decoded unless that was done lately.
+    /// The tar in a pack, from the cache or decoded.
     pub(crate) fn pack(&self, block: &Block) -> Result<Tar> {
         self.packs.get(&block.digest, || self.block(block).map(Buffer::into_vec))
     }
 
-    /// A block as it stands in the file, checked but not opened.
+    /// The stored bytes of a block, checked but not opened.
     pub(crate) fn sealed_block(&self, block: &Block) -> Result<Buffer> {
         let bytes = self.read(block.offset, block.len as usize)?;
         self.layers.check(&bytes, block).map_err(|e| damaged(block, &e))?;
         Ok(bytes)
     }
 
-    /// A block as it stands in the file, damaged as it is: with zeros where the disk cannot read it.
+    /// The stored bytes of a damaged block, with zeros where the disk cannot read it.
     pub(crate) fn remains(&self, block: &Block) -> Result<Buffer> {
         const PAGE: u64 = 4096;
         match self.read(block.offset, block.len as usize) {
@@ -162,8 +181,8 @@ impl ArchiveFile {
         Ok(bytes.into())
     }
 
-    /// The stored bytes of a member in a pack, whose tar header must say of it what the catalog says:
-    /// other readers of the tar go by that.
+    /// The stored bytes of a member in a pack. Its tar header must agree with the catalog, because
+    /// other readers of the tar rely on it.
     pub(crate) fn packed<'a>(
         &self,
         tar: &'a [u8],
@@ -225,13 +244,13 @@ fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
     })
 }
 
-/// What a member in a pack takes in its tar, header and padding included.
+/// The length of a member in the tar of a pack, header and padding included.
 pub(crate) fn entry_len(name: &str, entry: &Entry) -> Result<u64> {
     let stored = entry.stored();
     Ok(heading(name, entry)?.len() as u64 + stored + tar::padding(stored) as u64)
 }
 
-/// The tar in a block says something else than the catalog.
+/// The error of a block whose tar disagrees with the catalog.
 pub(crate) fn contradiction(block: &Block) -> Error {
     Error::corrupt(format!(
         "in the block at byte {} the tar and the catalog contradict each other",
@@ -246,10 +265,15 @@ fn damaged(block: &Block, error: &Error) -> Error {
     )
 }
 
-/// Reads exactly `len` bytes; a file that ends before is damaged, not a failing disk, also where it
-/// is cut between the look at its length and the read.
-pub(crate) fn read(storage: &dyn Storage, path: &Path, offset: u64, len: usize) -> Result<Buffer> {
-    let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
+/// Reads exactly `len` bytes of a file that has `size` bytes. A file that ends before is damage, not
+/// an I/O error, also where it is truncated between asking for its length and the read.
+pub(crate) fn read(
+    storage: &dyn ReadAt,
+    path: &Path,
+    size: u64,
+    offset: u64,
+    len: usize,
+) -> Result<Buffer> {
     let short = |size: &dyn std::fmt::Display| {
         Error::corrupt(format!(
             "the file ends {size}, but bytes {offset} to {} are needed",

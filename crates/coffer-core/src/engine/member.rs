@@ -47,13 +47,13 @@ impl MemberLocation {
         at
     }
 
-    /// All bytes of a small member, if its pack is at hand and nothing is wrong with it.
-    pub(crate) fn at_hand(&self, source: &ArchiveFile) -> Option<Zeroizing<Vec<u8>>> {
+    /// All bytes of a small member, if its pack is in the cache and the member is intact.
+    pub(crate) fn cached(&self, source: &ArchiveFile) -> Option<Zeroizing<Vec<u8>>> {
         let size = usize::try_from(self.entry.size).ok()?;
         let bytes = match (&self.entry.place, self.blocks.first()) {
             (Place::Memory(stored), _) => source.layers.decode_member(stored, size),
             (Place::Packed { .. }, Some(block)) => {
-                let tar = source.packs.at_hand(&block.digest)?;
+                let tar = source.packs.cached(&block.digest)?;
                 let stored = source.packed(&tar, block, &self.name, &self.entry).ok()?;
                 source.layers.decode_member(stored, size)
             }
@@ -92,6 +92,7 @@ impl MemberLocation {
             }
             at += u64::from(piece.raw);
         }
+        source.will_read(chosen.iter().map(|(_, _, block)| *block));
         crate::io::pool::within(|| {
             chosen
                 .par_iter()
@@ -129,6 +130,7 @@ impl MemberLocation {
                     }
                     from = to;
                 }
+                source.will_read(touched.iter().map(|(_, _, block)| *block));
                 let decode = |(from, piece, block): &(u64, &Piece, &Block)| {
                     let raw = source.piece(piece, block)?;
                     let skip = start.saturating_sub(*from) as usize;

@@ -14,10 +14,9 @@ use crate::format::header::{self, Header};
 use crate::format::kind::Kind;
 use crate::format::mark_search;
 use crate::format::record::{self, ARCHIVE_ID, COMMIT_TAG, FOOTER_TAG, HEADER_MARKS, HEADER_TAG};
-use crate::io::storage::{self, Directory, Storage};
+use crate::io::storage::{self, Namespace, ReadAt, WriteAt};
 
-/// Something that was found at opening or came up since, and was set right or passed over: worth a word,
-/// not an error.
+/// Something unusual that was found at opening or later, and was repaired or ignored. Not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header`, `legacy` or `owner`.
@@ -26,13 +25,13 @@ pub struct Notice {
     pub message: String,
 }
 
-/// What a handle has to say, which its writing thread adds to.
+/// The notices of a handle, which its writing thread adds to.
 pub(crate) type Notices = Arc<Mutex<Vec<Notice>>>;
 
 impl Notice {
     /// The file at `path` has another owner or group than the one it replaced; see
     /// [`owner_lost`](storage::owner_lost).
-    pub(crate) fn owner(path: &Path, old: &dyn Storage, new: &dyn Storage) -> Option<Self> {
+    pub(crate) fn owner(path: &Path, old: &dyn ReadAt, new: &dyn ReadAt) -> Option<Self> {
         let lost = storage::owner_lost(old, new)?;
         Some(Self { code: "owner", message: format!("{} {lost}", path.display()) })
     }
@@ -48,7 +47,7 @@ pub(crate) struct Expected<'a> {
     /// The most bytes that the commits of the catalog may have together before compression.
     pub(crate) max_catalog: u64,
     /// Where the file lies.
-    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) directory: Arc<dyn Namespace>,
 }
 
 /// A coffer that was found to be one.
@@ -78,12 +77,12 @@ pub(crate) enum OpenResult {
 
 /// Opens the file of a coffer.
 pub(crate) fn open(
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn WriteAt>,
     path: &Path,
     expected: &Expected<'_>,
 ) -> Result<OpenResult> {
     let size = storage.len().map_err(|e| Error::io("fstat", path, &e))?;
-    let start = file::read(&*storage, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
+    let start = file::read(&*storage, path, size, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let mut opening = Opening { storage: &storage, path, expected, size, followed: Vec::new() };
     let error = match opening.by_header(&start) {
         Ok(opened) => return Ok(OpenResult::Coffer(Box::new(opened))),
@@ -95,9 +94,9 @@ pub(crate) fn open(
         let mut copies = recovery::header_copies(&*storage, path, sealed, size);
         while let Some(copy) = copies()? {
             let len = (size - copy).min(header::MAX_LEN as u64) as usize;
-            let bytes = file::read(&*storage, path, copy, len)?;
+            let bytes = file::read(&*storage, path, size, copy, len)?;
             let marks = Header::marks(&bytes);
-            // A copy that says the same cannot say more, unless it is damage that was found.
+            // An equal copy gives the same error, unless that error is damage.
             let same = marks == Header::marks(&start) && error.code() != Code::Corrupt;
             if marks.is_none() || same {
                 continue;
@@ -125,18 +124,18 @@ pub(crate) fn open(
     if looks_legacy(&start) { Ok(OpenResult::Legacy) } else { Err(not_a_coffer()) }
 }
 
-/// Whether an error is not about what the header says, so that no copy of it can help.
+/// Whether an error does not come from the header, so that no copy of the header can help.
 fn is_final(error: &Error) -> bool {
     matches!(error.code(), Code::Io | Code::Aborted | Code::TooLarge)
 }
 
-/// How many headers that open are followed to a commit: the first, and a copy that says something
-/// else. What they lead to costs as much as the file is long.
+/// How many headers that open are followed to a commit: the first, and a copy that differs. Each
+/// may cost a search of the whole file.
 const MOST_FOLLOWED: usize = 2;
 
 /// One file that is being opened, whichever of its headers it takes.
 struct Opening<'a> {
-    storage: &'a Arc<dyn Storage>,
+    storage: &'a Arc<dyn WriteAt>,
     path: &'a Path,
     expected: &'a Expected<'a>,
     size: u64,
@@ -213,11 +212,11 @@ fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
     notices
 }
 
-/// Whether the end of the file is one of our footers, wherever it was meant to stand: then the
-/// file is a coffer whose beginning somebody took away.
-fn has_marks(storage: &dyn Storage, path: &Path, size: u64) -> Result<bool> {
+/// Whether the file ends with one of Coffer's footers, whatever offset it claims: then the
+/// file is a coffer whose beginning is missing.
+fn has_marks(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<bool> {
     let from = size.saturating_sub(record::MAX_LEN as u64);
-    let end = file::read(storage, path, from, (size - from) as usize)?;
+    let end = file::read(storage, path, size, from, (size - from) as usize)?;
     let is_formed = |mark: &[u8]| mark.starts_with(&HEADER_TAG) || record::is_formed(mark);
     let tags = [HEADER_TAG, COMMIT_TAG, FOOTER_TAG];
     Ok(mark_search::marks_in(&end, &tags)

@@ -1,4 +1,4 @@
-//! Reading members through a handle, while they may move or change under it.
+//! Reading members through a handle, while compaction may move them and other handles change them.
 
 use crate::engine::member::no_member;
 use crate::format::member::MemberType;
@@ -60,18 +60,18 @@ pub struct Range {
     pub size: u64,
 }
 
-/// What is opened at once, without a thread of the pool, has at most so many bytes: handing it over
-/// would take as long.
+/// The most bytes of a member that is opened on the caller's thread: handing a larger one to the
+/// pool costs less than opening it.
 const AT_ONCE: u64 = 8 << 10;
 
-/// How often a member that moves while it is read is looked for again.
+/// How often a member that moves while it is read is located again.
 const ATTEMPTS: usize = 16;
 
 /// Reads members by name.
 pub(crate) struct Reader {
     pub(crate) view: Arc<Shared>,
-    /// For a handle that only reads: a newer commit than its own, looked at when a block it needs
-    /// is gone. A handle that writes always has the newest.
+    /// For a handle that only reads: a newer commit than its own, read when a block that it needs is
+    /// gone. A handle that writes always has the newest.
     newer: Option<Mutex<Option<Arc<Newer>>>>,
     /// The commit that such a handle stays on.
     own: CommitId,
@@ -141,14 +141,14 @@ impl Reader {
         Some(self.view.try_read()?.catalog.has(member))
     }
 
-    /// A member, if it is there and nobody has to be waited for.
+    /// A member, if it is there and the catalog is not locked by the writer.
     pub(crate) fn stat_at_once(&self, member: &str) -> Option<Member> {
         let member = name::check(member).ok()?;
         Some(Member::new(member, self.view.try_read()?.catalog.get(member)?))
     }
 
-    /// The bytes of a small member, if they are in memory already and nobody has to be waited for.
-    /// Whatever is unusual about it is for [`Self::read_range`] to find out.
+    /// The bytes of a small member, if they are in memory already and no lock has to be waited for.
+    /// In every other case `None`: [`Self::read_range`] reads the member or gives the error.
     pub(crate) fn read_at_once(&self, member: &str) -> Option<Zeroizing<Vec<u8>>> {
         let member = name::check(member).ok()?;
         let view = self.view.try_read()?;
@@ -159,7 +159,7 @@ impl Reader {
         let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
         let source = view.source.clone();
         drop(view);
-        found.at_hand(&source)
+        found.cached(&source)
     }
 
     /// Reads from `start`, at most `len` bytes. With `version`, only of that version.
@@ -234,7 +234,7 @@ impl Reader {
             .map_err(|e| e.of_member(member))
     }
 
-    /// Does something with a member's blocks, and again where they moved meanwhile.
+    /// Calls `act` with a member's blocks, and again if they moved meanwhile.
     pub(crate) fn with<T>(
         &self,
         member: &str,
@@ -280,8 +280,8 @@ impl Reader {
             let here = std::ptr::eq(&*view.source, source);
             return Ok(here && view.catalog.get(member) == Some(entry));
         };
-        // A commit that was looked at before may be older than what took the block away: only one
-        // that is looked for now, behind it, tells.
+        // A commit that was read before may be older than the one that freed the block: only one that
+        // is read now, behind it, tells.
         let mut generation = self.own.generation;
         for _ in 0..ATTEMPTS {
             let Some(latest) = latest(newer, source, &self.own, generation)? else {

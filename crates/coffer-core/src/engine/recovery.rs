@@ -1,68 +1,39 @@
 //! Finding the newest intact commit: from the end of the file backwards by footers, then forwards
 //! by commits whose footers are damaged.
 
+mod forwards;
+mod newest;
+
 use std::collections::{HashMap, HashSet};
 
 use crate::buffer::Buffer;
 use crate::crypto::key;
 use crate::engine::file::ArchiveFile;
 use crate::error::{self, Code, Error, Result};
-use crate::format::catalog::{Block, Catalog};
+use crate::format::catalog::Catalog;
 use crate::format::commit::{Commit, Position, Room};
-use crate::format::commit_parts::CommitPart;
 use crate::format::extents;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
-use crate::format::record::{self, COMMIT_TAG, ClearFields, FOOTER_TAG};
+use crate::format::record::FOOTER_TAG;
 use crate::format::work;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 
-/// What follows the newest intact commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// Nothing.
-    Clean,
-    /// Bytes of a write that was not finished: no part of a commit is among them.
-    Torn,
-    /// Bytes with an authentic part of a commit that cannot be completed.
-    Authentic,
-}
+use self::forwards::{first_commit, forwards};
+use self::newest::reader;
+pub(crate) use self::newest::{Newest, Tail};
 
-/// The newest intact commit.
-pub(crate) struct Newest {
-    pub(crate) position: Position,
-    pub(crate) commit: Commit,
-    /// Where the coffer ends: behind the commit and its footer.
-    pub(crate) end: u64,
-    /// The footer, if one names the commit.
-    pub(crate) footer: Option<Footer>,
-    pub(crate) tail: Tail,
-}
-
-impl Newest {
-    /// The dead blocks that nobody has overwritten yet, as far as is known.
-    pub(crate) fn unscrubbed(&self) -> &[Block] {
-        if self.footer.as_ref().is_some_and(|f| f.durable) { &[] } else { &self.commit.scrub }
-    }
-
-    /// Whether everything about the commit is known to be done.
-    pub(crate) fn durable(&self) -> bool {
-        self.footer.as_ref().is_some_and(|f| f.durable)
-            || (self.commit.ahead.is_none() && self.commit.scrub.is_empty())
-    }
-}
-
-/// How often a reader without a lock looks again.
+/// How often a reader without a lock reads a doubtful file again.
 const LOOKS: usize = 8;
 /// How often, and for how long each time, such a reader waits for a write that is under way.
 const WAITS: usize = 10;
 const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
-/// Looks, without a lock, at a file that another process may be writing. What is damaged, or not `sound`, is
-/// looked at again if the file grows or is cut within a short time: a write that is under way looks
-/// like damage, and a file that is cut while it is read like one that ends too early.
+/// Calls `look` without a lock on a file that another process may be writing. A result that is
+/// damage, or not `sound`, is discarded and `look` called again if the length of the file changes
+/// within a short time: a write in progress looks like damage, and so does a truncation.
 pub(crate) fn steadily<T>(
-    storage: &dyn Storage,
+    storage: &dyn ReadAt,
     look: impl Fn() -> Result<T>,
     sound: impl Fn(&T) -> bool,
 ) -> Result<T> {
@@ -80,8 +51,8 @@ pub(crate) fn steadily<T>(
     look()
 }
 
-/// Whether the length of a file is, or soon becomes, another than it was.
-fn changes(storage: &dyn Storage, before: Option<u64>) -> bool {
+/// Whether the length of a file differs from `before`, now or within a short time.
+fn changes(storage: &dyn ReadAt, before: Option<u64>) -> bool {
     for _ in 0..WAITS {
         if storage.len().ok() != before {
             return true;
@@ -130,22 +101,17 @@ pub(crate) fn newest(source: &ArchiveFile, size: u64) -> Result<Newest> {
     }))
 }
 
-/// Reads a file for a search.
-fn reader(source: &ArchiveFile) -> impl FnMut(u64, usize) -> Result<Vec<u8>> + '_ {
-    |offset, len| source.read(offset, len).map(Buffer::into_vec)
-}
-
-/// A commit that verified, and the footers right behind it.
+/// A commit that verified, with the footers that directly follow it.
 fn at(source: &ArchiveFile, position: Position, commit: Commit) -> Result<Newest> {
     let (end, footer) = own_footers(source, &position)?;
     Ok(Newest { position, commit, end, footer, tail: Tail::Clean })
 }
 
-/// The most commits that are authentic and still not what a footer says: no crash leaves so many.
+/// The most authentic commits that differ from what a footer names: no crash leaves so many.
 const MOST_OTHERS: usize = 8;
 
-/// Where commits were looked for, and what stands there. However many footers name one place, it
-/// is read once.
+/// The commits at offsets that footers name. Each offset is read once, however many footers name
+/// it.
 #[derive(Default)]
 struct Looked {
     at: HashMap<u64, Option<Position>>,
@@ -189,9 +155,9 @@ impl Looked {
     }
 }
 
-/// The newest commit, or the one before it if a crash has kept it from being whole: what shared its
-/// sync has not reached the disk, and nothing says that the sync returned. The inner error is damage
-/// to both.
+/// The newest commit, or the one before it if a crash left the newest incomplete: the blocks of its
+/// sync have not reached the disk, and no footer says that the sync returned. The inner error is
+/// damage to both.
 fn finished(
     source: &ArchiveFile,
     size: u64,
@@ -202,7 +168,7 @@ fn finished(
         return Ok(Ok(newest));
     }
     if source.storage.len().map_err(|e| Error::io("fstat", &source.path, &e))? > size {
-        // Whoever has written on since had it whole, and may be overwriting what died then.
+        // The process that has written on since had it whole, and may be scrubbing what died then.
         return Ok(Ok(newest));
     }
     let Some(previous) = newest.commit.previous.filter(|p| p.len > 0) else {
@@ -226,7 +192,7 @@ fn misplaced() -> Error {
     Error::corrupt("a commit names one before it that is not before it")
 }
 
-/// Whether the bytes that were written together with a commit are there.
+/// Whether the blocks that were written together with a commit are intact.
 fn is_whole(source: &ArchiveFile, newest: &Newest) -> Result<bool> {
     let Some(ahead) = newest.commit.ahead else { return Ok(true) };
     let Some(from) = newest.position.offset.checked_sub(ahead.len) else { return Ok(false) };
@@ -235,8 +201,8 @@ fn is_whole(source: &ArchiveFile, newest: &Newest) -> Result<bool> {
     Ok(key::same(blake3::hash(&bytes).as_bytes(), &ahead.digest))
 }
 
-/// The footers that stand right behind a commit: where they end, and the last of them. Copies that
-/// stand further on are in a tail that no commit has.
+/// The footers that directly follow a commit: where they end, and the last of them. Copies further
+/// on are in a tail that belongs to no commit.
 fn own_footers(source: &ArchiveFile, position: &Position) -> Result<(u64, Option<Footer>)> {
     let container = source.layers.container.as_deref();
     let len = Footer::len(container, &source.meta);
@@ -259,8 +225,8 @@ fn own_footers(source: &ArchiveFile, position: &Position) -> Result<(u64, Option
     }
 }
 
-/// Reads the chain of commits back to a snapshot, and the catalog it makes: the newest commit has no
-/// blocks and members of its own any more then.
+/// Reads the chain of commits back to a snapshot, and builds the catalog. The blocks and members of
+/// the newest commit are moved into it.
 pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loaded> {
     let mut since_snapshot = 0;
     let mut older = Vec::<Commit>::new();
@@ -311,7 +277,7 @@ pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loade
     Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
 }
 
-/// A catalog, and what reading it cost.
+/// A catalog, and the sizes of the commits that it was read from.
 pub(crate) struct Loaded {
     pub(crate) catalog: Catalog,
     /// Bytes of the commits after the snapshot.
@@ -406,167 +372,22 @@ impl<'a, R: FnMut(u64, usize) -> Result<Vec<u8>>> Footers<'a, R> {
     }
 }
 
-/// Adopts commits behind `newest` that are whole though their footers are not, and judges the rest.
-/// `damaged` is set if a footer names a commit that does not verify.
-fn forwards(source: &ArchiveFile, size: u64, newest: Newest, damaged: bool) -> Result<Newest> {
-    if newest.end >= size {
-        return Ok(newest);
-    }
-    let from = newest.end;
-    let mut walk = Walk { newest: Some(newest), ..Walk::new(source) };
-    walk.run(from, size)?;
-    walk.judged(size, damaged).ok_or_else(lost)
-}
-
-/// The very first commit, where no footer is left, or whatever follows it without one.
-fn first_commit(source: &ArchiveFile, size: u64, damaged: bool) -> Result<Option<Newest>> {
-    let mut walk = Walk::new(source);
-    walk.run(0, size)?;
-    Ok(walk.judged(size, damaged))
-}
-
-fn lost() -> Error {
-    Error::corrupt("the newest commit was lost while the end of the file was read")
-}
-
-/// A walk through what stands behind the newest commit.
-struct Walk<'a> {
-    source: &'a ArchiveFile,
-    /// The newest commit so far; `None` if the first one is looked for.
-    newest: Option<Newest>,
-    /// Something authentic stands behind it.
-    authentic: bool,
-    /// A whole commit was found that does not follow the newest.
-    stopped: bool,
-    /// The parts so far of a commit that may follow; where they begin, and where they end.
-    parts: Vec<CommitPart>,
-    at: u64,
-    end: u64,
-}
-
-impl<'a> Walk<'a> {
-    fn new(source: &'a ArchiveFile) -> Self {
-        let (parts, at, end) = (Vec::new(), 0, 0);
-        Self { source, newest: None, authentic: false, stopped: false, parts, at, end }
-    }
-
-    fn run(&mut self, from: u64, size: u64) -> Result<()> {
-        let (source, container) = (self.source, self.source.layers.container.as_deref());
-        let mut seek = Seek::forwards(container.is_some(), from, size, reader(source));
-        while let Some(candidate) = seek.next()? {
-            let bytes = seek.bytes(&candidate)?;
-            let opened = record::open(container, &source.meta, &bytes, |_| true)
-                .filter(|(_, plain, _)| plain.starts_with(&source.archive));
-            if let Some((mark, plain, len)) = opened {
-                self.take(candidate.offset, &mark, &plain, len as u64)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes note of a record of this coffer that opens, wherever it says that it stands.
-    fn take(&mut self, offset: u64, mark: &ClearFields, plain: &[u8], len: u64) -> Result<()> {
-        if mark.starts_with(&FOOTER_TAG) {
-            let footer = Footer::decode(mark, plain, offset);
-            if let (Some(footer), Some(newest)) = (footer, &mut self.newest)
-                && footer.commit.is(&newest.position)
-            {
-                // Copies stand further on.
-                if offset == newest.end {
-                    newest.end += len;
-                    newest.footer = Some(footer);
-                }
-                return Ok(());
-            }
-            self.authentic = true;
-            return Ok(());
-        }
-        self.authentic = true;
-        if self.stopped || *mark != record::mark_at(COMMIT_TAG, offset) {
-            return Ok(());
-        }
-        let Some(part) = CommitPart::decode(plain, offset) else { return Ok(()) };
-        if part.index == 0 {
-            self.parts.clear();
-            (self.at, self.end) = (offset, offset);
-        }
-        let next = self.newest.as_ref().map(|newest| newest.position.generation.checked_add(1));
-        let wanted = next.is_none_or(|next| next == Some(part.generation));
-        if !wanted || offset != self.end || !part.follows(&self.parts) {
-            self.parts.clear();
-            return Ok(());
-        }
-        self.end = offset + len;
-        let count = part.count as usize;
-        self.parts.push(part);
-        if self.parts.len() == count {
-            self.whole()?;
-        }
-        Ok(())
-    }
-
-    /// A commit is whole: it is the newest, or the walk adopts no other.
-    fn whole(&mut self) -> Result<()> {
-        let parts = std::mem::take(&mut self.parts);
-        let (commit, digest) = match crate::format::commit_parts::assemble(
-            &parts.iter().collect::<Vec<_>>(),
-            self.source.max_catalog,
-        ) {
-            Ok(whole) => whole,
-            Err(e) if e.code() == Code::Corrupt => {
-                self.stopped = true;
-                return Ok(());
-            }
-            Err(e) => return Err(e),
-        };
-        let follows = match &self.newest {
-            Some(Newest { position, .. }) => commit.previous.is_some_and(|p| {
-                p.generation == position.generation && key::same(&p.digest, &position.digest)
-            }),
-            None => commit.snapshot && commit.previous.is_none_or(|p| p.len == 0),
-        };
-        if !follows {
-            self.stopped = true;
-            return Ok(());
-        }
-        let (generation, offset, len) = (commit.generation, self.at, self.end - self.at);
-        let position = Position { generation, offset, len, digest };
-        let (end, footer, tail) = (self.end, None, Tail::Clean);
-        self.newest = Some(Newest { position, commit, end, footer, tail });
-        self.authentic = false;
-        Ok(())
-    }
-
-    /// The newest commit, and what the rest of the file is.
-    fn judged(self, size: u64, damaged: bool) -> Option<Newest> {
-        let newest = self.newest?;
-        let tail = if newest.end >= size {
-            Tail::Clean
-        } else if damaged || self.authentic {
-            Tail::Authentic
-        } else {
-            Tail::Torn
-        };
-        Some(Newest { tail, ..newest })
-    }
-}
-
 /// How much of the end of a file is searched for a footer whose header copy can be trusted: footers
 /// stand every 64 MiB.
 const COPY_SEARCH: u64 = 256 << 20;
 /// The most copies of the header that are tried.
 const MOST_COPIES: usize = 1 << 10;
 
-/// Where copies of the header may lie, by the clear marks of footers, the last one first: for a file
-/// whose beginning is damaged, and whose keys are therefore not known to fit yet.
+/// The offsets of header copies by the clear marks of footers, the last one first: for a file whose
+/// beginning is damaged, before it is known whether the keys fit.
 pub(crate) fn header_copies<'a>(
-    storage: &'a dyn Storage,
+    storage: &'a dyn ReadAt,
     path: &'a std::path::Path,
     sealed: bool,
     size: u64,
 ) -> impl FnMut() -> Result<Option<u64>> + 'a {
     let read = move |offset, len| {
-        crate::engine::file::read(storage, path, offset, len).map(Buffer::into_vec)
+        crate::engine::file::read(storage, path, size, offset, len).map(Buffer::into_vec)
     };
     let mut seek = Seek::backwards(sealed, size.saturating_sub(COPY_SEARCH), size, read);
     let mut copies = HashSet::new();

@@ -1,5 +1,4 @@
-//! What readers see of a coffer: one catalog and the file it is about, which a writer changes while
-//! they look.
+//! The state of a coffer that readers share with its writer: one catalog and the file it describes.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
@@ -10,7 +9,7 @@ use crate::format::catalog::Catalog;
 use crate::format::frame;
 use crate::format::header::Header;
 
-/// What readers see.
+/// A catalog and the file that it describes.
 pub(crate) struct View {
     pub(crate) catalog: Catalog,
     pub(crate) source: Arc<ArchiveFile>,
@@ -18,7 +17,7 @@ pub(crate) struct View {
     pub(crate) header: Option<Header>,
 }
 
-/// A view that a writer changes while readers look.
+/// A view that the writer changes while readers use it.
 pub(crate) struct Shared(RwLock<View>);
 
 impl Shared {
@@ -30,7 +29,7 @@ impl Shared {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A look for one who cannot wait for a writer.
+    /// The view, unless the writer holds it.
     pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, View>> {
         match self.0.try_read() {
             Ok(view) => Some(view),
@@ -43,7 +42,7 @@ impl Shared {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go of the file and the keys, and gives the catalog, which takes its time to free.
+    /// Drops the file and the keys, and returns the catalog, which takes long to free.
     pub(crate) fn close(&self, path: &Path) -> Catalog {
         buffer::forget();
         frame::forget();

@@ -16,10 +16,10 @@ use crate::format::header::Header;
 use crate::format::key_source::KeySource;
 use crate::format::member::Attributes;
 use crate::format::name;
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
-use crate::io::storage::Directory;
+use crate::io::storage::Namespace;
 use crate::progress::{CallObserver, Cancel};
 
 /// The content of files outside the target, which must not change.
@@ -183,7 +183,7 @@ impl Plan {
     fn forged(&self, path: &Path) -> Option<ExpectedNames> {
         let case = Case::of(0);
         let header = Header::new(case.kind, &case.keys, &KeySource::of_keys(), 256, 4096).unwrap();
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let file = NewFile::create(&directory, path).unwrap();
         let source =
             ArchiveFile::new(file.storage(), &directory, path, &header, &case.keys).unwrap();

@@ -15,7 +15,7 @@ use crate::format::catalog::Place;
 use crate::format::header::Header;
 use crate::format::key_source::KeySource;
 use crate::format::member::Attributes;
-use crate::io::disk::{DiskDirectory, DiskFile};
+use crate::io::disk::{DiskFile, DiskNamespace};
 use crate::io::lock_set::Locks;
 use crate::ops::file_crypt::{Cryptor, fuzzing};
 
@@ -50,7 +50,8 @@ fn make_base(kind: usize) {
     let path = base::path(kind);
     fs::write(&path, []).unwrap();
     let source = ArchiveFile {
-        directory: Arc::new(DiskDirectory),
+        known_len: Default::default(),
+        directory: Arc::new(DiskNamespace),
         storage: Arc::new(DiskFile::open(&path, true).unwrap()),
         path: path.clone(),
         layers: header.layers(&case.keys).unwrap(),

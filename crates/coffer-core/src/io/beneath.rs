@@ -1,18 +1,19 @@
 //! Reading below a directory without following links: each component of a path is opened relative
 //! to the directory before it.
 //!
-//! A path may name another file at each call, so that a look at it says nothing of what is opened
-//! later. A directory that is open stays the one it was.
+//! A path may name another file at each call, so that a `stat` of it does not tell what a later
+//! `open` finds. An open directory stays the same directory.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// What the system numbers a file by: the device, and the number there.
+use crate::io::disk::DiskFile;
+
+/// The identity of a file: device and inode.
 pub(crate) type Id = (u64, u64);
 
-/// What a file is.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
     File,
@@ -23,13 +24,13 @@ pub(crate) enum What {
     Device,
 }
 
-/// What the system says of a file.
+/// The metadata of a file.
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) what: What,
-    /// `None` where the system has no numbers for files.
+    /// `None` on systems without inodes.
     pub(crate) id: Option<Id>,
-    /// Bytes. Files that the system makes up when they are read say 0, or a page.
+    /// Bytes. Virtual files, such as those in `/proc`, have 0 here, or a page.
     pub(crate) size: u64,
     /// Permission bits, with those for set-user-ID, set-group-ID and sticky.
     pub(crate) mode: u32,
@@ -55,7 +56,7 @@ impl Opened {
     }
 }
 
-/// Whether something failed because a link, or no directory, was where a directory or a file is expected.
+/// Whether a call failed because of a link, or of a file in place of a directory.
 pub(crate) fn is_link_in_the_way(error: &io::Error) -> bool {
     #[cfg(unix)]
     if let Some(errno) = rustix::io::Errno::from_io_error(error) {
@@ -68,7 +69,7 @@ pub(crate) fn is_link_in_the_way(error: &io::Error) -> bool {
 
 #[cfg(unix)]
 mod system {
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::OwnedFd;
     use std::os::unix::ffi::OsStrExt;
 
     use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
@@ -98,9 +99,9 @@ mod system {
         }
 
         /// Opens a file in this directory for reading. A link is followed only if that is asked for.
-        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<File> {
+        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<DiskFile> {
             let flags = if follow { FILE } else { FILE | OFlags::NOFOLLOW };
-            Ok(openat(&self.fd, name, flags, Mode::empty())?.into())
+            Ok(DiskFile::new(openat(&self.fd, name, flags, Mode::empty())?.into()))
         }
 
         /// What a name in this directory is.
@@ -129,8 +130,8 @@ mod system {
     }
 
     /// Opens the file at a path for reading, following links.
-    pub(crate) fn open(path: &Path) -> io::Result<File> {
-        Ok(openat(CWD, path, FILE, Mode::empty())?.into())
+    pub(crate) fn open(path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile::new(openat(CWD, path, FILE, Mode::empty())?.into()))
     }
 
     /// What is at a path.
@@ -140,8 +141,8 @@ mod system {
     }
 
     /// What a file that is open is.
-    pub(crate) fn about(file: &File) -> io::Result<About> {
-        Ok(convert(&fstat(file.as_fd())?))
+    pub(crate) fn about(file: &DiskFile) -> io::Result<About> {
+        Ok(convert(&fstat(&file.file)?))
     }
 
     // What these fields are differs between the systems.
@@ -199,7 +200,7 @@ mod system {
         }
 
         /// Opens a file in this directory for reading. A link is followed only if that is asked for.
-        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<File> {
+        pub(crate) fn open(&self, name: &OsStr, follow: bool) -> io::Result<DiskFile> {
             let path = self.path.join(name);
             if !follow && std::fs::symlink_metadata(&path)?.is_symlink() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -224,8 +225,8 @@ mod system {
     }
 
     /// Opens the file at a path for reading, following links.
-    pub(crate) fn open(path: &Path) -> io::Result<File> {
-        File::open(path)
+    pub(crate) fn open(path: &Path) -> io::Result<DiskFile> {
+        Ok(DiskFile::new(std::fs::File::open(path)?))
     }
 
     /// What is at a path.
@@ -235,8 +236,8 @@ mod system {
     }
 
     /// What a file that is open is.
-    pub(crate) fn about(file: &File) -> io::Result<About> {
-        Ok(convert(&file.metadata()?))
+    pub(crate) fn about(file: &DiskFile) -> io::Result<About> {
+        Ok(convert(&file.file.metadata()?))
     }
 
     fn convert(meta: &std::fs::Metadata) -> About {

@@ -1,4 +1,4 @@
-//! Bytes that a caller hands over, and that may still be coming.
+//! Bytes of a caller, which may still be arriving.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use crate::error::{Code, Error, Result};
 
-/// Bytes that a caller hands over. Those of a large member are copied piece by piece, in order and
-/// each once, on the thread that writes: they may still be coming.
+/// Bytes of a caller. Those of a large member are copied piece by piece, in order and each once, on
+/// the thread that writes: they may still be arriving.
 pub trait Bytes: Send + Sync {
     /// How many there are.
     fn size(&self) -> usize;
@@ -43,5 +43,5 @@ impl<T: AsRef<[u8]> + Send + Sync> Bytes for T {
     }
 }
 
-/// Bytes that a caller hands over.
+/// Shared bytes of a caller.
 pub type Data = Arc<dyn Bytes>;

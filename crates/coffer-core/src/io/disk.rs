@@ -1,17 +1,20 @@
-//! Files and names of the operating system.
+//! The file system of the operating system, as [`ReadAt`], [`WriteAt`] and [`Namespace`].
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Code, Error};
-use crate::io::storage::{Directory, Names, Storage, Wanted, copy_through_memory, directory};
+use crate::io::storage::{
+    FileLock, Names, Namespace, Ownership, ReadAt, Wanted, WriteAt, copy_through_memory, directory,
+};
 
 /// A file of the operating system.
 pub(crate) struct DiskFile {
-    file: File,
+    pub(super) file: File,
 }
 
 impl DiskFile {
@@ -19,8 +22,8 @@ impl DiskFile {
         Self { file }
     }
 
-    /// Opens an existing file, for writing too where `write` is set. What is no regular file is
-    /// refused without waiting; see [`failed_to_open`].
+    /// Opens an existing regular file, for writing too where `write` is set. Anything else is an
+    /// error, without waiting; see [`failed_to_open`].
     pub(crate) fn open(path: &Path, write: bool) -> io::Result<Self> {
         // Opening a pipe waits for its other end, and opening a device may have effects.
         regular(&std::fs::metadata(path)?)?;
@@ -29,13 +32,19 @@ impl DiskFile {
         #[cfg(unix)]
         {
             use rustix::fs::OFlags;
-            // Another process may put a pipe or a terminal there in between.
+            // Another process may have put a pipe or a terminal there since.
             let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
             std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
         }
         let file = opened(&options, path)?;
         regular(&file.metadata()?)?;
         Ok(Self { file })
+    }
+
+    /// Reads the next bytes from the file's own position, at least one unless it ends, and says how
+    /// many: for pipes, and for files whose length only their end tells.
+    pub(crate) fn read_next(&self, buf: &mut [u8]) -> io::Result<usize> {
+        (&self.file).read(buf)
     }
 
     /// Makes a file, readable by its owner alone. An existing one is an error.
@@ -48,7 +57,7 @@ impl DiskFile {
     }
 }
 
-impl Storage for DiskFile {
+impl ReadAt for DiskFile {
     #[cfg(unix)]
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(&self.file, buf, offset)
@@ -71,6 +80,27 @@ impl Storage for DiskFile {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn lock(&self) -> Option<&dyn FileLock> {
+        Some(&self.file)
+    }
+
+    fn ownership(&self) -> io::Result<Option<Ownership>> {
+        let about = self.file.metadata()?;
+        Ok(Some(Ownership {
+            #[cfg(unix)]
+            user: std::os::unix::fs::MetadataExt::uid(&about),
+            #[cfg(unix)]
+            group: std::os::unix::fs::MetadataExt::gid(&about),
+            permissions: about.permissions(),
+        }))
+    }
+}
+
+impl WriteAt for DiskFile {
     #[cfg(unix)]
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::write_all_at(&self.file, buf, offset)
@@ -93,12 +123,13 @@ impl Storage for DiskFile {
         Ok(())
     }
 
-    /// Linux starts to write what it is told to forget, and forgets only what is on the disk.
+    /// `POSIX_FADV_DONTNEED` makes Linux start to write dirty pages, which stay cached until they are
+    /// written.
     #[cfg(target_os = "linux")]
     fn write_back(&self, bytes: Range<u64>) {
         let len = std::num::NonZeroU64::new(bytes.end.saturating_sub(bytes.start));
         if len.is_some() {
-            // A system that cannot leaves it to the sync.
+            // Where this fails, the sync does all the work.
             let _ = rustix::fs::fadvise(&self.file, bytes.start, len, rustix::fs::Advice::DontNeed);
         }
     }
@@ -115,47 +146,66 @@ impl Storage for DiskFile {
         self.file.set_len(len)
     }
 
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-
-    /// Within the system, or by sharing the bytes on the disk, where it can.
+    /// In the kernel, by reflink where the file system has it; else through memory.
     #[cfg(target_os = "linux")]
     fn copy_from(
         &self,
-        from: &dyn Storage,
+        from: &dyn ReadAt,
         mut range: Range<u64>,
         mut offset: u64,
     ) -> io::Result<()> {
         use rustix::fs::copy_file_range;
-        // The system may copy less than it is asked for, and calls that are interrupted begin anew.
+        // The kernel may copy less than it is asked for, and interrupted calls are repeated.
         const STEP: u64 = 1 << 30;
-        let Some(source) = from.file() else {
+        let any: &dyn std::any::Any = from;
+        let Some(source) = any.downcast_ref::<Self>() else {
             return copy_through_memory(from, range, self, offset);
         };
         while range.start < range.end {
             let len = (range.end - range.start).min(STEP) as usize;
             let (read, write) = (Some(&mut range.start), Some(&mut offset));
-            match copy_file_range(source, read, &self.file, write, len) {
+            match copy_file_range(&source.file, read, &self.file, write, len) {
                 Err(e) if e == rustix::io::Errno::INTR => {}
                 Ok(copied) if copied > 0 => {}
-                // Not within this system, or not between these files: what is wrong with them
-                // besides, the other way tells as well.
+                // Not supported, or not between these files. Any other error comes again
+                // from the copy through memory.
                 _ => return copy_through_memory(from, range, self, offset),
             }
         }
         Ok(())
     }
 
-    fn file(&self) -> Option<&File> {
-        Some(&self.file)
+    /// Only the superuser gives files away, and others may choose among their own groups. Where the
+    /// group cannot stay, no permission is given to the one that takes its place.
+    #[cfg(unix)]
+    fn adopt(&self, ownership: &Ownership) -> io::Result<()> {
+        use rustix::fs::fchown;
+        use rustix::process::{Gid, Uid};
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let mut permissions = ownership.permissions.clone();
+        let own = self.file.metadata()?;
+        let (uid, gid) = (Uid::from_raw(ownership.user), Gid::from_raw(ownership.group));
+        if (own.uid(), own.gid()) != (ownership.user, ownership.group)
+            && fchown(&self.file, Some(uid), Some(gid)).is_err()
+            && own.gid() != ownership.group
+            && fchown(&self.file, None, Some(gid)).is_err()
+        {
+            permissions.set_mode(permissions.mode() & !0o070);
+        }
+        // Changing the owner takes permissions away.
+        self.file.set_permissions(permissions)
+    }
+
+    #[cfg(not(unix))]
+    fn adopt(&self, ownership: &Ownership) -> io::Result<()> {
+        self.file.set_permissions(ownership.permissions.clone())
     }
 }
 
-/// The directories of the operating system.
-pub(crate) struct DiskDirectory;
+/// The names in the directories of the operating system.
+pub(crate) struct DiskNamespace;
 
-impl Directory for DiskDirectory {
+impl Namespace for DiskNamespace {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         path.try_exists()
     }
@@ -167,11 +217,11 @@ impl Directory for DiskDirectory {
         }
     }
 
-    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>> {
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn WriteAt>> {
         Ok(Arc::new(DiskFile::open(path, write)?))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteAt>> {
         Ok(Arc::new(DiskFile::create(path)?))
     }
 
@@ -180,7 +230,7 @@ impl Directory for DiskDirectory {
             return std::fs::rename(from, to).map_err(not_over_an_open_file);
         }
         tempfile::TempPath::try_from_path(from)?.persist_noclobber(to).map_err(|e| {
-            // It is not for the failed renaming to remove the file.
+            // A failed rename must not remove the file.
             let _ = e.path.keep();
             let refused = e.error.kind() == io::ErrorKind::PermissionDenied;
             if cfg!(unix) && (refused || is_unsupported(&e.error)) {
@@ -223,8 +273,8 @@ impl Names for DiskNames {
     fn sync(&self) -> io::Result<()> {
         let Some(directory) = &self.0 else { return Ok(()) };
         match durable(directory, File::sync_all) {
-            // Some file systems, network and FUSE ones above all, know no sync of a directory: there
-            // is nothing that could be done better.
+            // Some file systems, network and FUSE ones above all, cannot sync a directory, and
+            // have nothing in its place.
             Err(e) if is_unsupported(&e) => Ok(()),
             synced => synced,
         }
@@ -234,7 +284,7 @@ impl Names for DiskNames {
 /// Makes a file durable with the strongest call that its file system knows.
 ///
 /// `strongest` is a call of the standard library, which on Apple's systems asks the drive itself
-/// (`F_FULLFSYNC`). Network shares refuse that, and what they have is `fsync`.
+/// (`F_FULLFSYNC`). Network shares refuse that, and `fsync` is tried there.
 fn durable(file: &File, strongest: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let synced = strongest(file);
     #[cfg(unix)]
@@ -244,7 +294,7 @@ fn durable(file: &File, strongest: impl Fn(&File) -> io::Result<()>) -> io::Resu
     synced
 }
 
-/// Whether a call failed because the file system does not know it.
+/// Whether a call failed because the file system does not support it.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     #[cfg(unix)]
     {
@@ -265,15 +315,26 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     }
 }
 
-/// A failure, with what to do about it.
-#[derive(Debug, thiserror::Error)]
-#[error("{source}; {advice}")]
+/// An error with advice.
+#[derive(Debug)]
 struct Advised {
     source: io::Error,
     advice: &'static str,
 }
 
-/// The same failure, saying what to do about it.
+impl fmt::Display for Advised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.source, self.advice)
+    }
+}
+
+impl std::error::Error for Advised {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// The same error with advice.
 pub(crate) fn advised(error: io::Error, advice: &'static str) -> io::Error {
     io::Error::new(error.kind(), Advised { source: error, advice })
 }
@@ -285,8 +346,8 @@ const NO_NEW_NAME: &str = "this file system may not be able to name a file witho
 const OPEN_FILE: &str = "this file system (FAT, or a network share) may not replace a file that is open: close every \
     other handle on it, or keep it on NTFS";
 
-/// Says what to do where a file cannot be replaced while it is open. NTFS can do that, FAT and many
-/// network shares cannot.
+/// Adds advice to the error of a file system that cannot replace a file while it is open, as FAT and
+/// many network shares. NTFS can.
 fn not_over_an_open_file(error: io::Error) -> io::Error {
     #[cfg(windows)]
     {
@@ -300,10 +361,17 @@ fn not_over_an_open_file(error: io::Error) -> io::Error {
     error
 }
 
-/// A path leads to something that is no regular file.
-#[derive(Debug, thiserror::Error)]
-#[error("it is {0}, not a regular file")]
+/// The error of a path that names no regular file; it says what is there.
+#[derive(Debug)]
 struct NotAFile(&'static str);
+
+impl fmt::Display for NotAFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it is {}, not a regular file", self.0)
+    }
+}
+
+impl std::error::Error for NotAFile {}
 
 fn regular(about: &Metadata) -> io::Result<()> {
     if about.is_file() {
@@ -312,7 +380,7 @@ fn regular(about: &Metadata) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, NotAFile(what(about))))
 }
 
-/// What it is that is no regular file.
+/// What is at a path in place of a regular file.
 fn what(about: &Metadata) -> &'static str {
     #[cfg(unix)]
     {
@@ -331,7 +399,7 @@ fn what(about: &Metadata) -> &'static str {
     if about.is_dir() { "a directory" } else { "something else" }
 }
 
-/// Whether something was refused for being no regular file.
+/// Whether an error is that of a path that names no regular file.
 pub(crate) fn is_no_file(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<NotAFile>())
 }
@@ -350,8 +418,8 @@ pub(crate) fn failed_to_open(path: &Path, error: &io::Error) -> Error {
     }
 }
 
-/// Opens a file. Where another process has a lease on it, as file servers do, the system asks that one
-/// to give it back and would have this call wait: it is made again instead.
+/// Opens a file. Where another process holds a lease on it, as file servers do, the kernel asks that
+/// process to release it and a call that does not block fails: it is repeated.
 fn opened(options: &OpenOptions, path: &Path) -> io::Result<File> {
     const ATTEMPTS: usize = 100;
     const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
@@ -379,33 +447,5 @@ fn is_leftover(path: &Path, of: &Path) -> bool {
     {
         let _ = of;
         about.is_file()
-    }
-}
-
-/// Gives a file the owner, the group and the permissions of another, as far as the system allows:
-/// only the superuser gives files away, and others may choose among their own groups. Where the
-/// group cannot stay, no permission is given to the one that takes its place.
-pub(crate) fn adopt(file: &File, about: &Metadata) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use rustix::fs::fchown;
-        use rustix::process::{Gid, Uid};
-        use std::os::unix::fs::{MetadataExt, PermissionsExt};
-        let mut permissions = about.permissions();
-        let own = file.metadata()?;
-        let (uid, gid) = (Uid::from_raw(about.uid()), Gid::from_raw(about.gid()));
-        if (own.uid(), own.gid()) != (about.uid(), about.gid())
-            && fchown(file, Some(uid), Some(gid)).is_err()
-            && own.gid() != about.gid()
-            && fchown(file, None, Some(gid)).is_err()
-        {
-            permissions.set_mode(permissions.mode() & !0o070);
-        }
-        // Changing the owner takes permissions away.
-        file.set_permissions(permissions)
-    }
-    #[cfg(not(unix))]
-    {
-        file.set_permissions(about.permissions())
     }
 }

@@ -1,25 +1,25 @@
-//! A file outside of coffers that is read from its beginning to its end: one of the disk, one that
-//! the system makes up as it is read, or a pipe.
+//! A file outside of coffers that is read once from beginning to end: a regular file, a virtual one
+//! such as those in `/proc`, or a pipe.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Error, Result};
 use crate::io::beneath::{self, What};
+use crate::io::disk::DiskFile;
 use crate::progress::Cancel;
 
 /// A file that is being read.
 pub(crate) struct Input {
-    file: File,
+    file: DiskFile,
     path: PathBuf,
     /// How many bytes the system says there are; `None` for a pipe.
     size: Option<u64>,
 }
 
 impl Input {
-    /// A file that is open. Its place in it must be the beginning.
-    pub(crate) fn new(file: File, path: &Path, size: u64) -> Self {
+    /// Takes an open file, whose position must be its beginning.
+    pub(crate) fn new(file: DiskFile, path: &Path, size: u64) -> Self {
         Self { file, path: path.to_path_buf(), size: Some(size) }
     }
 
@@ -51,7 +51,7 @@ impl Input {
             if self.size.is_none() {
                 self.wait(cancel)?;
             }
-            match self.file.read(&mut into[have..]) {
+            match self.file.read_next(&mut into[have..]) {
                 Ok(0) => break,
                 Ok(n) => have += n,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -69,7 +69,7 @@ impl Input {
         const STEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
         loop {
             cancel.check()?;
-            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&STEP)) {
+            match poll(&mut [PollFd::new(&self.file.file, PollFlags::IN)], Some(&STEP)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(e) => return Err(Error::io("poll", &self.path, &io::Error::from(e))),

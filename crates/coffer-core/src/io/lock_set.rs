@@ -1,18 +1,18 @@
-//! What a handle holds: PyCoffer's lock file, and a lock on the coffer's own inode.
+//! The locks of one handle: PyCoffer's lock file, and a lock on the coffer's own inode.
 //!
-//! PyCoffer unlinks its lock file after releasing it, a race that nobody can close from outside.
-//! So both are checked again before each commit and each rename: whoever finds another file at
+//! PyCoffer unlinks its lock file after releasing it, a race that cannot be closed from outside. So
+//! both are checked again before each commit and each rename: a handle that finds another file at
 //! the path stops.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::{Code, Error, Result};
 use crate::io::disk::failed_to_open;
-use crate::io::lock_file::{LockFile, Share, lock_inode, same_inode};
-use crate::io::storage::{Directory, Storage};
+use crate::io::file_lock::lock_inode;
+use crate::io::lock_file::LockFile;
+use crate::io::storage::{Namespace, ReadAt, Share, WriteAt};
 use crate::progress::Cancel;
 
 /// Which handles take locks.
@@ -23,11 +23,11 @@ pub enum LockMode {
     ReadWrite,
     /// Only writers take locks: readers may look while one writes.
     Write,
-    /// Nobody takes locks.
+    /// No handle takes locks.
     None,
 }
 
-/// How long to try, and who may call it off.
+/// How long to wait for a lock, and what cancels the wait.
 #[derive(Clone)]
 pub(crate) struct Patience {
     pub(crate) deadline: Instant,
@@ -44,7 +44,7 @@ pub(crate) struct Locks {
 }
 
 impl Locks {
-    /// No locks at all, for a file that nobody else knows.
+    /// No locks at all, for a file that no other process can find.
     pub(crate) fn none(path: &Path) -> Self {
         let patience = Patience { deadline: Instant::now(), cancel: Cancel::default() };
         Self {
@@ -76,7 +76,7 @@ impl Locks {
     }
 
     /// Opens the coffer and locks its inode, which must still be the one at the path then.
-    pub(crate) fn open(&self, directory: &dyn Directory, write: bool) -> Result<Arc<dyn Storage>> {
+    pub(crate) fn open(&self, directory: &dyn Namespace, write: bool) -> Result<Arc<dyn WriteAt>> {
         loop {
             let file = directory.open(&self.path, write).map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => Error::new(
@@ -89,21 +89,18 @@ impl Locks {
                 .at(&self.path),
                 _ => failed_to_open(&self.path, &e),
             })?;
-            let Some(inner) = file.file().filter(|_| self.held) else { return Ok(file) };
-            self.take(inner)?;
-            if same_inode(inner, &self.path) {
+            self.take(&*file)?;
+            if !self.held || file.lock().is_none_or(|lock| lock.is_at(&self.path)) {
                 return Ok(file);
             }
         }
     }
 
     /// Locks the inode of a file that is, or is about to be, the coffer.
-    pub(crate) fn take(&self, file: &File) -> Result<()> {
-        if !self.held {
-            return Ok(());
-        }
+    pub(crate) fn take(&self, storage: &dyn ReadAt) -> Result<()> {
+        let Some(lock) = storage.lock().filter(|_| self.held) else { return Ok(()) };
         let cancel = || self.patience.cancel.is_cancelled();
-        lock_inode(file, &self.path, self.share, self.patience.deadline, &cancel)
+        lock_inode(lock, &self.path, self.share, self.patience.deadline, &cancel)
     }
 
     /// Whether locks are held at all.
@@ -111,23 +108,23 @@ impl Locks {
         self.held
     }
 
-    /// Whoever opened the coffer does not wait any more, and cannot call anything off.
+    /// Drops the caller's cancellation: its call to open the coffer has returned.
     pub(crate) fn forget_caller(&mut self) {
         self.patience.cancel = Cancel::default();
     }
 
-    /// Gives back the lock file and the lock on `storage`, even if somebody still reads from it.
-    pub(crate) fn release(&mut self, storage: &dyn Storage) {
+    /// Releases the lock file and the lock on `storage`, even while `storage` is still read from.
+    pub(crate) fn release(&mut self, storage: &dyn ReadAt) {
         self.file = None;
-        if let Some(file) = storage.file().filter(|_| self.held) {
+        if let Some(lock) = storage.lock().filter(|_| self.held) {
             // Closing the file releases it anyway.
-            let _ = fs4::FileExt::unlock(file);
+            let _ = lock.release();
         }
         self.held = false;
     }
 
-    /// Fails if somebody has put another lock file or another coffer at the path.
-    pub(crate) fn check(&self, storage: &dyn Storage) -> Result<()> {
+    /// Fails if another lock file or another coffer is at the path.
+    pub(crate) fn check(&self, storage: &dyn ReadAt) -> Result<()> {
         let Some(what) = self.lost(storage) else { return Ok(()) };
         Err(Error::new(
             Code::Poisoned,
@@ -139,14 +136,14 @@ impl Locks {
         .at(&self.path))
     }
 
-    /// What somebody has put another one of at the path: the lock file, or the coffer.
-    pub(crate) fn lost(&self, storage: &dyn Storage) -> Option<&'static str> {
+    /// Which file was replaced at its path: the lock file, or the coffer.
+    pub(crate) fn lost(&self, storage: &dyn ReadAt) -> Option<&'static str> {
         if !self.held {
             return None;
         }
         if self.file.as_ref().is_some_and(|file| !file.intact()) {
             return Some("the lock file");
         }
-        storage.file().filter(|file| !same_inode(file, &self.path)).map(|_| "the file")
+        storage.lock().filter(|lock| !lock.is_at(&self.path)).map(|_| "the file")
     }
 }

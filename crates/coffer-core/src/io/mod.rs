@@ -3,6 +3,7 @@
 pub(crate) mod beneath;
 pub(crate) mod data;
 pub(crate) mod disk;
+pub(crate) mod file_lock;
 pub(crate) mod input;
 pub(crate) mod lock_file;
 pub(crate) mod lock_set;
@@ -12,3 +13,4 @@ pub mod pool;
 pub(crate) mod protected_paths;
 pub(crate) mod spool;
 pub(crate) mod storage;
+pub(crate) mod target_tree;

@@ -1,4 +1,4 @@
-//! A file that takes its name when it is whole, and what killed processes leave of such files.
+//! A file that gets its name when it is complete, and the removal of what killed processes left.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,15 @@ use std::sync::Arc;
 
 use crate::crypto::key;
 use crate::error::Error;
-use crate::io::disk::adopt;
-use crate::io::storage::{Directory, Names, Storage, directory};
+use crate::io::storage::{Names, Namespace, ReadAt, WriteAt, directory};
 
-/// How the names of files that are not finished yet end.
+/// The suffix of unfinished files.
 pub(crate) const UNFINISHED: &str = ".coffer-new";
 
-/// How many random characters come before that.
+/// How many random characters come before the suffix.
 const RANDOM: usize = 6;
 
-/// Which characters those are.
+/// The characters to draw from.
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz0123456789";
 
 /// How many links are followed to a file that is not there yet, as many as Linux follows.
@@ -24,10 +23,11 @@ const MOST_LINKS: usize = 40;
 /// How many names are tried.
 const ATTEMPTS: usize = 64;
 
-/// A file that is being made beside its final place, and is removed again unless it is published.
+/// A file that is written beside its target under a temporary name; [`NewFile::publish`] renames it.
+/// Dropped before that, it is removed.
 pub(crate) struct NewFile {
-    directory: Arc<dyn Directory>,
-    storage: Arc<dyn Storage>,
+    directory: Arc<dyn Namespace>,
+    storage: Arc<dyn WriteAt>,
     names: Arc<dyn Names>,
     path: PathBuf,
     target: PathBuf,
@@ -36,10 +36,10 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     /// Creates the file, readable by its owner alone, in the directory of `target`.
-    pub(crate) fn create(directory: &Arc<dyn Directory>, target: &Path) -> io::Result<Self> {
+    pub(crate) fn create(directory: &Arc<dyn Namespace>, target: &Path) -> io::Result<Self> {
         let target = resolved(target);
-        // Before there is anything: a file in place whose name cannot be made durable, for want of a
-        // descriptor, would be a failure that has done its work.
+        // First of all: a file that has its name, but no descriptor to make the name durable, would
+        // be an error after the change is made.
         let names = directory.names(&target)?;
         let (storage, path) = under_free_name(|random| {
             let name = unfinished_prefix(&target) + random + UNFINISHED;
@@ -51,17 +51,14 @@ impl NewFile {
 
     /// The file's contents.
     #[must_use]
-    pub(crate) fn storage(&self) -> Arc<dyn Storage> {
+    pub(crate) fn storage(&self) -> Arc<dyn WriteAt> {
         self.storage.clone()
     }
 
     /// Gives the file the permissions of the one it is to replace, or is a copy of, and as far as the
-    /// system allows its owner and group; [`owner_lost`] tells whether it did.
-    pub(crate) fn permit_as(&self, old: &dyn Storage) -> io::Result<()> {
-        match (old.file(), self.storage.file()) {
-            (Some(old), Some(new)) => adopt(new, &old.metadata()?),
-            _ => Ok(()),
-        }
+    /// system allows its owner and group; [`owner_lost`](crate::io::storage::owner_lost) tells whether it did.
+    pub(crate) fn permit_as(&self, old: &dyn ReadAt) -> io::Result<()> {
+        old.ownership()?.map_or(Ok(()), |ownership| self.storage.adopt(&ownership))
     }
 
     /// Makes the file durable, gives it its final name, and makes the name durable. Without `replace`
@@ -114,8 +111,8 @@ impl Drop for NewFile {
 }
 
 /// Removes what a killed process left unfinished beside each target. Each directory is listed once:
-/// it may be large. Only for who holds the locks of all.
-pub(crate) fn sweep_unfinished(directory: &dyn Directory, targets: &[PathBuf]) {
+/// it may be large. The caller must hold the locks of all targets.
+pub(crate) fn sweep_unfinished(directory: &dyn Namespace, targets: &[PathBuf]) {
     let mut targets: Vec<PathBuf> = targets.iter().map(|target| resolved(target)).collect();
     targets.sort_by(|one, other| one.parent().cmp(&other.parent()));
     for together in targets.chunk_by(|one, other| one.parent() == other.parent()) {
@@ -151,8 +148,7 @@ pub(crate) fn is_random(part: &str) -> bool {
     part.len() == RANDOM && part.bytes().all(|b| LETTERS.contains(&b))
 }
 
-/// Where a file is or is to be: a link to a coffer stays a link, and one to nothing leads to where
-/// the file will be.
+/// The path with links resolved, also where the last one leads to a file that does not exist yet.
 fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
@@ -171,7 +167,7 @@ fn unfinished_prefix(target: &Path) -> String {
     format!(".{name}.")
 }
 
-/// Makes something under a name that nobody has, of six random letters and what `make` adds.
+/// Makes something under a free name, of six random letters and what `make` adds.
 pub(crate) fn under_free_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) -> io::Result<T> {
     let letter = |byte: u8| char::from(LETTERS[usize::from(byte) % LETTERS.len()]);
     let mut tried = 0;

@@ -1,6 +1,6 @@
-//! Files outside of coffers that take their names when they are whole.
+//! Files outside of coffers that get their names when they are complete.
 //!
-//! Until then a file has a name of its own in the same directory, `.<16 hex digits>.coffer-out`, and
+//! Until then a file has a temporary name in the same directory, `.<16 hex digits>.coffer-out`, and
 //! is locked by the process that makes it. What a killed process leaves is removed by the next one
 //! that makes such a file in the same directory: a file of exactly such a name, of the same user, that
 //! nothing has locked.
@@ -15,16 +15,16 @@ use fs4::{FileExt, TryLockError};
 
 use crate::crypto::key::random_bytes;
 use crate::error::{Code, Error, Result};
-use crate::io::disk::{DiskDirectory, DiskFile};
+use crate::io::disk::{DiskFile, DiskNamespace};
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::{self, Directory, Storage};
+use crate::io::storage::{self, Namespace, WriteAt};
 
 const SUFFIX: &str = ".coffer-out";
 const RANDOM: usize = 16;
 /// How many names are tried.
 const ATTEMPTS: usize = 16;
 
-/// Makes a file under a name of its own, and locks it. `directory` is a path below `dir`: empty, or
+/// Makes a file under a temporary name, and locks it. `directory` is a path below `dir`: empty, or
 /// one that ends in a slash. `options` say that the file is new, and may be written.
 pub(crate) fn create(
     dir: &Dir,
@@ -83,7 +83,7 @@ fn remove_dead(dir: &Dir, path: &str) -> io::Result<()> {
     let file = file.into_std();
     match FileExt::try_lock(&file) {
         Ok(()) => dir.remove_file(path),
-        // It is in use, or this file system cannot say.
+        // It is in use, or this file system has no locks.
         Err(_) => Ok(()),
     }
 }
@@ -110,8 +110,8 @@ fn same(_one: &Metadata, _other: &Metadata) -> bool {
     true
 }
 
-/// A file that is being made, for its owner alone. It takes the name of its target at the end, or is
-/// removed.
+/// A file that is being written, readable by its owner alone. [`Output::finish`] gives it the name
+/// of its target; dropped before that, it is removed.
 pub struct Output {
     dir: Dir,
     /// The same directory, to be made durable: `dir` is not opened for that.
@@ -149,7 +149,7 @@ impl Output {
         }
         let resolved = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
         let failed = |e: io::Error| Error::io("open", target, &e);
-        // Opened first, and kept: when the file has its name nothing may fail any more for want of a
+        // Opened first, and kept: once the file has its name, nothing may fail for want of a
         // descriptor.
         let directory = storage::directory(&resolved);
         #[cfg(unix)]
@@ -197,7 +197,7 @@ impl Output {
         let publish = || {
             self.file.sync_all()?;
             let made = self.resolved.with_file_name(&self.made);
-            DiskDirectory.rename(&made, &self.resolved, self.replace)
+            DiskNamespace.rename(&made, &self.resolved, self.replace)
         };
         publish().map_err(|e| match e.kind() {
             ErrorKind::AlreadyExists => exists(&target),
@@ -207,7 +207,7 @@ impl Output {
         self.sync_names().map_err(|e| Error::io("fsync", &target, &e))
     }
 
-    /// Makes the names in the directory durable, where it can be asked for that.
+    /// Makes the names in the directory durable, where the file system can sync a directory.
     #[cfg(unix)]
     fn sync_names(&self) -> io::Result<()> {
         match rustix::fs::fsync(&self.durable) {

@@ -1,12 +1,12 @@
-//! The core's own threads: one bounded pool for the whole process, apart from libuv's.
+//! The core's thread pool: one bounded pool for the whole process, apart from libuv's.
 //!
 //! Jobs on the pool never wait for a lock that another job must release, nor for a message:
-//! whoever has to wait (a writer, an open that waits for a lock) has a thread of its own.
+//! what has to wait (a writer, an open that waits for a lock) has a thread of its own.
 //!
-//! A pool has as many threads for jobs as for the parts into which a job divides its work. A thread
-//! that waits for parts takes up others meanwhile, on top of its stack. If those were whole jobs, which
-//! divide their work again, there would be no end to it while calls are queued; so a job has a thread
-//! to itself, and no more jobs can be waited for than there are threads that wait.
+//! There are as many threads for jobs as for the parts into which jobs divide their work. A thread
+//! that waits for parts runs other parts meanwhile, on top of its stack. If those were whole jobs,
+//! which divide their work again, the stack would grow while calls are queued; so jobs have threads
+//! of their own, and parts nest no deeper than there are such threads.
 
 use std::error::Error as _;
 use std::io;
@@ -15,10 +15,10 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 const MIN_THREADS: usize = 2;
-/// How far threads of the pool step back behind the rest of the process, and how far they can.
+/// By how much the niceness of the pool's threads exceeds that of the process, and its maximum.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 #[cfg(target_os = "linux")]
@@ -103,7 +103,7 @@ fn no_thread(error: Option<&io::Error>) -> Error {
     Error::thread(&again)
 }
 
-/// Lets other threads go first, those that serve requests, where there are more than processors.
+/// Lowers the priority of a thread, so that threads that serve requests run first.
 fn give_way() {
     // On Linux each thread has a niceness of its own; elsewhere it is the whole process's. Where the
     // system refuses, the thread works on as it is.
@@ -116,7 +116,7 @@ fn give_way() {
 /// How many jobs run at once.
 #[must_use]
 pub fn threads() -> usize {
-    // To ask the system takes it a dozen calls.
+    // Asking the system takes a dozen calls.
     static THREADS: OnceLock<usize> = OnceLock::new();
     *THREADS.get_or_init(|| {
         std::thread::available_parallelism().map_or(MIN_THREADS, usize::from).max(MIN_THREADS)
@@ -129,7 +129,7 @@ pub fn window() -> usize {
     threads() * 2
 }
 
-/// How many blocks with so many bytes of a member may be under way at once: fewer if they are large.
+/// How many blocks of `piece` bytes may be in flight at once: fewer if they are large.
 pub(crate) fn window_of(piece: usize) -> usize {
     let few = threads() * FEW_BYTES / piece.max(1);
     window().min(few.max(threads() + 1))
@@ -148,10 +148,23 @@ pub fn spawn(job: impl FnOnce() + Send + 'static) {
 pub fn start<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (sender, receiver) = bounded(1);
     spawn(move || {
-        // Nobody waits any more when the call was given up.
+        // There is no receiver any more when the call was cancelled.
         let _ = sender.send(job());
     });
     receiver
+}
+
+/// Waits for the result of a job that was started.
+///
+/// # Errors
+/// Those of the job; [`worker_failed`] if it panicked.
+pub(crate) fn receive<T>(job: &Receiver<Result<T>>) -> Result<T> {
+    job.recv().unwrap_or_else(|_| Err(worker_failed()))
+}
+
+/// The error of a job that panicked.
+pub(crate) fn worker_failed() -> Error {
+    Error::new(Code::Limit, "a worker thread failed")
 }
 
 /// Does `job` for each item, in parallel. It comes back to the pool often, so that other calls get
@@ -178,8 +191,8 @@ pub fn within<T: Send>(job: impl FnOnce() -> T + Send) -> T {
     }
 }
 
-/// Runs `job` on a thread of its own: for what has to wait. Where the system has no thread left, the job
-/// gets the error, on the thread of the caller, and must not do its work: that one may be JavaScript's.
+/// Runs a `job` that waits on a thread of its own. Where the system has no thread left, the job gets
+/// the error on the caller's thread, and must not do its work there: it may be JavaScript's thread.
 pub fn thread(job: impl FnOnce(Result<()>) + Send + 'static) {
     let job = std::sync::Arc::new(Mutex::new(Some(job)));
     let given = job.clone();
@@ -223,7 +236,7 @@ mod tests {
     const THREADS: usize = 4;
     const JOBS: usize = 400;
 
-    /// Work in parts that take a while, so that who waits for them looks for something to do.
+    /// Work in parts that take a while, so that the thread that waits for them steals other work.
     fn divide() {
         (0..16).into_par_iter().for_each(|_| {
             let mut hash = [0; 32];
@@ -252,7 +265,7 @@ mod tests {
         assert!((1..=THREADS).contains(&parts), "{parts} deep");
     }
 
-    /// On Linux a thread may be made nicer by anybody, and its niceness is its own.
+    /// On Linux every user may raise the niceness of a thread, which is the thread's own.
     #[cfg(target_os = "linux")]
     #[test]
     fn threads_step_back_behind_the_rest_of_the_process_whatever_its_niceness() {

@@ -1,4 +1,4 @@
-//! The files of an open coffer that nothing else may read into it or write over.
+//! The files of an open coffer, which are neither added to it nor written over.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use crate::io::beneath::{self, About, Id};
 use crate::io::lock_file;
 use crate::io::storage;
 
-/// The files of a coffer that may lie in a tree that is brought into it: the coffer, its lock, what
-/// is kept of damaged ends, its backups, and what is to take the place of one of these.
+/// The files of a coffer that may lie in a tree that is added to it: the coffer, its lock file, the
+/// `.torn` files, its backups, and the unfinished new files of all these.
 pub(crate) struct ProtectedPaths {
     files: Vec<Id>,
-    /// Where the coffer is by each of its paths: a link to it has a name, and it has one itself.
+    /// Directory and name of the coffer, and of a link to it where its path is one.
     homes: Vec<Home>,
     backup: Option<String>,
 }
@@ -22,7 +22,7 @@ struct Home {
     name: String,
 }
 
-/// A directory, by its number where it has one.
+/// The identity of a directory: by device and inode where there are such.
 #[derive(PartialEq, Eq)]
 pub(crate) enum DirectoryIdentity {
     Number(Id),
@@ -94,7 +94,7 @@ impl ProtectedPaths {
         self.homes.iter().any(|home| home.directory == *directory && self.is_name(home, &name))
     }
 
-    /// Whether the coffer of this name, or a file that is made beside it, is called so.
+    /// Whether `name` is that of the coffer at `home`, or of a file that is made beside it.
     fn is_name(&self, home: &Home, name: &str) -> bool {
         let is_final = |name: &str| {
             name.strip_prefix(&home.name).is_some_and(|suffix| {
@@ -115,12 +115,12 @@ fn is_number(text: &str) -> bool {
         })
 }
 
-/// Where the end of a coffer is kept that could not be made sense of.
+/// Where the damaged end of a coffer is moved to.
 pub(crate) fn torn(coffer: &Path) -> PathBuf {
     suffixed(coffer, ".torn")
 }
 
-/// A path with something behind its name.
+/// A path with `suffix` appended to its name.
 pub(crate) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(suffix);

@@ -1,56 +1,103 @@
-//! The file below a coffer, and the directory it lies in.
+//! The file below a coffer, and the names beside it.
 //!
-//! Everything the engine does to a disk goes through these two traits, so that a test can put a
-//! disk that fails, tears and loses power in their place.
+//! Everything that the engine does to a disk goes through these traits, so that a test can put a
+//! disk that fails, tears and loses power in its place.
 
-use std::fs::{File, Metadata};
+use std::any::Any;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One open file.
-pub(crate) trait Storage: Send + Sync {
+/// A file that is open for reading.
+pub(crate) trait ReadAt: Any + Send + Sync {
     /// Reads exactly `buf.len()` bytes at `offset`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// The length of the file in bytes now. This asks the storage: a caller that reads many ranges of
+    /// one state of the file asks once.
+    fn len(&self) -> io::Result<u64>;
+    /// Announces ranges that are read soon, in this order, so that a storage whose reads take long
+    /// fetches many of them at once and ahead. A hint: nothing is promised.
+    fn will_read(&self, _ranges: &[Range<u64>]) {}
+    /// The lock on the file itself, where there are such locks.
+    fn lock(&self) -> Option<&dyn FileLock> {
+        None
+    }
+    /// Owner, group and permissions, where files have them.
+    fn ownership(&self) -> io::Result<Option<Ownership>> {
+        Ok(None)
+    }
+}
+
+/// A file that is open for reading and writing.
+pub(crate) trait WriteAt: ReadAt {
     /// Writes all of `buf` at `offset`.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
-    /// Asks for bytes that were written to be on their way to the disk by the time of the next
-    /// [`Self::sync`], so that it has less to wait for. Nothing is promised.
+    /// Starts to write back bytes that were written, so that the next [`Self::sync`] has less to wait
+    /// for. A hint: nothing is promised.
     fn write_back(&self, _bytes: Range<u64>) {}
     /// Makes every write so far durable.
     fn sync(&self) -> io::Result<()>;
-    /// As [`Self::sync`], and what is said of the file besides: its permissions.
+    /// As [`Self::sync`], and the file's metadata too.
     fn sync_all(&self) -> io::Result<()> {
         self.sync()
     }
     /// Cuts the file to `len` bytes.
     fn truncate(&self, len: u64) -> io::Result<()>;
-    /// The file's length in bytes.
-    fn len(&self) -> io::Result<u64>;
-    /// Writes at `offset` what another file has in a range.
-    fn copy_from(&self, from: &dyn Storage, range: Range<u64>, offset: u64) -> io::Result<()> {
+    /// Copies a range of another file to `offset`.
+    fn copy_from(&self, from: &dyn ReadAt, range: Range<u64>, offset: u64) -> io::Result<()> {
         copy_through_memory(from, range, self, offset)
     }
-    /// The operating system's file, where there is one: for locks and identity.
-    fn file(&self) -> Option<&File> {
-        None
+    /// Takes over the ownership of another file, as far as the system allows.
+    fn adopt(&self, _ownership: &Ownership) -> io::Result<()> {
+        Ok(())
     }
 }
 
-/// The directory a file lies in: what can be done to names.
-pub(crate) trait Directory: Send + Sync {
+/// Who may hold a lock at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Any number of readers.
+    Shared,
+    /// One writer and no reader.
+    Exclusive,
+}
+
+/// An advisory lock on an open file. It belongs to the handle, so that two handles of one process
+/// exclude each other too, and it ends when the handle is closed.
+pub(crate) trait FileLock {
+    /// One attempt to take the lock; `false` if another handle holds it.
+    fn try_acquire(&self, share: Share) -> io::Result<bool>;
+    /// Releases the lock before the handle is closed.
+    fn release(&self) -> io::Result<()>;
+    /// Whether the file is still the one that `path` names. Always true on systems without inodes,
+    /// where a file that is open cannot be replaced.
+    fn is_at(&self, path: &Path) -> bool;
+}
+
+/// Owner, group and permissions of a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Ownership {
+    #[cfg(unix)]
+    pub(crate) user: u32,
+    #[cfg(unix)]
+    pub(crate) group: u32,
+    pub(crate) permissions: std::fs::Permissions,
+}
+
+/// The names of files: which there are, and what can be done to them.
+pub(crate) trait Namespace: Send + Sync {
     /// Whether there is something at `path`.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Whether there is a file at `path`, which is not opened. A directory, a pipe, a socket or a
-    /// device is an error; see [`failed_to_open`].
+    /// device is an error; see [`failed_to_open`](crate::io::disk::failed_to_open).
     fn has_file(&self, path: &Path) -> io::Result<bool>;
     /// Opens an existing file, for writing too where `write` is set.
-    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn Storage>>;
-    /// Makes an empty file, readable by its owner alone, and opens it for writing. An existing one
+    fn open(&self, path: &Path, write: bool) -> io::Result<Arc<dyn WriteAt>>;
+    /// Creates an empty file, readable by its owner alone, and opens it for writing. An existing one
     /// is an error.
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>>;
-    /// Gives a file another name beside its own. Without `replace` an existing file is an error.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteAt>>;
+    /// Renames a file within its directory. Without `replace` an existing file is an error.
     fn rename(&self, from: &Path, to: &Path, replace: bool) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
@@ -72,8 +119,8 @@ pub(crate) trait Names: Send + Sync {
 }
 
 /// Copies a range of one file to an offset in another, a mebibyte at a time.
-pub(crate) fn copy_through_memory<S: Storage + ?Sized>(
-    from: &dyn Storage,
+pub(crate) fn copy_through_memory<S: WriteAt + ?Sized>(
+    from: &dyn ReadAt,
     range: Range<u64>,
     to: &S,
     offset: u64,
@@ -99,29 +146,27 @@ pub(crate) fn directory(path: &Path) -> &Path {
     }
 }
 
-/// Whether a path is a link, whatever it leads to.
+/// Whether a path is a symbolic link, whether or not its target exists.
 pub(crate) fn is_link(path: &Path) -> bool {
     path.is_symlink()
 }
 
-/// What has become of the owner and the group of a file that another one replaced, if the system did
-/// not let both stay.
+/// How owner and group of a file differ from those of the file that it replaced; `None` if both are
+/// the same.
 #[cfg(unix)]
-pub(crate) fn owner_lost(old: &dyn Storage, new: &dyn Storage) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let about = |file: &dyn Storage| file.file()?.metadata().ok();
-    let (old, new) = (about(old)?, about(new)?);
-    let is = |about: &Metadata| (about.uid(), about.gid());
-    let ((old_uid, old_gid), (uid, gid)) = (is(&old), is(&new));
-    ((old_uid, old_gid) != (uid, gid)).then(|| {
+pub(crate) fn owner_lost(old: &dyn ReadAt, new: &dyn ReadAt) -> Option<String> {
+    let old = old.ownership().ok()??;
+    let new = new.ownership().ok()??;
+    ((old.user, old.group) != (new.user, new.group)).then(|| {
         format!(
-            "belonged to user {old_uid} and group {old_gid}; the file in its place belongs to user {uid} and group {gid}, because only the superuser may give files away. Change it with chown"
+            "belonged to user {} and group {}; the file in its place belongs to user {} and group {}, because only the superuser may give files away. Change it with chown",
+            old.user, old.group, new.user, new.group
         )
     })
 }
 
 /// On this system a new file gets the owner that its directory implies.
 #[cfg(not(unix))]
-pub(crate) fn owner_lost(_old: &dyn Storage, _new: &dyn Storage) -> Option<String> {
+pub(crate) fn owner_lost(_old: &dyn ReadAt, _new: &dyn ReadAt) -> Option<String> {
     None
 }

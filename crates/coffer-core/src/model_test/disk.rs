@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::io::storage::{self, Directory, Storage, Wanted};
+use crate::io::storage::{self, Namespace, ReadAt, Wanted, WriteAt};
 
 /// A file, whatever its name.
 pub(super) type Inode = usize;
@@ -152,7 +152,7 @@ impl Disk {
         Arc::new(Self(Mutex::new(DiskState { now: image, journal, next, ..DiskState::default() })))
     }
 
-    pub(super) fn directory(self: &Arc<Self>) -> Arc<dyn Directory> {
+    pub(super) fn directory(self: &Arc<Self>) -> Arc<dyn Namespace> {
         Arc::new(DiskNames(self.clone()))
     }
 
@@ -260,7 +260,7 @@ struct OpenFile {
 }
 
 impl OpenFile {
-    fn begin(disk: &Arc<Disk>, file: Inode, state: &mut DiskState) -> Arc<dyn Storage> {
+    fn begin(disk: &Arc<Disk>, file: Inode, state: &mut DiskState) -> Arc<dyn WriteAt> {
         state.open += 1;
         Arc::new(Self { disk: disk.clone(), file })
     }
@@ -272,7 +272,7 @@ impl Drop for OpenFile {
     }
 }
 
-impl Storage for OpenFile {
+impl ReadAt for OpenFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let (from, file) = (offset as usize, self.file);
         let looked = self.disk.look("read");
@@ -304,6 +304,12 @@ impl Storage for OpenFile {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.look("len")?.now.files[&self.file].len() as u64)
+    }
+}
+
+impl WriteAt for Open {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let bytes = Arc::new(buf.to_vec());
         self.disk.act("write", Call::Write { file: self.file, offset: offset as usize, bytes })
@@ -316,10 +322,6 @@ impl Storage for OpenFile {
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.disk.act("truncate", Call::Truncate { file: self.file, len: len as usize })
     }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.look("len")?.now.files[&self.file].len() as u64)
-    }
 }
 
 /// The one directory of the disk.
@@ -331,7 +333,7 @@ impl storage::Names for DiskNames {
     }
 }
 
-impl Directory for DiskNames {
+impl Namespace for DiskNames {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.0.look("exists")?.now.names.contains_key(path))
     }
@@ -340,13 +342,13 @@ impl Directory for DiskNames {
         self.exists(path)
     }
 
-    fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
+    fn open(&self, path: &Path, _write: bool) -> io::Result<Arc<dyn WriteAt>> {
         let mut state = self.0.look("open")?;
         let file = *state.now.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok(OpenFile::begin(&self.0, file, &mut state))
     }
 
-    fn create(&self, path: &Path) -> io::Result<Arc<dyn Storage>> {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn WriteAt>> {
         let mut state = self.0.state();
         if state.now.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());

@@ -1,27 +1,26 @@
-//! Files and directories on their way in.
+//! Adding files and directories as members.
+
+mod outside_file;
 
 use crate::engine::writer::Added;
 use crate::engine::writer::Skipped;
 use crate::format::member::MemberType;
 use std::collections::VecDeque;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::Receiver;
 
+use self::outside_file::{Check, OutsideFile};
 use crate::buffer::Buffer;
 use crate::engine::container::{Container, Raw, SMALL};
 use crate::error::{Code, Error, Result};
 use crate::format::member::Attributes;
 use crate::format::name;
-use crate::io::beneath::About;
-use crate::io::disk::DiskFile;
 use crate::io::input::Input;
 use crate::io::pool;
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::Storage;
 use crate::ops::fs_tree::{self, Entry, Kind, Opener, Symlinks};
 use crate::progress::{CallObserver, Report};
 
@@ -45,7 +44,7 @@ pub struct Item {
     pub entry: Entry,
 }
 
-/// What to bring up to date: all of it, or nothing.
+/// An update that is applied whole or not at all.
 pub(crate) struct Update {
     pub(crate) delete: Vec<String>,
     pub(crate) add: Vec<Item>,
@@ -55,9 +54,6 @@ pub(crate) struct Update {
 /// Small files that one job reads, in number and in bytes.
 const BATCH: usize = 64;
 const BATCH_BYTES: u64 = 256 << 10;
-/// Bytes that are asked for first of a file that says it has none.
-const SHORT: u64 = 4 << 10;
-
 /// Adds a file or a tree.
 pub(crate) fn add(container: &mut Container, request: &Request) -> Result<Added> {
     let own = ProtectedPaths::of(&container.source.path, request.backup.as_deref());
@@ -104,7 +100,7 @@ fn put(
         queue: VecDeque::new(),
         opener: Opener::default(),
         report: Report {
-            // What a pipe has, only its end tells.
+            // The size of a pipe is known at its end.
             total_bytes: items.iter().map(Item::bytes).sum(),
             ..Report::default()
         },
@@ -139,7 +135,7 @@ impl Item {
     }
 }
 
-/// Looks at all there is to add, each directory once, many at a time.
+/// A walk through all that is to be added. Each directory is listed once, many in parallel.
 struct Walk<'a> {
     request: &'a Request,
     own: ProtectedPaths,
@@ -163,7 +159,7 @@ impl Walk<'_> {
     /// The files and empty directories in the order of their paths, and what is left out.
     fn run(&self) -> Result<(Vec<Item>, Vec<Skipped>)> {
         let start = self.start()?;
-        // Each with the number of the first of its directories, which are numbered as they come.
+        // Each list with the number of its first directory: directories are numbered in the order found.
         let mut lists = vec![(start.found.into_iter(), 1)];
         let mut directories = start.directories;
         let mut known = 1 + directories.len();
@@ -189,7 +185,7 @@ impl Walk<'_> {
         Ok((items, skipped))
     }
 
-    /// What is asked for, as if it was alone in a directory.
+    /// The source itself, as the only entry of a list.
     fn start(&self) -> Result<Listed> {
         let source = std::path::absolute(&self.request.source)
             .map_err(|e| Error::io("stat", &self.request.source, &e))?;
@@ -251,25 +247,16 @@ impl Walk<'_> {
     }
 }
 
-/// The error about an entry of which the system says nothing.
+/// The error of an entry that could not be examined.
 fn unknown(Entry { path, errno, .. }: &Entry) -> Error {
     Error::io("stat", path, &std::io::Error::from_raw_os_error(errno.unwrap_or(0)))
-}
-
-/// How much of a file must still be as it was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
-    /// It has not become shorter.
-    Size,
-    /// Neither its size nor its time has changed, before nor while it was read.
-    SizeAndTime,
 }
 
 /// A small file that was read.
 enum Encoded {
     /// Its size, and its bytes after the member layer.
     Small(Item, u64, Vec<u8>),
-    /// It has more bytes than the system says, too many for this.
+    /// It has more bytes than its metadata says, too many for a small file.
     Long(Item),
 }
 
@@ -316,9 +303,9 @@ impl Put<'_> {
         self.drain(pool::window())
     }
 
-    /// Puts a large file in, whose pieces are read many at a time.
+    /// Adds a large file. Its pieces are read in parallel.
     fn large(&mut self, item: Item) -> Result<()> {
-        let file = Arc::new(Opened::new(&mut self.opener, &item.entry, self.check)?);
+        let file = Arc::new(OutsideFile::new(&mut self.opener, &item.entry, self.check)?);
         let (attributes, size) = (item.attributes(), item.entry.size);
         let piece = self.container.source.layers.piece as u64;
         let mut at = 0;
@@ -355,7 +342,7 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Puts a file in whose size only its end tells.
+    /// Adds a file whose size is known at its end.
     fn stream(&mut self, item: &Item, mut input: Input) -> Result<()> {
         let layers = self.container.source.layers.clone();
         let (watch, report) = (self.watch, &mut self.report);
@@ -398,7 +385,7 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Has the files of the batch read and encoded.
+    /// Starts a job that reads and encodes the files of the batch.
     fn send(&mut self) {
         self.batch_bytes = 0;
         let items = std::mem::take(&mut self.batch);
@@ -410,7 +397,7 @@ impl Put<'_> {
             let mut bytes = Buffer::default();
             let mut opener = Opener::default();
             let encode = |item: Item| {
-                let file = Opened::new(&mut opener, &item.entry, check)?;
+                let file = OutsideFile::new(&mut opener, &item.entry, check)?;
                 if !file.read_small(&mut bytes)? {
                     return Ok(Encoded::Long(item));
                 }
@@ -421,20 +408,17 @@ impl Put<'_> {
         }));
     }
 
-    /// Puts in all that is under way.
+    /// Adds all files of batches that are in flight.
     fn finish(&mut self) -> Result<()> {
         self.send();
         self.drain(0)
     }
 
-    /// Puts batches in until at most so many are left.
+    /// Adds the files of batches until at most `left` batches are in flight.
     fn drain(&mut self, left: usize) -> Result<()> {
         while self.queue.len() > left {
             let Some(result) = self.queue.pop_front() else { break };
-            let encoded = result
-                .recv()
-                .unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))?;
-            for file in encoded {
+            for file in pool::receive(&result)? {
                 let (item, size, stored) = match file {
                     Encoded::Small(item, size, stored) => (item, size, stored),
                     Encoded::Long(item) => {
@@ -459,104 +443,5 @@ impl Put<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// A file being read.
-struct Opened {
-    file: DiskFile,
-    entry: Entry,
-    check: Check,
-    /// It ended before the size that the system still says it has: it is made up as it is read.
-    ended_early: AtomicBool,
-}
-
-impl Opened {
-    fn new(opener: &mut Opener, entry: &Entry, check: Check) -> Result<Self> {
-        let (file, about) = opener.open(entry)?;
-        let (file, entry) = (DiskFile::new(file), entry.clone());
-        let opened = Self { file, entry, check, ended_early: AtomicBool::new(false) };
-        opened.compare(&about)?;
-        Ok(opened)
-    }
-
-    /// Reads bytes of the file in place of those in `bytes`.
-    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
-        self.file.read_at(bytes, offset).map_err(|e| {
-            if e.kind() != std::io::ErrorKind::UnexpectedEof {
-                return Error::io("read", &self.entry.path, &e);
-            }
-            match self.about() {
-                Ok(about) if about.size >= self.entry.size => {
-                    self.ended_early.store(true, Ordering::Relaxed);
-                    self.shorter()
-                }
-                Ok(_) => self.shorter(),
-                Err(e) => e,
-            }
-        })
-    }
-
-    /// Reads all of a file that is said to be small. Returns false if there is too much of it.
-    fn read_small(&self, bytes: &mut Buffer) -> Result<bool> {
-        let Entry { path, size, .. } = &self.entry;
-        // Files that the system makes up as they are read say that they have nothing.
-        let steps = if *size == 0 { [SHORT, SMALL + 1] } else { [*size, *size] };
-        let mut have = 0;
-        for most in steps {
-            bytes.resize(most as usize, 0);
-            have += self.fill(&mut bytes[have..]).map_err(|e| Error::io("read", path, &e))?;
-            if have < bytes.len() {
-                break;
-            }
-        }
-        bytes.truncate(have);
-        if (have as u64) < *size && self.about()?.size < *size {
-            return Err(self.shorter());
-        }
-        self.check()?;
-        Ok(have as u64 <= SMALL)
-    }
-
-    /// Reads on from where the file is, as many bytes as fit or as there are.
-    fn fill(&self, bytes: &mut [u8]) -> std::io::Result<usize> {
-        let mut have = 0;
-        while have < bytes.len() {
-            match self.file.file().map_or(Ok(0), |mut file| file.read(&mut bytes[have..])) {
-                Ok(0) => break,
-                Ok(n) => have += n,
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(have)
-    }
-
-    fn about(&self) -> Result<About> {
-        let path = &self.entry.path;
-        let file = self.file.file().ok_or_else(|| self.shorter())?;
-        crate::io::beneath::about(file).map_err(|e| Error::io("fstat", path, &e))
-    }
-
-    fn shorter(&self) -> Error {
-        let path = &self.entry.path;
-        let message = format!("{} became shorter while it was read: add it again", path.display());
-        Error::new(Code::Io, message).at(path)
-    }
-
-    /// Whether the file is still as it was found.
-    fn check(&self) -> Result<()> {
-        if self.check == Check::SizeAndTime { self.compare(&self.about()?) } else { Ok(()) }
-    }
-
-    fn compare(&self, about: &About) -> Result<()> {
-        let Entry { path, size, mtime_s, mtime_ns, .. } = &self.entry;
-        if self.check == Check::Size
-            || (about.size, about.mtime_s, about.mtime_ns) == (*size, *mtime_s, *mtime_ns)
-        {
-            return Ok(());
-        }
-        let message = format!("{} has changed since it was looked at: do it again", path.display());
-        Err(Error::new(Code::Stale, message).at(path))
     }
 }

@@ -1,4 +1,4 @@
-//! Going through many members, so that each pack is decoded once.
+//! Reading many members, each pack decoded once.
 
 use crate::engine::selection::Selection;
 use crate::engine::selection::choose;
@@ -14,13 +14,13 @@ use crate::format::catalog::{Block, BlockId, Entry, Place};
 use crate::io::pool;
 use crate::progress::CallObserver;
 
-/// Members, as one look at the coffer found them.
+/// Members of one state of the catalog.
 pub(crate) struct BulkRead<'a> {
     reader: &'a Reader,
     watch: &'a CallObserver,
     /// The members in the order of their names.
     pub(crate) members: Vec<(Arc<str>, Entry)>,
-    /// The packs that hold members of it. Their numbers mean nothing in another catalog.
+    /// The packs that hold these members. Block ids are those of one catalog alone.
     blocks: BTreeMap<BlockId, Block>,
     source: Arc<ArchiveFile>,
 }
@@ -42,8 +42,8 @@ impl<'a> BulkRead<'a> {
         Ok(Self { reader, watch, members, blocks, source: view.source.clone() })
     }
 
-    /// Does something for each file, many at once: `small` with the bytes of one that is in a pack, or
-    /// why they cannot be read, and `large` with the others.
+    /// Calls `small` for each file in a pack, with its bytes or the error of reading them, and `large`
+    /// for each other file, many in parallel.
     pub(crate) fn files<R: Send>(
         &self,
         small: impl Fn(&str, &Entry, Result<&[u8]>) -> Result<R> + Sync,
@@ -54,6 +54,7 @@ impl<'a> BulkRead<'a> {
             Grouped::new(files.map(|(name, entry)| (&**name, entry)));
         rest.extend(waiting);
         let packs: Vec<_> = packs.into_iter().collect();
+        self.source.will_read(self.blocks.values());
         let mut results =
             pool::each(&packs, |(id, members)| self.pack(&self.blocks[id], members, &small))?
                 .into_iter()
@@ -63,7 +64,7 @@ impl<'a> BulkRead<'a> {
         Ok(results)
     }
 
-    /// Goes through the members of one pack, which is decoded once.
+    /// Calls `small` for the members of one pack, which is decoded once.
     fn pack<R>(
         &self,
         block: &Block,

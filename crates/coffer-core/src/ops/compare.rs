@@ -1,4 +1,4 @@
-//! Whether members hold the same bytes as files outside.
+//! Comparing members with files outside of the coffer.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::engine::reader::Reader;
 use crate::engine::selection::Selection;
 use crate::error::{Error, Result};
 use crate::io::disk::DiskFile;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree::{Entry, Opener};
 use crate::progress::{CallObserver, Report};
@@ -17,9 +17,9 @@ use crate::progress::{CallObserver, Report};
 /// Bytes of a large member that are compared at a time.
 const STEP: u64 = 8 << 20;
 
-/// The names of those members whose bytes are not those of the file that is given for each. No
-/// file is read further than its first difference, about. A damaged member differs, so that the file
-/// can take its place.
+/// The names of those members whose bytes are not those of the file that is given for each. A
+/// file is read little further than its first difference. A damaged member differs, so that the file
+/// can replace it.
 pub(crate) fn differing(
     reader: &Reader,
     pairs: &BTreeMap<String, Entry>,
@@ -79,7 +79,7 @@ pub(crate) fn differing(
     Ok(names)
 }
 
-/// A file outside.
+/// A file outside of the coffer.
 struct Outside<'a> {
     path: &'a Path,
     file: DiskFile,
@@ -89,7 +89,7 @@ struct Outside<'a> {
 impl<'a> Outside<'a> {
     fn open(entry: &'a Entry) -> Result<Self> {
         let (file, about) = Opener::default().open(entry)?;
-        Ok(Self { path: &entry.path, file: DiskFile::new(file), size: about.size })
+        Ok(Self { path: &entry.path, file, size: about.size })
     }
 
     /// Whether these bytes are in the file at `offset`.

@@ -1,20 +1,22 @@
-//! Members on their way out: into one directory, and nowhere else.
+//! Extraction: members are written as files and directories below one directory.
 //!
-//! Every path is opened below the target by `cap-std`, which does not leave it whatever links
-//! another process plants meanwhile. Links that are there already are refused, not followed.
+//! A [`TargetTree`] does not leave the target whatever links another process makes meanwhile. Links
+//! that are there already are refused, not followed.
 //!
-//! Modes are those of the members less what the process masks, unless they are to be preserved. A
-//! member that is damaged, or that the system refuses to make, does not stop the others.
+//! Modes are those of the members less the process's umask, unless they are to be preserved. A
+//! member that is damaged, or that the system refuses to create, does not stop the others.
+
+mod failures;
+mod names;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use cap_std::ambient_authority;
-use cap_std::fs::{Dir, DirBuilder, OpenOptions};
-
+use self::failures::{failure, is_of_one_member};
+use self::names::{check_names, leave_out_directory, same_name, selection};
 use crate::engine::limits::Limits;
 use crate::engine::reader::Reader;
 use crate::engine::selection::Selection;
@@ -22,9 +24,9 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Entry;
 use crate::format::name;
 use crate::io::disk::DiskFile;
-use crate::io::output;
 use crate::io::protected_paths::ProtectedPaths;
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
+use crate::io::target_tree::{NotPlaced, PERMISSIONS, TargetFile, TargetTree};
 use crate::ops::bulk_read::BulkRead;
 use crate::ops::fs_tree;
 use crate::progress::{CallObserver, Report};
@@ -39,11 +41,10 @@ pub struct Extraction {
     /// Whether [`Selection::All`] includes the records of plugins. They come out when they are named,
     /// and belong to their owner alone then.
     pub plugins: bool,
-    /// Whether files that are there are replaced. If not, one of them is an error, and none is
-    /// touched.
+    /// Whether existing files are replaced. If not, one of them is an error, and none is touched.
     pub replace: bool,
-    /// Whether modes are those of the members, whatever the process masks, and whether a directory
-    /// that is there gets that of its member.
+    /// Whether modes are those of the members whatever the umask, and whether an existing directory
+    /// gets the mode of its member.
     pub preserve: bool,
     /// The most bytes that may be written.
     pub limits: Limits,
@@ -71,11 +72,11 @@ pub struct Extracted {
     pub directories: u64,
     /// Bytes of the files.
     pub bytes: u64,
-    /// Modes and times that the system refused to set, of files and directories that are there.
+    /// Modes and times that the system refused to set. The files and directories are written.
     pub refused: Vec<Refused>,
 }
 
-/// What the system refused to do to a file or directory that is there otherwise.
+/// A mode or time that the system refused to set on a file or directory that is written.
 #[derive(Debug, Clone)]
 pub struct Refused {
     /// The member.
@@ -102,35 +103,25 @@ pub(crate) fn extract(
     let from = extraction.from.as_deref().map(name::check).transpose()?;
     let mut sweep = BulkRead::new(reader, &selection(&extraction.what, from)?, watch)?;
     if let Some(from) = from {
-        // The directory itself is the target.
-        if sweep.members.iter().any(|(name, entry)| **name == *from && !entry.is_directory()) {
-            return Err(not_a_directory(from));
-        }
-        sweep.members.retain(|(name, _)| **name != *from);
-    }
-    if from.is_none() && !extraction.plugins && matches!(extraction.what, Selection::All) {
+        leave_out_directory(&mut sweep.members, from)?;
+    } else if !extraction.plugins && matches!(extraction.what, Selection::All) {
         sweep.members.retain(|(name, _)| !name::is_of_plugins(name));
     }
     let files = sweep.members.iter().filter(|(_, entry)| !entry.is_directory());
     extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
     check_names(&sweep.members)?;
-    std::fs::create_dir_all(target).map_err(|e| Error::io("mkdir", target, &e))?;
-    let dir = Dir::open_ambient_dir(target, ambient_authority())
-        .map_err(|e| Error::io("open", target, &e))?;
     let out = Out {
         reader,
-        dir,
+        tree: TargetTree::create(target)?,
         target,
         own,
         from: from.map(|from| format!("{from}/")).unwrap_or_default(),
         replace: extraction.replace,
         watch,
-        made: Made::default(),
         bytes: AtomicU64::new(0),
         members: AtomicU64::new(0),
         total: sweep.members.iter().map(|(_, e)| e.size).sum(),
         preserve: extraction.preserve,
-        swept: Mutex::default(),
         refused: Mutex::default(),
         failed: Mutex::default(),
     };
@@ -138,25 +129,7 @@ pub(crate) fn extract(
         out.check_free(&sweep.members)?;
     }
     let directories = out.directories(&sweep.members)?;
-    let written = sweep.files(
-        |name, entry, bytes| {
-            out.attempt(name, &directories, || {
-                let bytes = bytes?;
-                out.file(name, entry, true, |file| {
-                    file.write_at(bytes, 0).map_err(|e| out.io("write", name, &e))
-                })?;
-                out.advance(name, entry.size, true);
-                Ok(entry.size)
-            })
-        },
-        |name, entry| {
-            out.attempt(name, &directories, || {
-                out.large(name, entry)?;
-                Ok(entry.size)
-            })
-        },
-    )?;
-    let written: Vec<u64> = written.into_iter().flatten().collect();
+    let written = out.files(&sweep, &directories)?;
     let mut extracted = Extracted {
         files: written.len() as u64,
         bytes: written.iter().sum(),
@@ -172,119 +145,7 @@ pub(crate) fn extract(
     extracted.refused = out.refused.into_inner().unwrap_or_else(PoisonError::into_inner);
     extracted.refused.sort_by(|one, other| one.member.cmp(&other.member));
     let failed = out.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    failure(failed, &extracted, target).map_or(Ok(extracted), Err)
-}
-
-/// How many members an error names.
-const NAMED: usize = 20;
-
-/// The error about the members that could not be extracted, if there are any.
-fn failure(mut failed: Vec<(String, Error)>, done: &Extracted, target: &Path) -> Option<Error> {
-    failed.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let (_, first) = failed.first()?;
-    let names: Vec<_> = failed.iter().take(NAMED).map(|(name, _)| format!("{name:?}")).collect();
-    let more = match failed.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let message = format!(
-        "{}. Not extracted: {}{more}. Everything else was written to {}: {} files, {} bytes",
-        first.message(),
-        names.join(", "),
-        target.display(),
-        done.files,
-        done.bytes
-    );
-    Some(first.clone().saying(message))
-}
-
-/// Whether an error is about one member, so that others may still be extracted.
-fn is_of_one_member(error: &Error) -> bool {
-    use std::io::ErrorKind;
-    match (error.code(), error.errno()) {
-        (Code::Corrupt, _) => true,
-        (Code::Io, Some(errno)) => {
-            #[cfg(unix)]
-            if errno == rustix::io::Errno::ILSEQ.raw_os_error() {
-                return true;
-            }
-            matches!(
-                std::io::Error::from_raw_os_error(errno).kind(),
-                ErrorKind::PermissionDenied
-                    | ErrorKind::InvalidFilename
-                    | ErrorKind::InvalidInput
-                    | ErrorKind::Unsupported
-            )
-        }
-        _ => false,
-    }
-}
-
-/// What is extracted of a selection when names are taken relative to `from`.
-fn selection(what: &Selection, from: Option<&str>) -> Result<Selection> {
-    let Some(from) = from else { return Ok(what.clone()) };
-    let names = match what {
-        Selection::All => return Ok(Selection::Names(vec![from.to_owned()])),
-        Selection::Names(names) | Selection::Exactly(names) => names,
-    };
-    for wanted in names {
-        let wanted = name::check(wanted)?;
-        let rest = wanted.strip_prefix(from);
-        if !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            let message = format!("{wanted:?} is not below {from:?}, where names are taken from");
-            return Err(Error::new(Code::InvalidArg, message).of_member(wanted));
-        }
-    }
-    Ok(what.clone())
-}
-
-fn not_a_directory(from: &str) -> Error {
-    Error::new(Code::InvalidArg, format!("names are taken from {from:?}, which is a file"))
-        .of_member(from)
-}
-
-/// Refuses names that mean something else than a file of that name below the target.
-fn check_names(members: &[(Arc<str>, Entry)]) -> Result<()> {
-    if cfg!(unix) {
-        return Ok(());
-    }
-    let mut names = HashSet::new();
-    for (name, _) in members {
-        if let Some(fault) = name::windows_fault(name) {
-            let message = format!("{name:?} is refused as the name of a file: {fault}");
-            return Err(Error::new(Code::UnsafePath, message).of_member(name));
-        }
-        if !names.insert(name.to_lowercase()) {
-            return Err(Error::new(Code::Exists, same_name(name)).of_member(name));
-        }
-    }
-    Ok(())
-}
-
-fn same_name(name: &str) -> String {
-    format!("on this file system {name:?} is the name of another member, too")
-}
-
-/// The files that an extraction has made. By these it knows one again that another member's name
-/// leads to, on a file system that does not tell upper from lower case, or forms of Unicode apart.
-#[derive(Default)]
-struct Made {
-    files: Mutex<HashSet<(u64, u64)>>,
-    /// Held shared from the making of a file until it is among these, and alone by whoever looks.
-    making: RwLock<()>,
-}
-
-impl Made {
-    fn add(&self, made: &cap_std::fs::Metadata) {
-        if let Some(id) = identity(made) {
-            self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-        }
-    }
-
-    fn has(&self, found: &cap_std::fs::Metadata) -> bool {
-        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        identity(found).is_some_and(|id| files.contains(&id))
-    }
+    failure(failed, target, extracted.files, extracted.bytes).map_or(Ok(extracted), Err)
 }
 
 /// The directories that an extraction needs.
@@ -302,7 +163,7 @@ impl Directories {
         self.why(name).is_some()
     }
 
-    /// Why what has this name has no place.
+    /// Why a member with this name cannot be made.
     fn why(&self, name: &str) -> Option<&Error> {
         let is_in = |directory: &str| {
             name.strip_prefix(directory)
@@ -314,20 +175,17 @@ impl Directories {
 
 struct Out<'a> {
     reader: &'a Reader,
-    dir: Dir,
+    tree: TargetTree,
     target: &'a Path,
     own: &'a ProtectedPaths,
     /// What is cut off the front of each name.
     from: String,
     replace: bool,
     watch: &'a CallObserver,
-    made: Made,
     bytes: AtomicU64,
     members: AtomicU64,
     total: u64,
     preserve: bool,
-    /// Directories of the target in which the remains of killed processes were looked for.
-    swept: Mutex<HashSet<String>>,
     refused: Mutex<Vec<Refused>>,
     failed: Mutex<Vec<(String, Error)>>,
 }
@@ -342,8 +200,8 @@ impl Out<'_> {
     fn check_free(&self, members: &[(Arc<str>, Entry)]) -> Result<()> {
         for (name, _) in members.iter().filter(|(_, entry)| !entry.is_directory()) {
             self.watch.cancel.check()?;
-            match self.dir.symlink_metadata(self.place(name)) {
-                Ok(found) if found.is_file() => return Err(self.exists(name)),
+            match self.tree.look(self.place(name)) {
+                Ok(found) if found.is_file => return Err(self.exists(name)),
                 Ok(_) => return Err(self.in_the_way(name, "a file is to go there")),
                 Err(_) => {}
             }
@@ -351,7 +209,30 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Extracts a file, and gives what that gives, or nothing if it cannot be extracted but others may.
+    /// Extracts all files, and gives the sizes of those that could be extracted.
+    fn files(&self, sweep: &BulkRead<'_>, directories: &Directories) -> Result<Vec<u64>> {
+        let written = sweep.files(
+            |name, entry, bytes| {
+                self.attempt(name, directories, || {
+                    let bytes = bytes?;
+                    self.file(name, entry, true, |file| {
+                        file.write_at(bytes, 0).map_err(|e| self.io("write", name, &e))
+                    })?;
+                    self.advance(name, entry.size, true);
+                    Ok(entry.size)
+                })
+            },
+            |name, entry| {
+                self.attempt(name, directories, || {
+                    self.large(name, entry)?;
+                    Ok(entry.size)
+                })
+            },
+        )?;
+        Ok(written.into_iter().flatten().collect())
+    }
+
+    /// Extracts a file and returns the result of `extract`, or `None` if it fails but others may not.
     fn attempt<T>(
         &self,
         name: &str,
@@ -377,7 +258,7 @@ impl Out<'_> {
         failed.push((name.to_owned(), error));
     }
 
-    /// Remembers what the system refused to do to something that is there otherwise.
+    /// Records a mode or time that the system refused to set.
     fn refused(&self, name: &str, what: &str, error: &std::io::Error) {
         let path = self.target.join(self.place(name));
         let reason = format!("{what} could not be set: {error}");
@@ -386,7 +267,7 @@ impl Out<'_> {
         refused.push(Refused { member, path, reason, errno });
     }
 
-    /// Makes every directory that is needed, from the top, none of them a link.
+    /// Makes every directory that is needed, from the top. A link in place of one is an error.
     fn directories(&self, members: &[(Arc<str>, Entry)]) -> Result<Directories> {
         // Those that are members with their modes.
         let mut needed: BTreeMap<&str, Option<u32>> = BTreeMap::new();
@@ -410,18 +291,13 @@ impl Out<'_> {
                 continue;
             }
             let path = self.place(name);
-            let mut builder = DirBuilder::new();
-            if let Some(mode) = mode {
-                // Its owner must be able to make files in it, until all are made.
-                permit_directory(&mut builder, mode | OWNER);
-            }
-            match self.dir.create_dir_with(path, &builder) {
+            // Its owner must be able to make files in it, until all are made.
+            match self.tree.make_directory(path, mode.map(|mode| mode | OWNER)) {
                 Ok(()) if mode.is_some() => drop(directories.new.insert(name.to_owned())),
                 Ok(()) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-                    let found =
-                        self.dir.symlink_metadata(path).map_err(|e| self.io("stat", name, &e))?;
-                    if !found.is_dir() {
+                    let found = self.tree.look(path).map_err(|e| self.io("stat", name, &e))?;
+                    if !found.is_directory {
                         return Err(self.in_the_way(name, "a directory is needed there"));
                     }
                 }
@@ -459,11 +335,11 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Makes a file of its own in place of a file that is there, and of nothing else. Nothing of
-    /// it is left if that fails, and what was there is left as it was.
+    /// Makes a new file, which replaces an existing file but nothing else. If this fails, the new file
+    /// is removed and the existing one is unchanged.
     ///
-    /// Bytes that are `whole`, all there before the file is made, go under its name at once where that
-    /// is free. Otherwise the file gets its name when it has all bytes.
+    /// A file whose bytes are `whole`, all known before it is made, gets its own name at once where
+    /// that is free. Otherwise it gets its name when it has all bytes.
     fn file(
         &self,
         name: &str,
@@ -471,52 +347,38 @@ impl Out<'_> {
         whole: bool,
         fill: impl FnOnce(&DiskFile) -> Result<()>,
     ) -> Result<()> {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
         let mode = permissions(name, entry);
-        permit(&mut options, mode);
         let path = self.place(name);
-        let at_once = match whole.then(|| self.make(path, &options)) {
+        let at_once = match whole.then(|| self.tree.make(path, mode)) {
             Some(Err(e)) if e.kind() == std::io::ErrorKind::AlreadyExists => None,
             made => made.transpose().map_err(|e| self.io("open", name, &e))?,
         };
-        let (file, meta, beside) = match at_once {
-            Some((file, meta)) => (file, meta, None),
+        let (made, beside) = match at_once {
+            Some(made) => (made, None),
             None => {
                 self.check_place(name, path)?;
-                let made = self.make_beside(path, &options);
-                let (file, meta, beside) = made.map_err(|e| self.io("open", name, &e))?;
-                (file, meta, Some(beside))
+                let made = self.tree.make_beside(path, mode);
+                let (made, beside) = made.map_err(|e| self.io("open", name, &e))?;
+                (made, Some(beside))
             }
         };
-        let file = DiskFile::new(file);
-        let done = fill(&file).and_then(|()| {
-            if let Some(file) = file.file() {
-                self.finish_file(name, file, &meta, mode, entry);
-            }
+        let done = fill(&made.file).and_then(|()| {
+            self.finish_file(name, &made, mode, entry);
             match &beside {
                 Some(made) => self.put_in_place(name, made, path),
                 None => Ok(()),
             }
         });
         if done.is_err() {
-            // What cannot be removed now is what the error is about, too.
-            let _ = self.dir.remove_file(beside.as_deref().unwrap_or(path));
+            // If this fails too, its reason is that of the error.
+            let _ = self.tree.remove_file(beside.as_deref().unwrap_or(path));
         }
         done
     }
 
-    fn finish_file(
-        &self,
-        name: &str,
-        file: &std::fs::File,
-        made: &cap_std::fs::Metadata,
-        mode: u32,
-        entry: &Entry,
-    ) {
+    fn finish_file(&self, name: &str, file: &TargetFile, mode: u32, entry: &Entry) {
         if self.preserve
-            && !permits(made, mode)
-            && let Err(e) = set_mode(file, mode)
+            && let Err(e) = file.set_mode(mode)
         {
             self.refused(name, "its mode", &e);
         }
@@ -525,19 +387,16 @@ impl Out<'_> {
         }
     }
 
-    /// Refuses what may not be replaced by a file.
+    /// Fails if there is something that a file may not replace.
     fn check_place(&self, name: &str, path: &str) -> Result<()> {
-        let found = {
-            let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
-            match self.dir.symlink_metadata(path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-                found => found.map_err(|e| self.io("stat", name, &e))?,
-            }
+        let found = match self.tree.look(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            found => found.map_err(|e| self.io("stat", name, &e))?,
         };
-        if !found.is_file() {
+        if !found.is_file {
             return Err(self.in_the_way(name, "a file is to go there"));
         }
-        if self.made.has(&found) {
+        if found.is_made {
             return Err(self.same(name));
         }
         if !self.replace {
@@ -546,70 +405,27 @@ impl Out<'_> {
         self.own.spare(&self.target.join(path)).map_err(|e| e.of_member(name))
     }
 
-    /// Makes a file, and remembers it.
-    fn make(
-        &self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> std::io::Result<(std::fs::File, cap_std::fs::Metadata)> {
-        let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
-        let file = self.dir.open_with(path, options)?;
-        let meta = file.metadata()?;
-        self.made.add(&meta);
-        Ok((file.into_std(), meta))
-    }
-
-    /// Makes a file under a name of its own in the directory that a path is in, and remembers it.
-    fn make_beside(
-        &self,
-        path: &str,
-        options: &OpenOptions,
-    ) -> std::io::Result<(std::fs::File, cap_std::fs::Metadata, String)> {
-        let directory = path.rfind('/').and_then(|at| path.get(..=at)).unwrap_or_default();
-        if self.swept.lock().unwrap_or_else(PoisonError::into_inner).insert(directory.to_owned()) {
-            output::sweep(&self.dir, directory);
-        }
-        let _making = self.made.making.read().unwrap_or_else(PoisonError::into_inner);
-        let (file, meta, path) = output::create(&self.dir, directory, options)?;
-        self.made.add(&meta);
-        Ok((file, meta, path))
-    }
-
-    /// Puts a file that was made beside another in its place, unless that is one of ours.
+    /// Renames a file that was made beside `path`, unless this extraction has made the file there.
     fn put_in_place(&self, name: &str, made: &str, path: &str) -> Result<()> {
-        let _alone = self.made.making.write().unwrap_or_else(PoisonError::into_inner);
-        if self.dir.symlink_metadata(path).is_ok_and(|found| self.made.has(&found)) {
-            return Err(self.same(name));
-        }
-        if !self.replace {
-            // Only one can make this, and what it made is then its own to replace.
-            let mut free = OpenOptions::new();
-            free.write(true).create_new(true);
-            self.dir.open_with(path, &free).map_err(|e| match e.kind() {
-                std::io::ErrorKind::AlreadyExists => self.exists(name),
-                _ => self.io("open", name, &e),
-            })?;
-        }
-        self.dir.rename(made, &self.dir, path).map_err(|e| {
-            if !self.replace {
-                let _ = self.dir.remove_file(path);
-            }
-            self.io("rename", name, &e)
+        self.tree.put_in_place(made, path, self.replace).map_err(|refused| match refused {
+            NotPlaced::Made => self.same(name),
+            NotPlaced::Exists => self.exists(name),
+            NotPlaced::Failed(syscall, e) => self.io(syscall, name, &e),
         })
     }
 
     /// Gives a directory its time, and its mode if it is `new` or modes are preserved.
     fn finish_directory(&self, name: &str, entry: &Entry, new: bool) {
-        let file = match self.dir.open_with(self.place(name), &of_directory()) {
-            Ok(file) => file.into_std(),
+        let file = match self.tree.open_directory(self.place(name)) {
+            Ok(file) => file,
             Err(e) => return self.refused(name, "its time", &e),
         };
         let mode = permissions(name, entry);
         let moded = if self.preserve {
-            set_mode(&file, mode)
+            file.set_mode(mode)
         } else if new && mode & OWNER != OWNER {
-            // It was made with what the process does not mask.
-            keep_mode(&file, mode | !OWNER)
+            // It was made with the mode that the umask left.
+            file.keep_mode(mode | !OWNER)
         } else {
             Ok(())
         };
@@ -655,7 +471,7 @@ impl Out<'_> {
     }
 }
 
-/// The permissions of a member's file or directory outside. What plugins keep is for its owner.
+/// The permissions of a member's file or directory. Records of plugins are for their owner alone.
 fn permissions(name: &str, entry: &Entry) -> u32 {
     let mode = entry.attributes.mode & PERMISSIONS;
     if name::is_of_plugins(name) { mode & OWNER } else { mode }
@@ -673,149 +489,8 @@ fn time(entry: &Entry) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// What a file is, whatever it is called.
-#[cfg(unix)]
-fn identity(file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
-    use cap_std::fs::MetadataExt;
-    Some((file.dev(), file.ino()))
-}
-
-/// The names are compared instead, see `check_names`.
-#[cfg(not(unix))]
-fn identity(_file: &cap_std::fs::Metadata) -> Option<(u64, u64)> {
-    None
-}
-
-/// Set-user-id and its like do not survive: what comes out of an archive asks for no rights.
-const PERMISSIONS: u32 = 0o777;
 /// What its owner may do.
 const OWNER: u32 = 0o700;
 
-/// Makes a file with its own mode at once, less what the process masks.
-#[cfg(unix)]
-fn permit(options: &mut OpenOptions, mode: u32) {
-    cap_std::fs::OpenOptionsExt::mode(options, mode);
-}
-
-#[cfg(not(unix))]
-fn permit(_options: &mut OpenOptions, _mode: u32) {}
-
-/// Makes a directory with its own mode at once, less what the process masks.
-#[cfg(unix)]
-fn permit_directory(builder: &mut DirBuilder, mode: u32) {
-    cap_std::fs::DirBuilderExt::mode(builder, mode);
-}
-
-#[cfg(not(unix))]
-fn permit_directory(_builder: &mut DirBuilder, _mode: u32) {}
-
-/// Whether a file has this mode already.
-#[cfg(unix)]
-fn permits(made: &cap_std::fs::Metadata, mode: u32) -> bool {
-    use cap_std::fs::MetadataExt;
-    made.mode() & PERMISSIONS == mode
-}
-
-#[cfg(not(unix))]
-fn permits(_made: &cap_std::fs::Metadata, _mode: u32) -> bool {
-    true
-}
-
-/// Opens a directory, so that its mode and its time may be set.
-fn of_directory() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(not(windows))]
-    options.read(true);
-    #[cfg(windows)]
-    {
-        use cap_std::fs::OpenOptionsExt;
-        const FILE_WRITE_ATTRIBUTES: u32 = 0x100;
-        const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-        options.access_mode(FILE_WRITE_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
-    }
-    options
-}
-
-#[cfg(unix)]
-fn set_mode(file: &std::fs::File, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-}
-
-/// Takes from a file's mode all that is not in `most`.
-#[cfg(unix)]
-fn keep_mode(file: &std::fs::File, most: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let now = file.metadata()?.permissions().mode();
-    set_mode(file, now & most & 0o7777)
-}
-
-#[cfg(not(unix))]
-fn keep_mode(_file: &std::fs::File, _most: u32) -> std::io::Result<()> {
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn set_mode(_file: &std::fs::File, _mode: u32) -> std::io::Result<()> {
-    Ok(())
-}
-
-#[cfg(all(test, unix))]
-mod tests {
-    use super::*;
-    use crate::engine::file::ArchiveFile;
-    use crate::engine::view::{Shared, View};
-    use crate::format::catalog::{Catalog, Place};
-    use crate::format::member::{Attributes, MemberType};
-
-    /// Two members come to one place, as on a file system that takes their names for the same: here
-    /// because what is cut off the front of the one leaves the name of the other. Only where files have
-    /// an identity: elsewhere `check_names` comes first.
-    #[test]
-    fn a_member_does_not_replace_another_whose_name_leads_to_the_same_file() {
-        let nothing = Path::new("nothing");
-        let source = Arc::new(ArchiveFile::closed(nothing));
-        let view = Shared::new(View { catalog: Catalog::default(), source, header: None });
-        let reader = Reader::of_writer(view);
-        let entry = Entry {
-            version: 0,
-            member_type: MemberType::File,
-            size: 1,
-            attributes: Attributes { mode: 0o644, mtime_s: 0, mtime_ns: 0 },
-            place: Place::Memory(Arc::default()),
-        };
-        let fill = |file: &DiskFile, bytes: &[u8]| {
-            file.write_at(bytes, 0).map_err(|e| Error::io("write", nothing, &e))
-        };
-        for (before, replace) in [(false, true), (true, true), (false, false)] {
-            let target = tempfile::tempdir().unwrap();
-            if before {
-                std::fs::write(target.path().join("a"), "old").unwrap();
-            }
-            let out = Out {
-                reader: &reader,
-                dir: Dir::open_ambient_dir(target.path(), ambient_authority()).unwrap(),
-                target: target.path(),
-                own: &ProtectedPaths::of(nothing, None),
-                from: "x/".to_owned(),
-                replace,
-                watch: &CallObserver::silent(),
-                made: Made::default(),
-                bytes: AtomicU64::new(0),
-                members: AtomicU64::new(0),
-                total: 0,
-                preserve: false,
-                swept: Mutex::default(),
-                refused: Mutex::default(),
-                failed: Mutex::default(),
-            };
-            out.file("a", &entry, true, |file| fill(file, b"1")).unwrap();
-            let error = out.file("x/a", &entry, true, |file| fill(file, b"2")).unwrap_err();
-            assert_eq!((error.code(), error.member()), (Code::Exists, Some("x/a")));
-            let late = out.put_in_place("x/a", "late", "a").unwrap_err();
-            assert_eq!(late.code(), Code::Exists);
-            assert_eq!(std::fs::read_to_string(target.path().join("a")).unwrap(), "1");
-            assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

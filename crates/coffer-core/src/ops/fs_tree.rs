@@ -1,20 +1,18 @@
-//! A directory tree outside of any coffer: what is in it, and removing some of that.
+//! A directory tree outside of any coffer: listing it, and removing entries of it.
 
 use crate::io::protected_paths::DirectoryIdentity;
 use crate::io::protected_paths::ProtectedPaths;
 use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cap_std::ambient_authority;
-use cap_std::fs::Dir;
-
 use crate::error::{Code, Error, Result};
 use crate::format::name;
 use crate::io::beneath::{self, About, Opened, What};
+use crate::io::disk::DiskFile;
+use crate::io::target_tree::TargetTree;
 use crate::progress::Cancel;
 
 /// What to do with symbolic links in a tree.
@@ -40,8 +38,8 @@ pub enum Kind {
     Link,
     /// A pipe that was asked for by its own path.
     Pipe,
-    /// What is left alone: the coffer itself, devices and their like, names that are not UTF-8, and
-    /// what the system says nothing of.
+    /// An entry that is left out: the coffer itself, a device or the like, one whose name is not UTF-8,
+    /// or one that could not be examined.
     Other,
 }
 
@@ -50,7 +48,7 @@ pub enum Kind {
 pub struct Root {
     /// The path.
     pub path: PathBuf,
-    /// The device and the number of the directory there, where the system has such numbers.
+    /// Device and inode of the directory there, on systems that have inodes.
     pub id: Option<(u64, u64)>,
 }
 
@@ -67,7 +65,7 @@ pub struct Entry {
     pub linked: bool,
     /// Why it is left out, if it is neither a file nor a directory.
     pub reason: Option<Cow<'static, str>>,
-    /// The system's error number, if it did not say what this is.
+    /// The system's error number, if the entry could not be examined.
     pub errno: Option<i32>,
     /// Bytes of a file.
     pub size: u64,
@@ -89,7 +87,7 @@ pub(crate) fn look(path: &Path, follow: bool, own: &ProtectedPaths) -> Result<Op
     }
 }
 
-/// What is at a path that something is to be stored from.
+/// What is at a path that is to be added.
 ///
 /// # Errors
 /// [`Code::InvalidArg`] if it is a device or a socket; [`Code::Io`] also if nothing is there.
@@ -104,7 +102,7 @@ pub(crate) fn source(path: &Path, own: &ProtectedPaths) -> Result<Entry> {
     Err(Error::new(Code::InvalidArg, message).at(path))
 }
 
-/// What was found at a path that is asked for.
+/// The entry of a path that the caller named.
 fn found(path: &Path, about: &About, own: &ProtectedPaths) -> Entry {
     let root = Arc::new(Root { path: path.to_path_buf(), id: about.id });
     let entry = entry(&root, path.to_path_buf(), about, &DirectoryIdentity::above(path), own);
@@ -114,8 +112,8 @@ fn found(path: &Path, about: &About, own: &ProtectedPaths) -> Entry {
     entry
 }
 
-/// What is in a directory at or below `root`, in the order of the names. What vanishes meanwhile is
-/// not in it; of what the system says nothing there is the number of its error.
+/// What is in a directory at or below `root`, in the order of the names. Entries that
+/// vanish meanwhile are left out; one that cannot be examined has the number of the error.
 pub(crate) fn list(
     root: &Arc<Root>,
     directory: &Path,
@@ -146,14 +144,14 @@ pub(crate) fn list(
     Ok(entries)
 }
 
-/// Whether a directory is one that this engine made for what waits to be stored.
+/// Whether a directory is a temporary one of a coffer, with its spools.
 fn is_temporary(parent: &Opened, name: &OsStr) -> bool {
     name.to_str().and_then(|name| name.strip_prefix(".coffer-")).is_some_and(|random| {
         random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric())
     }) && parent.enter(name).is_ok_and(|inside| inside.about("owner".as_ref(), false).is_ok())
 }
 
-/// Opens a directory at or below `root`, which must be the directory that was looked at.
+/// Opens a directory at or below `root`, which must still be the directory that was listed.
 fn open_directory(root: &Root, directory: &Path) -> Result<Opened> {
     let opened = Opened::at(&root.path).map_err(|e| Error::io("open", &root.path, &e))?;
     let about = opened.itself().map_err(|e| Error::io("fstat", &root.path, &e))?;
@@ -178,7 +176,7 @@ impl Opener {
     /// # Errors
     /// [`Code::UnsafePath`] if a link, or something that is no file, has been put in its place;
     /// [`Code::Io`].
-    pub(crate) fn open(&mut self, entry: &Entry) -> Result<(File, About)> {
+    pub(crate) fn open(&mut self, entry: &Entry) -> Result<(DiskFile, About)> {
         let path = &entry.path;
         let parent = match path.parent() {
             Some(parent) if *path != entry.root.path => parent,
@@ -200,11 +198,11 @@ impl Opener {
 ///
 /// # Errors
 /// [`Code::UnsafePath`] if it is no file; [`Code::Io`].
-pub(crate) fn open(path: &Path) -> Result<(File, About)> {
+pub(crate) fn open(path: &Path) -> Result<(DiskFile, About)> {
     checked(path, beneath::open(path).map_err(|e| Error::io("open", path, &e))?)
 }
 
-fn checked(path: &Path, file: File) -> Result<(File, About)> {
+fn checked(path: &Path, file: DiskFile) -> Result<(DiskFile, About)> {
     let about = beneath::about(&file).map_err(|e| Error::io("fstat", path, &e))?;
     if about.what == What::File { Ok((file, about)) } else { Err(replaced(path)) }
 }
@@ -253,7 +251,7 @@ fn link(
     Entry { kind: Kind::Link, reason: Some(Cow::Borrowed(reason)), ..found }
 }
 
-/// Something that the system says nothing of.
+/// An entry that could not be examined.
 fn unknown(root: &Arc<Root>, path: PathBuf, error: &io::Error) -> Entry {
     Entry {
         root: root.clone(),
@@ -317,17 +315,13 @@ fn entry(
 }
 
 /// Removes files, links and empty directories below `root`, in the given order; what is gone
-/// already is no error. Nothing outside `root` is removed, whatever links somebody plants meanwhile.
+/// already is no error. Nothing outside `root` is removed, whatever links another process makes meanwhile.
 pub(crate) fn remove(root: &Path, paths: &[String], cancel: &Cancel) -> Result<()> {
-    let dir = Dir::open_ambient_dir(root, ambient_authority())
-        .map_err(|e| Error::io("open", root, &e))?;
+    let tree = TargetTree::open(root)?;
     for path in paths {
         cancel.check()?;
         let path = name::check(path)?;
-        let removed = dir.symlink_metadata(path).and_then(|meta| {
-            if meta.is_dir() { dir.remove_dir(path) } else { dir.remove_file(path) }
-        });
-        match removed {
+        match tree.remove(path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(refused("unlink", &root.join(path), &e));
             }
@@ -337,117 +331,21 @@ pub(crate) fn remove(root: &Path, paths: &[String], cancel: &Cancel) -> Result<(
     Ok(())
 }
 
-/// The error of a call below a directory that is not to be left.
+/// The error of a call on a path below a [`TargetTree`].
 pub(crate) fn refused(syscall: &'static str, path: &Path, error: &std::io::Error) -> Error {
-    // cap-std answers so where a component of the path is a link that leads outside.
+    // The error of cap-std where a component of the path is a link that leads outside.
     if error.kind() == std::io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
         return in_the_way(path, "the path would leave the target");
     }
     Error::io(syscall, path, error)
 }
 
-/// The error about what is where something else is to go.
+/// The error of a path at which there is something of another type.
 pub(crate) fn in_the_way(path: &Path, what: &str) -> Error {
     let message =
         format!("{} is a link or of another type, and {what}: remove it first", path.display());
     Error::new(Code::UnsafePath, message).at(path)
 }
 
-#[cfg(all(test, unix))]
-mod tests {
-    use std::fs;
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    fn own() -> ProtectedPaths {
-        ProtectedPaths::of(Path::new("/nowhere/box.coffer"), None)
-    }
-
-    #[test]
-    fn a_link_that_takes_the_place_of_a_directory_is_not_listed_wherever_in_the_path_it_is() {
-        for (swapped, listed) in
-            [("tree/a/b", "tree/a/b"), ("tree/a", "tree/a/b"), ("tree", "tree")]
-        {
-            let temp = tempfile::tempdir().unwrap();
-            let at = |path: &str| temp.path().join(path);
-            fs::create_dir_all(at("tree/a/b")).unwrap();
-            fs::write(at("tree/a/b/file"), "x").unwrap();
-            let found = look(&at("tree"), true, &own()).unwrap().unwrap();
-            assert!(list(&found.root, &at(listed), Symlinks::Skip, &own()).is_ok());
-            // What the link leads to is just like what was there.
-            fs::rename(at(swapped), at("aside")).unwrap();
-            fs::create_dir_all(at("other/a/b")).unwrap();
-            let to = if swapped == "tree" { "other" } else { "aside" };
-            symlink(at(to), at(swapped)).unwrap();
-            for symlinks in [Symlinks::Follow, Symlinks::Skip, Symlinks::Error] {
-                let error = list(&found.root, &at(listed), symlinks, &own()).unwrap_err();
-                assert_eq!((error.code(), error.errno()), (Code::UnsafePath, None), "{swapped}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_file_is_opened_as_it_was_found_a_link_only_if_it_was_one() {
-        let temp = tempfile::tempdir().unwrap();
-        let at = |path: &str| temp.path().join(path);
-        fs::create_dir(at("tree")).unwrap();
-        fs::write(at("tree/file"), "x").unwrap();
-        fs::write(at("outside"), "secret").unwrap();
-        symlink(at("outside"), at("tree/link")).unwrap();
-        let found = look(&at("tree"), true, &own()).unwrap().unwrap();
-        let entries = list(&found.root, &at("tree"), Symlinks::Follow, &own()).unwrap();
-        let [file, link] = &*entries else { panic!("{entries:?}") };
-        assert_eq!((file.linked, link.linked, link.size), (false, true, 6));
-        let mut opener = Opener::default();
-        assert_eq!(opener.open(link).unwrap().1.size, 6);
-        assert_eq!(opener.open(file).unwrap().1.size, 1);
-        fs::remove_file(at("tree/file")).unwrap();
-        symlink(at("outside"), at("tree/file")).unwrap();
-        assert_eq!(opener.open(file).err().unwrap().code(), Code::UnsafePath);
-        rustix::fs::mkfifoat(rustix::fs::CWD, at("tree/pipe"), rustix::fs::Mode::RUSR).unwrap();
-        fs::rename(at("tree/pipe"), at("tree/file")).unwrap();
-        assert_eq!(Opener::default().open(file).err().unwrap().code(), Code::UnsafePath);
-    }
-
-    #[test]
-    fn what_belongs_to_a_coffer_is_known_by_its_names_and_by_what_it_is() {
-        let temp = tempfile::tempdir().unwrap();
-        let coffer = temp.path().join("box.coffer");
-        fs::write(&coffer, "").unwrap();
-        fs::hard_link(&coffer, temp.path().join("hard")).unwrap();
-        for name in ["box.coffer.lock", "box.coffer.old"] {
-            fs::write(temp.path().join(name), "").unwrap();
-        }
-        let own = ProtectedPaths::of(&coffer, Some(".old"));
-        let yes = [
-            ("box.coffer", true),
-            ("hard", true),
-            ("box.coffer.lock", true),
-            ("box.coffer.bak", true),
-            ("box.coffer.old", true),
-            ("box.coffer.torn", true),
-            ("box.coffer.torn.12", true),
-            (".box.coffer.ab3xy9.coffer-new", true),
-            (".box.coffer.torn.2.ab3xy9.coffer-new", true),
-            ("box.coffer.torn.", false),
-            ("box.coffer.torn.x", false),
-            ("box.coffer.older", false),
-            ("other.coffer.bak", false),
-            (".box.coffer.ab3xy.coffer-new", false),
-            (".box.coffer.aB3xY9.coffer-new", false),
-            (".other.ab3xy9.coffer-new", false),
-        ];
-        for (name, expected) in yes {
-            let path = temp.path().join(name);
-            if !path.exists() {
-                fs::write(&path, "").unwrap();
-            }
-            assert_eq!(own.spare(&path).is_err(), expected, "{name}");
-            let elsewhere = tempfile::tempdir().unwrap();
-            let copy = elsewhere.path().join(name);
-            fs::write(&copy, "").unwrap();
-            assert!(own.spare(&copy).is_ok(), "{name} elsewhere");
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

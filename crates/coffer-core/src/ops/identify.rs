@@ -1,4 +1,4 @@
-//! Telling what kind of file something is, without keys and without a lock.
+//! Identifying a file, without keys and without a lock.
 
 use std::path::Path;
 
@@ -9,10 +9,11 @@ use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header, Label};
 use crate::format::key_source::KeySource;
 use crate::format::kind::{Cipher, KindName};
+use crate::io::beneath::{self, What};
 use crate::io::disk::{DiskFile, is_no_file};
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 
-/// What a file is, by what its beginning says in clear. Nothing of it is authenticated.
+/// What a file is, by the clear fields of its header. Nothing of it is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Identity {
     /// A coffer.
@@ -25,7 +26,7 @@ pub enum Identity {
         cipher: Option<Option<Cipher>>,
         /// Its keys come from a passphrase.
         passphrase: bool,
-        /// How they do, as far as this engine knows the way.
+        /// Salt and key derivation, where this engine knows the derivation.
         kdf: Option<([u8; SALT_LEN], Kdf)>,
     },
     /// Perhaps a coffer that PyCoffer wrote: it begins like one.
@@ -45,18 +46,18 @@ pub fn identify(path: &Path) -> Result<Identity> {
         }
         _ => Error::io(call, path, e),
     };
-    let metadata = std::fs::metadata(path).map_err(|e| failed("stat", &e))?;
-    // Opening a pipe or a device may wait, or do something.
-    if !metadata.is_file() && !metadata.is_dir() {
+    let what = beneath::at(path, true).map(|about| about.what).map_err(|e| failed("stat", &e))?;
+    // Opening a pipe may wait, and opening a device may have effects.
+    if !matches!(what, What::File | What::Directory) {
         return Ok(Identity::Unknown);
     }
     let file = match DiskFile::open(path, false) {
-        // Put there just now.
-        Err(e) if is_no_file(&e) && !metadata.is_dir() => return Ok(Identity::Unknown),
+        // It was put there after the `stat`.
+        Err(e) if is_no_file(&e) && what != What::Directory => return Ok(Identity::Unknown),
         opened => opened.map_err(|e| failed("open", &e))?,
     };
     let size = file.len().map_err(|e| failed("fstat", &e))?;
-    let start = file::read(&file, path, 0, size.min(header::MAX_LEN as u64) as usize)?;
+    let start = file::read(&file, path, size, 0, size.min(header::MAX_LEN as u64) as usize)?;
     let Some(marks) = Header::marks(&start) else {
         return Ok(if open::looks_legacy(&start) { Identity::Legacy } else { Identity::Unknown });
     };

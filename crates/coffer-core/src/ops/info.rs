@@ -1,4 +1,4 @@
-//! What a coffer is, and how it fills its file.
+//! The kind, the keys and the sizes of a coffer.
 
 use std::path::Path;
 
@@ -10,8 +10,9 @@ use crate::format::header::Header;
 use crate::format::key_source::KeySource;
 use crate::format::kind::Kind;
 use crate::format::record::ARCHIVE_ID;
+use crate::io::beneath;
 
-/// What a coffer is, and how it fills its file. Sizes are in bytes.
+/// The kind, the keys and the sizes of a coffer. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct Info {
     /// Its kind, with its layers.
@@ -24,7 +25,7 @@ pub struct Info {
     pub passphrase: Option<([u8; SALT_LEN], Kdf)>,
     /// The archive id of its header, which stays for the life of the coffer; none in a legacy one.
     pub archive: Option<[u8; ARCHIVE_ID]>,
-    /// The file is in PyCoffer's format still.
+    /// Whether the file is still in PyCoffer's format.
     pub legacy: bool,
     /// The number of the last commit; 0 in a legacy coffer.
     pub generation: u64,
@@ -32,7 +33,7 @@ pub struct Info {
     pub files: u64,
     /// Members that are directories.
     pub directories: u64,
-    /// What the members hold.
+    /// Bytes of the members.
     pub bytes: u64,
     /// The same after the member layer.
     pub stored_bytes: u64,
@@ -46,8 +47,8 @@ pub struct Info {
     pub dead_bytes: u64,
 }
 
-/// What is known of the coffer that `reader` reads, at the commit with this number or, in a handle
-/// that writes, as it is now.
+/// Describes the coffer that `reader` reads, at the commit with this number or, for a handle that
+/// writes, in its current state.
 pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info> {
     let view = reader.view.read();
     let Some(Header { kind, marks, archive, chunk_plain, piece, .. }) = &view.header else {
@@ -57,8 +58,8 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
     let catalog = &view.catalog;
     let legacy = generation == 0;
     let file_size = if legacy {
-        // What the view is about is a sealed copy in the temp directory.
-        std::fs::metadata(path).map_err(|e| Error::io("stat", path, &e))?.len()
+        // The view describes a sealed copy in the temp directory.
+        beneath::at(path, true).map_err(|e| Error::io("stat", path, &e))?.size
     } else {
         view.source.storage.len().map_err(|e| Error::io("fstat", path, &e))?
     };
@@ -80,7 +81,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
         dead_bytes: catalog.dead,
     };
     if legacy {
-        // What the view has of blocks is about that copy, too.
+        // The blocks of the view are those of that copy.
         (info.blocks, info.live_bytes, info.dead_bytes) = (0, file_size, 0);
     }
     for (_, entry) in catalog.iter() {

@@ -12,7 +12,7 @@ use crate::format::tar;
 use crate::io::pool;
 use crate::progress::{CallObserver, Report};
 
-/// What was found sound.
+/// What was checked and is intact.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Verified {
     /// Members.
@@ -23,10 +23,10 @@ pub struct Verified {
     pub bytes: u64,
 }
 
-/// The number of the block that a file begins with, whatever is deleted or compacted.
+/// The id of the block that a file begins with, which stays through deletions and compaction.
 const ROOT: BlockId = 0;
 
-/// A block, and what should be in it.
+/// One unit of work: blocks, and the members that they should hold.
 enum Unit {
     Pack(Block, Vec<Named>),
     Large(Named, Vec<Block>),
@@ -48,6 +48,7 @@ pub(crate) fn verify(reader: &Reader, watch: &CallObserver) -> Result<Verified> 
         watch.report(|| Report { bytes, total_bytes: Some(verified.bytes), members, name: None });
         Ok(problems)
     };
+    source.will_read(units.iter().flat_map(Unit::blocks));
     let problems: Vec<Problem> = pool::each(&units, check)?.concat();
     let Some(Problem { error: first, .. }) = problems.first() else {
         return root.map_or(Ok(()), |root| check_root(&source, &root)).map(|()| verified);
@@ -72,7 +73,7 @@ pub(crate) fn verify(reader: &Reader, watch: &CallObserver) -> Result<Verified> 
     })
 }
 
-/// What there is to check, as one look at the coffer found it.
+/// Everything to check, of one state of the catalog.
 struct Contents {
     units: Vec<Unit>,
     /// The block of the tar's first entry, which belongs to no member.
@@ -102,7 +103,7 @@ fn contents(reader: &Reader) -> Result<Contents> {
     Ok(Contents { units, root, source: view.source.clone(), verified })
 }
 
-/// Other readers of the tar begin with it, and stop where it is damaged.
+/// Checks the first entry of the tar: other readers begin with it, and stop where it is damaged.
 fn check_root(source: &ArchiveFile, root: &Block) -> Result<()> {
     if *source.block_exactly(root)? == tar::root()? { Ok(()) } else { Err(contradiction(root)) }
 }
@@ -115,6 +116,13 @@ impl Unit {
         }
     }
 
+    fn blocks(&self) -> &[Block] {
+        match self {
+            Self::Pack(block, _) => std::slice::from_ref(block),
+            Self::Large(_, blocks) => blocks,
+        }
+    }
+
     fn members(&self) -> u64 {
         match self {
             Self::Pack(_, members) => members.len() as u64,
@@ -122,7 +130,7 @@ impl Unit {
         }
     }
 
-    /// What is wrong, and with which members.
+    /// The damaged members of this unit.
     fn check(&self, source: &ArchiveFile, watch: &CallObserver) -> Result<Vec<Problem>> {
         let problem = |(name, entry): &Named, error: Error| Problem {
             name: name.clone(),
@@ -159,7 +167,7 @@ struct Problem {
 }
 
 impl Problem {
-    /// What was moved or replaced meanwhile is not damaged: it is read where it is now.
+    /// A member that was moved or replaced meanwhile is not damaged: it is read at its new place.
     fn confirmed(self, reader: &Reader, source: &ArchiveFile) -> Option<Self> {
         match reader.still_there(&self.name, &self.entry, source) {
             Ok(true) => return Some(self),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::io::storage::{Directory, Names, Storage, Wanted};
+use crate::io::storage::{Names, Namespace, ReadAt, Wanted, WriteAt};
 
 /// A hook that changes a file in memory when its length is asked for, or when bytes are read.
 type Hook = Box<dyn FnMut(&mut Vec<u8>) + Send>;
@@ -15,6 +15,8 @@ type Hook = Box<dyn FnMut(&mut Vec<u8>) + Send>;
 pub(crate) struct Memory {
     pub(crate) bytes: Mutex<Vec<u8>>,
     pub(crate) read: AtomicU64,
+    /// The number of ranges that were announced.
+    pub(super) announced: AtomicU64,
     /// Bytes that cannot be read, as on a failing disk: from one offset to another.
     broken: Option<(u64, u64)>,
     pub(super) at_len: Mutex<Option<Hook>>,
@@ -39,7 +41,7 @@ impl Memory {
     }
 }
 
-impl Storage for Memory {
+impl ReadAt for Memory {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         self.run(&self.at_read);
         self.read.fetch_add(buf.len() as u64, Ordering::Relaxed);
@@ -53,6 +55,17 @@ impl Storage for Memory {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        self.run(&self.at_len);
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn will_read(&self, ranges: &[std::ops::Range<u64>]) {
+        self.announced.fetch_add(ranges.len() as u64, Ordering::Relaxed);
+    }
+}
+
+impl WriteAt for Memory {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut bytes = self.bytes.lock().unwrap();
         let (from, to) = (offset as usize, offset as usize + buf.len());
@@ -71,26 +84,21 @@ impl Storage for Memory {
         self.bytes.lock().unwrap().resize(len as usize, 0);
         Ok(())
     }
-
-    fn len(&self) -> io::Result<u64> {
-        self.run(&self.at_len);
-        Ok(self.bytes.lock().unwrap().len() as u64)
-    }
 }
 
 /// A directory in which every name is one file in memory.
 pub(super) struct One(pub(super) Arc<Memory>);
 
-impl Directory for One {
+impl Namespace for One {
     fn exists(&self, _path: &Path) -> io::Result<bool> {
         Ok(true)
     }
 
-    fn open(&self, _path: &Path, _write: bool) -> io::Result<Arc<dyn Storage>> {
+    fn open(&self, _path: &Path, _write: bool) -> io::Result<Arc<dyn WriteAt>> {
         Ok(self.0.clone())
     }
 
-    fn create(&self, _path: &Path) -> io::Result<Arc<dyn Storage>> {
+    fn create(&self, _path: &Path) -> io::Result<Arc<dyn WriteAt>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -23,9 +23,9 @@ use crate::format::kind::Kind;
 use crate::format::member::{Attributes, MemberType};
 use crate::format::record;
 use crate::format::work;
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, Storage};
+use crate::io::storage::{Namespace, WriteAt};
 
 /// A coffer of three commits in memory.
 pub(crate) struct ThreeCommits {
@@ -47,7 +47,7 @@ impl ThreeCommits {
         options.secure_key = kind.member.cipher.map(|_| Key::generate(32));
         let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
         let storage = Arc::new(Memory::default());
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let path = Path::new(PATH);
         let source = ArchiveFile::new(storage.clone(), &directory, path, &header, &keys).unwrap();
         let mut container = Container::create(source, header.clone(), false).unwrap();
@@ -87,7 +87,7 @@ impl ThreeCommits {
             accept_file_cipher: false,
             credentials: &CredentialLookup::new(&credentials, &self.options.cancel),
             level: None,
-            directory: Arc::new(DiskDirectory),
+            directory: Arc::new(DiskNamespace),
         };
         match open::open(file, Path::new(PATH), &expected)? {
             OpenResult::Coffer(opened) => Ok(*opened),

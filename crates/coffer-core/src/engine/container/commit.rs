@@ -202,8 +202,8 @@ mod tests {
     use crate::format::kind::Kind;
     use crate::format::member::Attributes;
     use crate::format::member::MemberType;
-    use crate::io::disk::{DiskDirectory, DiskFile};
-    use crate::io::storage::Directory;
+    use crate::io::disk::{DiskFile, DiskNamespace};
+    use crate::io::storage::Namespace;
 
     /// A coffer of kind Null in a directory of its own, with one commit.
     fn container(dir: &tempfile::TempDir) -> (Container, Locks) {
@@ -212,7 +212,7 @@ mod tests {
         let (kind, keys) = (Kind::null(), Keys::default());
         let header = Header::new(kind, &keys, &KeySource::of_keys(), 65_504, 1 << 20).unwrap();
         let storage = Arc::new(DiskFile::open(&path, true).unwrap());
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let source = ArchiveFile::new(storage, &directory, &path, &header, &keys).unwrap();
         let mut container = Container::create(source, header, false).unwrap();
         let locks = Locks::none(&path);

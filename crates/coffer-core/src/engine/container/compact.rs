@@ -19,7 +19,7 @@ use crate::format::header::Header;
 use crate::format::record::MetaSeal;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::{NewFile, PublishError};
-use crate::io::storage::Storage;
+use crate::io::storage::{ReadAt, WriteAt};
 use crate::progress::{CallObserver, Report};
 
 /// The bytes of tar from which a pack is copied as it is; smaller packs are merged.
@@ -90,7 +90,7 @@ impl Container {
     pub(crate) fn move_to(
         &mut self,
         path: &Path,
-        old: &dyn Storage,
+        old: &dyn ReadAt,
         locks: &Locks,
         ancestry: Ancestry,
         damaged: Damaged,
@@ -111,7 +111,7 @@ impl Container {
     pub(super) fn replace(
         &mut self,
         path: &Path,
-        old: &dyn Storage,
+        old: &dyn ReadAt,
         locks: &Locks,
         ancestry: Ancestry,
         form: Form,
@@ -125,9 +125,7 @@ impl Container {
         copy.flush_pending()?;
         copy.write_commit(Vec::new(), ancestry)?;
         copy.log.sync()?;
-        if let Some(inner) = copy.source.storage.file() {
-            locks.take(inner)?;
-        }
+        locks.take(&*copy.source.storage)?;
         locks.check(old)?;
         let published = file.publish(true);
         if let Err(e @ PublishError::Unnamed(_)) = &published {
@@ -144,9 +142,10 @@ impl Container {
     }
 
     /// A container in an empty file that will be at `path`.
-    fn empty_copy(&self, storage: Arc<dyn Storage>, path: &Path, form: Form) -> Result<Self> {
+    fn empty_copy(&self, storage: Arc<dyn WriteAt>, path: &Path, form: Form) -> Result<Self> {
         let source = ArchiveFile {
             storage,
+            known_len: Default::default(),
             directory: self.source.directory.clone(),
             path: path.to_path_buf(),
             layers: form.layers,

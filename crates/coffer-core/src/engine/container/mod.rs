@@ -20,7 +20,7 @@ use self::changes::{Changes, Savepoints};
 pub(crate) use self::commit::Ancestry;
 pub(crate) use self::compact::Damaged;
 use self::pending::{Inflight, Pending};
-pub(crate) use self::put::{Finished, Part, Raw, SMALL, received};
+pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use crate::engine::commit_log::CommitLog;
 use crate::engine::file::ArchiveFile;
 use crate::engine::recovery::{Loaded, Newest};

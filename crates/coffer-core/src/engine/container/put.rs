@@ -156,7 +156,7 @@ impl Container {
 
     fn flush_oldest(&mut self) -> Result<()> {
         let Some(Inflight { members, result }) = self.inflight.pop_front() else { return Ok(()) };
-        let written = received(&result).and_then(|(block, places)| {
+        let written = pool::receive(&result).and_then(|(block, places)| {
             let id = self.append_block(&block)?;
             Ok((id, places))
         });
@@ -273,7 +273,7 @@ impl Container {
                 }
             }
             let Some(receiver) = window.pop_front() else { break };
-            let piece = match received(&receiver)? {
+            let piece = match pool::receive(&receiver)? {
                 Made::Finished(piece) => piece,
                 Made::Last { raw, stored } => {
                     let padding = tar::padding(total + stored.len() as u64);
@@ -347,9 +347,4 @@ fn finished<T>(result: T) -> Receiver<T> {
     let (sender, receiver) = bounded(1);
     let _ = sender.send(result);
     receiver
-}
-
-/// The result of a job of the pool.
-pub(crate) fn received<T>(receiver: &Receiver<Result<T>>) -> Result<T> {
-    receiver.recv().unwrap_or_else(|_| Err(Error::new(Code::Limit, "a worker thread failed")))
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Entry, Place};
 use crate::io::lock_set::Locks;
 use crate::io::pool;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::progress::{CallObserver, Report};
 
 /// A member with its name, as the old catalog has it.
@@ -43,7 +43,7 @@ impl Container {
     pub(crate) fn rekey_legacy(
         &mut self,
         path: &Path,
-        old: &dyn Storage,
+        old: &dyn ReadAt,
         to: &NewCredentials,
         locks: &Locks,
         watch: &CallObserver,

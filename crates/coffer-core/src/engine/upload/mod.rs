@@ -1,8 +1,8 @@
-//! Members to be: bytes that come little by little, for as long as it takes.
+//! Uploads: members whose bytes arrive as a stream.
 //!
-//! A [`Upload`] keeps a little in memory. Once it has more, it puts each full piece through both
-//! layers on the pool, and writes what comes of it to a spool: the very block that the coffer will
-//! have. Nobody waits for a upload but the thread that writes the coffer, when all bytes are there.
+//! An [`Upload`] keeps its first bytes in memory. Beyond `IN_MEMORY` it encodes each full piece
+//! on the pool, and writes the finished block to a spool. Only the thread that writes the coffer
+//! waits for an upload, when all bytes are there.
 
 mod spooled;
 
@@ -21,20 +21,20 @@ use crate::format::block::Layers;
 use crate::io::data::Data;
 use crate::io::pool;
 use crate::io::spool::{Spool, SpoolDir};
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
 
 /// What stays in memory until the member is finished.
 const IN_MEMORY: u64 = if cfg!(any(test, feature = "fuzzing")) { 8 << 10 } else { SMALL };
 
-/// Told once that there is room for more, or that nothing more is taken.
+/// Called once when there is room for more bytes, or with the error of the upload.
 pub type Ready = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// A member to be. It becomes part of its coffer with
-/// [`Change::Upload`](crate::coffer::Change::Upload); dropped before that, it leaves nothing.
+/// A member whose bytes are still arriving. It becomes part of its coffer with
+/// [`Change::Upload`](crate::coffer::Change::Upload); dropped before that, it is discarded.
 pub struct Upload(Arc<Shared>);
 
 impl Upload {
-    /// A upload that takes nothing, for this reason.
+    /// An upload that takes nothing, for this reason.
     pub(crate) fn refused(error: Error) -> Self {
         Self(Arc::new(Shared {
             uploads: Weak::new(),
@@ -44,7 +44,7 @@ impl Upload {
     }
 
     /// Takes bytes, which are copied. `ready` is called when the next ones may come, perhaps at
-    /// once: whoever waits for it each time keeps memory bounded. After a failure everything fails.
+    /// once: a caller that waits for it each time keeps memory bounded. After a failure every call fails.
     pub fn write(&self, bytes: &[u8], ready: Ready) {
         let refused = match &mut *self.0.lock() {
             Ok(work) => {
@@ -60,7 +60,7 @@ impl Upload {
         }
     }
 
-    /// Gives everything up, and fails whatever waits.
+    /// Discards the upload, and fails all calls that wait.
     pub fn abort(&self) {
         self.0.fail(Error::new(Code::Aborted, "the member was given up before it was complete"));
     }
@@ -94,7 +94,7 @@ impl Upload {
         let done = std::mem::replace(&mut *work, Err(closed()))?;
         let pieces: Option<Vec<_>> = done.pieces.into_iter().collect();
         let (Some(pieces), Some(spool)) = (pieces, done.spool) else {
-            return Err(Error::new(Code::Limit, "a worker thread failed"));
+            return Err(pool::worker_failed());
         };
         let tail = done.raw.into_iter().next().unwrap_or_default();
         Ok(SpooledUpload { layers: done.layers, spool, pieces, tail })
@@ -107,7 +107,7 @@ impl Drop for Upload {
     }
 }
 
-/// A upload, as the jobs on the pool have it.
+/// An upload, as the jobs on the pool have it.
 struct Shared {
     uploads: Weak<Uploads>,
     /// What there is, or why there is nothing any more.
@@ -206,7 +206,7 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends pieces off to be encoded, and tells who waited for room.
+    /// Starts jobs that encode pieces, and calls those that waited for room.
     fn go_on(self: &Arc<Self>) {
         loop {
             let (cut, ready) = match &mut *self.lock() {
@@ -285,7 +285,7 @@ impl Shared {
         }
     }
 
-    /// Gives up everything there is. The first reason stays.
+    /// Discards all bytes. The first error stays.
     fn fail(&self, error: Error) {
         let given_up = {
             let mut work = self.lock();
@@ -301,13 +301,13 @@ impl Shared {
     }
 }
 
-/// Fails a upload whose job panics: nobody else would ever hear of it.
+/// Fails an upload whose job panics, which nothing else would notice.
 struct Watched<'a>(&'a Arc<Shared>);
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail(Error::new(Code::Limit, "a worker thread failed"));
+            self.0.fail(pool::worker_failed());
         }
     }
 }
@@ -362,7 +362,7 @@ impl Uploads {
         let dir = match known {
             Some(dir) => dir,
             None => {
-                // Nobody waits for this: of two that are made at once, one is removed again.
+                // Made without a lock: of two that are made at once, one is removed again.
                 let made = SpoolDir::create(self.temp_dir.as_deref())?;
                 self.lock().as_mut().ok_or_else(closed)?.dir.get_or_insert(made).clone()
             }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::block::{Encoded, Layers};
 use crate::format::catalog::Digest;
 use crate::io::spool::Spool;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 
 /// A piece in the spool.
 pub(super) struct Placed {

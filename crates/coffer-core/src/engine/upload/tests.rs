@@ -15,7 +15,7 @@ use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
-use crate::io::disk::DiskDirectory;
+use crate::io::disk::DiskNamespace;
 
 const PIECE: usize = 4096;
 
@@ -49,7 +49,7 @@ impl Case {
     /// A container in a spool of its own.
     fn container(&self) -> Container {
         let dir = SpoolDir::create(Some(self.temp.path())).unwrap();
-        let (spool, directory) = (Arc::new(dir.file().unwrap()), Arc::new(DiskDirectory) as _);
+        let (spool, directory) = (Arc::new(dir.file().unwrap()), Arc::new(DiskNamespace) as _);
         let path = Path::new("test.coffer");
         let source = ArchiveFile::new(spool, &directory, path, &self.header, &self.keys).unwrap();
         Container::create(source, self.header.clone(), false).unwrap()

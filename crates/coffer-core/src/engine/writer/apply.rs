@@ -6,13 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::outcome::{Added, Outcome};
 use super::{BulkWork, Edit, Given, Writer};
 use crate::buffer::Buffer;
-use crate::engine::container::{Raw, SMALL, received};
+use crate::engine::container::{Raw, SMALL};
 use crate::engine::file::ArchiveFile;
 use crate::engine::member::{MemberLocation, no_member};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Entry, Place, Placed};
 use crate::format::member::{Attributes, MemberType};
 use crate::io::data::Data;
+use crate::io::pool;
 
 /// The mode of a new member whose mode the caller does not give.
 const NEW_FILE: u32 = 0o644;
@@ -24,7 +25,7 @@ impl Writer {
     pub(super) fn apply(&mut self, edit: Edit) -> Result<Outcome> {
         match edit {
             Edit::Small { name, size, given, stored, source } => {
-                let mut stored = received(&stored)?;
+                let mut stored = pool::receive(&stored)?;
                 let layers = &self.container.source.layers;
                 if !layers.seals_members_as(&source.layers) {
                     // It was sealed before the keys of the coffer were changed.

@@ -22,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::commit::CommitId;
 use crate::io::lock_set::Locks;
 use crate::io::spool::SpoolDir;
-use crate::io::storage::Storage;
+use crate::io::storage::WriteAt;
 use crate::progress::CallObserver;
 
 /// The most changes that share a commit.
@@ -30,7 +30,7 @@ const GROUP: usize = 1024;
 
 /// The original of a legacy coffer that no flush has converted yet.
 pub(crate) struct Spooled {
-    pub(crate) original: Arc<dyn Storage>,
+    pub(crate) original: Arc<dyn WriteAt>,
     /// The directory with the file that the container writes meanwhile.
     pub(crate) _dir: SpoolDir,
 }

@@ -10,7 +10,7 @@ use crate::engine::open::Notice;
 use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
 use crate::io::new_file::NewFile;
-use crate::io::storage::{Directory, Storage};
+use crate::io::storage::{Namespace, ReadAt, WriteAt};
 use crate::progress::CallObserver;
 
 impl Writer {
@@ -31,7 +31,7 @@ impl Writer {
 
     /// The file of a legacy coffer that is still to be converted. Another file at its path poisons the
     /// container.
-    fn original(&mut self) -> Result<Option<Arc<dyn Storage>>> {
+    fn original(&mut self) -> Result<Option<Arc<dyn WriteAt>>> {
         let Some(spooled) = &self.legacy else { return Ok(None) };
         let original = spooled.original.clone();
         self.container.ready()?;
@@ -102,7 +102,7 @@ impl Writer {
     }
 
     /// Adds a notice if the file that replaced `old` has another owner.
-    fn replaced(&self, old: &dyn Storage) {
+    fn replaced(&self, old: &dyn ReadAt) {
         let lost = Notice::owner(&self.path, old, &*self.container.source.storage);
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
     }
@@ -125,7 +125,7 @@ impl Writer {
 /// Copies the coffer at `path` durably to `to`, in place of an older copy. Gives a notice if the copy has
 /// another owner.
 pub(crate) fn back_up(
-    directory: &Arc<dyn Directory>,
+    directory: &Arc<dyn Namespace>,
     path: &Path,
     to: &Path,
 ) -> Result<Option<Notice>> {

@@ -26,7 +26,7 @@ use crate::format::kind::Kind;
 use crate::format::member::{Attributes, MemberType};
 use crate::format::name;
 use crate::format::record;
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::progress::Cancel;
 
 const OWN_RECORD: &str =
@@ -50,7 +50,7 @@ pub(crate) struct ImportOptions<'a> {
 
 /// Imports a legacy coffer into a new container, `source`, which is to replace it.
 pub(crate) fn import(
-    storage: &dyn Storage,
+    storage: &dyn ReadAt,
     source: ArchiveFile,
     header: Header,
     keys: &Keys,
@@ -138,7 +138,7 @@ impl Import<'_> {
 
 /// The tar of a legacy coffer.
 fn stream<'a>(
-    storage: &'a dyn Storage,
+    storage: &'a dyn ReadAt,
     path: &Path,
     kind: &Kind,
     keys: &Keys,
@@ -319,7 +319,7 @@ impl<R: Read> Read for ChunkReader<R> {
 }
 
 struct FileReader<'a> {
-    storage: &'a dyn Storage,
+    storage: &'a dyn ReadAt,
     at: u64,
     size: u64,
 }
@@ -334,13 +334,13 @@ impl Read for FileReader<'_> {
 }
 
 /// Refuses an unsealed file that has one of Coffer's records.
-fn refuse_own_frames(storage: &dyn Storage, path: &Path, size: u64) -> Result<()> {
+fn refuse_own_frames(storage: &dyn ReadAt, path: &Path, size: u64) -> Result<()> {
     let magic = frame::SKIPPABLE_MAGIC.to_le_bytes();
     let tags = [record::HEADER_TAG, record::SALT_TAG, record::COMMIT_TAG, record::FOOTER_TAG];
     let mut at = 0;
     while at < size {
         let len = (size - at).min(READ as u64 + 12) as usize;
-        let bytes = crate::engine::file::read(storage, path, at, len)?;
+        let bytes = crate::engine::file::read(storage, path, size, at, len)?;
         let own = bytes.windows(12).any(|w| w[..4] == magic && tags.iter().any(|t| w[8..] == *t));
         if own {
             return Err(Error::corrupt(

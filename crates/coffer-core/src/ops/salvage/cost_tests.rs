@@ -15,8 +15,8 @@ use crate::format::header::Header;
 use crate::format::kind::Kind;
 use crate::format::record::{COMMIT_TAG, FOOTER_TAG};
 use crate::format::work;
-use crate::io::disk::DiskDirectory;
-use crate::io::storage::Directory;
+use crate::io::disk::DiskNamespace;
+use crate::io::storage::Namespace;
 use crate::progress::Cancel;
 use crate::tails_test::memory::Memory;
 use crate::tails_test::scene::ThreeCommits;
@@ -82,7 +82,7 @@ fn a_search_for_frames_costs_no_more_than_a_few_times_the_bytes() {
         1 << 20,
     )
     .unwrap();
-    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
     let keys = crate::format::keys::Keys::default();
     let path = Path::new("in memory");
     // A frame that goes on with blocks of no bytes; one that is said to be all there, and whose

@@ -13,8 +13,8 @@ use crate::format::header::{self, Header, container_seal};
 use crate::format::keys::Keys;
 use crate::format::kind::{Cipher, Kind};
 use crate::format::record::{ARCHIVE_ID, HEADER_MARKS, HEADER_TAG};
-use crate::io::disk::DiskDirectory;
-use crate::io::storage::{Directory, Storage};
+use crate::io::disk::DiskNamespace;
+use crate::io::storage::{Namespace, WriteAt};
 
 /// The most damaged headers that are tried: a crafted file may be full of their marks.
 const MOST_HEADERS: usize = 1 << 10;
@@ -38,8 +38,8 @@ impl RecoveredHeader {
     }
 
     /// The damaged file, to be read by this header.
-    pub(super) fn source(&self, storage: Arc<dyn Storage>, path: &Path) -> Result<ArchiveFile> {
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    pub(super) fn source(&self, storage: Arc<dyn WriteAt>, path: &Path) -> Result<ArchiveFile> {
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let mut source = ArchiveFile::new(storage, &directory, path, &self.header, &self.keys)?;
         source.archive = self.archive.unwrap_or_default();
         Ok(source)

@@ -1,24 +1,23 @@
 //! A storage for files on a failing disk: unreadable sectors read as zeros.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::io::storage::Storage;
+use crate::io::storage::{ReadAt, WriteAt};
 
 /// The smallest unit in bytes that a disk reads or fails to read.
 const SECTOR: u64 = 512;
 
 /// A read-only file whose unreadable sectors read as zeros, which count as damage.
 pub(super) struct LenientStorage {
-    inner: Arc<dyn Storage>,
+    inner: Arc<dyn WriteAt>,
     /// The number of failed reads of a sector.
     refused: AtomicU64,
 }
 
 impl LenientStorage {
-    pub(super) fn new(inner: Arc<dyn Storage>) -> Self {
+    pub(super) fn new(inner: Arc<dyn WriteAt>) -> Self {
         Self { inner, refused: AtomicU64::new(0) }
     }
 
@@ -28,7 +27,7 @@ impl LenientStorage {
     }
 }
 
-impl Storage for LenientStorage {
+impl ReadAt for LenientStorage {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         if self.inner.read_at(buf, offset).is_ok() {
             return Ok(());
@@ -47,6 +46,12 @@ impl Storage for LenientStorage {
         Ok(())
     }
 
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+}
+
+impl WriteAt for LenientStorage {
     fn write_at(&self, _buf: &[u8], _offset: u64) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
     }
@@ -57,13 +62,5 @@ impl Storage for LenientStorage {
 
     fn truncate(&self, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::PermissionDenied.into())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn file(&self) -> Option<&File> {
-        self.inner.file()
     }
 }

@@ -7,7 +7,7 @@ use crate::engine::file;
 use crate::error::Result;
 use crate::format::mark_search::marks_in;
 use crate::format::record::{self, COMMIT_TAG, FOOTER_TAG, HEADER_TAG, MARK, SALT_TAG, TAG};
-use crate::io::storage::Storage;
+use crate::io::storage::ReadAt;
 use crate::progress::Cancel;
 
 /// Bytes of the file that a search reads at once.
@@ -16,7 +16,7 @@ const WINDOW: u64 = 1 << 20;
 /// A file to be searched.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'a> {
-    pub(super) storage: &'a dyn Storage,
+    pub(super) storage: &'a dyn ReadAt,
     pub(super) path: &'a Path,
     pub(super) size: u64,
     pub(super) cancel: &'a Cancel,
@@ -26,7 +26,8 @@ impl Search<'_> {
     /// At most `len` bytes from `offset`, fewer where the file ends.
     pub(super) fn read(&self, offset: u64, len: u64) -> Result<Vec<u8>> {
         let len = len.min(self.size.saturating_sub(offset)) as usize;
-        file::read(self.storage, self.path, offset.min(self.size), len).map(Buffer::into_vec)
+        file::read(self.storage, self.path, self.size, offset.min(self.size), len)
+            .map(Buffer::into_vec)
     }
 
     /// Calls `found` with the offset at which each record with one of `tags` would begin, in the order

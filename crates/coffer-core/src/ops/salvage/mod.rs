@@ -44,10 +44,11 @@ use crate::engine::open;
 use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header};
 use crate::format::keys::Keys;
-use crate::io::disk::{DiskDirectory, failed_to_open};
+use crate::io::beneath;
+use crate::io::disk::{DiskNamespace, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
 use crate::io::new_file::{NewFile, PublishError};
-use crate::io::storage::{Directory, Storage};
+use crate::io::storage::{Namespace, WriteAt};
 use crate::progress::CallObserver;
 
 /// The directory of the new coffer that unverified members go below.
@@ -100,11 +101,11 @@ impl SalvageCall<'_> {
         if !options.accept_file_cipher {
             credentials.check(&options.kind)?;
         }
-        if std::fs::symlink_metadata(target).is_ok() {
+        if beneath::at(target, false).is_ok() {
             return Err(exists(target));
         }
         // A lock file beside a coffer that is not there, or beside a pipe, would be left behind.
-        if !DiskDirectory.has_file(path).map_err(|e| failed_to_open(path, &e))? {
+        if !DiskNamespace.has_file(path).map_err(|e| failed_to_open(path, &e))? {
             let message = format!("there is no coffer at {}", path.display());
             return Err(Error::new(Code::NotFound, message).at(path));
         }
@@ -113,7 +114,7 @@ impl SalvageCall<'_> {
             cancel: options.cancel.clone(),
         };
         let locks = Locks::acquire(path, options.lock, false, patience)?;
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
         let damaged = locks.open(&*directory, false)?;
         let file =
             NewFile::create(&directory, target).map_err(|e| Error::io("open", target, &e))?;
@@ -131,8 +132,8 @@ impl SalvageCall<'_> {
     /// Salvages into a new and empty file.
     fn salvage_into(
         &self,
-        damaged: Arc<dyn Storage>,
-        new: Arc<dyn Storage>,
+        damaged: Arc<dyn WriteAt>,
+        new: Arc<dyn WriteAt>,
         credentials: &Credentials,
     ) -> Result<Salvaged> {
         let size = damaged.len().map_err(|e| Error::io("fstat", self.path, &e))?;
@@ -199,13 +200,13 @@ fn bring_members(
 fn create(
     header: &Header,
     keys: &Keys,
-    storage: Arc<dyn Storage>,
+    storage: Arc<dyn WriteAt>,
     target: &Path,
     durable: bool,
 ) -> Result<Container> {
     let mut header = header.clone();
     header.archive = key::random_bytes();
-    let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
+    let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
     let source = ArchiveFile::new(storage, &directory, target, &header, keys)?;
     Container::create(source, header, durable)
 }

@@ -142,7 +142,7 @@ pub(super) fn salvaged(
         credentials: &CredentialLookup::new(&credentials, &watch.cancel),
         level: None,
         max_catalog: u64::MAX,
-        directory: Arc::new(DiskDirectory),
+        directory: Arc::new(DiskNamespace),
     };
     match crate::engine::open::open(new, path, &expected).unwrap() {
         OpenResult::Coffer(opened) => (salvaged, opened),

@@ -6,9 +6,9 @@ use crate::engine::member::MemberLocation;
 use crate::format::kind::Kind;
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
-use crate::io::disk::{DiskDirectory, DiskFile};
+use crate::io::disk::{DiskFile, DiskNamespace};
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Directory, Storage};
+use crate::io::storage::{Namespace, WriteAt};
 
 /// A coffer without keys in a directory of its own.
 struct Scene {
@@ -23,8 +23,8 @@ impl Scene {
         let path = dir.path().join("box.coffer");
         let options = Options::new(Mode::Exclusive, Kind::null());
         let (header, keys) = options.header(&options.credentials().unwrap()).unwrap();
-        let directory: Arc<dyn Directory> = Arc::new(DiskDirectory);
-        let file: Arc<dyn Storage> = Arc::new(DiskFile::create(&path).unwrap());
+        let directory: Arc<dyn Namespace> = Arc::new(DiskNamespace);
+        let file: Arc<dyn WriteAt> = Arc::new(DiskFile::create(&path).unwrap());
         let source = ArchiveFile::new(file, &directory, &path, &header, &keys).unwrap();
         let container = Container::create(source, header, false).unwrap();
         let mut scene = Self { container, locks: Locks::none(&path), _dir: dir };
