@@ -15,6 +15,8 @@ type Hook = Box<dyn FnMut(&mut Vec<u8>) + Send>;
 pub(crate) struct Memory {
     pub(crate) bytes: Mutex<Vec<u8>>,
     pub(crate) read: AtomicU64,
+    /// The number of ranges that were announced.
+    pub(super) announced: AtomicU64,
     /// Bytes that cannot be read, as on a failing disk: from one offset to another.
     broken: Option<(u64, u64)>,
     pub(super) at_len: Mutex<Option<Hook>>,
@@ -56,6 +58,10 @@ impl ReadAt for Memory {
     fn len(&self) -> io::Result<u64> {
         self.run(&self.at_len);
         Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn will_read(&self, ranges: &[std::ops::Range<u64>]) {
+        self.announced.fetch_add(ranges.len() as u64, Ordering::Relaxed);
     }
 }
 

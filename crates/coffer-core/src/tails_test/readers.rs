@@ -94,3 +94,19 @@ fn verifying_beside_a_writer_that_moves_members_finds_no_damage() {
         writer.change(Change::Close).unwrap();
     }
 }
+
+#[test]
+fn reading_does_not_ask_for_the_length_again_and_announces_blocks_ahead() {
+    let scene = ThreeCommits::new(Kind::store());
+    let file = Memory::of(&scene.bytes);
+    let coffer = read_without_lock(&scene, file.clone()).unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = asked.clone();
+    *file.at_len.lock().unwrap() = Some(Box::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    assert_eq!(coffer.read("member-1").unwrap(), vec![1; 1000]);
+    coffer.verify(&CallObserver::silent()).unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert!(file.announced.load(Ordering::Relaxed) > 0);
+}

@@ -44,6 +44,7 @@ use crate::engine::open;
 use crate::error::{Code, Error, Result};
 use crate::format::header::{self, Header};
 use crate::format::keys::Keys;
+use crate::io::beneath;
 use crate::io::disk::{DiskNamespace, failed_to_open};
 use crate::io::lock_set::{Locks, Patience};
 use crate::io::new_file::{NewFile, PublishError};
@@ -100,7 +101,7 @@ impl SalvageCall<'_> {
         if !options.accept_file_cipher {
             credentials.check(&options.kind)?;
         }
-        if std::fs::symlink_metadata(target).is_ok() {
+        if beneath::at(target, false).is_ok() {
             return Err(exists(target));
         }
         // A lock file beside a coffer that is not there, or beside a pipe, would be left behind.
