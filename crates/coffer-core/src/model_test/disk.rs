@@ -309,7 +309,7 @@ impl ReadAt for OpenFile {
     }
 }
 
-impl WriteAt for Open {
+impl WriteAt for OpenFile {
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let bytes = Arc::new(buf.to_vec());
         self.disk.act("write", Call::Write { file: self.file, offset: offset as usize, bytes })

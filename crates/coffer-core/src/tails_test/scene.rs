@@ -25,7 +25,7 @@ use crate::format::record;
 use crate::format::work;
 use crate::io::disk::DiskNamespace;
 use crate::io::lock_set::Locks;
-use crate::io::storage::{Namespace, WriteAt};
+use crate::io::storage::{Namespace, ReadAt};
 
 /// A coffer of three commits in memory.
 pub(crate) struct ThreeCommits {
