@@ -269,7 +269,7 @@ describe('dump', () => {
           throw new Error('no')
         },
       },
-      'value.bad cannot be read: that throws',
+      'value.bad cannot be read: reading it throws',
     ],
     [
       'a Proxy that throws',
@@ -283,7 +283,7 @@ describe('dump', () => {
           },
         ),
       ],
-      'cannot be read: that throws',
+      'cannot be read: reading it throws',
     ],
     ['memory that was transferred', [transferred()], 'value[0] cannot be read'],
   ])('refuses %s and says where it is', async (_, value, message) => {
