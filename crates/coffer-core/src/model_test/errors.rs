@@ -400,10 +400,24 @@ impl Session {
         let image = self.disk.image();
         let left: Vec<_> = image.names.keys().filter(|path| !ours(path)).collect();
         assert!(left.is_empty(), "{:?}: {left:?} are left behind", self.fault);
-        // The lock file is the system's own, and stays.
-        let real = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
-        let real: Vec<_> = real.filter(|path| !path.ends_with("faulty.coffer.lock")).collect();
-        assert!(real.is_empty(), "{:?}: {real:?} are left behind", self.fault);
+        self.nothing_left();
+    }
+
+    /// Waits until jobs of the pool that still hold an aborted upload have removed its spool, on the
+    /// system's disk. The lock file stays there.
+    fn nothing_left(&self) {
+        let left = || -> Vec<PathBuf> {
+            let all =
+                std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+            all.filter(|path| !path.ends_with("faulty.coffer.lock")).collect()
+        };
+        for _ in 0..6000 {
+            if left().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{:?}: {:?} are left behind", self.fault, left());
     }
 }
 
