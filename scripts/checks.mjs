@@ -48,7 +48,7 @@ const sources = { name: 'cargo deny', command: [node, 'scripts/sources.mjs'] }
 /** @type {Check} */
 const workflows = { name: 'actionlint', command: [node, 'scripts/workflows.mjs'] }
 
-/** What is checked while somebody works. */
+/** What `npm run check` runs. */
 export const quick = [clippy, rustfmt, biome, tsc, layers]
 
 /** What looks at the texts of the sources alone. */

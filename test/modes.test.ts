@@ -2,7 +2,7 @@ import { chmodSync, readdirSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { setImmediate as immediate } from 'node:timers/promises'
-import { describe, expect, it, onTestFinished } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { User } from './support/cli.ts'
 import { keysFor, kindOf, openKind } from './support/kinds.ts'
@@ -88,6 +88,8 @@ describe.skipIf(process.platform === 'win32').each(['000', '022'])('with the uma
     const directories: number[] = []
     async function* parts(): AsyncGenerator<Buffer> {
       for (let part = 0; part < 40; part += 1) yield noise(100_000, part)
+      // The pieces are spooled by threads of the engine.
+      await vi.waitFor(() => expect(modesIn(temporary)).not.toEqual({}), { timeout: 30_000 })
       for (const name of readdirSync(temporary)) directories.push(modeOf(join(temporary, name)))
       allPrivate(modesIn(temporary))
     }

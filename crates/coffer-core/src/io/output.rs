@@ -149,8 +149,8 @@ impl Output {
         }
         let resolved = std::fs::canonicalize(target).unwrap_or_else(|_| target.to_path_buf());
         let failed = |e: io::Error| Error::io("open", target, &e);
-        // Opened first, and kept: once the file has its name, nothing may fail for want of a
-        // descriptor.
+        // Opened first, and kept: once the file has its name, nothing may fail because no descriptor
+        // is left.
         let directory = storage::directory(&resolved);
         #[cfg(unix)]
         let durable = File::open(directory).map_err(failed)?;
