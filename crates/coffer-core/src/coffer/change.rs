@@ -98,7 +98,7 @@ pub enum Change {
         /// Cancellation and progress.
         watch: CallObserver,
     },
-    /// Begins a batch: see [`Outcome::Batch`].
+    /// Begins a batch: see [`Outcome::Batch`](super::Outcome::Batch).
     Begin,
     /// Ends the batch that the change belongs to.
     End {

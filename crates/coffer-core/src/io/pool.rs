@@ -91,7 +91,7 @@ fn pool() -> Result<&'static Pool> {
 /// Makes the pool, unless there is one: the calls that cannot fail count on it.
 ///
 /// # Errors
-/// [`Code::Io`](crate::error::Code::Io) if the system has no threads for it.
+/// [`Code::Io`] if the system has no threads for it.
 pub fn ready() -> Result<()> {
     pool().map(drop)
 }

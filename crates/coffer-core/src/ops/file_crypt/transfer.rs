@@ -4,6 +4,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+#[cfg(doc)]
+use crate::error::Code;
 use crate::error::Result;
 use crate::io::input::Input;
 use crate::io::output::Output;
