@@ -356,8 +356,9 @@ describe.skipIf(!posix)('a source that has no bytes', () => {
     const crypt = await box.plugin('crypt')
     const rsync = await box.plugin('rsync')
     const path = join(root, 'missing')
-    for (const call of [box.add(path), rsync.push(path, 'x'), crypt.encrypt(path, join(root, 'out'))]) {
-      await expect(call).rejects.toMatchObject({
+    const calls = [() => box.add(path), () => rsync.push(path, 'x'), () => crypt.encrypt(path, join(root, 'out'))]
+    for (const call of calls) {
+      await expect(call()).rejects.toMatchObject({
         ...{ code: 'ERR_COFFER_IO', errno: ENOENT, path, syscall: expect.stringMatching(/^(stat|open)$/) as string },
       })
     }
