@@ -267,7 +267,7 @@ pub(crate) mod tests {
             assert_eq!(cipher as usize, at + 1);
             assert_eq!(cipher_of(cipher_byte(Some(cipher))), Some(Some(cipher)));
         }
-        assert_eq!((cipher_of(0), cipher_of(4)), (Some(None), None));
+        assert_eq!((cipher_of(0), cipher_of(SUITES.len() as u8 + 1)), (Some(None), None));
         for cipher in Cipher::all() {
             assert_eq!(Cipher::parse(cipher.as_str()), Some(cipher));
         }
