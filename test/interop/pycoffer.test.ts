@@ -132,8 +132,8 @@ describe.skipIf(python === null).each(kinds)('with real PyCoffer, $label', (kind
     await step('neighbours in one commit', async () => {
       for (let index = 0; index < 30; index += 1) await write(`dir/n${index}`, noise(100 + index, index))
     })
-    await step('a large one', async () => write('large', noise(3_000_001, 'large')))
-    await step('another large one', async () => write('dir/large too', noise(2_500_000, 'large too')))
+    await step('a large one', async () => write('large', noise(1_300_001, 'large')))
+    await step('another large one', async () => write('dir/large too', noise(1_100_000, 'large too')))
     await step('replaced by the same size', async () => write('small', Buffer.from('SMALL')))
     await step('replaced by a larger one', async () => write('dir/n3', noise(70_000, 'larger')))
     await step('replaced by an empty one', async () => write('dir/n4', Buffer.alloc(0)))
@@ -222,12 +222,12 @@ describe.skipIf(python === null).each(kinds)('with real PyCoffer, $label', (kind
     await pycoffer.write('changer', 'new/by PyCoffer', Buffer.from('hello'))
     await pycoffer.write('changer', 'small/007.txt', replaced)
     await pycoffer.append('changer', 'small/008.txt', appended)
-    await pycoffer.append('changer', 'sizes/noise-3000001.bin', appended)
+    await pycoffer.append('changer', 'sizes/noise-1200001.bin', appended)
     await pycoffer.delete('changer', 'small/009.txt')
     await pycoffer.close('changer')
     members.set('new/by PyCoffer', Buffer.from('hello'))
     members.set('small/007.txt', replaced)
-    for (const name of ['small/008.txt', 'sizes/noise-3000001.bin']) {
+    for (const name of ['small/008.txt', 'sizes/noise-1200001.bin']) {
       members.set(name, Buffer.concat([members.get(name) ?? Buffer.alloc(0), appended]))
     }
     members.delete('small/009.txt')

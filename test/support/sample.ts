@@ -1,7 +1,7 @@
 import { lines, noise } from './bytes.ts'
 
 /** 65,504 bytes are PyCoffer's chunk, so one less and one more are where framing goes wrong. */
-export const sizes = [0, 1, 65_503, 65_504, 65_505, 3_000_001] as const
+export const sizes = [0, 1, 65_503, 65_504, 65_505, 1_200_001] as const
 
 /** Names in several scripts, long ones, and ones that look like options, globs or escapes. */
 export const awkwardNames = [
@@ -34,7 +34,7 @@ export const awkwardNames = [
 export function sampleMembers(): Map<string, Buffer> {
   const members = new Map<string, Buffer>()
   for (const size of sizes) members.set(`sizes/noise-${size}.bin`, noise(size, `size ${size}`))
-  members.set('sizes/text-3000001.txt', Buffer.from(lines(80_000).join('\n')).subarray(0, 3_000_001))
+  members.set('sizes/text-1200001.txt', Buffer.from(lines(40_000).join('\n')).subarray(0, 1_200_001))
   for (let index = 0; index < 200; index += 1) {
     members.set(`small/${String(index).padStart(3, '0')}.txt`, Buffer.from(`small member number ${index}\n`))
   }

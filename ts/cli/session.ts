@@ -13,8 +13,8 @@ import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../k
 import { keyless } from '../keys/secret.ts'
 // Registers the plugins that come with Coffer.
 import '../plugins/registry.ts'
+import type { Changes } from './config/changes.ts'
 import { changeSection } from './config/config.ts'
-import type { Changes } from './config/edit.ts'
 import {
   areOf,
   askPassphrase,

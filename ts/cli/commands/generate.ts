@@ -1,12 +1,10 @@
 import { resolve } from 'node:path'
 import { InvalidArgumentError, Option } from 'commander'
-import { stringify } from 'yaml'
 import { CofferBank } from '../../coffer/bank.ts'
 import { CofferMarket } from '../../coffer/market.ts'
 import { CofferStore } from '../../coffer/store.ts'
 import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../../keys/kinds.ts'
 import { addSection, defaultConfigPath, readConfig } from '../config/config.ts'
-import { yamlEntry } from '../config/edit.ts'
 import { iniSection } from '../config/ini.ts'
 import { systemKeyring } from '../config/keyring.ts'
 import { type Keys, secretText, standard } from '../config/keys.ts'
@@ -68,7 +66,9 @@ export function generate(): Entry {
         ...backupOf(options.backup ?? defaults.backup),
       }
       if (manner.json) return json({ [name]: section })
-      const text = ini ? iniSection(name, textsOf(section)) : yamlSection(name, section)
+      const text = ini
+        ? iniSection(name, textsOf(section))
+        : (await import('../config/yaml.ts')).yamlSection(name, section)
       if (!options.write) return write(text)
       await addSection(conf, name, text)
       say(`${name} is in ${conf} now. ${advice(section)}. coffer add -f ${name} makes the coffer`)
@@ -140,11 +140,6 @@ function backupOf(backup: string | undefined): Section {
 
 function textsOf(section: Section): Record<string, string> {
   return Object.fromEntries(Object.entries(section).map(([option, value]) => [option, String(value)]))
-}
-
-function yamlSection(name: string, section: Section): string {
-  const lines = Object.entries(section).map(([option, value]) => `  ${yamlEntry(option, value)}`)
-  return `${stringify(name, { lineWidth: 0 }).trim()}:\n${lines.join('')}`
 }
 
 function kindFrom(type: string | undefined): FixedKindName | undefined {

@@ -1,11 +1,10 @@
 import { type FileHandle, open, realpath, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
-import { isMap, parseDocument } from 'yaml'
 import { UsageError } from '../exit.ts'
-import { type Changes, editIni, editYaml } from './edit.ts'
+import type { Changes } from './changes.ts'
 import { home } from './home.ts'
-import { isIni, parseIni } from './ini.ts'
+import { editIni, isIni, parseIni } from './ini.ts'
 import { OWNER_ONLY, readPrivate } from './private.ts'
 import { type Defaults, defaultsFrom, type Section, sectionFrom } from './section.ts'
 
@@ -35,13 +34,13 @@ export async function readConfig(path: string): Promise<Config | null> {
  * is unchanged, and a crash leaves the old file or the new one.
  */
 export async function addSection(path: string, name: string, text: string): Promise<void> {
-  await replaceConfig(path, (old, file) => {
-    const before = parseConfig(file, old)
+  await replaceConfig(path, async (old, file) => {
+    const before = await parseConfig(file, old)
     if (before.sections.has(name)) throw new UsageError(`${path} has a coffer ${name} already: choose another name`)
     const separator = old === '' ? '' : old.endsWith('\n') ? '\n' : '\n\n'
     const whole = old + separator + text
     const expected = [...before.sections.keys(), name]
-    if (JSON.stringify(names(file, whole)) !== JSON.stringify(expected)) {
+    if (JSON.stringify(await names(file, whole)) !== JSON.stringify(expected)) {
       throw new UsageError(
         `a section cannot be put at the end of ${path}: call without --write, and put it there yourself`,
       )
@@ -57,12 +56,13 @@ export async function addSection(path: string, name: string, text: string): Prom
  * @throws {UsageError} if the layout of the section is not supported; nothing is changed then
  */
 export async function changeSection(path: string, name: string, changes: Changes): Promise<void> {
-  await replaceConfig(path, (old, file) => {
-    const before = entriesOf(file, old)
+  await replaceConfig(path, async (old, file) => {
+    const before = await entriesOf(file, old)
     const now = before.get(name)
     if (now === undefined) throw new UsageError(`${path} has no coffer ${name} any more`)
-    const whole = isIni(old) ? editIni(old, name, changes) : editYaml(old, name, changes)
-    const after = entriesOf(file, whole)
+    const edit = isIni(old) ? editIni : (await import('./yaml.ts')).editYaml
+    const whole = edit(old, name, changes)
+    const after = await entriesOf(file, whole)
     const expected = new Map(before).set(name, changedEntries(now, changes))
     if (!isDeepStrictEqual(after, expected)) {
       throw new UsageError(`the section ${name} of ${path} is written in a way that cannot be changed here`)
@@ -72,7 +72,7 @@ export async function changeSection(path: string, name: string, changes: Changes
 }
 
 /** Replaces a configuration atomically, under a lock file. */
-async function replaceConfig(path: string, change: (old: string, file: string) => string): Promise<void> {
+async function replaceConfig(path: string, change: (old: string, file: string) => Promise<string>): Promise<void> {
   const file = await realpath(path).catch(() => path)
   const lock = `${file}.new`
   let handle: FileHandle
@@ -87,7 +87,7 @@ async function replaceConfig(path: string, change: (old: string, file: string) =
     throw new UsageError(`${lock} is there: another coffer is writing, or one was interrupted; then remove it`)
   }
   try {
-    const whole = change((await readPrivate(file)) ?? '', file)
+    const whole = await change((await readPrivate(file)) ?? '', file)
     await handle.writeFile(whole)
     await handle.sync()
     await handle.close()
@@ -101,10 +101,11 @@ async function replaceConfig(path: string, change: (old: string, file: string) =
 }
 
 /** The entries of all sections, for comparison: keys as base64 text, other values unchanged. */
-function entriesOf(path: string, text: string): Map<string, Record<string, unknown>> {
-  parseConfig(path, text)
+async function entriesOf(path: string, text: string): Promise<Map<string, Record<string, unknown>>> {
+  await parseConfig(path, text)
   if (isIni(text)) return new Map([...parseIni(text)].map(([name, options]) => [name, Object.fromEntries(options)]))
-  const all = (yamlDocument(text).toJS() ?? {}) as Record<string, Record<string, unknown>>
+  const { parseYaml } = await import('./yaml.ts')
+  const all = (parseYaml(text) ?? {}) as Record<string, Record<string, unknown>>
   const plain = (value: unknown) => (value instanceof Uint8Array ? Buffer.from(value).toString('base64') : value)
   return new Map(
     Object.entries(all).map(([name, entries]) => [
@@ -130,17 +131,17 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-function names(path: string, text: string): string[] | null {
+async function names(path: string, text: string): Promise<string[] | null> {
   try {
-    return [...parseConfig(path, text).sections.keys()]
+    return [...(await parseConfig(path, text)).sections.keys()]
   } catch {
     return null
   }
 }
 
-function parseConfig(path: string, text: string): Config {
+async function parseConfig(path: string, text: string): Promise<Config> {
   try {
-    return isIni(text) ? fromIni(path, text) : fromYaml(path, text)
+    return isIni(text) ? fromIni(path, text) : await fromYaml(path, text)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error
     throw new UsageError(`${path}: ${error.message}`)
@@ -163,28 +164,15 @@ function fromIni(path: string, text: string): Config {
   return { path, format: 'ini', sections, defaults: defaultsFrom(DEFAULT, defaults) }
 }
 
-function yamlDocument(text: string) {
-  return parseDocument(text, { customTags: ['binary'], merge: true, stringKeys: true, prettyErrors: false })
-}
-
 /** A mapping of names to sections. Entries of DEFAULT apply to the command line, not to sections. */
-function fromYaml(path: string, text: string): Config {
-  const document = yamlDocument(text)
-  // Messages of the library quote the text, which may be a key.
-  const problem = document.errors[0] ?? document.warnings[0]
-  if (problem) {
-    const line = text.slice(0, problem.pos[0]).split('\n').length
-    throw new UsageError(`line ${line} is not YAML as it is understood here (${problem.code})`)
-  }
+async function fromYaml(path: string, text: string): Promise<Config> {
+  const { parseYaml } = await import('./yaml.ts')
   const sections = new Map<string, Section>()
   let defaults: Defaults = {}
-  if (document.contents !== null) {
-    if (!isMap(document.contents)) throw new UsageError('it must have a section for each coffer')
-    for (const [name, entries] of Object.entries(document.toJS() as Record<string, unknown>)) {
-      if (!isRecord(entries)) throw new UsageError(`${name} must have entries, such as "type: bank"`)
-      if (name === DEFAULT) defaults = defaultsFrom(DEFAULT, entries)
-      else sections.set(name, sectionFrom(name, entries))
-    }
+  for (const [name, entries] of Object.entries(parseYaml(text) ?? {})) {
+    if (!isRecord(entries)) throw new UsageError(`${name} must have entries, such as "type: bank"`)
+    if (name === DEFAULT) defaults = defaultsFrom(DEFAULT, entries)
+    else sections.set(name, sectionFrom(name, entries))
   }
   return { path, format: 'yaml', sections, defaults }
 }

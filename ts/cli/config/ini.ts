@@ -1,4 +1,5 @@
 import { UsageError } from '../exit.ts'
+import { added, type Changes, notInLines } from './changes.ts'
 
 /** The sections of an INI file, by name; `DEFAULT` is one of them. */
 export type Sections = Map<string, Map<string, string>>
@@ -49,4 +50,28 @@ function value(text: string, at: string): string {
 export function iniSection(name: string, entries: Readonly<Record<string, string>>): string {
   const lines = Object.entries(entries).map(([option, text]) => `${option} = ${text.replaceAll('%', '%%')}`)
   return `[${name}]\n${lines.join('\n')}\n`
+}
+
+/**
+ * Changes entries of a section in the text of an INI configuration; other lines are unchanged, byte for byte.
+ *
+ * @throws {UsageError} if there is no such section
+ */
+export function editIni(text: string, name: string, changes: Changes): string {
+  const lines = text.split(/(?<=\n)/)
+  const title = lines.findIndex((line) => /^\[([^\]]+)\]\s*$/.exec(line)?.[1] === name)
+  if (title < 0) throw notInLines(name)
+  const kept: string[] = []
+  let [inside, dropping] = [false, false]
+  for (const [at, line] of lines.entries()) {
+    if (/^\[/.test(line)) inside = at === title
+    const option = /^([^\s=:#;][^=:]*?)\s*[=:]/.exec(line)?.[1]?.toLowerCase()
+    // Indented lines continue a value.
+    dropping = inside && (option === undefined ? dropping && /^\s+\S/.test(line) : Object.hasOwn(changes, option))
+    if (!dropping) kept.push(line)
+    if (at !== title) continue
+    if (!line.endsWith('\n')) kept.push('\n')
+    for (const [option, value] of added(changes)) kept.push(`${option} = ${value.replaceAll('%', '%%')}\n`)
+  }
+  return kept.join('')
 }

@@ -1,5 +1,3 @@
-import confirm from '@inquirer/confirm'
-import password from '@inquirer/password'
 import { UsageError } from '../exit.ts'
 import { interrupt, interrupted } from './interrupt.ts'
 import { escaped } from './output.ts'
@@ -11,7 +9,10 @@ export function canAsk(): boolean {
 
 /** Asks for a secret, without echo. */
 export async function askSecret(message: string): Promise<string> {
-  return asked(message, () => password({ message: escaped(message) }, context()))
+  return asked(message, async () => {
+    const { default: password } = await import('@inquirer/password')
+    return password({ message: escaped(message) }, context())
+  })
 }
 
 /** Asks for a new secret twice, until both inputs are equal. */
@@ -26,7 +27,10 @@ export async function askNewSecret(what: string): Promise<string> {
 
 /** Asks for confirmation; no by default. */
 export async function askWhether(message: string): Promise<boolean> {
-  return asked(message, () => confirm({ message: escaped(message), default: false }, context()))
+  return asked(message, async () => {
+    const { default: confirm } = await import('@inquirer/confirm')
+    return confirm({ message: escaped(message), default: false }, context())
+  })
 }
 
 // Prompts go to standard error: standard output is for results.

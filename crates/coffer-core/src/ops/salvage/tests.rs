@@ -1,7 +1,8 @@
-//! One damaged byte, anywhere: what it costs a coffer of 10,000 members.
+//! One damaged byte, anywhere: what it costs a coffer of many members.
 //!
-//! `COFFER_SALVAGE_PLACES` says at how many places of each coffer (334, so 1,000 or more in all),
-//! `COFFER_SALVAGE_SEED` from which seed they are drawn.
+//! `COFFER_SALVAGE_MEMBERS` is the number of members (2,000; a weekly run takes 10,000),
+//! `COFFER_SALVAGE_PLACES` the number of places in each coffer (334, so 1,000 or more in all), and
+//! `COFFER_SALVAGE_SEED` the seed that they are drawn from.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
@@ -21,8 +22,6 @@ use crate::format::kind::{Cipher, Kind};
 use crate::format::member::Attributes;
 use crate::model_test::rng::Rng;
 use crate::tails_test::memory::Memory;
-
-const MEMBERS: u64 = 10_000;
 
 pub(super) fn noise(name: &str, len: usize) -> Vec<u8> {
     let mut out = vec![0; len];
@@ -58,7 +57,7 @@ impl Sample {
                 .put_small(&name, MemberType::File, data.len() as u64, attributes, stored)
                 .unwrap();
             all.insert(name, data);
-            if i % 2_500 == 2_499 {
+            if i % (members / 4).max(500) == 499 {
                 let name = format!("large-{i}");
                 let data = noise(&name, 60_000);
                 let mut pieces = data.chunks(16 << 10).map(<[u8]>::to_vec).peekable();
@@ -188,7 +187,7 @@ fn one_byte_anywhere(kind: Kind) {
     let (places, seed) =
         (number("COFFER_SALVAGE_PLACES", 334), number("COFFER_SALVAGE_SEED", 20_260_801));
     let mut rng = Rng(seed);
-    let sample = Sample::new(kind, MEMBERS, &mut rng);
+    let sample = Sample::new(kind, number("COFFER_SALVAGE_MEMBERS", 2_000), &mut rng);
     let (mut worst, mut sum) = (0, 0);
     for _ in 0..places {
         let at = rng.below(sample.good.len() as u64) as usize;

@@ -14,7 +14,7 @@ use coffer_core::progress::CallObserver;
 
 use std::sync::Arc;
 
-use super::mutation::{Mutation, cuts, flips, moves};
+use super::mutation::{Mutation, cuts, flips, middle, moves};
 use super::watched::{self, Bench};
 use crate::support::{directory, noise, path};
 
@@ -146,7 +146,9 @@ fn specimens() -> Vec<Specimen> {
 fn every_flipped_bit_of_an_encrypted_file_is_an_error() {
     alone!("every_flipped_bit_of_an_encrypted_file_is_an_error");
     for specimen in specimens() {
-        let flips = flips(specimen.file.len());
+        let sealed = |chunk: &Range<usize>| chunk.start + chunk::HEADER..chunk.end;
+        let middles: Vec<_> = specimen.chunks.iter().map(|chunk| middle(&sealed(chunk))).collect();
+        let flips = flips(specimen.file.len(), &middles);
         watched::each(&format!("flips, {}", specimen.name), flips, |bench, flip| {
             let Mutation::Flip { at, .. } = flip else { unreachable!() };
             let head = specimen.chunks[0].contains(&at);

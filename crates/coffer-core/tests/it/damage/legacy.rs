@@ -12,7 +12,7 @@ use coffer_core::format::chunk;
 use coffer_core::format::kind::Layer;
 use coffer_core::progress::CallObserver;
 
-use super::mutation::{cuts, flips, moves};
+use super::mutation::{cuts, flips, middle, moves};
 use super::specimen::Members;
 use super::watched::{self, Bench};
 use crate::support::{Case, cases, names, noise};
@@ -65,6 +65,15 @@ impl Specimen {
         }
         let chunks = if container.is_some() { chunks(&file) } else { frames };
         Self { case, member, container, members, file, chunks }
+    }
+
+    /// The middles of its sealed chunks.
+    fn middles(&self) -> Vec<Range<usize>> {
+        if self.container.is_none() {
+            return Vec::new();
+        }
+        let sealed = |chunk: &Range<usize>| chunk.start + chunk::HEADER..chunk.end;
+        self.chunks.iter().map(|chunk| middle(&sealed(chunk))).collect()
     }
 
     /// What the coffer opens as, if it opens, and what its files are on the disk.
@@ -139,7 +148,8 @@ fn assert_clear(error: &Error) {
 fn a_flipped_bit_of_a_sealed_legacy_coffer_is_an_error() {
     alone!("a_flipped_bit_of_a_sealed_legacy_coffer_is_an_error");
     for specimen in cases().into_iter().map(Specimen::new) {
-        let flips = flips(specimen.file.len());
+        let middles = specimen.middles();
+        let flips = flips(specimen.file.len(), &middles);
         let name = specimen.case.name();
         watched::each(&format!("flips, legacy, {name}"), flips, |bench, flip| {
             let members = match specimen.open(bench, &flip.apply(&specimen.file, &[])) {

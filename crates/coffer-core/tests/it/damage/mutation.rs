@@ -40,14 +40,36 @@ impl Mutation {
     }
 }
 
-/// Every bit of a file.
-pub fn flips(len: usize) -> impl Iterator<Item = Mutation> {
-    (0..len).flat_map(|at| (0..8).map(move |bit| Mutation::Flip { at, bit }))
+/// Bytes at each end of a sealed text that tell it apart: version, timestamp, nonce, padding, tag.
+const SEALED_ENDS: usize = 40;
+
+/// The middle of a sealed text, given the range of the text: flips there differ in nothing but the
+/// place, because each fails the same comparison of tags.
+pub fn middle(sealed: &Range<usize>) -> Range<usize> {
+    let start = sealed.start + SEALED_ENDS;
+    start..sealed.end.saturating_sub(SEALED_ENDS).max(start)
 }
 
-/// One bit of each byte, another for each.
-pub fn one_flip_each(len: usize) -> impl Iterator<Item = Mutation> {
-    (0..len).map(|at| Mutation::Flip { at, bit: (at % 8) as u8 })
+/// Every bit of a file, and in the middles of its sealed texts one bit of each byte.
+pub fn flips(len: usize, middles: &[Range<usize>]) -> impl Iterator<Item = Mutation> {
+    (0..len).flat_map(move |at| {
+        let in_middle = middles.iter().any(|middle| middle.contains(&at));
+        let bits = if in_middle { rotating(at)..=rotating(at) } else { 0..=7 };
+        bits.map(move |bit| Mutation::Flip { at, bit })
+    })
+}
+
+/// One bit of each byte, another for each, and in the middles of sealed texts of every eighth byte.
+pub fn one_flip_each(len: usize, middles: &[Range<usize>]) -> impl Iterator<Item = Mutation> {
+    (0..len)
+        .filter(move |at| at % 8 == 0 || !middles.iter().any(|middle| middle.contains(at)))
+        .map(|at| Mutation::Flip { at, bit: rotating(at) })
+}
+
+/// The bit of a byte that is flipped where one is.
+pub fn rotating(at: usize) -> u8 {
+    // Every eighth byte, too, has another bit than the one eight bytes before.
+    ((at + at / 8) % 8) as u8
 }
 
 /// Every length that is shorter.

@@ -6,7 +6,7 @@ use coffer_core::coffer::{Coffer, Mode, Selection};
 use coffer_core::error::{Code, Error, Result};
 use coffer_core::progress::CallObserver;
 
-use super::mutation::{Mutation, cuts, flips, moves};
+use super::mutation::{Mutation, cuts, flips, moves, rotating};
 use super::specimen::{Region, Specimen, State, specimens};
 use super::watched::{self, Bench};
 use crate::support::names;
@@ -187,14 +187,15 @@ fn looks_unfinished(specimen: &Specimen, last: usize) -> bool {
 fn every_flipped_bit_costs_what_it_is_in_and_no_more() {
     alone!("every_flipped_bit_costs_what_it_is_in_and_no_more");
     for specimen in specimens() {
-        let flips = flips(specimen.file.len());
+        let middles = specimen.middles();
+        let flips = flips(specimen.file.len(), &middles);
         watched::each(&format!("flips, {}", specimen.name), flips, |bench, flip| {
             let Mutation::Flip { at, bit } = flip else { unreachable!() };
             let path = bench.file("box", &flip.apply(&specimen.file, &[]));
             let region = specimen.region(at);
             let look = look(&specimen, &path);
             check_region(&specimen, region, look.as_ref());
-            let Some(look) = look.filter(|_| usize::from(bit) == at % 8) else { return };
+            let Some(look) = look.filter(|_| bit == rotating(at)) else { return };
             assert!(look.is_sound() || matches!(region, Region::Data | Region::NewestCommit));
             if region == Region::Data {
                 look.check_released(bench);

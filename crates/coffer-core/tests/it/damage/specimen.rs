@@ -8,6 +8,7 @@ use coffer_core::crypto::seal::{self, Seal};
 use coffer_core::format::chunk;
 use coffer_core::progress::CallObserver;
 
+use super::mutation::middle;
 use crate::support::{Case, cases, delete, directory, noise, path, write};
 
 pub type Members = BTreeMap<String, Vec<u8>>;
@@ -65,6 +66,15 @@ impl Specimen {
 
     pub fn pieces(&self) -> Vec<Range<usize>> {
         self.pieces.iter().map(|(range, _)| range.clone()).collect()
+    }
+
+    /// The middles of its sealed chunks.
+    pub fn middles(&self) -> Vec<Range<usize>> {
+        if self.case.kind.container.cipher.is_none() {
+            return Vec::new();
+        }
+        let sealed = |piece: Range<usize>| piece.start + chunk::HEADER..piece.end;
+        self.pieces().into_iter().map(|piece| middle(&sealed(piece))).collect()
     }
 
     pub fn region(&self, at: usize) -> Region {

@@ -72,7 +72,8 @@ fn check_kept(
 fn a_writer_loses_nothing_to_a_flipped_bit() {
     alone!("a_writer_loses_nothing_to_a_flipped_bit");
     for specimen in specimens() {
-        let flips = one_flip_each(specimen.file.len());
+        let middles = specimen.middles();
+        let flips = one_flip_each(specimen.file.len(), &middles);
         watched::each(&format!("flips and writes, {}", specimen.name), flips, |bench, flip| {
             go_on(&specimen, bench, &flip.apply(&specimen.file, &[]), false);
         });
@@ -83,11 +84,11 @@ fn a_writer_loses_nothing_to_a_flipped_bit() {
 fn a_writer_cuts_off_what_is_torn_and_goes_on() {
     alone!("a_writer_cuts_off_what_is_torn_and_goes_on");
     for specimen in specimens() {
-        // Every fourth length, and those around each end of a commit and of its footers.
+        // Every eighth length, and those around each end of a commit and of its footers.
         let ends: Vec<usize> = specimen.pieces().iter().map(|piece| piece.end).collect();
         let cuts = cuts(specimen.file.len()).filter(|cut| {
             let Mutation::Cut(len) = cut else { unreachable!() };
-            len % 4 == 0 || ends.iter().any(|end| end.abs_diff(*len) <= 1)
+            len % 8 == 0 || ends.iter().any(|end| end.abs_diff(*len) <= 1)
         });
         watched::each(&format!("cuts and writes, {}", specimen.name), cuts, |bench, cut| {
             let Mutation::Cut(len) = cut else { unreachable!() };

@@ -1,8 +1,21 @@
+/** Configurations in YAML. This module loads the parser, so it is imported where a text is YAML. */
 import { isMap, isScalar, parseDocument, stringify, type YAMLMap } from 'yaml'
 import { UsageError } from '../exit.ts'
+import { added, type Changes, notInLines } from './changes.ts'
 
-/** Changes to the entries of a section: text, or base64 text if the name ends in `_key`; null removes an entry. */
-export type Changes = Readonly<Record<string, string | null>>
+/** Parses a mapping of names to entries; null for an empty text. */
+export function parseYaml(text: string): Record<string, unknown> | null {
+  const document = yamlDocument(text)
+  // Messages of the library quote the text, which may be a key.
+  const problem = document.errors[0] ?? document.warnings[0]
+  if (problem) {
+    const line = text.slice(0, problem.pos[0]).split('\n').length
+    throw new UsageError(`line ${line} is not YAML as it is understood here (${problem.code})`)
+  }
+  if (document.contents === null) return null
+  if (!isMap(document.contents)) throw new UsageError('it must have a section for each coffer')
+  return document.toJS() as Record<string, unknown>
+}
 
 /**
  * Changes entries of a section in the text of a YAML configuration; the rest is unchanged, byte for byte.
@@ -11,7 +24,7 @@ export type Changes = Readonly<Record<string, string | null>>
  * @throws {UsageError} if the section does not have one entry per line
  */
 export function editYaml(text: string, name: string, changes: Changes): string {
-  const document = parseDocument(text, { customTags: ['binary'], merge: true, stringKeys: true, prettyErrors: false })
+  const document = yamlDocument(text)
   const section = isMap(document.contents) ? document.contents.get(name) : undefined
   if (!isMap(section) || section.flow) throw notInLines(name)
   const cuts = pairs(section).map(({ option, from, to }) => {
@@ -30,35 +43,21 @@ export function editYaml(text: string, name: string, changes: Changes): string {
   return edited.slice(0, first.from) + lines.join('') + edited.slice(first.from)
 }
 
+/** A section as text. */
+export function yamlSection(name: string, entries: Readonly<Record<string, string | boolean>>): string {
+  const lines = Object.entries(entries).map(([option, value]) => `  ${yamlEntry(option, value)}`)
+  return `${stringify(name, { lineWidth: 0 }).trim()}:\n${lines.join('')}`
+}
+
 /** An entry of a YAML section, as a line. Keys are binary, as in PyCoffer. */
-export function yamlEntry(option: string, value: string | boolean): string {
+function yamlEntry(option: string, value: string | boolean): string {
   const binary = option.endsWith('_key')
   const scalar = stringify(value, { lineWidth: 0, defaultStringType: binary ? 'QUOTE_DOUBLE' : 'PLAIN' })
   return `${option}: ${binary ? '!!binary ' : ''}${scalar}`
 }
 
-/** The same for an INI configuration. */
-export function editIni(text: string, name: string, changes: Changes): string {
-  const lines = text.split(/(?<=\n)/)
-  const title = lines.findIndex((line) => /^\[([^\]]+)\]\s*$/.exec(line)?.[1] === name)
-  if (title < 0) throw notInLines(name)
-  const kept: string[] = []
-  let [inside, dropping] = [false, false]
-  for (const [at, line] of lines.entries()) {
-    if (/^\[/.test(line)) inside = at === title
-    const option = /^([^\s=:#;][^=:]*?)\s*[=:]/.exec(line)?.[1]?.toLowerCase()
-    // Indented lines continue a value.
-    dropping = inside && (option === undefined ? dropping && /^\s+\S/.test(line) : Object.hasOwn(changes, option))
-    if (!dropping) kept.push(line)
-    if (at !== title) continue
-    if (!line.endsWith('\n')) kept.push('\n')
-    for (const [option, value] of added(changes)) kept.push(`${option} = ${value.replaceAll('%', '%%')}\n`)
-  }
-  return kept.join('')
-}
-
-function added(changes: Changes): [string, string][] {
-  return Object.entries(changes).filter((entry): entry is [string, string] => entry[1] !== null)
+function yamlDocument(text: string) {
+  return parseDocument(text, { customTags: ['binary'], merge: true, stringKeys: true, prettyErrors: false })
 }
 
 /** The entries of a section with their offsets. */
@@ -81,8 +80,4 @@ function endOfLine(text: string, at: number): number {
   if (text[at - 1] === '\n') return at
   const end = text.indexOf('\n', at)
   return end < 0 ? text.length : end + 1
-}
-
-function notInLines(name: string): UsageError {
-  return new UsageError(`the section ${name} is not written as one entry a line, so it cannot be changed`)
 }
