@@ -185,11 +185,10 @@ export function checkName(name: string, what = 'the name of a member'): string {
   return name
 }
 
-/** Checks that a value is an array of names of members, or undefined. */
-export function checkNames(members: readonly string[] | undefined): string[] | undefined {
-  if (members === undefined) return undefined
-  if (!Array.isArray(members)) throw invalid(`members must be an array of names, not ${shown(members)}`)
-  return members.map((name: string) => checkName(name))
+/** Checks that a value is an array of names of members. */
+export function checkNames(names: readonly string[], what: string): string[] {
+  if (!Array.isArray(names)) throw invalid(`${what} must be an array of names of members, not ${shown(names)}`)
+  return names.map((name: string) => checkName(name))
 }
 
 /**

@@ -6,10 +6,16 @@ export type ErrorCode =
   | 'ERR_COFFER_EXISTS'
   /** The coffer does not exist. */
   | 'ERR_COFFER_NOT_FOUND'
-  /** The member exists and may not be replaced, or a directory has its name. */
+  /** The member exists and may not be replaced, or a file has the name of one of its directories. */
   | 'ERR_COFFER_MEMBER_EXISTS'
   /** There is no such member. */
   | 'ERR_COFFER_MEMBER_NOT_FOUND'
+  /** A directory has the name of the member that a call would read or write. */
+  | 'ERR_COFFER_IS_DIRECTORY'
+  /** The directory to be deleted has members in it. */
+  | 'ERR_COFFER_NOT_EMPTY'
+  /** Two members have one name on the file system that they are extracted to. */
+  | 'ERR_COFFER_NAME_COLLISION'
   /** The key does not open the coffer. */
   | 'ERR_COFFER_WRONG_KEY'
   /** Keys or a passphrase were given for a coffer that is not sealed: anyone who can write the file can forge it. */
@@ -18,6 +24,8 @@ export type ErrorCode =
   | 'ERR_COFFER_WRONG_KIND'
   /** Damage or tampering. */
   | 'ERR_COFFER_CORRUPT'
+  /** The expected commit is not in the history of the coffer: the file is an older copy, or another one. */
+  | 'ERR_COFFER_ROLLED_BACK'
   /** The coffer is in PyCoffer's format, and `legacy` was not given. */
   | 'ERR_COFFER_LEGACY'
   /** The coffer was made by a newer version of the format. */
@@ -40,7 +48,11 @@ export type ErrorCode =
   | 'ERR_COFFER_IO'
   /** An invalid argument. */
   | 'ERR_COFFER_INVALID_ARG'
-  /** Batches of several coffers would wait for each other for ever. */
+  /** The call would wait for the batch that it is made in: make it on the batch. */
+  | 'ERR_COFFER_IN_BATCH'
+  /** The batch has ended. */
+  | 'ERR_COFFER_BATCH_ENDED'
+  /** Batches, or a batch and a change outside of it, would wait for each other for ever. */
   | 'ERR_COFFER_DEADLOCK'
   /** There is no binary for this platform, or none that loads: `import` of the package fails with it. */
   | 'ERR_COFFER_NO_BINARY'
@@ -51,8 +63,10 @@ export interface ErrorDetails {
   path?: string | undefined
   /** The member concerned. */
   member?: string | undefined
-  /** The operating system's error number, such as 28, ENOSPC. */
+  /** The operating system's error number as Node.js has it, such as -28 for ENOSPC. */
   errno?: number | undefined
+  /** The name of the operating system's error, such as `ENOSPC`. */
+  systemCode?: string | undefined
   /** The system call that failed, such as `open`. */
   syscall?: string | undefined
   /** The error that caused this one. */
@@ -86,8 +100,10 @@ export class CofferError extends Error {
   declare readonly path?: string
   /** The member concerned. */
   declare readonly member?: string
-  /** The operating system's error number, for `ERR_COFFER_IO`: positive, unlike those of Node.js. */
+  /** The operating system's error number, for `ERR_COFFER_IO`: negative, as in errors of Node.js. */
   declare readonly errno?: number
+  /** The name of the operating system's error, for `ERR_COFFER_IO`, such as `ENOSPC`. */
+  declare readonly systemCode?: string
   /** The system call that failed, for `ERR_COFFER_IO`. */
   declare readonly syscall?: string
 

@@ -25,20 +25,30 @@
  * @module coffer
  */
 export { CofferBank } from './coffer/bank.ts'
-export type { Batch } from './coffer/batch.ts'
-export { type ChangePassphraseOptions, Coffer, type CofferOptions } from './coffer/coffer.ts'
-export type { ExtractAllOptions, Extracted, ExtractOptions } from './coffer/extraction.ts'
-export type { Verified } from './coffer/handle.ts'
-export { type Identity, identify } from './coffer/identify.ts'
-export type { Info } from './coffer/info.ts'
+export type { CofferBatch } from './coffer/batch.ts'
+export type { CofferReader, CofferWriter } from './coffer/calls.ts'
+export { type ChangePassphraseOptions, Coffer, type NoLayers } from './coffer/coffer.ts'
+export type { ExtractAllOptions, ExtractOptions, ExtractResult } from './coffer/extraction.ts'
+export type { VerifyResult } from './coffer/handle.ts'
+export { type CofferIdentity, type IdentifiedCoffer, type IdentifiedOther, identify } from './coffer/identify.ts'
+export type { CofferInfo } from './coffer/info.ts'
 export { CofferMarket } from './coffer/market.ts'
 export { CofferNull } from './coffer/null.ts'
-export type { Notice } from './coffer/open.ts'
-export type { Commit, OpenOptions } from './coffer/options.ts'
+export type { CofferClass, CofferNotice, NoticeCode, OpenedCoffer } from './coffer/open.ts'
+export type {
+  CofferCommit,
+  NewCofferOptions,
+  OpenFlags,
+  OpenMode,
+  OpenOptions,
+  OptionsOf,
+  ReplaceOptions,
+  WritableOptions,
+} from './coffer/options.ts'
 export type { PluginName, Plugins } from './coffer/plugins.ts'
-export type { LostMember, Salvaged, SalvageOptions } from './coffer/salvage.ts'
+export type { LostMember, SalvageOptions, SalvageResult } from './coffer/salvage.ts'
 export { CofferStore } from './coffer/store.ts'
-export type { Added, AddOptions, DeleteOptions, Skipped } from './coffer/writes.ts'
+export type { AddOptions, AddResult, DeleteOptions, SkippedItem } from './coffer/writes.ts'
 export type {
   ConvertOptions,
   Cryptor,
@@ -49,23 +59,47 @@ export type {
   TargetStreamOptions,
 } from './crypt/cryptor.ts'
 export { CofferError, type ErrorCode, type ErrorDetails } from './errors.ts'
-export type { Key, Keys } from './keys/key.ts'
-export type { Cipher, KindName, Layer, Layers } from './keys/kinds.ts'
-export { type DeriveOptions, deriveKeys, type Kdf, type KdfOptions, type Passphrase } from './keys/passphrase.ts'
-export type { NewKeys } from './keys/secret.ts'
-export type { CofferFile } from './member/file.ts'
-export type { FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './member/file-options.ts'
-export type { MemberInput as Source } from './member/input.ts'
-export type { Member } from './member/member.ts'
+export type { CofferKey, CofferKeys } from './keys/key.ts'
+export type { CofferCipher, CofferKind, CofferLayer, CofferLayers } from './keys/kinds.ts'
+export {
+  type DeriveOptions,
+  deriveKeys,
+  type KdfOptions,
+  type KdfParameters,
+  type Passphrase,
+} from './keys/passphrase.ts'
 export type {
-  Mode,
-  ModeText,
+  AnyKeys,
+  AnySecret,
+  BankCipherOption,
+  BankKeys,
+  BankSecret,
+  MarketKeys,
+  MarketSecret,
+  NewCofferKeys,
+  PassphraseSecret,
+  StoreKeys,
+  StoreSecret,
+} from './keys/secret.ts'
+export type { CofferBytes } from './member/bytes.ts'
+export type { CofferFile } from './member/file.ts'
+export type { FileReadOptions, FileReadResult, FileWriteOptions, FileWriteResult } from './member/file-options.ts'
+export type { MemberData } from './member/input.ts'
+export type { BigIntMember, Member } from './member/member.ts'
+export type {
+  FileFlags,
+  FileMode,
+  LinesOptions,
+  NoOptions,
   ReadStreamOptions,
   SourceOptions,
-  Symlinks,
+  StatOptions,
+  SymlinkPolicy,
+  TextOptions,
   WriteOptions,
   WriteStreamOptions,
 } from './member/options.ts'
+export type { MemberQuery } from './member/query.ts'
 export {
   CofferPlugin,
   KeyPlugin,
@@ -86,6 +120,6 @@ export type {
 export type { NewPassword, PasswordEntry, PasswordInfo, PasswordKey } from './plugins/password-entry.ts'
 export { registerPlugin } from './plugins/registry.ts'
 export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
-export type { Progress, WatchOptions } from './progress.ts'
+export type { CofferProgress, WatchOptions } from './progress.ts'
 export { type ExportTarOptions, exportTar } from './tar/export.ts'
-export { type Imported, type ImportTarOptions, importTar } from './tar/import.ts'
+export { type ImportTarOptions, type ImportTarResult, importTar } from './tar/import.ts'

@@ -5,7 +5,7 @@ import { checkSignal, shown } from './check.ts'
 import { invalid } from './errors.ts'
 
 /** The progress of a long call. */
-export interface Progress {
+export interface CofferProgress {
   /** The bytes of members processed so far. */
   bytes: number
   /** The bytes of members in total, if known. */
@@ -22,11 +22,12 @@ export interface WatchOptions {
   signal?: AbortSignal | undefined
   /**
    * Is called with the progress at most 20 times a second, and once more at the end. If it throws, the
-   * call is cancelled and rejects with the thrown value.
+   * call is cancelled and rejects with the thrown value; {@link Coffer.rekey} and {@link Coffer.changePassphrase} do not
+   * reject any more when the new keys are in force, and the thrown value is a warning of the process.
    *
    * @param progress the progress so far
    */
-  onProgress?: ((progress: Progress) => void) | undefined
+  onProgress?: ((progress: CofferProgress) => void) | undefined
 }
 
 /** The names of {@link WatchOptions}. */
@@ -43,8 +44,17 @@ export function checkWatch({ signal, onProgress }: WatchOptions): void {
   signal?.throwIfAborted()
 }
 
-/** Runs a call of the engine with cancellation and progress. */
-export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch) => Promise<Settled<T>>): Promise<T> {
+/**
+ * Runs a call of the engine with cancellation and progress.
+ *
+ * @param late what becomes of an error of `onProgress` when the call has succeeded: the call rejects with it, or, where
+ *   that would hide that the call has taken effect, it becomes a warning of the process
+ */
+export async function watched<T>(
+  options: WatchOptions,
+  run: (watch: NativeWatch) => Promise<Settled<T>>,
+  late: 'reject' | 'warn' = 'reject',
+): Promise<T> {
   checkWatch(options)
   const { signal, onProgress } = options
   const watch = new binding.NativeWatch()
@@ -67,7 +77,8 @@ export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch
   try {
     const value = await settled(run(watch))
     if (onProgress) report()
-    if (thrown) throw thrown.reason
+    if (thrown && late === 'reject') throw thrown.reason
+    if (thrown) process.emitWarning(warningOf(thrown.reason))
     return value
   } catch (error) {
     if (!(error instanceof Aborted)) throw error
@@ -78,22 +89,26 @@ export async function watched<T>(options: WatchOptions, run: (watch: NativeWatch
   }
 }
 
+function warningOf(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(`onProgress has thrown ${shown(reason)}`)
+}
+
 /** Reports progress at most 20 times a second, as {@link WatchOptions} says. */
 export interface Paced {
-  (progress: Progress): void
+  (progress: CofferProgress): void
   /** Reports the end, whenever the last report was. */
-  end(progress: Progress): void
+  end(progress: CofferProgress): void
 }
 
 /** A rate-limited report for calls that consist of many calls of the engine. */
-export function paced(onProgress: ((progress: Progress) => void) | undefined): Paced {
+export function paced(onProgress: ((progress: CofferProgress) => void) | undefined): Paced {
   if (onProgress !== undefined && typeof onProgress !== 'function')
     throw invalid(`onProgress must be a function, not ${shown(onProgress)}`)
   let last = Number.NEGATIVE_INFINITY
-  const report = (progress: Progress): void => {
+  const report = (progress: CofferProgress): void => {
     if (performance.now() - last < INTERVAL_MS) return
     last = performance.now()
     onProgress?.({ ...progress })
   }
-  return Object.assign(report, { end: (progress: Progress) => onProgress?.({ ...progress }) })
+  return Object.assign(report, { end: (progress: CofferProgress) => onProgress?.({ ...progress }) })
 }

@@ -1,5 +1,5 @@
 import { Help, InvalidArgumentError, Option } from 'commander'
-import type { Commit } from '../coffer/options.ts'
+import type { CofferCommit } from '../coffer/options.ts'
 import { bankCiphers, kindNames } from '../keys/kinds.ts'
 import { add } from './commands/add.ts'
 import { cat } from './commands/cat.ts'
@@ -50,7 +50,11 @@ export function program(): Entry {
     .option('--json', 'print results and errors as JSON')
     .example('A new coffer, and the first file in it', 'coffer generate vault --write && coffer add report.pdf')
     .hook('preAction', (_, action) => {
-      const { quiet, json, expect } = action.optsWithGlobals<{ quiet?: boolean; json?: boolean; expect?: Commit }>()
+      const { quiet, json, expect } = action.optsWithGlobals<{
+        quiet?: boolean
+        json?: boolean
+        expect?: CofferCommit
+      }>()
       Object.assign(manner, { quiet: quiet === true, json: json === true })
       if (json && withoutJson.includes(action.name())) {
         action.error(`error: ${action.name()} has no --json: its output is not structured`)
@@ -109,7 +113,7 @@ function lockTimeout(text: string): number {
   return Math.round(Number(text) * 1000)
 }
 
-function commit(text: string): Commit {
+function commit(text: string): CofferCommit {
   const [, generation = '', digest = ''] = /^(\d{1,15}):([0-9a-f]{64})$/i.exec(text) ?? []
   if (digest === '') {
     throw new InvalidArgumentError('It must be a commit as info prints it: its generation, a colon, its digest.')

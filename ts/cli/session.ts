@@ -5,8 +5,8 @@ import type { Coffer } from '../coffer/coffer.ts'
 import { identify } from '../coffer/identify.ts'
 import { CofferMarket } from '../coffer/market.ts'
 import { CofferNull } from '../coffer/null.ts'
-import type { Commit, OpenOptions } from '../coffer/options.ts'
-import type { Salvaged, SalvageOptions } from '../coffer/salvage.ts'
+import type { CofferCommit, OpenMode, ReplaceOptions } from '../coffer/options.ts'
+import type { SalvageOptions, SalvageResult } from '../coffer/salvage.ts'
 import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
 import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../keys/kinds.ts'
@@ -38,7 +38,7 @@ export interface CommonOptions extends TargetOptions, KeyOptions {
   type?: FixedKindName
   cipher?: BankCipher
   lockTimeout?: number
-  expect?: Commit
+  expect?: CofferCommit
   json?: boolean
   quiet?: boolean
 }
@@ -58,7 +58,25 @@ export interface Use {
   create?: boolean
 }
 
-const classes = { bank: CofferBank, store: CofferStore, market: CofferMarket, null: CofferNull } as const
+/** What opens a coffer here: keys and options that are known at run time alone, where the classes check them. */
+type Given = ReplaceOptions & Keys & { cipher?: BankCipher | undefined }
+
+/** The kinds, opened and salvaged with what is known at run time. */
+const classes = {
+  bank: kindCalls(CofferBank),
+  store: kindCalls(CofferStore),
+  market: kindCalls(CofferMarket),
+  null: kindCalls(CofferNull),
+}
+
+function kindCalls(made: typeof CofferBank | typeof CofferStore | typeof CofferMarket | typeof CofferNull) {
+  const calls = made as typeof CofferBank
+  return {
+    open: (path: string, mode: OpenMode, given: Given): Promise<Coffer> => calls.open(path, mode, given as never),
+    salvage: (path: string, target: string, given: SalvageOptions & Keys): Promise<SalvageResult> =>
+      calls.salvage(path, target, given as never),
+  }
+}
 
 /** An open coffer, with the target and the keys that it was opened with. */
 export interface Session {
@@ -87,7 +105,7 @@ export async function changing<T>(
   use: Use,
   work: (coffer: Coffer, session: Session) => Promise<T>,
 ): Promise<T> {
-  const session = await openTarget(command.optsWithGlobals(), 'a', use)
+  const session = await openTarget(command.optsWithGlobals(), use.create ? 'a' : 'r+', use)
   const { coffer } = session
   changes(coffer.path)
   let result: T
@@ -104,7 +122,7 @@ export async function changing<T>(
 }
 
 /** Salvages a coffer into a new one. */
-export async function salvaging(command: Command, to: string, options: SalvageOptions): Promise<Salvaged> {
+export async function salvaging(command: Command, to: string, options: SalvageOptions): Promise<SalvageResult> {
   const common = command.optsWithGlobals<CommonOptions>()
   const target = await findTarget(common)
   if (common.expect !== undefined) throw new UsageError('salvage has no --expect: what it reads may be any commit')
@@ -134,23 +152,23 @@ export function givesKeys({ section }: Target, options: CommonOptions): boolean 
 /** The signal of Ctrl-C, as an option of long calls. */
 export const stoppable = { signal: interrupted } as const
 
-async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Promise<Session> {
+async function openTarget(options: CommonOptions, mode: 'r' | 'r+' | 'a', use: Use): Promise<Session> {
   const target = await findTarget(options)
   const exists = existsSync(target.path)
   if (!exists && (!use.create || options.expect !== undefined)) throw missing(target)
   const kind = await kindOf(target, options, exists)
   const keys = await keysOf(target, kind, options, exists)
   const { section } = target
-  const open: OpenOptions = {
+  const open: Given = {
     ...(kind === 'bank' ? { cipher: options.cipher ?? section?.cipher } : {}),
-    autoFlush: section?.autoFlush,
-    level: section?.level,
+    ...(mode === 'r'
+      ? {}
+      : { autoFlush: section?.autoFlush, level: section?.level, backup: use.backup ?? section?.backup }),
     lockTimeout: options.lockTimeout,
     legacy: use.legacy,
     maxMemberSize: use.maxMemberSize,
     maxTotalSize: use.maxTotalSize,
     maxCatalogSize: use.maxCatalogSize,
-    backup: mode === 'r' ? undefined : (use.backup ?? section?.backup),
     expect: options.expect,
     signal: interrupted,
   }
@@ -163,7 +181,7 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
     await coffer.close().catch(() => {})
     throw error
   }
-  for (const { code, message } of coffer.notices) if (code !== 'legacy') warn(message)
+  for (const { code, message } of coffer.notices) if (code !== 'legacy' && code !== 'created') warn(message)
   return session
 }
 

@@ -1,12 +1,12 @@
 import { checkOptions } from '../check.ts'
-import type { Keys } from '../keys/key.ts'
+import type { CofferKeys } from '../keys/key.ts'
 import { bank } from '../keys/kinds.ts'
-import { bankCipher, generateKey } from '../keys/secret.ts'
-import type { ModeText } from '../member/options.ts'
-import { Coffer } from './coffer.ts'
-import { open } from './open.ts'
-import { type OpenOptions, openOptions } from './options.ts'
-import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+import { type BankCipherOption, type BankSecret, bankCipher, generateKey, secretNames } from '../keys/secret.ts'
+import { CofferBase } from './coffer.ts'
+import { setKindClass } from './kind-of.ts'
+import { type CofferClass, type OpenedCoffer, open } from './open.ts'
+import { checkOpenMode, checkOpenNames, type OpenFlags, type OptionsOf } from './options.ts'
+import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from './salvage.ts'
 
 /**
  * For confidential records: members are compressed (zstd 3) and sealed with secretbox (`secureKey`), and
@@ -23,20 +23,31 @@ import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './s
  * await bank.close()
  * ```
  */
-export class CofferBank extends Coffer {
+export class CofferBank extends CofferBase {
+  /** @param opened the coffer that {@link open} has opened */
+  protected constructor(opened: OpenedCoffer) {
+    super(opened)
+  }
+
   /**
    * Opens a bank.
    *
    * @param path a path or a `file:` URL
-   * @param mode as for {@link Coffer.open}
+   * @param flags the mode, as for {@link Coffer.open}
    * @param options `cofferKey` and `secureKey`, or `passphrase`; and other
    *   options
    * @returns the open bank
    * @throws {@link CofferError} as {@link Coffer.open}
    */
-  static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferBank> {
-    checkOptions(options, 'CofferBank.open', [...openOptions, 'cipher'])
-    return new CofferBank(await open(path, mode, bank(bankCipher(options)), options))
+  static async open<Made extends CofferBank = CofferBank, Flags extends OpenFlags = OpenFlags>(
+    this: CofferClass<Made>,
+    path: string | URL,
+    flags: Flags,
+    options: OptionsOf<Flags> & BankSecret & BankCipherOption,
+  ): Promise<Made> {
+    const mode = checkOpenMode(flags)
+    checkOpenNames(options, 'CofferBank.open', mode, [...secretNames, 'cipher'])
+    return open(this, path, mode, bank(bankCipher(options)), options)
   }
 
   /**
@@ -48,11 +59,11 @@ export class CofferBank extends Coffer {
    * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
-  static override async salvage(
+  static async salvage(
     path: string | URL,
     target: string | URL,
-    options: SalvageOptions = {},
-  ): Promise<Salvaged> {
+    options: SalvageOptions & BankSecret & BankCipherOption,
+  ): Promise<SalvageResult> {
     checkOptions(options, 'CofferBank.salvage', [...salvageOptions, 'cipher'])
     return salvage(path, target, bank(bankCipher(options)), options)
   }
@@ -64,8 +75,10 @@ export class CofferBank extends Coffer {
    * @returns both keys, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other option
    */
-  static override generateKeys(options: { cipher?: 'fernet' | 'aes-ocb' | undefined } = {}): Required<Keys> {
+  static generateKeys(options: { cipher?: 'fernet' | 'aes-ocb' | undefined } = {}): Required<CofferKeys> {
     const { cipher } = checkOptions(options, 'CofferBank.generateKeys', ['cipher'])
     return { cofferKey: generateKey(cipher ?? 'fernet'), secureKey: generateKey('secretbox') }
   }
 }
+
+setKindClass('bank', CofferBank)

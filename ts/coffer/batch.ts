@@ -1,12 +1,24 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { Readable } from 'node:stream'
 import { type NativeCoffer, settled } from '../binding/native.ts'
 import { shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
-import type { MemberInput } from '../member/input.ts'
-import type { Member } from '../member/member.ts'
-import type { SourceOptions, WriteOptions } from '../member/options.ts'
-import type { CofferReader } from './reader.ts'
-import type { Added, AddOptions, DeleteOptions } from './writes.ts'
+import type { CofferBytes } from '../member/bytes.ts'
+import type { MemberData } from '../member/input.ts'
+import type { BigIntMember, Member } from '../member/member.ts'
+import type {
+  LinesOptions,
+  NoOptions,
+  ReadStreamOptions,
+  SourceOptions,
+  StatOptions,
+  TextOptions,
+  WriteOptions,
+} from '../member/options.ts'
+import type { MemberQuery } from '../member/query.ts'
+import type { CofferWriter } from './calls.ts'
+import type { CofferReads } from './reader.ts'
+import type { AddOptions, AddResult, DeleteOptions } from './writes.ts'
 import { MemberWrites } from './writes.ts'
 
 /** The innermost batch that the running code is inside of. */
@@ -16,14 +28,79 @@ const running = new AsyncLocalStorage<Scope>()
 export const MAKE_DIRECTORY = Symbol('makeDirectory')
 
 /** The open batch of each coffer. All other changes of the coffer wait for its end. */
-const open = new WeakMap<CofferReader, Scope>()
+const open = new WeakMap<CofferReads, Scope>()
 
 /** A batch whose function is running. */
 interface Scope {
-  readonly coffer: CofferReader
+  readonly coffer: CofferReads
   readonly outer: Scope | undefined
+  /** The number of the changes of the coffer that were called before the batch. */
+  readonly began: number
   /** The coffers that its function, or a batch inside of it, waits for: one entry for each call. */
-  readonly waits: CofferReader[]
+  readonly waits: CofferReads[]
+}
+
+/** The number of the changes that were called on each coffer so far. */
+const called = new WeakMap<CofferReads, number>()
+
+/** Counts a change, and returns the number of those before it. */
+function count(coffer: CofferReads): number {
+  const before = called.get(coffer) ?? 0
+  called.set(coffer, before + 1)
+  return before
+}
+
+/**
+ * The promise of a change. In the function of a batch that the change waits for, waiting for it is an error: neither
+ * would end.
+ */
+class Change<T> extends Promise<T> {
+  #coffer: CofferReads | undefined
+  #number = 0
+  #settled = false
+
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise
+  }
+
+  /** @param number the changes called before it; infinity for one that is handed to the engine when its input has ended */
+  static of<T>(coffer: CofferReads, number: number, work: Promise<T>): Change<T> {
+    const change: Change<T> = new Change((resolve, reject) => {
+      work.then(
+        (value) => {
+          change.#settled = true
+          resolve(value)
+        },
+        (error: unknown) => {
+          change.#settled = true
+          reject(error)
+        },
+      )
+    })
+    change.#coffer = coffer
+    change.#number = number
+    return change
+  }
+
+  override then<R1 = T, R2 = never>(
+    fulfilled?: ((value: T) => R1 | PromiseLike<R1>) | null,
+    rejected?: ((reason: unknown) => R2 | PromiseLike<R2>) | null,
+  ): Promise<R1 | R2> {
+    const holder = this.#coffer && !this.#settled ? open.get(this.#coffer) : undefined
+    if (holder === undefined || this.#number < holder.began) return super.then(fulfilled, rejected)
+    for (const scope of around(running.getStore())) {
+      if (scope === holder) return Promise.reject<T>(wouldWait(holder.coffer)).then(fulfilled, rejected)
+    }
+    return super.then(fulfilled, rejected)
+  }
+}
+
+function wouldWait({ path }: CofferReads): CofferError {
+  return new CofferError(
+    'ERR_COFFER_DEADLOCK',
+    `the function of a batch of ${path} waits for a change that was called on the coffer, which waits for the end of the batch: make the change on the batch, or wait for it after the batch`,
+    { path },
+  )
 }
 
 /** A scope and the scopes around it. */
@@ -32,7 +109,7 @@ function* around(scope: Scope | undefined): Generator<Scope, void, undefined> {
 }
 
 /** Whether the open batch of a coffer waits, directly or through others, for the end of one of some batches. */
-function waitsFor(coffer: CofferReader, scopes: ReadonlySet<Scope>, seen = new Set<CofferReader>()): boolean {
+function waitsFor(coffer: CofferReads, scopes: ReadonlySet<Scope>, seen = new Set<CofferReads>()): boolean {
   const holder = open.get(coffer)
   if (holder === undefined || seen.has(coffer)) return false
   if (scopes.has(holder)) return true
@@ -42,7 +119,7 @@ function waitsFor(coffer: CofferReader, scopes: ReadonlySet<Scope>, seen = new S
 
 /**
  * Changes to a coffer that become one commit: all of them, or none. {@link Coffer.batch} creates it. Its
- * calls are those of the coffer, with the same errors; after its end each is `ERR_COFFER_INVALID_ARG`.
+ * calls are those of the coffer, with the same errors; after its end each is `ERR_COFFER_BATCH_ENDED`.
  * Its reads see its changes.
  *
  * @example
@@ -61,24 +138,25 @@ function waitsFor(coffer: CofferReader, scopes: ReadonlySet<Scope>, seen = new S
  * await bank.close()
  * ```
  */
-export class Batch {
-  readonly #coffer: CofferReader
+export class CofferBatch implements CofferWriter {
+  readonly #coffer: CofferReads
   readonly #writes: MemberWrites
   #ended = false
 
-  private constructor(coffer: CofferReader, writes: MemberWrites) {
+  private constructor(coffer: CofferReads, writes: MemberWrites) {
     this.#coffer = coffer
     this.#writes = writes
   }
 
   /** Runs a function in a new batch, and commits if it succeeds. */
-  static async run<T>(coffer: CofferReader, native: NativeCoffer, work: (batch: Batch) => Promise<T>): Promise<T> {
+  static async run<T>(coffer: CofferReads, native: NativeCoffer, work: (batch: CofferBatch) => Promise<T>): Promise<T> {
     if (typeof work !== 'function') {
       throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
     }
-    const token = await Batch.waiting(coffer, 'batch', () => settled(native.begin()))
-    const batch = new Batch(coffer, new MemberWrites(native, token))
-    const scope: Scope = { coffer, outer: running.getStore(), waits: [] }
+    const began = called.get(coffer) ?? 0
+    const token = await CofferBatch.waiting(coffer, 'batch', () => settled(native.begin()))
+    const batch = new CofferBatch(coffer, new MemberWrites(native, token))
+    const scope: Scope = { coffer, outer: running.getStore(), began, waits: [] }
     open.set(coffer, scope)
     const end = async (commit: boolean): Promise<void> => {
       batch.#ended = true
@@ -101,11 +179,15 @@ export class Batch {
    * Throws if a change to a coffer would deadlock: if it would wait for the batch that it is made in, or
    * for one that waits for that batch.
    */
-  static check(coffer: CofferReader, call: string): void {
+  static check(coffer: CofferReads, call: string): void {
     const scopes = new Set(around(running.getStore()))
     const holder = open.get(coffer)
     if (holder && scopes.has(holder)) {
-      throw invalid(`${call} would wait for the batch that it is called in: call it on the batch, or after it`)
+      throw new CofferError(
+        'ERR_COFFER_IN_BATCH',
+        `${call} would wait for the batch that it is called in: call it on the batch, or after it`,
+        { path: coffer.path },
+      )
     }
     if (scopes.size === 0 || !waitsFor(coffer, scopes)) return
     throw new CofferError(
@@ -115,11 +197,20 @@ export class Batch {
     )
   }
 
-  /** Runs a call that waits for the open batch of a coffer, if there is one. */
-  static async waiting<T>(coffer: CofferReader, call: string, work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs a call that waits for the open batch of a coffer, if there is one.
+   *
+   * @param late whether the change is handed to the engine only when its input has ended
+   */
+  static waiting<T>(coffer: CofferReads, call: string, work: () => Promise<T>, late = false): Promise<T> {
+    const number = count(coffer)
+    return Change.of(coffer, late ? Number.POSITIVE_INFINITY : number, CofferBatch.#waiting(coffer, call, work))
+  }
+
+  static async #waiting<T>(coffer: CofferReads, call: string, work: () => Promise<T>): Promise<T> {
     const scope = running.getStore()
     if (scope === undefined) return work()
-    Batch.check(coffer, call)
+    CofferBatch.check(coffer, call)
     for (const { waits } of around(scope)) waits.push(coffer)
     try {
       return await work()
@@ -137,7 +228,7 @@ export class Batch {
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.write}
    */
-  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions = {}): Promise<void> {
+  async write(name: string, data: MemberData, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#open().write(name, data, options)
   }
 
@@ -150,7 +241,7 @@ export class Batch {
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.append}
    */
-  async append(name: string, data: MemberInput, options: SourceOptions = {}): Promise<void> {
+  async append(name: string, data: MemberData, options: SourceOptions = {}): Promise<void> {
     return this.#open().append(name, data, options)
   }
 
@@ -159,11 +250,12 @@ export class Batch {
    *
    * @param name the name of the member
    * @param lines any iterable of strings
+   * @param options permissions and time
    * @returns when the change is part of the batch
    * @throws {@link CofferError} as {@link Coffer.writeLines}
    */
-  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
-    return this.#open().writeLines(name, lines)
+  async writeLines(name: string, lines: Iterable<string>, options: WriteOptions = {}): Promise<void> {
+    return this.#open().writeLines(name, lines, options)
   }
 
   /**
@@ -183,13 +275,12 @@ export class Batch {
    * Stores a file, or a directory with everything below it: see {@link Coffer.add}.
    *
    * @param source a path or a `file:` URL
-   * @param name the name in the coffer: the last component of `source` by default
-   * @param options replacement, links, cancellation and progress
+   * @param options the name in the coffer, replacement, links, cancellation and progress
    * @returns what was stored and left out
    * @throws {@link CofferError} as {@link Coffer.add}
    */
-  async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
-    return this.#open().add(source, name, options)
+  async add(source: string | URL, options: AddOptions = {}): Promise<AddResult> {
+    return this.#open().add(source, options)
   }
 
   /**
@@ -218,23 +309,36 @@ export class Batch {
    * Reads a whole member: see {@link Coffer.read}.
    *
    * @param name the name of the member
+   * @param options none
    * @returns its bytes
    * @throws {@link CofferError} as {@link Coffer.read}
    */
-  async read(name: string): Promise<Buffer> {
-    return this.#coffer.read(name)
+  async read(name: string, options: NoOptions = {}): Promise<CofferBytes> {
+    return this.#reader().read(name, options)
   }
 
   /**
    * Reads a whole member as text: see {@link Coffer.readText}.
    *
    * @param name the name of the member
-   * @param encoding its encoding: `utf8` by default
+   * @param options its encoding: `utf8` by default
    * @returns its text
-   * @throws {@link CofferError} as {@link Coffer.read}
+   * @throws {@link CofferError} as {@link Coffer.readText}
    */
-  async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
-    return this.#coffer.readText(name, encoding)
+  async readText(name: string, options: TextOptions = {}): Promise<string> {
+    return this.#reader().readText(name, options)
+  }
+
+  /**
+   * The lines of a member: see {@link Coffer.readLines}.
+   *
+   * @param name the name of the member
+   * @param options a signal that ends it
+   * @returns the lines
+   * @throws {@link CofferError} as {@link Coffer.readLines}
+   */
+  readLines(name: string, options: LinesOptions = {}): AsyncGenerator<string, void, undefined> {
+    return this.#reader().readLines(name, options)
   }
 
   /**
@@ -242,48 +346,105 @@ export class Batch {
    *
    * @typeParam T the type of the value, which is not checked
    * @param name the name of the member
+   * @param options none
    * @returns the value
    * @throws {@link CofferError} as {@link Coffer.load}
    */
-  async load<T = unknown>(name: string): Promise<T> {
-    return this.#coffer.load<T>(name)
+  async load<T = unknown>(name: string, options: NoOptions = {}): Promise<T> {
+    return this.#reader().load<T>(name, options)
+  }
+
+  /**
+   * A stream of a member: see {@link Coffer.createReadStream}.
+   *
+   * @param name the name of the member
+   * @param options which part, and the size of chunks
+   * @returns the stream
+   * @throws {@link CofferError} as {@link Coffer.createReadStream}
+   */
+  createReadStream(name: string, options: ReadStreamOptions = {}): Readable {
+    return this.#reader().createReadStream(name, options)
   }
 
   /**
    * Whether there is a member or a directory of this name: see {@link Coffer.has}.
    *
    * @param name the name
+   * @param options none
    * @returns whether it exists
    * @throws {@link CofferError} as {@link Coffer.has}
    */
-  async has(name: string): Promise<boolean> {
-    return this.#coffer.has(name)
+  async has(name: string, options: NoOptions = {}): Promise<boolean> {
+    return this.#reader().has(name, options)
   }
 
   /**
    * The attributes of a member or directory: see {@link Coffer.stat}.
    *
    * @param name the name
+   * @param options as for {@link Coffer.stat}
    * @returns the member
    * @throws {@link CofferError} as {@link Coffer.stat}
    */
-  async stat(name: string): Promise<Member> {
-    return this.#coffer.stat(name)
+  async stat(
+    name: string,
+    options: StatOptions & { bigint: true; throwIfNoEntry: false },
+  ): Promise<BigIntMember | undefined>
+  async stat(name: string, options: StatOptions & { bigint: true }): Promise<BigIntMember>
+  async stat(name: string, options: StatOptions & { throwIfNoEntry: false }): Promise<Member | undefined>
+  async stat(name: string, options?: StatOptions): Promise<Member>
+  async stat(name: string, options: StatOptions = {}): Promise<Member | undefined> {
+    return this.#reader().stat(name, options)
   }
 
   /**
-   * All members, or those whose names begin with a prefix: see {@link Coffer.members}.
+   * The members that a query selects: see {@link Coffer.members}.
    *
-   * @param prefix any prefix of names
+   * @param query as for {@link Coffer.members}
    * @returns the members, sorted by the bytes of their names
    * @throws {@link CofferError} as {@link Coffer.members}
    */
-  async members(prefix?: string): Promise<Member[]> {
-    return this.#coffer.members(prefix)
+  async members(query: MemberQuery & { bigint: true }): Promise<BigIntMember[]>
+  async members(query?: MemberQuery): Promise<Member[]>
+  async members(query: MemberQuery = {}): Promise<Member[]> {
+    return this.#reader().members(query)
+  }
+
+  /**
+   * The members that a query selects, one after another: see {@link Coffer.iterate}.
+   *
+   * @param query as for {@link Coffer.members}
+   * @returns the members
+   * @throws {@link CofferError} as {@link Coffer.iterate}
+   */
+  iterate(query: MemberQuery & { bigint: true }): AsyncGenerator<BigIntMember, void, undefined>
+  iterate(query?: MemberQuery): AsyncGenerator<Member, void, undefined>
+  iterate(query: MemberQuery = {}): AsyncGenerator<Member, void, undefined> {
+    return this.#reader().iterate(query)
+  }
+
+  /**
+   * Iterates over all members: see {@link iterate}.
+   *
+   * @returns the members
+   */
+  [Symbol.asyncIterator](): AsyncGenerator<Member, void, undefined> {
+    return this.iterate()
+  }
+
+  #reader(): CofferReads {
+    this.#open()
+    return this.#coffer
   }
 
   #open(): MemberWrites {
-    if (this.#ended) throw invalid('the batch has ended: await every change before its function returns')
+    if (this.#ended) {
+      throw new CofferError(
+        'ERR_COFFER_BATCH_ENDED',
+        'the batch has ended: await every call of it before its function returns',
+        { path: this.#coffer.path },
+      )
+    }
     return this.#writes
   }
 }

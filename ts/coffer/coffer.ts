@@ -1,20 +1,36 @@
 import type { NativeCoffer } from '../binding/native.ts'
 import { checkOptions } from '../check.ts'
-import type { Keys } from '../keys/key.ts'
-import { custom, type Kind, type Layers } from '../keys/kinds.ts'
+import { invalid } from '../errors.ts'
+import type { CofferKeys } from '../keys/key.ts'
+import { type CofferLayers, custom, type Kind } from '../keys/kinds.ts'
 import type { KdfOptions, Passphrase } from '../keys/passphrase.ts'
-import { checkNewKeys, checkPassphraseFor, generateKeys, lend, type NewKeys, type Secret } from '../keys/secret.ts'
-import type { ModeText } from '../member/options.ts'
+import {
+  type AnySecret,
+  checkNewKeys,
+  checkPassphraseFor,
+  generateKeys,
+  lend,
+  type NewCofferKeys,
+  type Secret,
+  secretNames,
+} from '../keys/secret.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
-import { Batch } from './batch.ts'
-import { type Opened, open } from './open.ts'
-import { type OpenOptions, openOptions } from './options.ts'
+import { CofferBatch } from './batch.ts'
+import { kindClass, kindOf } from './kind-of.ts'
+import { type CofferClass, type OpenedCoffer, open } from './open.ts'
+import { checkOpenMode, checkOpenNames, type OpenFlags, type OptionsOf } from './options.ts'
 import { openPlugin, type PluginName, type Plugins } from './plugins.ts'
-import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
-import { CofferWriter } from './writer.ts'
+import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from './salvage.ts'
+import { CofferWrites } from './writer.ts'
 
-/** What {@link Coffer.open} takes: the layers, and the options of every `open`. */
-export interface CofferOptions extends OpenOptions, Layers {}
+/** The modes with which {@link Coffer.open} opens what exists. */
+type ExistingFlags = 'r' | 'rb' | 'r+' | 'r+b' | 'rb+'
+
+/** The layers of {@link Coffer.open}, without which it finds the kind of an existing coffer by itself. */
+export interface NoLayers {
+  member?: undefined
+  container?: undefined
+}
 
 /** What {@link Coffer.changePassphrase} takes. */
 export interface ChangePassphraseOptions extends WatchOptions {
@@ -48,12 +64,16 @@ export interface ChangePassphraseOptions extends WatchOptions {
  * await mix.close()
  * ```
  */
-export class Coffer extends CofferWriter {
+export class Coffer extends CofferWrites {
   readonly #native: NativeCoffer
   readonly #kind: Kind
 
-  /** @internal */
-  protected constructor(opened: Opened) {
+  /**
+   * A class of the caller's that extends this one passes the argument on.
+   *
+   * @param opened the coffer that {@link open} has opened
+   */
+  protected constructor(opened: OpenedCoffer) {
     super(opened)
     this.#native = opened.native
     this.#kind = opened.kind
@@ -62,34 +82,56 @@ export class Coffer extends CofferWriter {
   /**
    * Opens a coffer. It can be read in every mode.
    *
+   * Without layers it opens a coffer that exists, with the mode `r` or `r+`, finds its kind by itself, and returns an
+   * instance of the class of that kind. Keys or a passphrase never open a coffer that needs none.
+   *
+   * @typeParam Made the class that it is called on
+   * @typeParam Flags the mode
    * @param path a path or a `file:` URL
-   * @param mode `r` to read, `w` to write it anew, `a` to read and change it (it is created if it is
-   *   missing), `x` to create it; a `b` may follow
-   * @param options the layers, the keys that they need, and other options
+   * @param flags `r` to read; `r+` to read and change what exists; `a` the same, and to make what does not exist, which
+   *   a notice tells; `w` to write anew; `x` to create. A `b` may follow
+   * @param options the layers, the keys that they need, and other options. With the mode `w` a file that is no coffer,
+   *   is damaged, is of another kind or is opened by other keys is left as it is, and an error, unless `replace` is
+   *   true. The file that `w` replaces stays whole until the first commit
    * @returns the open coffer
    * @throws {@link CofferError} `ERR_COFFER_LOCKED` if another handle holds the lock, `…_NOT_FOUND`,
-   *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` (damage, or `expect` is not
-   *   in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (deriving keys takes
-   *   more memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
+   *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_KEYLESS` (keys for a coffer that needs none),
+   *   `…_CORRUPT`, `…_ROLLED_BACK` (`expect` is not in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (deriving keys
+   *   takes more memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
    *   PyCoffer wrote), `…_INVALID_ARG`, `…_IO`; or the signal's reason
    *
    * @example
    * ```js
-   * import { CofferBank } from 'coffer'
+   * import { Coffer, CofferBank } from 'coffer'
    *
    * const passphrase = 'anvil mosaic turnip lantern'
    * const bank = await CofferBank.open('bank.coffer', 'x', { passphrase, kdf: { passes: 4 } })
    * await bank.write('a', 'confidential')
    * await bank.close()
    *
-   * const again = await CofferBank.open('bank.coffer', 'r', { passphrase, lockTimeout: 5_000 })
-   * console.log(await again.readText('a')) // confidential
+   * const again = await Coffer.open('bank.coffer', 'r', { passphrase, lockTimeout: 5_000 })
+   * console.log(again instanceof CofferBank, await again.readText('a')) // true confidential
    * await again.close()
    * ```
    */
-  static async open(path: string | URL, mode: ModeText, options: CofferOptions): Promise<Coffer> {
-    checkOptions(options, 'Coffer.open', [...openOptions, 'member', 'container'])
-    return new Coffer(await open(path, mode, custom(options), options))
+  static async open<Made extends Coffer = Coffer, Flags extends OpenFlags = OpenFlags>(
+    this: CofferClass<Made>,
+    path: string | URL,
+    flags: Flags,
+    options: OptionsOf<Flags> & AnySecret & (CofferLayers | (Flags extends ExistingFlags ? NoLayers : never)),
+  ): Promise<Made> {
+    const mode = checkOpenMode(flags)
+    checkOpenNames(options, 'Coffer.open', mode, [...secretNames, 'member', 'container'])
+    const { member, container, ...rest } = options
+    if (member !== undefined || container !== undefined) {
+      return open(this, path, mode, custom({ member, container } as CofferLayers), rest)
+    }
+    if (mode !== 'r' && mode !== 'r+') {
+      throw invalid("Coffer.open needs the layers of a coffer that it may make: without them the mode is 'r' or 'r+'")
+    }
+    const kind = await kindOf(path)
+    const made = this === (Coffer as CofferClass<unknown>) ? kindClass(kind, this) : this
+    return open(made as CofferClass<Made>, path, mode, kind, rest)
   }
 
   /**
@@ -123,7 +165,11 @@ export class Coffer extends CofferWriter {
    * console.log(lost)
    * ```
    */
-  static async salvage(path: string | URL, target: string | URL, options: SalvageOptions & Layers): Promise<Salvaged> {
+  static async salvage(
+    path: string | URL,
+    target: string | URL,
+    options: SalvageOptions & AnySecret & CofferLayers,
+  ): Promise<SalvageResult> {
     checkOptions(options, 'Coffer.salvage', [...salvageOptions, 'member', 'container'])
     return salvage(path, target, custom(options), options)
   }
@@ -135,7 +181,7 @@ export class Coffer extends CofferWriter {
    * @returns the keys that they need, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
    */
-  static generateKeys(layers: Layers & { cipher?: never }): Keys {
+  static generateKeys(layers: CofferLayers & { cipher?: never }): CofferKeys {
     return generateKeys(custom(checkOptions(layers, 'Coffer.generateKeys', ['member', 'container'])))
   }
 
@@ -163,7 +209,7 @@ export class Coffer extends CofferWriter {
     return openPlugin(name, {
       coffer: this,
       native: this.#native,
-      change: (call, work) => Batch.waiting(this, call, work),
+      change: (call, work) => CofferBatch.waiting(this, call, work),
     })
   }
 
@@ -189,7 +235,7 @@ export class Coffer extends CofferWriter {
    */
   async compact(options: WatchOptions = {}): Promise<void> {
     checkOptions(options, 'compact', watchOptions)
-    await Batch.waiting(this, 'compact', () => watched(options, (watch) => this.#native.compact(watch)))
+    await CofferBatch.waiting(this, 'compact', () => watched(options, (watch) => this.#native.compact(watch)))
   }
 
   /**
@@ -197,9 +243,8 @@ export class Coffer extends CofferWriter {
    * into a new file, which replaces the old one atomically. If the call is cancelled or fails, the coffer
    * is unchanged, with its old keys. A coffer that had a passphrase has none afterwards.
    *
-   * Copies and backups of the old file still open with the old keys. If `onProgress` throws in its last
-   * call, when the new file is in place already, the call rejects, too: keep the new keys until the coffer
-   * has been opened with the old ones.
+   * Copies and backups of the old file still open with the old keys. Once the new file is in place the call does not
+   * reject, whatever `onProgress` throws.
    *
    * @param keys all keys that the kind needs, as {@link open} takes them
    * @param options cancellation and progress
@@ -218,7 +263,7 @@ export class Coffer extends CofferWriter {
    * await bank.close()
    * ```
    */
-  async rekey(keys: NewKeys, options: WatchOptions = {}): Promise<void> {
+  async rekey(keys: NewCofferKeys, options: WatchOptions = {}): Promise<void> {
     checkOptions(options, 'rekey', watchOptions)
     return this.#rekey('rekey', () => checkNewKeys(this.#kind, keys), options)
   }
@@ -248,8 +293,14 @@ export class Coffer extends CofferWriter {
   }
 
   async #rekey(call: string, check: () => Secret, options: WatchOptions): Promise<void> {
-    await Batch.waiting(this, call, async () =>
-      lend(check(), (secret) => watched(options, (watch) => this.#native.rekey(secret, watch))),
+    await CofferBatch.waiting(this, call, async () =>
+      lend(check(), (secret) => watched(options, (watch) => this.#native.rekey(secret, watch), 'warn')),
     )
   }
 }
+
+/**
+ * {@link Coffer} without its static calls, for the classes of the kinds: each has an `open` of its own, whose options
+ * those of `Coffer.open` do not include.
+ */
+export const CofferBase: abstract new (opened: OpenedCoffer) => Coffer = Coffer as never

@@ -1,15 +1,15 @@
-import { statSync } from 'node:fs'
 import { type InspectOptions, inspect } from 'node:util'
 import { type NativeCoffer, settled } from '../binding/native.ts'
 import { checkOptions } from '../check.ts'
-import type { Mode } from '../member/options.ts'
+import { timeNs } from '../member/member.ts'
+import type { NoOptions } from '../member/options.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
-import type { Info } from './info.ts'
-import { checkOpened, type Notice, type Opened } from './open.ts'
-import type { Commit } from './options.ts'
+import type { CofferInfo } from './info.ts'
+import { type CofferNotice, checkOpened, type OpenedCoffer } from './open.ts'
+import type { CofferCommit, OpenMode } from './options.ts'
 
 /** The extent of what {@link Coffer.verify} checked. */
-export interface Verified {
+export interface VerifyResult {
   /** The number of members. */
   members: number
   /** The number of blocks. */
@@ -23,11 +23,11 @@ export class CofferHandle {
   /** The absolute path of the coffer. */
   readonly path: string
   /** The mode it was opened with, without the `b`. */
-  readonly mode: Mode
+  readonly mode: OpenMode
   readonly #native: NativeCoffer
 
-  /** @internal */
-  protected constructor(opened: Opened) {
+  /** @param opened the coffer that `open` has opened */
+  protected constructor(opened: OpenedCoffer) {
     const { native, path, mode } = checkOpened(opened, new.target.name)
     this.path = path
     this.mode = mode
@@ -38,8 +38,8 @@ export class CofferHandle {
    * Conditions that were found and handled when the coffer was opened, or since; usually empty. The codes
    * are in docs/api.md.
    */
-  get notices(): readonly Notice[] {
-    return this.#native.notices()
+  get notices(): readonly CofferNotice[] {
+    return this.#native.notices() as CofferNotice[]
   }
 
   /** Whether {@link close} has been called. */
@@ -63,12 +63,12 @@ export class CofferHandle {
   }
 
   /**
-   * The time of the file's last change; null if there is no file.
-   *
-   * @throws the error of Node.js if the system refuses
+   * The time of the file's last change, as it was when the coffer was opened or last committed by this handle; null
+   * before the first commit of a coffer that replaces another. It is known without asking the disk.
    */
   get mtime(): Date | null {
-    return statSync(this.path, { throwIfNoEntry: false })?.mtime ?? null
+    const { mtime } = this.#native.status()
+    return mtime === undefined ? null : new Date(Number(timeNs(mtime) / 1_000_000n))
   }
 
   /**
@@ -82,22 +82,23 @@ export class CofferHandle {
    * const store = await CofferStore.open('store.coffer', 'w', keys)
    * await store.write('a', '1')
    * await store.flush()
-   * const expect = store.commit
+   * const expect = store.head
    * await store.close()
    *
-   * // Fails with ERR_COFFER_CORRUPT if the file is an older copy.
+   * // Fails with ERR_COFFER_ROLLED_BACK if the file is an older copy.
    * await (await CofferStore.open('store.coffer', 'r', { ...keys, expect })).close()
    * ```
    */
-  get commit(): Commit {
+  get head(): CofferCommit {
     return this.#native.status().commit
   }
 
   /**
    * The kind and layers of the coffer, and the use of space in its file.
    *
+   * @param options none
    * @returns its kind and layers, and sizes in bytes
-   * @throws {@link CofferError} `ERR_COFFER_CLOSED`, `…_IO`
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED`, `…_IO`, `…_INVALID_ARG`
    *
    * @example
    * ```js
@@ -111,7 +112,8 @@ export class CofferHandle {
    * await box.close()
    * ```
    */
-  async info(): Promise<Info> {
+  async info(options: NoOptions = {}): Promise<CofferInfo> {
+    checkOptions(options, 'info', [])
     const info = await settled(this.#native.info())
     const { infoFrom } = await import('./info.ts')
     return infoFrom(this.path, info)
@@ -137,7 +139,7 @@ export class CofferHandle {
    * await box.close()
    * ```
    */
-  async verify(options: WatchOptions = {}): Promise<Verified> {
+  async verify(options: WatchOptions = {}): Promise<VerifyResult> {
     checkOptions(options, 'verify', watchOptions)
     return watched(options, (watch) => this.#native.verify(watch))
   }

@@ -1,32 +1,46 @@
 import { binding, settled } from '../binding/native.ts'
-import { checkPath } from '../check.ts'
-import type { Cipher, KindName } from '../keys/kinds.ts'
-import { type Kdf, kdfFrom } from '../keys/passphrase.ts'
+import { checkOptions, checkPath } from '../check.ts'
+import type { CofferCipher, CofferKind } from '../keys/kinds.ts'
+import { type KdfParameters, kdfFrom } from '../keys/passphrase.ts'
+import type { NoOptions } from '../member/options.ts'
 
-/** The format of a file, from its first bytes. Nothing of it is authenticated. */
-export interface Identity {
-  /**
-   * `coffer`; `legacy` for what may be a coffer that PyCoffer wrote (an unsealed one begins like any zstd
-   * file); `unknown` for everything else, also for a coffer whose first bytes are damaged.
-   */
-  format: 'coffer' | 'legacy' | 'unknown'
-  /** The version of a coffer's format. */
-  version?: number
-  /** The kind of a coffer, if this version of the package supports its format. */
-  kind?: KindName
-  /** The cipher of a coffer's container. */
-  cipher?: Cipher
-  /** Whether a coffer's keys are derived from a passphrase. */
-  passphrase?: boolean
+/** A coffer, as its header states it. Nothing of it is authenticated. */
+export interface IdentifiedCoffer {
+  format: 'coffer'
+  /** The version of the format. */
+  version: number
+  /** The kind, if this version of the package supports the format. */
+  kind?: CofferKind
+  /** The cipher of the container, if this version of the package supports the format. */
+  cipher?: CofferCipher
+  /** Whether the keys are derived from a passphrase. */
+  passphrase: boolean
   /** The parameters of the derivation, as {@link deriveKeys} takes them; absent without a passphrase. */
-  kdf?: Kdf
+  kdf?: KdfParameters
 }
+
+/**
+ * Another file: `legacy` for what may be a coffer that PyCoffer wrote (an unsealed one begins like any zstd file);
+ * `unknown` for everything else, also for a coffer whose first bytes are damaged.
+ */
+export interface IdentifiedOther {
+  format: 'legacy' | 'unknown'
+  version?: undefined
+  kind?: undefined
+  cipher?: undefined
+  passphrase?: undefined
+  kdf?: undefined
+}
+
+/** The format of a file, from its first bytes. */
+export type CofferIdentity = IdentifiedCoffer | IdentifiedOther
 
 /**
  * Identifies the format of a file by its first 4,096 bytes, without keys, and without taking or checking
  * a lock. Nothing of it is authenticated: a forged file may claim anything.
  *
  * @param path a path or a `file:` URL
+ * @param options none
  * @returns what the header of the file states
  * @throws {@link CofferError} `ERR_COFFER_NOT_FOUND`, `…_INVALID_ARG`, `…_IO`
  *
@@ -35,21 +49,27 @@ export interface Identity {
  * import { CofferStore, identify } from 'coffer'
  *
  * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
- * const { format, kind } = await identify('store.coffer')
- * console.log(format, kind)
+ * const identity = await identify('store.coffer')
+ * if (identity.format === 'coffer') console.log(identity.kind) // store
  * await store.close()
  * ```
  */
-export async function identify(path: string | URL): Promise<Identity> {
-  const { format, version, kind, cipher, passphrase, kdf } = await settled(
-    binding.identify(checkPath(path, 'the path of identify')),
-  )
-  if (format !== 'coffer') return { format: format as Identity['format'] }
+export async function identify(path: string | URL, options: NoOptions = {}): Promise<CofferIdentity> {
+  checkOptions(options, 'identify', [])
+  const {
+    format,
+    version = 0,
+    kind,
+    cipher,
+    passphrase = false,
+    kdf,
+  } = await settled(binding.identify(checkPath(path, 'the path of identify')))
+  if (format !== 'coffer') return { format: format as IdentifiedOther['format'] }
   return {
     format,
     version,
-    ...(kind === undefined ? {} : { kind: kind as KindName }),
-    ...(cipher === undefined ? {} : { cipher: cipher as Cipher }),
+    ...(kind === undefined ? {} : { kind: kind as CofferKind }),
+    ...(cipher === undefined ? {} : { cipher: cipher as CofferCipher }),
     passphrase,
     ...(kdf === undefined ? {} : { kdf: kdfFrom(kdf) }),
   }

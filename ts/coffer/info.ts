@@ -1,22 +1,22 @@
 import type { NativeInfo, NativeLayer } from '../binding/native.ts'
-import type { Cipher, KindName, Layer } from '../keys/kinds.ts'
-import { type Kdf, kdfFrom } from '../keys/passphrase.ts'
+import type { CofferCipher, CofferKind, CofferLayer } from '../keys/kinds.ts'
+import { type KdfParameters, kdfFrom } from '../keys/passphrase.ts'
 
 /**
  * The kind and layers of a coffer, and the use of space in its file: see {@link Coffer.info}. Sizes are in
  * bytes, and include unflushed changes.
  */
-export interface Info {
+export interface CofferInfo {
   /** The absolute path. */
   path: string
   /** The kind. */
-  kind: KindName
+  kind: CofferKind
   /** The cipher of the container; `none` if it is not sealed. */
-  cipher: Cipher
+  cipher: CofferCipher
   /** Applied to a member's bytes before they enter the tar. */
-  member: Layer
+  member: CofferLayer
   /** Applied to the tar. */
-  container: Layer
+  container: CofferLayer
   /** The bytes of a chunk, the unit of sealing. */
   chunkSize: number
   /** The bytes of a block, the unit of compression and random access. */
@@ -24,7 +24,7 @@ export interface Info {
   /** Whether the keys are derived from a passphrase. */
   passphrase: boolean
   /** The parameters of the derivation, as {@link deriveKeys} takes them; absent without a passphrase. */
-  kdf?: Kdf
+  kdf?: KdfParameters
   /** 16 random bytes in hexadecimal that stay for the life of the coffer; absent in PyCoffer's format. */
   archiveId?: string
   /** Whether the file is still in PyCoffer's format, until the first flush. */
@@ -54,10 +54,10 @@ export interface Info {
 }
 
 /** The information about a coffer, from the engine's form. */
-export function infoFrom(path: string, { kind, member, container, kdf, archiveId, ...rest }: NativeInfo): Info {
+export function infoFrom(path: string, { kind, member, container, kdf, archiveId, ...rest }: NativeInfo): CofferInfo {
   return {
     path,
-    kind: kind as KindName,
+    kind: kind as CofferKind,
     cipher: layerFrom(container).cipher,
     member: layerFrom(member),
     container: layerFrom(container),
@@ -70,6 +70,6 @@ export function infoFrom(path: string, { kind, member, container, kdf, archiveId
   }
 }
 
-function layerFrom({ level, cipher }: NativeLayer): Layer {
-  return { level: level ?? null, cipher: (cipher ?? 'none') as Cipher }
+function layerFrom({ level, cipher }: NativeLayer): CofferLayer {
+  return { level: level ?? null, cipher: (cipher ?? 'none') as CofferCipher }
 }

@@ -1,12 +1,12 @@
 import { checkOptions } from '../check.ts'
-import type { Keys } from '../keys/key.ts'
+import type { CofferKeys } from '../keys/key.ts'
 import { market } from '../keys/kinds.ts'
-import { generateKey } from '../keys/secret.ts'
-import type { ModeText } from '../member/options.ts'
-import { Coffer } from './coffer.ts'
-import { open } from './open.ts'
-import { type OpenOptions, openOptions } from './options.ts'
-import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+import { generateKey, type MarketSecret, secretNames } from '../keys/secret.ts'
+import { CofferBase } from './coffer.ts'
+import { setKindClass } from './kind-of.ts'
+import { type CofferClass, type OpenedCoffer, open } from './open.ts'
+import { checkOpenMode, checkOpenNames, type OpenFlags, type OptionsOf } from './options.ts'
+import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from './salvage.ts'
 
 /**
  * For archives of large files: members are compressed with zstd 9 and sealed with secretbox
@@ -23,19 +23,30 @@ import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './s
  * await market.close()
  * ```
  */
-export class CofferMarket extends Coffer {
+export class CofferMarket extends CofferBase {
+  /** @param opened the coffer that {@link open} has opened */
+  protected constructor(opened: OpenedCoffer) {
+    super(opened)
+  }
+
   /**
    * Opens a market.
    *
    * @param path a path or a `file:` URL
-   * @param mode as for {@link Coffer.open}
+   * @param flags the mode, as for {@link Coffer.open}
    * @param options `secureKey` or `passphrase`; and other options
    * @returns the open market
    * @throws {@link CofferError} as {@link Coffer.open}
    */
-  static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferMarket> {
-    checkOptions(options, 'CofferMarket.open', openOptions)
-    return new CofferMarket(await open(path, mode, market, options))
+  static async open<Made extends CofferMarket = CofferMarket, Flags extends OpenFlags = OpenFlags>(
+    this: CofferClass<Made>,
+    path: string | URL,
+    flags: Flags,
+    options: OptionsOf<Flags> & MarketSecret,
+  ): Promise<Made> {
+    const mode = checkOpenMode(flags)
+    checkOpenNames(options, 'CofferMarket.open', mode, secretNames)
+    return open(this, path, mode, market, options)
   }
 
   /**
@@ -47,11 +58,11 @@ export class CofferMarket extends Coffer {
    * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
-  static override async salvage(
+  static async salvage(
     path: string | URL,
     target: string | URL,
-    options: SalvageOptions = {},
-  ): Promise<Salvaged> {
+    options: SalvageOptions & MarketSecret,
+  ): Promise<SalvageResult> {
     checkOptions(options, 'CofferMarket.salvage', salvageOptions)
     return salvage(path, target, market, options)
   }
@@ -61,7 +72,9 @@ export class CofferMarket extends Coffer {
    *
    * @returns the key, as url-safe base64
    */
-  static override generateKeys(): Required<Pick<Keys, 'secureKey'>> {
+  static generateKeys(): Required<Pick<CofferKeys, 'secureKey'>> {
     return { secureKey: generateKey('secretbox') }
   }
 }
+
+setKindClass('market', CofferMarket)

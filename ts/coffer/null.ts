@@ -1,10 +1,11 @@
 import { checkOptions } from '../check.ts'
 import { keylessKind } from '../keys/kinds.ts'
-import type { ModeText } from '../member/options.ts'
-import { Coffer } from './coffer.ts'
-import { open } from './open.ts'
-import { type OpenOptions, openOptions } from './options.ts'
-import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+import { type SecretOptions, secretNames } from '../keys/secret.ts'
+import { CofferBase } from './coffer.ts'
+import { setKindClass } from './kind-of.ts'
+import { type CofferClass, type OpenedCoffer, open } from './open.ts'
+import { checkOpenMode, checkOpenNames, type OpenFlags, type OptionsOf } from './options.ts'
+import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from './salvage.ts'
 
 /**
  * For tests: a tar in zstd, not sealed and not protected against tampering. Changes are
@@ -19,19 +20,30 @@ import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './s
  * await box.close()
  * ```
  */
-export class CofferNull extends Coffer {
+export class CofferNull extends CofferBase {
+  /** @param opened the coffer that {@link open} has opened */
+  protected constructor(opened: OpenedCoffer) {
+    super(opened)
+  }
+
   /**
    * Opens a coffer without keys.
    *
    * @param path a path or a `file:` URL
-   * @param mode as for {@link Coffer.open}
+   * @param flags the mode, as for {@link Coffer.open}
    * @param options other options
    * @returns the open coffer
    * @throws {@link CofferError} as {@link Coffer.open}
    */
-  static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferNull> {
-    checkOptions(options, 'CofferNull.open', openOptions)
-    return new CofferNull(await open(path, mode, keylessKind, options))
+  static async open<Made extends CofferNull = CofferNull, Flags extends OpenFlags = OpenFlags>(
+    this: CofferClass<Made>,
+    path: string | URL,
+    flags: Flags,
+    options?: OptionsOf<Flags>,
+  ): Promise<Made> {
+    const mode = checkOpenMode(flags)
+    checkOpenNames(options ?? {}, 'CofferNull.open', mode, secretNames)
+    return open(this, path, mode, keylessKind, options ?? {})
   }
 
   /**
@@ -43,12 +55,8 @@ export class CofferNull extends Coffer {
    * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
-  static override async salvage(
-    path: string | URL,
-    target: string | URL,
-    options: SalvageOptions = {},
-  ): Promise<Salvaged> {
-    checkOptions(options, 'CofferNull.salvage', salvageOptions)
+  static async salvage(path: string | URL, target: string | URL, options: SalvageOptions = {}): Promise<SalvageResult> {
+    checkOptions<SalvageOptions & SecretOptions>(options, 'CofferNull.salvage', salvageOptions)
     return salvage(path, target, keylessKind, options)
   }
 
@@ -57,7 +65,9 @@ export class CofferNull extends Coffer {
    *
    * @returns an empty object, so that all kinds have the same calls
    */
-  static override generateKeys(): Record<never, string> {
+  static generateKeys(): Record<never, string> {
     return {}
   }
 }
+
+setKindClass('null', CofferNull)

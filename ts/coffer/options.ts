@@ -1,100 +1,124 @@
 import { checkBoolean, checkChoice, checkInteger, checkOptions, checkPath, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
-import type { Key } from '../keys/key.ts'
 import { LEVELS } from '../keys/kinds.ts'
-import { KDF_MEMORY, type KdfOptions, type Passphrase } from '../keys/passphrase.ts'
+import { KDF_MEMORY, type KdfOptions } from '../keys/passphrase.ts'
 
-/** A commit of a coffer: keep {@link Coffer.commit}, and pass it as `expect` to a later `open`. */
-export interface Commit {
+/** A commit of a coffer: keep {@link Coffer.head}, and pass it as `expect` to a later `open`. */
+export interface CofferCommit {
   /** Its number, which grows by one from commit to commit. */
   generation: number
   /** Its digest in hexadecimal: 64 characters. */
   digest: string
 }
 
-/** What `open` takes. Each class documents the keys that it needs. An unknown name is an error. */
+/**
+ * The mode of a coffer: read what exists (`r`), read and change what exists (`r+`), read and change, and make what
+ * does not exist (`a`), write anew (`w`), create (`x`).
+ */
+export type OpenMode = 'r' | 'r+' | 'a' | 'w' | 'x'
+
+/** An {@link OpenMode}; a `b` may follow, as in PyCoffer. */
+export type OpenFlags = OpenMode | `${OpenMode}b` | 'rb+'
+
+/** The options of `open` in every mode. An unknown name is an error. */
 export interface OpenOptions {
-  /** The key of the container. */
-  cofferKey?: Key | undefined
-  /** The key of the members. */
-  secureKey?: Key | undefined
-  /** A passphrase, from which the keys are derived, in place of keys. */
-  passphrase?: Passphrase | undefined
-  /**
-   * The cost of deriving keys from the passphrase of a new coffer: 256 MiB and 3 passes by default. Existing
-   * coffers record this.
-   */
-  kdf?: KdfOptions | undefined
   /**
    * The most memory in bytes that deriving the keys of an existing coffer may take: from 19 MiB to 1 GiB, the
    * default. More is `ERR_COFFER_LIMIT`.
    */
   maxKdfMemory?: number | undefined
-  /** The container's cipher of a new `CofferBank`: `fernet`, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
-  cipher?: 'fernet' | 'aes-ocb' | undefined
-  /**
-   * Whether each change is flushed before its promise settles: true by default for `Coffer` and `CofferBank`,
-   * false for the others.
-   */
-  autoFlush?: boolean | undefined
-  /** Copies the file before the first change, to its name with this suffix; `true` is `.bak`. No copy by default. */
-  backup?: string | true | undefined
   /** Which handles take a lock: readers and writers (`rw`, the default), writers only (`w`), none (`none`). */
   lock?: 'rw' | 'w' | 'none' | undefined
   /** How long to wait for a lock, in milliseconds: 1,000 by default. */
   lockTimeout?: number | undefined
   /** The directory of temporary files, which are sealed: the system's by default. */
   tempDir?: string | URL | undefined
-  /** The zstd level of members that this handle writes, from 1 to 22: that of the kind by default. */
-  level?: number | undefined
-  /** Bytes in a chunk of a new coffer, the unit of sealing: from 288 to 4 MiB, 65,536 by default. */
-  chunkSize?: number | undefined
-  /**
-   * Bytes in a block of a new coffer, the unit of compression and random access: from 4 KiB to 16 MiB,
-   * 1,048,576 by default, and 4,194,304 from level 9 up.
-   */
-  blockSize?: number | undefined
-  /**
-   * Whether a flush syncs the file to the disk (`full`, the default) or not (`none`): then a power failure may
-   * lose or damage the last flushes.
-   */
-  durability?: 'full' | 'none' | undefined
   /** Whether a coffer in PyCoffer's format is accepted: false by default. The first flush converts it. */
   legacy?: boolean | undefined
   /**
-   * The most bytes of a member of a coffer in PyCoffer's format, which is unpacked when it is opened. No limit
-   * by default. More is `ERR_COFFER_TOO_LARGE`.
+   * The most bytes of a member that this handle returns, in every call: by `read`, streams, handles, `extract` and
+   * for a coffer in PyCoffer's format, which is unpacked when it is opened. No limit by default. More is
+   * `ERR_COFFER_TOO_LARGE`.
    */
   maxMemberSize?: number | undefined
-  /** The most bytes of all members of such a coffer together. No limit by default. */
+  /** The most bytes that one call of `extract`, or the opening of a coffer in PyCoffer's format, unpacks. */
   maxTotalSize?: number | undefined
   /**
    * The most bytes of the catalog, uncompressed, over all commits that it is read from: about 40 and the name for each
    * member, and 45 for each block. No limit by default. More is `ERR_COFFER_TOO_LARGE`.
    */
   maxCatalogSize?: number | undefined
-  /** For the modes `r` and `a`, a commit that must be in the coffer's history: detects an older copy of the file. */
-  expect?: Commit | undefined
+  /**
+   * For the modes `r`, `r+` and `a`, a commit that must be in the coffer's history: detects an older copy of the
+   * file, which is `ERR_COFFER_ROLLED_BACK`.
+   */
+  expect?: CofferCommit | undefined
   /** Cancels the opening, for example while it waits for a lock. */
   signal?: AbortSignal | undefined
 }
 
-/** The names of {@link OpenOptions} without `cipher`, which only a bank takes. */
-export const openOptions = [
-  'cofferKey',
-  'secureKey',
-  'passphrase',
-  'kdf',
+/** The options of `open` for a handle that writes: every mode but `r`. */
+export interface WritableOptions extends OpenOptions {
+  /**
+   * Whether each change is flushed before its promise settles. True by default for `Coffer` and `CofferBank`, whose
+   * records are confirmed one by one; false for the others, which hold archives: there {@link Coffer.flush} and
+   * {@link Coffer.close} store the changes, and a warning tells when a process ends without either.
+   */
+  autoFlush?: boolean | undefined
+  /** Copies the file before the first change, to its name with this suffix; `true` is `.bak`. No copy by default. */
+  backup?: string | true | undefined
+  /** The zstd level of members that this handle writes, from 1 to 22: that of the kind by default. */
+  level?: number | undefined
+  /**
+   * Whether a flush syncs the file to the disk (`full`, the default) or not (`none`): then a power failure may
+   * lose or damage the last flushes.
+   */
+  durability?: 'full' | 'none' | undefined
+}
+
+/**
+ * The options of `open` for a handle that may make a new coffer: the modes `a`, `w` and `x`. With the mode `a` and a
+ * coffer that exists, a value that differs from the coffer's is `ERR_COFFER_INVALID_ARG`.
+ */
+export interface NewCofferOptions extends WritableOptions {
+  /** The cost of deriving keys from the passphrase of a new coffer: 256 MiB and 3 passes by default. */
+  kdf?: KdfOptions | undefined
+  /** Bytes in a chunk, the unit of sealing: from 288 to 4 MiB, 65,536 by default. */
+  chunkSize?: number | undefined
+  /**
+   * Bytes in a block, the unit of compression and random access: from 4 KiB to 16 MiB, 1,048,576 by default, and
+   * 4,194,304 from level 9 up.
+   */
+  blockSize?: number | undefined
+}
+
+/** The options of `open` with the mode `w`. */
+export interface ReplaceOptions extends NewCofferOptions {
+  /**
+   * Whether a file is replaced that is no coffer, is damaged, is of another kind, or is opened by other keys: false
+   * by default.
+   */
+  replace?: boolean | undefined
+}
+
+/**
+ * The options of `open` with a mode.
+ *
+ * @typeParam Flags the mode
+ */
+export type OptionsOf<Flags extends OpenFlags> = Flags extends 'r' | 'rb'
+  ? OpenOptions
+  : Flags extends 'r+' | 'r+b' | 'rb+'
+    ? WritableOptions
+    : Flags extends 'w' | 'wb'
+      ? ReplaceOptions
+      : NewCofferOptions
+
+const openOptions = [
   'maxKdfMemory',
-  'autoFlush',
-  'backup',
   'lock',
   'lockTimeout',
   'tempDir',
-  'level',
-  'chunkSize',
-  'blockSize',
-  'durability',
   'legacy',
   'maxMemberSize',
   'maxTotalSize',
@@ -102,12 +126,52 @@ export const openOptions = [
   'expect',
   'signal',
 ] as const satisfies (keyof OpenOptions)[]
+const writableOptions = [...openOptions, 'autoFlush', 'backup', 'level', 'durability'] as const
+const newOptions = [...writableOptions, 'kdf', 'chunkSize', 'blockSize'] as const
+const namesOf: Record<OpenMode, readonly (keyof ReplaceOptions)[]> = {
+  r: openOptions,
+  'r+': writableOptions,
+  a: newOptions,
+  w: [...newOptions, 'replace'],
+  x: newOptions,
+}
+
+/** What a mode may do that others do not, for the error about an option that needs it. */
+const neededFor: readonly [names: readonly string[], need: string][] = [
+  [['autoFlush', 'backup', 'level', 'durability'], 'is for a handle that writes'],
+  [['kdf', 'chunkSize', 'blockSize'], "is for a coffer that is made: with 'a', 'w' or 'x'"],
+  [['replace'], "is for the mode 'w'"],
+]
+
+/**
+ * Checks the names of the options of `open`: those of the mode, the keys and the passphrase, and others that a class
+ * adds. The values are checked by {@link checkOpenOptions} and with the keys.
+ */
+export function checkOpenNames(options: object, call: string, mode: OpenMode, more: readonly string[]): void {
+  const known = [...namesOf[mode], ...more] as (keyof typeof options)[]
+  for (const [names, need] of neededFor) {
+    const name = names.find((one) => !(known as string[]).includes(one) && isGiven(options, one))
+    if (name !== undefined) throw invalid(`${call}: ${name} ${need}, and the mode is '${mode}'`)
+  }
+  checkOptions(options, call, known)
+}
+
+function isGiven(options: object, name: string): boolean {
+  return typeof options === 'object' && options !== null && (options as Record<string, unknown>)[name] !== undefined
+}
+
+/** Checks the mode of `open`. */
+export function checkOpenMode(flags: OpenFlags): OpenMode {
+  const match = typeof flags === 'string' && /^(?:(r\+|[rwax])b?|(rb\+))$/.exec(flags)
+  if (match) return (match[1] ?? 'r+') as OpenMode
+  throw invalid(`the mode must be 'r', 'r+', 'a', 'w' or 'x' (a 'b' may follow), not ${shown(flags, 'choice')}`)
+}
 
 /** The limit of timers in Node.js, in milliseconds. */
 const MAX_TIMEOUT = 2 ** 31 - 1
 const MAX_U32 = 2 ** 32 - 1
 /** Checks the options of `open` that do not depend on the kind, and returns them in the engine's form. */
-export function checkOpenOptions(options: OpenOptions) {
+export function checkOpenOptions(options: ReplaceOptions) {
   return {
     maxKdfMemory: checkKdfCeiling(options.maxKdfMemory),
     autoFlush: checkBoolean(options.autoFlush, 'autoFlush'),
@@ -120,6 +184,7 @@ export function checkOpenOptions(options: OpenOptions) {
     blockSize: checkInteger(options.blockSize, 'blockSize', 1, MAX_U32),
     durability: checkChoice(options.durability, 'durability', ['full', 'none']),
     legacy: checkBoolean(options.legacy, 'legacy'),
+    replace: checkBoolean(options.replace, 'replace'),
     ...checkSizeLimits(options),
     maxCatalogSize: checkInteger(options.maxCatalogSize, 'maxCatalogSize', 0, Number.MAX_SAFE_INTEGER),
     expect: options.expect === undefined ? undefined : checkCommit(options.expect),
@@ -153,10 +218,10 @@ function checkBackup(backup: string | true | undefined): string | undefined {
   throw invalid(`backup must be a suffix such as '.bak', without a directory, or true, not ${shown(backup, 'choice')}`)
 }
 
-function checkCommit(commit: Commit): Commit {
+function checkCommit(commit: CofferCommit): CofferCommit {
   const { generation, digest } = checkOptions(commit, 'expect', ['generation', 'digest'])
   if (typeof digest !== 'string' || !/^[0-9a-f]{64}$/i.test(digest) || generation === undefined) {
-    throw invalid('expect must be what the commit property of a coffer was: { generation, digest }')
+    throw invalid('expect must be what the head property of a coffer was: { generation, digest }')
   }
   checkInteger(generation, 'expect.generation', 0, Number.MAX_SAFE_INTEGER)
   return { generation, digest }

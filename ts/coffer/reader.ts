@@ -1,30 +1,41 @@
 import type { Readable } from 'node:stream'
 import { type NativeCoffer, settled } from '../binding/native.ts'
-import { checkEncoding, checkName, checkPath, shown } from '../check.ts'
+import { checkBoolean, checkEncoding, checkName, checkOptions, checkPath, checkSignal, shown } from '../check.ts'
 import { CofferError } from '../errors.ts'
-import { splitLines, streamLines } from '../member/lines.ts'
-import { type Member, memberFrom } from '../member/member.ts'
-import { checkReadStream, type ReadStreamOptions, readStreamOptions } from '../member/options.ts'
+import { bytesFrom, type CofferBytes } from '../member/bytes.ts'
+import { streamLines } from '../member/lines.ts'
+import { type BigIntMember, bigIntMemberFrom, type Member, memberFrom } from '../member/member.ts'
+import {
+  checkReadStream,
+  type LinesOptions,
+  type NoOptions,
+  type ReadStreamOptions,
+  readStreamOptions,
+  type StatOptions,
+  type TextOptions,
+} from '../member/options.ts'
+import { all, checkQuery, type MemberQuery, pages } from '../member/query.ts'
 import { MemberSnapshot, SNAPSHOTS } from '../member/snapshot.ts'
 import { MemberReadable } from '../member/streams.ts'
 import { MOST_BYTES, mostBytesOf, textOf } from '../member/text.ts'
 import { watched } from '../progress.ts'
+import type { CofferReader } from './calls.ts'
 import {
   checkExtract,
   checkExtractAll,
   type ExtractAllOptions,
-  type Extracted,
   type ExtractOptions,
+  type ExtractResult,
 } from './extraction.ts'
 import { CofferHandle } from './handle.ts'
-import type { Opened } from './open.ts'
+import type { OpenedCoffer } from './open.ts'
 
-/** The calls that read the members of an open coffer. */
-export class CofferReader extends CofferHandle implements AsyncIterable<Member> {
+/** An open coffer with the calls that read its members. */
+export class CofferReads extends CofferHandle implements CofferReader {
   readonly #native: NativeCoffer
 
-  /** @internal */
-  protected constructor(opened: Opened) {
+  /** @param opened the coffer that `open` has opened */
+  protected constructor(opened: OpenedCoffer) {
     super(opened)
     this.#native = opened.native
   }
@@ -33,10 +44,11 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * Reads a whole member.
    *
    * @param name the name of the member
+   * @param options none
    * @returns its bytes
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_CORRUPT`, `…_STALE` (a writer has
-   *   replaced or deleted it in the file), `…_LIMIT` (no `Buffer` can hold it),
-   *   `…_INVALID_ARG` also for a directory, `…_CLOSED`, `…_IO`
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_IS_DIRECTORY`, `…_CORRUPT`, `…_STALE` (a writer has
+   *   replaced or deleted it in the file), `…_LIMIT` (no `Buffer` can hold it), `…_TOO_LARGE` (`maxMemberSize`),
+   *   `…_INVALID_ARG`, `…_CLOSED`, `…_IO`
    *
    * @example
    * ```js
@@ -44,19 +56,20 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    *
    * const box = await CofferNull.open('box.coffer', 'w')
    * await box.write('data', new Uint8Array([1, 2, 3]))
-   * console.log(await box.read('data'), await box.readText('data', 'hex'))
+   * console.log(await box.read('data'), await box.readText('data', { encoding: 'hex' }))
    * await box.close()
    * ```
    */
-  async read(name: string): Promise<Buffer> {
-    return settled(this.#native.read(checkName(name), MOST_BYTES))
+  async read(name: string, options: NoOptions = {}): Promise<CofferBytes> {
+    checkOptions(options, 'read', [])
+    return bytesFrom(await settled(this.#native.read(checkName(name), MOST_BYTES)))
   }
 
   /**
    * Reads a whole member as text.
    *
    * @param name the name of the member
-   * @param encoding its encoding: `utf8` by default
+   * @param options its encoding: `utf8` by default
    * @returns its text
    * @throws {@link CofferError} as {@link read}
    *
@@ -70,8 +83,8 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * await box.close()
    * ```
    */
-  async readText(name: string, encoding: BufferEncoding = 'utf8'): Promise<string> {
-    checkEncoding(encoding)
+  async readText(name: string, options: TextOptions = {}): Promise<string> {
+    const encoding = checkEncoding(checkOptions(options, 'readText', ['encoding']).encoding) ?? 'utf8'
     const bytes = await settled(this.#native.read(checkName(name), mostBytesOf(encoding)))
     return textOf(bytes, encoding, name)
   }
@@ -82,6 +95,7 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    *
    * @typeParam T the type of the value, which is not checked
    * @param name the name of the member
+   * @param options none
    * @returns the value
    * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the member is not CBOR, or has tags
    *   without a counterpart in JavaScript. `…_LIMIT` also if it has more than 401 levels, or would take
@@ -98,18 +112,22 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * await box.close()
    * ```
    */
-  async load<T = unknown>(name: string): Promise<T> {
+  async load<T = unknown>(name: string, options: NoOptions = {}): Promise<T> {
+    checkOptions(options, 'load', [])
     const bytes = await this.read(name)
     const { decode } = await import('../cbor/decode.ts')
     return decode(bytes, { path: this.path, member: name }) as T
   }
 
   /**
-   * Reads a whole UTF-8 member as lines.
+   * The lines of a UTF-8 member, without their ends (`\n` or `\r\n`). The member is read in parts, so it may be
+   * larger than memory; each line is held in memory. `Array.fromAsync`, or a loop, gathers them.
    *
    * @param name the name of the member
-   * @returns its lines, without their ends (`\n` or `\r\n`)
-   * @throws {@link CofferError} as {@link read}
+   * @param options a signal that ends it
+   * @returns the lines
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; while it is iterated
+   *   `…_STALE` also if the member is replaced meanwhile, and as {@link read}; or the signal's reason
    *
    * @example
    * ```js
@@ -117,27 +135,17 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    *
    * const box = await CofferNull.open('box.coffer', 'w')
    * await box.writeLines('hosts', ['alpha', 'beta'])
-   * console.log((await box.readLines('hosts')).length) // 2
-   * for await (const host of box.lines('hosts')) console.log(host)
+   * for await (const host of box.readLines('hosts')) console.log(host)
    * await box.close()
    * ```
    */
-  async readLines(name: string): Promise<string[]> {
-    return splitLines(await this.readText(name))
-  }
-
-  /**
-   * The lines of a UTF-8 member, without their ends. The member is read in parts, so it may be larger than
-   * memory. See {@link readLines} for an example.
-   *
-   * @param name the name of the member
-   * @returns the lines
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; while it is iterated
-   *   `…_STALE` also if the member is replaced meanwhile, and as {@link read}
-   */
-  lines(name: string): AsyncGenerator<string, void, undefined> {
+  readLines(name: string, options: LinesOptions = {}): AsyncGenerator<string, void, undefined> {
     checkName(name)
-    return streamLines((start, length, version) => settled(this.#native.readRange(name, start, length, version)))
+    const signal = checkSignal(checkOptions(options, 'readLines', ['signal']).signal)
+    return streamLines((start, length, version) => {
+      signal?.throwIfAborted()
+      return settled(this.#native.readRange(name, start, length, version))
+    })
   }
 
   /**
@@ -173,6 +181,7 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * below it.
    *
    * @param name the name
+   * @param options none
    * @returns whether it exists
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
    *
@@ -186,7 +195,8 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * await box.close()
    * ```
    */
-  async has(name: string): Promise<boolean> {
+  async has(name: string, options: NoOptions = {}): Promise<boolean> {
+    checkOptions(options, 'has', [])
     return settled(this.#native.has(checkName(name)))
   }
 
@@ -195,6 +205,8 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * time of the newest of them.
    *
    * @param name the name
+   * @param options `throwIfNoEntry: false`, as in `fs`, for undefined in place of an error; `bigint: true` for
+   *   `mtimeNs`
    * @returns the member
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG`, `…_CLOSED`
    *
@@ -205,12 +217,24 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * const box = await CofferNull.open('box.coffer', 'w')
    * await box.write('a/b', '12345')
    * console.log((await box.stat('a/b')).size) // 5
+   * console.log(await box.stat('c', { throwIfNoEntry: false })) // undefined
    * await box.close()
    * ```
    */
-  async stat(name: string): Promise<Member> {
+  async stat(
+    name: string,
+    options: StatOptions & { bigint: true; throwIfNoEntry: false },
+  ): Promise<BigIntMember | undefined>
+  async stat(name: string, options: StatOptions & { bigint: true }): Promise<BigIntMember>
+  async stat(name: string, options: StatOptions & { throwIfNoEntry: false }): Promise<Member | undefined>
+  async stat(name: string, options?: StatOptions): Promise<Member>
+  async stat(name: string, options: StatOptions = {}): Promise<Member | undefined> {
+    const { throwIfNoEntry, bigint } = checkOptions(options, 'stat', ['throwIfNoEntry', 'bigint'])
+    const throws = checkBoolean(throwIfNoEntry, 'throwIfNoEntry') ?? true
+    const convert = checkBoolean(bigint, 'bigint') ? bigIntMemberFrom : memberFrom
     const member = await settled(this.#native.stat(checkName(name)))
-    if (member !== null) return memberFrom(member)
+    if (member !== null) return convert(member)
+    if (!throws) return undefined
     throw new CofferError('ERR_COFFER_MEMBER_NOT_FOUND', `${this.path} has no member ${shown(name, 'name')}`, {
       path: this.path,
       member: name,
@@ -218,11 +242,11 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
   }
 
   /**
-   * All members, or those whose names begin with a prefix.
+   * The members that a query selects, all of them by default, as an array.
    *
-   * @param prefix any prefix of names; for the content of a directory, end it with `/`
+   * @param query a prefix, a glob, where to begin, and how many
    * @returns the members, sorted by the bytes of their names
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`; or the signal's reason
    *
    * @example
    * ```js
@@ -230,39 +254,70 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    *
    * const box = await CofferNull.open('box.coffer', 'w')
    * for (const name of ['a/1', 'a/2', 'ab']) await box.write(name, name)
-   * console.log((await box.members('a/')).length) // 2
-   * for await (const { name, size } of box) console.log(name, size)
+   * console.log((await box.members({ prefix: 'a/' })).length) // 2
+   * console.log((await box.members({ glob: 'a/*', after: 'a/1' })).map(({ name }) => name)) // [ 'a/2' ]
    * await box.close()
    * ```
    */
-  async members(prefix?: string): Promise<Member[]> {
-    if (prefix !== undefined) checkName(prefix, 'the prefix')
-    return (await settled(this.#native.members(prefix))).map(memberFrom)
+  async members(query: MemberQuery & { bigint: true }): Promise<BigIntMember[]>
+  async members(query?: MemberQuery): Promise<Member[]>
+  async members(query: MemberQuery = {}): Promise<Member[]> {
+    return all(this.#native, checkQuery(query, 'members'))
   }
 
   /**
-   * Iterates over the members, as {@link members} returns them at the start: `for await (const member of coffer)`.
+   * The members that a query selects, one after another, read page by page: the first comes as soon in a coffer of a
+   * million members as in one of ten. Each page is of the state of the coffer when it is read, so members that exist
+   * throughout come once, in the order of their names.
+   *
+   * @param query as for {@link members}
+   * @returns the members
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; while it is iterated `…_CLOSED`, or the signal's
+   *   reason
+   *
+   * @example
+   * ```js
+   * import { CofferNull } from 'coffer'
+   *
+   * const box = await CofferNull.open('box.coffer', 'w')
+   * for (const name of ['a/1', 'a/2', 'ab']) await box.write(name, name)
+   * for await (const { name, size } of box.iterate({ prefix: 'a/' })) console.log(name, size)
+   * await box.close()
+   * ```
+   */
+  iterate(query: MemberQuery & { bigint: true }): AsyncGenerator<BigIntMember, void, undefined>
+  iterate(query?: MemberQuery): AsyncGenerator<Member, void, undefined>
+  iterate(query: MemberQuery = {}): AsyncGenerator<Member, void, undefined> {
+    const checked = checkQuery(query, 'iterate')
+    const native = this.#native
+    return (async function* () {
+      for await (const page of pages(native, checked)) yield* page
+    })()
+  }
+
+  /**
+   * Iterates over all members: `for await (const member of coffer)`, as {@link iterate}.
    *
    * @returns the members
    * @throws {@link CofferError} `ERR_COFFER_CLOSED`
    */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Member, void, undefined> {
-    yield* await this.members()
+  [Symbol.asyncIterator](): AsyncGenerator<Member, void, undefined> {
+    return this.iterate()
   }
 
   /**
-   * Extracts a member, or a directory with everything below it, to its full name below the target:
+   * Extracts members, and directories with everything below them, to their full names below the target:
    * `extract('a/b', 'out')` writes `out/a/b`. Nothing is ever written outside the target, and no link in
    * it is followed. A member that is damaged, or that the system refuses to create, does not stop the
    * others: the error at the end names it, and what was written stays.
    *
-   * @param name the name of the member or directory
-   * @param target a directory, which is created if it is missing: the current one by default
+   * @param names the name of the member or directory, or several
+   * @param target a directory, which is created if it is missing
    * @param options replacement, limits, cancellation and progress
    * @returns the extent of what was written
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` (with `replace: false`; two
-   *   members have one name on the target's file system), `…_UNSAFE_PATH` (a link, or something of
-   *   another type, is in the way), `…_TOO_LARGE`, `…_INVALID_ARG` also for a name that is not below
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` (without `replace: true`),
+   *   `…_NAME_COLLISION` (two members have one name on the target's file system), `…_UNSAFE_PATH` (a link, or something
+   *   of another type, is in the way), `…_TOO_LARGE`, `…_INVALID_ARG` also for a name that is not below
    *   `from` and where the coffer itself is in the way, and as {@link read}; or the signal's reason
    *
    * @example
@@ -274,22 +329,26 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    * await box.write('reports/may.txt', 'fine')
    * await box.extract('reports', 'out')
    * console.log(await readFile('out/reports/may.txt', 'utf8')) // fine
-   * await box.extract('reports', 'out', { from: 'reports' }) // out/may.txt
+   * await box.extract(['reports'], 'out', { from: 'reports' }) // out/may.txt
    * await box.close()
    * ```
    */
-  async extract(name: string, target: string | URL = '.', options: ExtractOptions = {}): Promise<Extracted> {
-    const extraction = checkExtract(name, options)
+  async extract(
+    names: string | readonly string[],
+    target: string | URL,
+    options: ExtractOptions = {},
+  ): Promise<ExtractResult> {
+    const extraction = checkExtract(names, options)
     const directory = checkPath(target, 'the target of extract')
     return watched(options, (watch) => this.#native.extract(extraction, directory, watch))
   }
 
   /**
-   * Extracts everything, or the given members, below the target: see {@link extract}. The records of plugins
-   * are extracted only if they are named or with `plugins`, and without permissions for others.
+   * Extracts everything below the target: see {@link extract}. The records of plugins are extracted only with
+   * `plugins`, and without permissions for others.
    *
-   * @param target a directory, which is created if it is missing: the current one by default
-   * @param options the members, and as for {@link extract}
+   * @param target a directory, which is created if it is missing
+   * @param options as for {@link extract}, and whether records of plugins take part
    * @returns the extent of what was written
    * @throws {@link CofferError} as {@link extract}
    *
@@ -299,12 +358,12 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    *
    * const box = await CofferNull.open('box.coffer', 'w')
    * for (const name of ['a', 'b', 'c/d']) await box.write(name, name)
-   * const { files } = await box.extractAll('some', { members: ['a', 'c'], maxTotalSize: 1_000_000 })
-   * console.log(files) // 2
+   * const { files } = await box.extractAll('all', { maxTotalSize: 1_000_000 })
+   * console.log(files) // 3
    * await box.close()
    * ```
    */
-  async extractAll(target: string | URL = '.', options: ExtractAllOptions = {}): Promise<Extracted> {
+  async extractAll(target: string | URL, options: ExtractAllOptions = {}): Promise<ExtractResult> {
     const extraction = checkExtractAll(options)
     const directory = checkPath(target, 'the target of extractAll')
     return watched(options, (watch) => this.#native.extract(extraction, directory, watch))
@@ -316,10 +375,10 @@ export class CofferReader extends CofferHandle implements AsyncIterable<Member> 
    *
    * @internal
    */
-  async [SNAPSHOTS](names?: readonly string[]): Promise<{ member: Member; version: MemberSnapshot }[]> {
+  async [SNAPSHOTS](names?: readonly string[]): Promise<{ member: BigIntMember; version: MemberSnapshot }[]> {
     const versions = await settled(this.#native.versions(names && [...names]))
     return versions.map(({ member: native, version }) => {
-      const member = memberFrom(native)
+      const member = bigIntMemberFrom(native)
       return { member, version: MemberSnapshot.of(this.#native, member, version) }
     })
   }

@@ -1,26 +1,15 @@
 import { binding } from '../binding/native.ts'
 import { checkBoolean, checkPath } from '../check.ts'
 import type { Kind } from '../keys/kinds.ts'
-import { checkSecret, lend } from '../keys/secret.ts'
+import { checkSecret, lend, type SecretOptions, secretNames } from '../keys/secret.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
-import type { Notice } from './open.ts'
-import { type Commit, checkOpenOptions, type OpenOptions } from './options.ts'
+import type { CofferNotice } from './open.ts'
+import { type CofferCommit, checkOpenOptions, type WritableOptions } from './options.ts'
 
-/** What {@link Coffer.salvage} takes: the keys, and the options of `open` that apply. */
+/** What {@link Coffer.salvage} takes beside the keys: the options of `open` that apply. */
 export interface SalvageOptions
   extends WatchOptions,
-    Pick<
-      OpenOptions,
-      | 'cofferKey'
-      | 'secureKey'
-      | 'passphrase'
-      | 'maxKdfMemory'
-      | 'cipher'
-      | 'lock'
-      | 'lockTimeout'
-      | 'durability'
-      | 'legacy'
-    > {
+    Pick<WritableOptions, 'maxKdfMemory' | 'lock' | 'lockTimeout' | 'durability' | 'legacy'> {
   /**
    * Whether members that no commit authenticates get the names that they claim. By default they do not, and
    * are stored below a separate directory: they may be forged inside the contents of another member.
@@ -28,11 +17,9 @@ export interface SalvageOptions
   claimedNames?: boolean | undefined
 }
 
-/** The names of {@link SalvageOptions} without `cipher`, which only a bank takes. */
+/** The names of {@link SalvageOptions}, and those of the keys and the passphrase. */
 export const salvageOptions = [
-  'cofferKey',
-  'secureKey',
-  'passphrase',
+  ...secretNames,
   'maxKdfMemory',
   'lock',
   'lockTimeout',
@@ -40,7 +27,7 @@ export const salvageOptions = [
   'legacy',
   'claimedNames',
   ...watchOptions,
-] as const satisfies (keyof SalvageOptions)[]
+] as const satisfies (keyof (SalvageOptions & SecretOptions))[]
 
 /** A member that {@link Coffer.salvage} could not recover. */
 export interface LostMember {
@@ -63,7 +50,7 @@ export interface LostMember {
 }
 
 /** The result of {@link Coffer.salvage}. */
-export interface Salvaged {
+export interface SalvageResult {
   /** The number of members in the new coffer. */
   members: number
   /** The number of their bytes. */
@@ -84,14 +71,14 @@ export interface Salvaged {
   /** The number of readable bytes that belong to no member with a known name. */
   nameless: number
   /** The newest readable commit; null if there is none. */
-  commit: Commit | null
+  head: CofferCommit | null
   /**
    * Whether every needed commit could be read: then `lost` lists everything that is lost. For a coffer that
    * PyCoffer wrote, whether it was read from beginning to end.
    */
   complete: boolean
   /** Other conditions that were found. The codes are in docs/api.md. */
-  notices: Notice[]
+  notices: CofferNotice[]
 }
 
 /** Salvages a coffer of a kind. The caller has checked the names of the options. */
@@ -99,8 +86,8 @@ export async function salvage(
   path: string | URL,
   target: string | URL,
   kind: Kind,
-  options: SalvageOptions,
-): Promise<Salvaged> {
+  options: SalvageOptions & SecretOptions,
+): Promise<SalvageResult> {
   const from = checkPath(path, 'the path of a coffer')
   const to = checkPath(target, 'the target of salvage')
   const claimedNames = checkBoolean(options.claimedNames, 'claimedNames') ?? false
@@ -111,5 +98,12 @@ export async function salvage(
       binding.salvage(from, to, { mode: 'r', kind: kind.native, ...common, ...secret }, claimedNames, watch),
     ),
   )
-  return { ...salvaged, apart: apart ?? null, lost: lost as LostMember[], commit: commit ?? null }
+  const { notices, ...rest } = salvaged
+  return {
+    ...rest,
+    notices: notices as CofferNotice[],
+    apart: apart ?? null,
+    lost: lost as LostMember[],
+    head: commit ?? null,
+  }
 }

@@ -1,12 +1,12 @@
 import { checkOptions } from '../check.ts'
-import type { Keys } from '../keys/key.ts'
+import type { CofferKeys } from '../keys/key.ts'
 import { store } from '../keys/kinds.ts'
-import { generateKey } from '../keys/secret.ts'
-import type { ModeText } from '../member/options.ts'
-import { Coffer } from './coffer.ts'
-import { open } from './open.ts'
-import { type OpenOptions, openOptions } from './options.ts'
-import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
+import { generateKey, type StoreSecret, secretNames } from '../keys/secret.ts'
+import { CofferBase } from './coffer.ts'
+import { setKindClass } from './kind-of.ts'
+import { type CofferClass, type OpenedCoffer, open } from './open.ts'
+import { checkOpenMode, checkOpenNames, type OpenFlags, type OptionsOf } from './options.ts'
+import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from './salvage.ts'
 
 /**
  * For archives, fast and small: members are compressed with zstd 9, and the container is sealed with
@@ -22,19 +22,30 @@ import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './s
  * await store.close() // now it is on the disk
  * ```
  */
-export class CofferStore extends Coffer {
+export class CofferStore extends CofferBase {
+  /** @param opened the coffer that {@link open} has opened */
+  protected constructor(opened: OpenedCoffer) {
+    super(opened)
+  }
+
   /**
    * Opens a store.
    *
    * @param path a path or a `file:` URL
-   * @param mode as for {@link Coffer.open}
+   * @param flags the mode, as for {@link Coffer.open}
    * @param options `cofferKey` or `passphrase`; and other options
    * @returns the open store
    * @throws {@link CofferError} as {@link Coffer.open}
    */
-  static override async open(path: string | URL, mode: ModeText, options: OpenOptions = {}): Promise<CofferStore> {
-    checkOptions(options, 'CofferStore.open', openOptions)
-    return new CofferStore(await open(path, mode, store, options))
+  static async open<Made extends CofferStore = CofferStore, Flags extends OpenFlags = OpenFlags>(
+    this: CofferClass<Made>,
+    path: string | URL,
+    flags: Flags,
+    options: OptionsOf<Flags> & StoreSecret,
+  ): Promise<Made> {
+    const mode = checkOpenMode(flags)
+    checkOpenNames(options, 'CofferStore.open', mode, secretNames)
+    return open(this, path, mode, store, options)
   }
 
   /**
@@ -46,11 +57,11 @@ export class CofferStore extends Coffer {
    * @returns what was recovered, and what is lost
    * @throws {@link CofferError} as {@link Coffer.salvage}
    */
-  static override async salvage(
+  static async salvage(
     path: string | URL,
     target: string | URL,
-    options: SalvageOptions = {},
-  ): Promise<Salvaged> {
+    options: SalvageOptions & StoreSecret,
+  ): Promise<SalvageResult> {
     checkOptions(options, 'CofferStore.salvage', salvageOptions)
     return salvage(path, target, store, options)
   }
@@ -60,7 +71,9 @@ export class CofferStore extends Coffer {
    *
    * @returns the key, as url-safe base64
    */
-  static override generateKeys(): Required<Pick<Keys, 'cofferKey'>> {
+  static generateKeys(): Required<Pick<CofferKeys, 'cofferKey'>> {
     return { cofferKey: generateKey('secretbox') }
   }
 }
+
+setKindClass('store', CofferStore)

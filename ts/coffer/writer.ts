@@ -1,33 +1,39 @@
 import type { Writable } from 'node:stream'
 import { type NativeCoffer, settled } from '../binding/native.ts'
-import { checkBoolean, checkChoice, checkName, checkOptions } from '../check.ts'
-import { CofferError } from '../errors.ts'
+import { checkBoolean, checkChoice, checkName, checkOptions, shown } from '../check.ts'
+import { CofferError, invalid } from '../errors.ts'
 import type { CofferFile } from '../member/file.ts'
-import type { MemberInput } from '../member/input.ts'
+import { isWhole, type MemberData } from '../member/input.ts'
 import {
   checkAttributes,
   checkStreamOptions,
-  type ModeText,
+  type FileFlags,
+  type NoOptions,
   type SourceOptions,
   type WriteOptions,
   type WriteStreamOptions,
   writeStreamOptions,
 } from '../member/options.ts'
 import { MemberWritable } from '../member/streams.ts'
-import { Batch } from './batch.ts'
-import type { Opened } from './open.ts'
-import { CofferReader } from './reader.ts'
-import { type Added, type AddOptions, type DeleteOptions, MemberWrites } from './writes.ts'
+import { CofferBatch } from './batch.ts'
+import type { CofferWriter } from './calls.ts'
+import { watchForgotten } from './forgotten.ts'
+import type { OpenedCoffer } from './open.ts'
+import { CofferReads } from './reader.ts'
+import { type AddOptions, type AddResult, type DeleteOptions, MemberWrites } from './writes.ts'
 
-/** The calls that change the members of an open coffer. */
-export class CofferWriter extends CofferReader {
+/** An open coffer with the calls that change its members. */
+export class CofferWrites extends CofferReads implements CofferWriter {
   readonly #native: NativeCoffer
   readonly #writes: MemberWrites
+  /** Ends the watch for a forgotten handle. */
+  readonly #closed: () => void
 
-  /** @internal */
-  protected constructor(opened: Opened) {
+  /** @param opened the coffer that `open` has opened */
+  protected constructor(opened: OpenedCoffer) {
     super(opened)
     this.#native = opened.native
+    this.#closed = opened.mode === 'r' ? () => {} : watchForgotten(this, opened.native, opened.path)
     this.#writes = new MemberWrites(opened.native)
   }
 
@@ -59,8 +65,8 @@ export class CofferWriter extends CofferReader {
    * await box.close()
    * ```
    */
-  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions = {}): Promise<void> {
-    return Batch.waiting(this, 'write', () => this.#writes.write(name, data, options))
+  write(name: string, data: MemberData, options: WriteOptions & SourceOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'write', () => this.#writes.write(name, data, options), !isWhole(data))
   }
 
   /**
@@ -85,8 +91,8 @@ export class CofferWriter extends CofferReader {
    * await box.close()
    * ```
    */
-  async append(name: string, data: MemberInput, options: SourceOptions = {}): Promise<void> {
-    return Batch.waiting(this, 'append', () => this.#writes.append(name, data, options))
+  append(name: string, data: MemberData, options: SourceOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'append', () => this.#writes.append(name, data, options), !isWhole(data))
   }
 
   /**
@@ -94,6 +100,7 @@ export class CofferWriter extends CofferReader {
    *
    * @param name the name of the member
    * @param lines any iterable of strings
+   * @param options permissions and time
    * @returns as {@link write}
    * @throws {@link CofferError} as {@link write}
    *
@@ -106,8 +113,8 @@ export class CofferWriter extends CofferReader {
    * await box.close()
    * ```
    */
-  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
-    return Batch.waiting(this, 'writeLines', () => this.#writes.writeLines(name, lines))
+  writeLines(name: string, lines: Iterable<string>, options: WriteOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'writeLines', () => this.#writes.writeLines(name, lines, options))
   }
 
   /**
@@ -134,8 +141,8 @@ export class CofferWriter extends CofferReader {
    * await box.close()
    * ```
    */
-  async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
-    return Batch.waiting(this, 'dump', () => this.#writes.dump(name, value, options))
+  dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'dump', () => this.#writes.dump(name, value, options))
   }
 
   /**
@@ -143,9 +150,7 @@ export class CofferWriter extends CofferReader {
    * nothing is stored.
    *
    * @param source a path or a `file:` URL
-   * @param name the name in the coffer: the last component of `source` by default; `.` puts the content
-   *   of a directory at the top
-   * @param options replacement, links, cancellation and progress
+   * @param options the name in the coffer, replacement, links, cancellation and progress
    * @returns what was stored and left out
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also with `replace: false`,
    *   `…_UNSAFE_PATH` for a link with `symlinks: 'error'`, `…_IO` also if there is no such file, and
@@ -164,8 +169,8 @@ export class CofferWriter extends CofferReader {
    * await box.close()
    * ```
    */
-  async add(source: string | URL, name?: string, options: AddOptions = {}): Promise<Added> {
-    return Batch.waiting(this, 'add', () => this.#writes.add(source, name, options))
+  add(source: string | URL, options: AddOptions = {}): Promise<AddResult> {
+    return CofferBatch.waiting(this, 'add', () => this.#writes.add(source, options))
   }
 
   /**
@@ -175,8 +180,8 @@ export class CofferWriter extends CofferReader {
    * @param name the name of the member
    * @param options whether a directory is deleted with everything below it
    * @returns as {@link write}
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG` also for a directory
-   *   with members in it without `recursive`, and as {@link write}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_NOT_EMPTY` (a directory with members in it,
+   *   without `recursive`), and as {@link write}
    *
    * @example
    * ```js
@@ -189,8 +194,8 @@ export class CofferWriter extends CofferReader {
    * await box.close()
    * ```
    */
-  async delete(name: string, options: DeleteOptions = {}): Promise<void> {
-    return Batch.waiting(this, 'delete', () => this.#writes.delete(name, options))
+  delete(name: string, options: DeleteOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'delete', () => this.#writes.delete(name, options))
   }
 
   /**
@@ -200,10 +205,11 @@ export class CofferWriter extends CofferReader {
    *
    * @typeParam T the return type of the function
    * @param work the function that makes the changes
+   * @param options none
    * @returns the function's result, with `autoFlush` when the changes are on the disk
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` inside another batch of the coffer,
-   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, and as {@link write};
-   *   or the error of the function
+   * @throws {@link CofferError} `ERR_COFFER_IN_BATCH` inside another batch of the coffer,
+   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, or if the function waits for a change
+   *   outside of the batch, which waits for the batch, and as {@link write}; or the error of the function
    *
    * @example
    * ```js
@@ -220,41 +226,74 @@ export class CofferWriter extends CofferReader {
    * await bank.close()
    * ```
    */
-  async batch<T>(work: (batch: Batch) => Promise<T>): Promise<T> {
-    return Batch.run(this, this.#native, work)
+  async batch<T>(work: (batch: CofferBatch) => Promise<T>, options: NoOptions = {}): Promise<T> {
+    checkOptions(options, 'batch', [])
+    return CofferBatch.run(this, this.#native, work)
   }
 
   /**
-   * A handle on one member: see {@link CofferFile}.
+   * Calls a function with a handle on one member, and stores what it wrote when the function returns; if the function
+   * throws, what it wrote is discarded. See {@link CofferFile}.
+   *
+   * Without a function, the handle itself: {@link CofferFile.close} stores what was written, all of it or nothing, and
+   * {@link CofferFile.abort} discards it. `await using` closes it at the end of its scope, also where the scope ends
+   * by an error: half of what was to be written would then be stored. The form with a function discards it.
    *
    * @param name the name of the member
-   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to create it; a `b` may follow.
-   *   What is written becomes part of the coffer when the handle closes, all of it or nothing.
-   * @param options permissions and time of a member that is written
-   * @returns the open handle
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a
-   *   directory), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`
+   * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to create it; a `b` may follow
+   * @param work the function
+   * @returns the function's result
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`), `…_IS_DIRECTORY`,
+   *   `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`, and as {@link CofferFile.close}; or the error of the function
    *
    * @example
    * ```js
    * import { CofferStore } from 'coffer'
    *
    * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
-   * const log = await store.file('log', 'a')
-   * await log.write('first line')
-   * await log.close()
-   * console.log((await store.stat('log')).size) // 10
+   * await store.file('log', 'a', async (log) => {
+   *   await log.write('first line\n')
+   *   await log.write('second line\n')
+   * })
+   * console.log((await store.stat('log')).size) // 23
    * await store.close()
    * ```
    */
-  async file(name: string, mode: ModeText = 'r', options: WriteOptions = {}): Promise<CofferFile> {
+  file<T>(name: string, mode: FileFlags, work: (file: CofferFile) => Promise<T>): Promise<T>
+  file<T>(
+    name: string,
+    mode: FileFlags,
+    options: WriteOptions | undefined,
+    work: (file: CofferFile) => Promise<T>,
+  ): Promise<T>
+  file(name: string, mode?: FileFlags, options?: WriteOptions): Promise<CofferFile>
+  async file<T>(
+    name: string,
+    mode: FileFlags = 'r',
+    given: WriteOptions | ((file: CofferFile) => Promise<T>) = {},
+    last?: (file: CofferFile) => Promise<T>,
+  ): Promise<CofferFile | T> {
+    const [options, work] = typeof given === 'function' ? [{}, given] : [given, last]
+    if (work !== undefined && typeof work !== 'function') {
+      throw invalid(`file takes a function, file(name, mode, async (file) => { … }), not ${shown(work)}`)
+    }
     const { CofferFile } = await import('../member/file.ts')
-    return CofferFile.open(
-      { path: this.path, native: this.#native, change: (call, work) => Batch.waiting(this, call, work) },
+    const file = await CofferFile.open(
+      { path: this.path, native: this.#native, change: (call, work) => CofferBatch.waiting(this, call, work) },
       name,
       mode,
       options,
     )
+    if (work === undefined) return file
+    let result: T
+    try {
+      result = await work(file)
+    } catch (error) {
+      file.abort(error)
+      throw error
+    }
+    await file.close()
+    return result
   }
 
   /**
@@ -280,13 +319,13 @@ export class CofferWriter extends CofferReader {
    * ```
    */
   createWriteStream(name: string, options: WriteStreamOptions = {}): Writable {
-    Batch.check(this, 'createWriteStream')
+    CofferBatch.check(this, 'createWriteStream')
     checkName(name)
     checkStreamOptions(checkOptions(options, 'createWriteStream', writeStreamOptions))
     const { flags, mode, mtime } = options
     checkChoice(flags, 'flags', ['w', 'a', 'x'])
     checkAttributes({ mode, mtime })
-    return new MemberWritable(() => this.file(name, flags ?? 'w', { mode, mtime }), options)
+    return new MemberWritable(async () => this.file(name, flags ?? 'w', { mode, mtime }), options)
   }
 
   /**
@@ -295,7 +334,7 @@ export class CofferWriter extends CofferReader {
    *
    * @param options `force`: commit even if nothing has changed
    * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
-   *   `…_POISONED`, `…_LIMIT`, `…_INVALID_ARG` also inside a batch, `…_IO`
+   *   `…_POISONED`, `…_LIMIT`, `…_IN_BATCH`, `…_INVALID_ARG`, `…_IO`
    *
    * @example
    * ```js
@@ -312,7 +351,7 @@ export class CofferWriter extends CofferReader {
   async flush(options: { force?: boolean | undefined } = {}): Promise<void> {
     const { force } = checkOptions(options, 'flush', ['force'])
     const always = checkBoolean(force, 'force') ?? false
-    await Batch.waiting(this, 'flush', () => settled(this.#native.flush(always)))
+    await CofferBatch.waiting(this, 'flush', () => settled(this.#native.flush(always)))
   }
 
   /**
@@ -322,8 +361,9 @@ export class CofferWriter extends CofferReader {
    * @throws {@link CofferError} if the last changes could not be committed: as {@link flush}
    */
   async close(): Promise<void> {
-    await Batch.waiting(this, 'close', () => {
+    await CofferBatch.waiting(this, 'close', () => {
       this.#writes.cancel(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
+      this.#closed()
       return settled(this.#native.close())
     })
   }

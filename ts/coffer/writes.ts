@@ -4,7 +4,7 @@ import { encode } from '../cbor/encode.ts'
 import { checkBoolean, checkName, checkOptions, checkPath, checkSignal, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
 import { Cancellation, cancelledBy } from '../member/cancellation.ts'
-import { isWhole, type MemberInput, pour } from '../member/input.ts'
+import { isWhole, type MemberData, pour } from '../member/input.ts'
 import { joinLines } from '../member/lines.ts'
 import {
   checkAttributes,
@@ -12,7 +12,7 @@ import {
   checkSymlinks,
   defaultName,
   type SourceOptions,
-  type Symlinks,
+  type SymlinkPolicy,
   type WriteOptions,
 } from '../member/options.ts'
 import { type Flag, Upload } from '../member/upload.ts'
@@ -21,16 +21,21 @@ import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 /** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
   /**
+   * The name in the coffer: the last component of the source by default; `.` puts the content of a directory at the
+   * top.
+   */
+  as?: string | undefined
+  /**
    * Whether existing members are replaced: true by default. If not, an existing one is
    * `ERR_COFFER_MEMBER_EXISTS`, and nothing is stored.
    */
   replace?: boolean | undefined
   /** The treatment of symbolic links: `follow` by default. */
-  symlinks?: Symlinks | undefined
+  symlinks?: SymlinkPolicy | undefined
 }
 
 /** Something that was not stored or restored, and why. */
-export interface Skipped {
+export interface SkippedItem {
   /** Its path; for an archive its name there. */
   path: string
   /** The reason; its text may change. */
@@ -42,7 +47,7 @@ export interface Skipped {
 }
 
 /** What {@link Coffer.add} did. */
-export interface Added {
+export interface AddResult {
   /** The number of files stored. */
   files: number
   /** The number of empty directories stored. */
@@ -50,7 +55,7 @@ export interface Added {
   /** The bytes of the files. */
   bytes: number
   /** Links, anything that is neither a file nor a directory, names that are not UTF-8, and the coffer itself. */
-  skipped: Skipped[]
+  skipped: SkippedItem[]
 }
 
 /** What {@link Coffer.delete} takes. */
@@ -80,7 +85,7 @@ export class MemberWrites {
     this.#closing.cancel(reason)
   }
 
-  async write(name: string, data: MemberInput, options: WriteOptions & SourceOptions): Promise<void> {
+  async write(name: string, data: MemberData, options: WriteOptions & SourceOptions): Promise<void> {
     checkName(name)
     const { signal } = checkOptions(options, 'write', ['mode', 'mtime', 'signal'])
     if (!isWhole(data)) return this.#pour(name, 'w', data, options)
@@ -93,7 +98,7 @@ export class MemberWrites {
     await settled(this.#native.write(this.#batch, name, ownBytes(bytes), mode, mtime))
   }
 
-  async append(name: string, data: MemberInput, options: SourceOptions): Promise<void> {
+  async append(name: string, data: MemberData, options: SourceOptions): Promise<void> {
     checkName(name)
     const { signal } = checkOptions(options, 'append', ['signal'])
     if (!isWhole(data)) return this.#pour(name, 'a', data, options)
@@ -106,7 +111,7 @@ export class MemberWrites {
   }
 
   /** Writes or appends a stream or iterable. The change takes effect at its end. */
-  async #pour(name: string, flag: Flag, data: MemberInput, options: WriteOptions & SourceOptions): Promise<void> {
+  async #pour(name: string, flag: Flag, data: MemberData, options: WriteOptions & SourceOptions): Promise<void> {
     const { mode, mtime } = checkAttributes(options)
     const signal = cancelledBy(checkSignal(options.signal))
     const upload = new Upload(this.#native, name, this.#batch)
@@ -119,21 +124,23 @@ export class MemberWrites {
     await upload.finish(flag, mode, mtime)
   }
 
-  async writeLines(name: string, lines: Iterable<string>): Promise<void> {
+  async writeLines(name: string, lines: Iterable<string>, options: WriteOptions): Promise<void> {
+    checkOptions(options, 'writeLines', ['mode', 'mtime'])
     if (typeof lines === 'string' || typeof lines?.[Symbol.iterator] !== 'function') {
       throw invalid(`the lines must be an array or another iterable of strings, not ${shown(lines)}`)
     }
-    await this.write(name, joinLines(lines), {})
+    await this.write(name, joinLines(lines), options)
   }
 
   async dump(name: string, value: unknown, options: WriteOptions): Promise<void> {
+    checkOptions(options, 'dump', ['mode', 'mtime'])
     await this.write(name, encode(value), options)
   }
 
-  async add(source: string | URL, name: string | undefined, options: AddOptions): Promise<Added> {
+  async add(source: string | URL, options: AddOptions): Promise<AddResult> {
     const from = checkPath(source, 'the source of add')
-    const to = name === undefined ? defaultName(from) : checkName(name)
-    checkOptions(options, 'add', ['replace', 'symlinks', ...watchOptions])
+    checkOptions(options, 'add', ['as', 'replace', 'symlinks', ...watchOptions])
+    const to = options.as === undefined ? defaultName(from) : checkName(options.as)
     const replace = checkBoolean(options.replace, 'replace') ?? true
     const symlinks = checkSymlinks(options.symlinks)
     return watched(options, (watch) => this.#native.add(this.#batch, from, to, replace, symlinks, watch))

@@ -7,23 +7,23 @@ import { invalid } from '../errors.ts'
  * Poly1305), `fernet` (the Fernet specification), `aes-ocb` (RFC 7253); `none` for a layer that does
  * not seal.
  */
-export type Cipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
+export type CofferCipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
 
 /** The ciphers, each with the allowed lengths of its key in bytes; `generateKeys` uses the first. */
 export const ciphers = {
   secretbox: { keyBytes: [32] },
   fernet: { keyBytes: [32] },
   'aes-ocb': { keyBytes: [32, 24, 16] },
-} as const satisfies Record<Exclude<Cipher, 'none'>, { keyBytes: readonly number[] }>
+} as const satisfies Record<Exclude<CofferCipher, 'none'>, { keyBytes: readonly number[] }>
 
 /** The names of {@link ciphers}. */
-export const cipherNames = Object.keys(ciphers) as Exclude<Cipher, 'none'>[]
+export const cipherNames = Object.keys(ciphers) as Exclude<CofferCipher, 'none'>[]
 
 /** The name of a kind; `custom` is a {@link Coffer} with layers of its own. */
-export type KindName = 'bank' | 'store' | 'market' | 'null' | 'custom'
+export type CofferKind = 'bank' | 'store' | 'market' | 'null' | 'custom'
 
 /** The name of a kind whose layers are fixed. */
-export type FixedKindName = Exclude<KindName, 'custom'>
+export type FixedKindName = Exclude<CofferKind, 'custom'>
 
 /**
  * The kinds with fixed layers: the class, the cipher of members, and the allowed ciphers of the container, the
@@ -34,7 +34,7 @@ export const kinds = {
   store: { label: 'CofferStore', member: 'none', containers: ['secretbox'] },
   market: { label: 'CofferMarket', member: 'secretbox', containers: ['none'] },
   null: { label: 'CofferNull', member: 'none', containers: ['none'] },
-} as const satisfies Record<FixedKindName, { label: string; member: Cipher; containers: readonly Cipher[] }>
+} as const satisfies Record<FixedKindName, { label: string; member: CofferCipher; containers: readonly CofferCipher[] }>
 
 /** The names of {@link kinds}. */
 export const kindNames = Object.keys(kinds) as FixedKindName[]
@@ -46,22 +46,22 @@ export const bankCiphers = kinds.bank.containers
 export type BankCipher = (typeof bankCiphers)[number]
 
 /** A layer: compress, then seal. */
-export interface Layer {
+export interface CofferLayer {
   /**
    * The zstd level, from 1 to 22, or `null` for members that are not compressed. By default 3 for
    * members, and for the container 1, or 3 if members are neither compressed nor sealed.
    */
   level?: number | null | undefined
   /** The cipher. */
-  cipher: Cipher
+  cipher: CofferCipher
 }
 
 /** The layers of a {@link Coffer}. */
-export interface Layers {
+export interface CofferLayers {
   /** Applied to a member's bytes before they enter the tar. */
-  member: Layer
+  member: CofferLayer
   /** Applied to the tar, which is always compressed. */
-  container: Layer
+  container: CofferLayer
 }
 
 /** A kind: its form for the engine, and the ciphers of its layers. */
@@ -69,8 +69,8 @@ export interface Kind {
   /** The name of the class, for messages. */
   label: string
   native: NativeKind
-  member: Cipher
-  container: Cipher
+  member: CofferCipher
+  container: CofferCipher
 }
 
 export const store: Kind = fixed('store')
@@ -93,7 +93,7 @@ function fixed(name: FixedKindName): Kind {
 }
 
 /** The kind with the caller's layers. */
-export function custom(layers: Layers): Kind {
+export function custom(layers: CofferLayers): Kind {
   const member = checkLayer(layers.member, 'member')
   const container = checkLayer(layers.container, 'container')
   if (container.level === null) throw invalid('container.level must be a number: a container is always compressed')
@@ -132,7 +132,7 @@ export const LEVELS = { min: 1, max: 22 } as const
 const DEFAULT_LEVEL = 3
 const FASTEST_LEVEL = 1
 
-function checkLayer(layer: Layer, what: string): Layer {
+function checkLayer(layer: CofferLayer, what: string): CofferLayer {
   if (layer === undefined) throw invalid(`${what} must be a layer, such as { level: 3, cipher: 'secretbox' }`)
   checkOptions(layer, what, ['level', 'cipher'])
   if (checkChoice(layer.cipher, `${what}.cipher`, [...cipherNames, 'none']) === undefined) {
@@ -142,7 +142,7 @@ function checkLayer(layer: Layer, what: string): Layer {
   return layer
 }
 
-function nativeLayer({ level = 0, cipher }: Layer, byDefault: number): NativeLayer {
+function nativeLayer({ level = 0, cipher }: CofferLayer, byDefault: number): NativeLayer {
   return {
     level: level === null ? undefined : level || byDefault,
     cipher: cipher === 'none' ? undefined : cipher,

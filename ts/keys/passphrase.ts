@@ -2,7 +2,7 @@ import { types } from 'node:util'
 import { binding, type NativeDerivation, type NativeKdf, settled } from '../binding/native.ts'
 import { checkInteger, checkOptions, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
-import type { Keys } from './key.ts'
+import type { CofferKeys } from './key.ts'
 import { copied, decoded, keyText } from './key.ts'
 
 /**
@@ -22,7 +22,7 @@ export interface KdfOptions {
 }
 
 /** The public parameters of the derivation of keys from a passphrase. */
-export interface Kdf {
+export interface KdfParameters {
   /** 16 random bytes as url-safe base64. */
   salt: string
   /** Memory in bytes. */
@@ -65,7 +65,7 @@ const PASSES = { min: 2, max: 16 } as const
  * await store.close()
  * ```
  */
-export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions): Promise<Required<Keys>> {
+export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions): Promise<Required<CofferKeys>> {
   const { salt, memory, passes } = checkOptions(options, 'deriveKeys', ['salt', 'memory', 'passes'])
   const saltBytes = checkSalt(salt)
   const kdf = checkStrength({ memory, passes }, '')
@@ -96,7 +96,7 @@ export function checkKdf(kdf: KdfOptions): NativeKdf {
 }
 
 /** The parameters of a derivation, from the engine's form. */
-export function kdfFrom({ salt, memory, passes }: NativeDerivation): Kdf {
+export function kdfFrom({ salt, memory, passes }: NativeDerivation): KdfParameters {
   return { salt: Buffer.from(salt).toString('base64url'), memory: memory * KIB, passes }
 }
 

@@ -1,16 +1,16 @@
 import { binding, type NativeKdf } from '../binding/native.ts'
 import { checkOptions } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { type Key, type Keys, keyText, parseKey } from './key.ts'
-import { type BankCipher, bank, type Cipher, ciphers, isSealed, type Kind } from './kinds.ts'
+import { type CofferKey, type CofferKeys, keyText, parseKey } from './key.ts'
+import { type BankCipher, bank, type CofferCipher, ciphers, isSealed, type Kind } from './kinds.ts'
 import { checkKdf, checkPassphrase, type KdfOptions, type Passphrase } from './passphrase.ts'
 
 /** What {@link Coffer.rekey} takes: all keys that the kind needs, also one that does not change. */
-export interface NewKeys {
+export interface NewCofferKeys {
   /** The key of the container. */
-  cofferKey?: Key | undefined
+  cofferKey?: CofferKey | undefined
   /** The key of the members. */
-  secureKey?: Key | undefined
+  secureKey?: CofferKey | undefined
   /**
    * The new cipher of the container, for a `CofferBank`. By default the current one, or `aes-ocb` for a key of
    * 16 or 24 bytes.
@@ -18,10 +18,73 @@ export interface NewKeys {
   cipher?: 'fernet' | 'aes-ocb' | undefined
 }
 
-/** Keys or a passphrase, as {@link Coffer.open} takes them. */
+/** A passphrase, from which both keys are derived, in place of keys. */
+export interface PassphraseSecret {
+  passphrase: Passphrase
+  cofferKey?: undefined
+  secureKey?: undefined
+}
+
+/** The keys of a {@link CofferBank}. */
+export interface BankKeys {
+  /** The key of the container. */
+  cofferKey: CofferKey
+  /** The key of the members. */
+  secureKey: CofferKey
+  passphrase?: undefined
+  kdf?: undefined
+}
+
+/** The key of a {@link CofferStore}. */
+export interface StoreKeys {
+  /** The key of the container. */
+  cofferKey: CofferKey
+  secureKey?: undefined
+  passphrase?: undefined
+  kdf?: undefined
+}
+
+/** The key of a {@link CofferMarket}. */
+export interface MarketKeys {
+  /** The key of the members. */
+  secureKey: CofferKey
+  cofferKey?: undefined
+  passphrase?: undefined
+  kdf?: undefined
+}
+
+/** Any keys: those that the layers of a {@link Coffer} need. */
+export interface AnyKeys {
+  /** The key of the container. */
+  cofferKey?: CofferKey | undefined
+  /** The key of the members. */
+  secureKey?: CofferKey | undefined
+  passphrase?: undefined
+  kdf?: undefined
+}
+
+/** The cipher of a {@link CofferBank}. */
+export interface BankCipherOption {
+  /** The container's cipher: `fernet` for a new bank, or `aes-ocb`, which a key of 16 or 24 bytes implies. */
+  cipher?: 'fernet' | 'aes-ocb' | undefined
+}
+
+/** What opens a {@link CofferBank}. */
+export type BankSecret = BankKeys | PassphraseSecret
+/** What opens a {@link CofferStore}. */
+export type StoreSecret = StoreKeys | PassphraseSecret
+/** What opens a {@link CofferMarket}. */
+export type MarketSecret = MarketKeys | PassphraseSecret
+/** What opens a coffer of any kind. */
+export type AnySecret = AnyKeys | PassphraseSecret
+
+/** The names of what opens a coffer. */
+export const secretNames = ['cofferKey', 'secureKey', 'passphrase'] as const
+
+/** Keys or a passphrase, not checked. */
 export interface SecretOptions {
-  cofferKey?: Key | undefined
-  secureKey?: Key | undefined
+  cofferKey?: CofferKey | undefined
+  secureKey?: CofferKey | undefined
   passphrase?: Passphrase | undefined
   kdf?: KdfOptions | undefined
 }
@@ -35,7 +98,7 @@ export interface Secret {
 }
 
 /** New random keys for the sealed layers of a kind. */
-export function generateKeys({ member, container }: Kind): Keys {
+export function generateKeys({ member, container }: Kind): CofferKeys {
   return {
     ...(container === 'none' ? {} : { cofferKey: generateKey(container) }),
     ...(member === 'none' ? {} : { secureKey: generateKey(member) }),
@@ -43,12 +106,12 @@ export function generateKeys({ member, container }: Kind): Keys {
 }
 
 /** A new random key for a cipher. */
-export function generateKey(cipher: Exclude<Cipher, 'none'>): string {
+export function generateKey(cipher: Exclude<CofferCipher, 'none'>): string {
   return keyText(binding.generateKey(ciphers[cipher].keyBytes[0]))
 }
 
 /** The cipher that a bank's options imply: a key of 16 or 24 bytes is one of AES-OCB. */
-export function bankCipher({ cipher, cofferKey }: NewKeys): BankCipher | undefined {
+export function bankCipher({ cipher, cofferKey }: NewCofferKeys): BankCipher | undefined {
   if (cipher !== undefined || cofferKey === undefined) return cipher
   const bytes = parseKey(cofferKey, 'cofferKey')
   const { length } = bytes
@@ -71,7 +134,7 @@ export function checkSecret(kind: Kind, options: SecretOptions): Secret {
 }
 
 /** Checks the new keys of a coffer of a kind, and the new cipher of a bank. */
-export function checkNewKeys(kind: Kind, keys: NewKeys): Secret & { cipher?: string } {
+export function checkNewKeys(kind: Kind, keys: NewCofferKeys): Secret & { cipher?: string } {
   const isBank = kind.native.name === 'bank'
   checkOptions(keys, 'rekey', ['cofferKey', 'secureKey', ...(isBank ? (['cipher'] as const) : [])])
   checkSealed(kind, 'it has no keys to change')
@@ -100,7 +163,7 @@ function wipe({ cofferKey, secureKey, passphrase }: Secret): void {
   for (const bytes of [cofferKey, secureKey, passphrase]) bytes?.fill(0)
 }
 
-function checkKeys(kind: Kind, { cofferKey, secureKey }: NewKeys): Secret {
+function checkKeys(kind: Kind, { cofferKey, secureKey }: NewCofferKeys): Secret {
   const none = cofferKey === undefined && secureKey === undefined
   const secret: Secret = {}
   try {
@@ -131,8 +194,8 @@ function checkSealed(kind: Kind, therefore: string): void {
 
 function checkKey(
   { label }: Kind,
-  cipher: Cipher,
-  key: Key | undefined,
+  cipher: CofferCipher,
+  key: CofferKey | undefined,
   what: 'cofferKey' | 'secureKey',
   none: boolean,
 ): Buffer | undefined {

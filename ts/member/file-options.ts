@@ -31,7 +31,7 @@ export interface FileWriteOptions {
  *
  * @typeParam Into the type of the buffer
  */
-export interface FileRead<Into extends NodeJS.ArrayBufferView> {
+export interface FileReadResult<Into extends NodeJS.ArrayBufferView> {
   /** The number of bytes read: 0 at the end of the member. */
   bytesRead: number
   /** The filled buffer. */
@@ -43,7 +43,7 @@ export interface FileRead<Into extends NodeJS.ArrayBufferView> {
  *
  * @typeParam Data the type of what was given
  */
-export interface FileWritten<Data extends string | Uint8Array> {
+export interface FileWriteResult<Data extends string | Uint8Array> {
   /** The number of bytes written. */
   bytesWritten: number
   /** The given data. */

@@ -13,18 +13,20 @@ import {
   shown,
 } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
-import type { FileRead, FileReadOptions, FileWriteOptions, FileWritten } from './file-options.ts'
+import { bytesFrom, type CofferBytes } from './bytes.ts'
+import type { FileReadOptions, FileReadResult, FileWriteOptions, FileWriteResult } from './file-options.ts'
 import { checkPosition, positional } from './file-options.ts'
-import { isWhole, type MemberInput } from './input.ts'
+import { isWhole, type MemberData } from './input.ts'
 import { streamLines } from './lines.ts'
 import { type Member, memberFrom } from './member.ts'
 import {
   checkAttributes,
-  checkMode,
+  checkFileMode,
   checkReadStream,
   checkStreamOptions,
-  type Mode,
-  type ModeText,
+  type FileFlags,
+  type FileMode,
+  type NoOptions,
   type ReadStreamOptions,
   readStreamOptions,
   type SourceOptions,
@@ -69,7 +71,7 @@ export class CofferFile implements AsyncDisposable {
   /** The name of the member. */
   readonly name: string
   /** The mode it was opened with, without the `b`. */
-  readonly mode: Mode
+  readonly mode: FileMode
   readonly #host: FileHost
   readonly #side: MemberSnapshot | MemberWriter
   #position = 0
@@ -77,7 +79,7 @@ export class CofferFile implements AsyncDisposable {
   /** The reads under way. */
   #busy: Promise<unknown> = Promise.resolve()
 
-  private constructor(host: FileHost, name: string, mode: Mode, source: MemberSnapshot | MemberWriter) {
+  private constructor(host: FileHost, name: string, mode: FileMode, source: MemberSnapshot | MemberWriter) {
     this.#host = host
     this.name = name
     this.mode = mode
@@ -85,9 +87,9 @@ export class CofferFile implements AsyncDisposable {
   }
 
   /** Opens a handle: see {@link Coffer.file}. */
-  static async open(host: FileHost, name: string, modeText: ModeText, options: WriteOptions): Promise<CofferFile> {
+  static async open(host: FileHost, name: string, modeText: FileFlags, options: WriteOptions): Promise<CofferFile> {
     checkName(name)
-    const mode = checkMode(modeText)
+    const mode = checkFileMode(modeText)
     const attributes = checkAttributes(checkOptions(options, 'file', ['mode', 'mtime']))
     if (mode === 'r') return new CofferFile(host, name, mode, await MemberSnapshot.open(host.native, name))
     const writing = await host.change('file', () => MemberWriter.open(host, name, mode, attributes))
@@ -116,7 +118,7 @@ export class CofferFile implements AsyncDisposable {
     offset?: number | null,
     length?: number | null,
     position?: number | bigint | null,
-  ): Promise<FileRead<Into>>
+  ): Promise<FileReadResult<Into>>
   /**
    * The same, with options after the buffer.
    *
@@ -129,7 +131,7 @@ export class CofferFile implements AsyncDisposable {
   async read<Into extends NodeJS.ArrayBufferView>(
     buffer: Into,
     options: Omit<FileReadOptions, 'buffer'>,
-  ): Promise<FileRead<Into>>
+  ): Promise<FileReadResult<Into>>
   /**
    * The same, with options alone.
    *
@@ -138,13 +140,15 @@ export class CofferFile implements AsyncDisposable {
    * @returns the number of bytes read, and the buffer
    * @throws {@link CofferError} as the first form
    */
-  async read<Into extends NodeJS.ArrayBufferView = Buffer>(options?: FileReadOptions<Into>): Promise<FileRead<Into>>
+  async read<Into extends NodeJS.ArrayBufferView = Buffer>(
+    options?: FileReadOptions<Into>,
+  ): Promise<FileReadResult<Into>>
   async read(
     first: NodeJS.ArrayBufferView | FileReadOptions<NodeJS.ArrayBufferView> = {},
     second?: number | null | Omit<FileReadOptions, 'buffer'>,
     third?: number | null,
     fourth?: number | bigint | null,
-  ): Promise<FileRead<NodeJS.ArrayBufferView>> {
+  ): Promise<FileReadResult<NodeJS.ArrayBufferView>> {
     const version = this.#reading('read')
     const given: FileReadOptions<NodeJS.ArrayBufferView> = ArrayBuffer.isView(first)
       ? {
@@ -181,7 +185,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns the bytes
    * @throws {@link CofferError} as {@link read}
    */
-  async readFile(options?: { encoding?: null | undefined } | null): Promise<Buffer>
+  async readFile(options?: { encoding?: null | undefined } | null): Promise<CofferBytes>
   /**
    * The same, as text.
    *
@@ -190,7 +194,9 @@ export class CofferFile implements AsyncDisposable {
    * @throws {@link CofferError} as {@link read}
    */
   async readFile(options: { encoding: BufferEncoding } | BufferEncoding): Promise<string>
-  async readFile(options?: { encoding?: BufferEncoding | null } | BufferEncoding | null): Promise<string | Buffer> {
+  async readFile(
+    options?: { encoding?: BufferEncoding | null } | BufferEncoding | null,
+  ): Promise<string | CofferBytes> {
     const version = this.#reading('readFile')
     const { encoding } =
       typeof options === 'string' ? { encoding: options } : checkOptions(options ?? {}, 'readFile', ['encoding'])
@@ -203,7 +209,7 @@ export class CofferFile implements AsyncDisposable {
     }
     this.#position = version.size
     const { bytes } = await this.#during(version.range(start, length))
-    return encoding ? textOf(bytes, encoding, this.name) : bytes
+    return encoding ? textOf(bytes, encoding, this.name) : bytesFrom(bytes)
   }
 
   /**
@@ -241,7 +247,7 @@ export class CofferFile implements AsyncDisposable {
     offset?: number | null,
     length?: number | null,
     position?: number | null,
-  ): Promise<FileWritten<Data>>
+  ): Promise<FileWriteResult<Data>>
   /**
    * The same, with options.
    *
@@ -251,7 +257,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns the number of bytes written, and the given data
    * @throws {@link CofferError} as the first form
    */
-  async write<Data extends Uint8Array>(data: Data, options: FileWriteOptions): Promise<FileWritten<Data>>
+  async write<Data extends Uint8Array>(data: Data, options: FileWriteOptions): Promise<FileWriteResult<Data>>
   /**
    * The same, for text.
    *
@@ -261,13 +267,17 @@ export class CofferFile implements AsyncDisposable {
    * @returns the number of bytes written, and the given data
    * @throws {@link CofferError} as the first form
    */
-  async write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<FileWritten<string>>
+  async write(
+    data: string,
+    position?: number | null,
+    encoding?: BufferEncoding | null,
+  ): Promise<FileWriteResult<string>>
   async write(
     data: string | Uint8Array,
     second?: number | null | FileWriteOptions,
     third?: number | BufferEncoding | null,
     position?: number | null,
-  ): Promise<FileWritten<string | Uint8Array>> {
+  ): Promise<FileWriteResult<string | Uint8Array>> {
     const writing = this.#writing('write')
     if (typeof data === 'string') {
       const encoding = third ?? 'utf8'
@@ -296,7 +306,7 @@ export class CofferFile implements AsyncDisposable {
    * @returns when the input has ended and all of it is taken
    * @throws {@link CofferError} as {@link write}; or the error of `data`, or the signal's reason
    */
-  async writeFile(data: MemberInput, options: SourceOptions = {}): Promise<void> {
+  async writeFile(data: MemberData, options: SourceOptions = {}): Promise<void> {
     const writing = this.#writing('writeFile')
     const { signal } = checkOptions(options, 'writeFile', ['signal'])
     await writing.pour(data, checkSignal(signal))
@@ -310,17 +320,19 @@ export class CofferFile implements AsyncDisposable {
    * @returns when the input has ended and all of it is taken
    * @throws {@link CofferError} as {@link writeFile}
    */
-  async appendFile(data: MemberInput, options: SourceOptions = {}): Promise<void> {
+  async appendFile(data: MemberData, options: SourceOptions = {}): Promise<void> {
     await this.writeFile(data, options)
   }
 
   /**
    * The member. For a handle that writes, as if it were closed now, except that `storedSize` is 0.
    *
+   * @param options none
    * @returns the member
    * @throws {@link CofferError} `ERR_COFFER_STALE` if it was replaced or deleted, `…_CLOSED`
    */
-  async stat(): Promise<Member> {
+  async stat(options: NoOptions = {}): Promise<Member> {
+    checkOptions(options, 'stat', [])
     this.#open('stat')
     if (this.#side instanceof MemberWriter) return this.#side.stat(this.name)
     const member = await settled(this.#host.native.stat(this.name))
@@ -404,7 +416,7 @@ export class CofferFile implements AsyncDisposable {
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also if the member was created meanwhile (`x`),
    *   `…_CLOSED` (the coffer), and as {@link Coffer.write}; or the error of an earlier write
    */
-  async close(): Promise<void> {
+  close(): Promise<void> {
     if (this.#side instanceof MemberWriter && !this.closed) return this.#host.change('close', () => this.#close())
     return this.#close()
   }

@@ -12,7 +12,7 @@ import type { Canceller } from './cancellation.ts'
  * A stream or iterable may have any length. It is spooled to a sealed temporary file, and becomes part
  * of the coffer when it has ended, all of it or nothing.
  */
-export type MemberInput =
+export type MemberData =
   | string
   | Uint8Array
   | Readable
@@ -29,7 +29,7 @@ export interface Sink {
 }
 
 /** Whether an input is text or bytes, and no stream or iterable. */
-export function isWhole(data: MemberInput): data is string | Uint8Array {
+export function isWhole(data: MemberData): data is string | Uint8Array {
   return typeof data === 'string' || types.isUint8Array(data)
 }
 
@@ -66,7 +66,7 @@ export class Encoder {
  * early error of the input is handled. On any failure the input is stopped, and errors of the stopping
  * are ignored.
  */
-export async function pour(data: MemberInput, sink: Sink, ...given: (Canceller | undefined)[]): Promise<void> {
+export async function pour(data: MemberData, sink: Sink, ...given: (Canceller | undefined)[]): Promise<void> {
   const cancellers = given.filter((one) => one !== undefined)
   const chunks = chunksOf(data)
   const encoder = new Encoder()
@@ -116,7 +116,7 @@ interface Chunks {
   stop(reason: unknown): void
 }
 
-function chunksOf(data: MemberInput): Chunks {
+function chunksOf(data: MemberData): Chunks {
   const given: unknown = data
   if (isObject(given)) {
     if ('getReader' in given) return chunksOfWeb(given as ReadableStream)

@@ -10,32 +10,36 @@ export interface Member {
   size: number
   /** The number of bytes that they take in the coffer, compressed and sealed. */
   storedSize: number
-  /** The time of the last change, in milliseconds; the nearest possible `Date` if it is out of range. */
+  /** The time of the last change, to the millisecond; the nearest possible `Date` if it is out of range. */
   mtime: Date
-  /** The time of the last change, in nanoseconds since 1970. In JSON it is a string. */
-  mtimeNs: bigint
+  /** The time of the last change, in milliseconds since 1970, with a fraction. */
+  mtimeMs: number
   /** Its permission bits, such as 0o644. */
   mode: number
 }
 
+/** A member with its time in nanoseconds, as `bigint: true` asks for it. */
+export interface BigIntMember extends Member {
+  /** The time of the last change, in nanoseconds since 1970. */
+  mtimeNs: bigint
+}
+
 /** A member, from the engine's form. */
 export function memberFrom({ name, directory, size, storedSize, mtime, mode }: NativeMember): Member {
-  const member = {
+  return {
     name,
-    type: directory ? ('directory' as const) : ('file' as const),
+    type: directory ? 'directory' : 'file',
     size,
     storedSize,
     mtime: dateOf(mtime),
-    mtimeNs: timeNs(mtime),
+    mtimeMs: mtime.seconds * 1_000 + mtime.nanoseconds / 1_000_000,
     mode,
   }
-  // Not enumerable, so that copies and stored values of a member do not include it.
-  return Object.defineProperty(member, 'toJSON', { value: toJSON })
 }
 
-/** A member for JSON, which has no bigint. */
-function toJSON(this: Member): object {
-  return { ...this, mtimeNs: String(this.mtimeNs) }
+/** The same, with the time in nanoseconds. */
+export function bigIntMemberFrom(native: NativeMember): BigIntMember {
+  return { ...memberFrom(native), mtimeNs: timeNs(native.mtime) }
 }
 
 /** Milliseconds that a `Date` can have on either side of 1970 (ECMA-262, section 21.4.1.1). */

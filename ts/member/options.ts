@@ -13,11 +13,36 @@ import {
 } from '../check.ts'
 import { invalid } from '../errors.ts'
 
-/** The mode of `open`: read, write anew, append (read and change), create. */
-export type Mode = 'r' | 'w' | 'a' | 'x'
+/** The mode of a handle on a member: read, write anew, append, create. */
+export type FileMode = 'r' | 'w' | 'a' | 'x'
 
-/** A {@link Mode}; a `b` may follow, as in PyCoffer. */
-export type ModeText = Mode | `${Mode}b`
+/** A {@link FileMode}; a `b` may follow, as in PyCoffer. */
+export type FileFlags = FileMode | `${FileMode}b`
+
+/** No options: every name is `ERR_COFFER_INVALID_ARG`, so that no wish is taken and not heeded. */
+export interface NoOptions {
+  readonly [name: string]: never
+}
+
+/** What {@link Coffer.readText} takes. */
+export interface TextOptions {
+  /** The encoding of the text: `utf8` by default. */
+  encoding?: BufferEncoding | undefined
+}
+
+/** What {@link Coffer.readLines} takes. */
+export interface LinesOptions {
+  /** Ends the reading with the signal's reason. */
+  signal?: AbortSignal | undefined
+}
+
+/** What {@link Coffer.stat} takes. */
+export interface StatOptions {
+  /** Whether a name that does not exist is an error, as in `fs`: true by default. If not, the result is undefined. */
+  throwIfNoEntry?: boolean | undefined
+  /** Whether the result has `mtimeNs`, a bigint: false by default. */
+  bigint?: boolean | undefined
+}
 
 /** All bits of a mode: permissions, set-user-id, set-group-id and sticky. */
 const MAX_FILE_MODE = 0o7777
@@ -65,10 +90,10 @@ function checkTime(time: Date | bigint): NativeTime {
   return { seconds, nanoseconds: Number(nanoseconds), ...(Number.isSafeInteger(seconds) ? {} : { exact: whole }) }
 }
 
-/** Checks the mode of `open`. */
-export function checkMode(mode: ModeText): Mode {
+/** Checks the mode of a handle on a member. */
+export function checkFileMode(mode: FileFlags): FileMode {
   const match = typeof mode === 'string' && /^([rwax])b?$/.exec(mode)
-  if (match) return match[1] as Mode
+  if (match) return match[1] as FileMode
   throw invalid(`the mode must be 'r', 'w', 'a' or 'x' (a 'b' may follow), not ${shown(mode, 'choice')}`)
 }
 
@@ -94,10 +119,10 @@ export function checkData(data: string | Uint8Array): Uint8Array {
  * The treatment of symbolic links in a directory tree: store the target file (`follow`), leave the link
  * out (`skip`), or fail with `ERR_COFFER_UNSAFE_PATH` (`error`). Links to directories are never followed.
  */
-export type Symlinks = 'follow' | 'skip' | 'error'
+export type SymlinkPolicy = 'follow' | 'skip' | 'error'
 
 /** Checks the option `symlinks`: `follow` by default. */
-export function checkSymlinks(symlinks: Symlinks | undefined): Symlinks {
+export function checkSymlinks(symlinks: SymlinkPolicy | undefined): SymlinkPolicy {
   return checkChoice(symlinks, 'symlinks', ['follow', 'skip', 'error']) ?? 'follow'
 }
 

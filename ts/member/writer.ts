@@ -3,7 +3,7 @@ import { type NativeCoffer, type NativeTime, settled } from '../binding/native.t
 import { checkThere, shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { Cancellation, cancelledBy } from './cancellation.ts'
-import { isWhole, type MemberInput, pour, type Sink } from './input.ts'
+import { isWhole, type MemberData, pour, type Sink } from './input.ts'
 import { type Member, memberFrom } from './member.ts'
 import { type Flag, Upload } from './upload.ts'
 
@@ -83,7 +83,7 @@ export class MemberWriter {
     })
   }
 
-  async pour(data: MemberInput, signal: AbortSignal | undefined): Promise<void> {
+  async pour(data: MemberData, signal: AbortSignal | undefined): Promise<void> {
     const before = this.#last
     const sink: Sink = {
       ready: async () => {

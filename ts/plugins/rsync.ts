@@ -1,10 +1,10 @@
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { checkBoolean, checkName, checkOptions, checkPath } from '../check.ts'
-import type { Skipped } from '../coffer/writes.ts'
+import type { SkippedItem } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
-import { isOfPlugins, isWithin, type Member } from '../member/member.ts'
-import { checkSymlinks, defaultName, type Symlinks } from '../member/options.ts'
+import { type BigIntMember, isOfPlugins, isWithin } from '../member/member.ts'
+import { checkSymlinks, defaultName, type SymlinkPolicy } from '../member/options.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../progress.ts'
 import { Filter, parentOf } from '../rsync/filter.ts'
 import { joined, nodesOf, type Walked, walk } from '../rsync/nodes.ts'
@@ -44,7 +44,7 @@ export interface RsyncOptions extends WatchOptions {
 /** What {@link RsyncPlugin.push} takes. */
 export interface PushOptions extends RsyncOptions {
   /** The treatment of symbolic links: `follow` by default. */
-  symlinks?: Symlinks | undefined
+  symlinks?: SymlinkPolicy | undefined
 }
 
 /** What {@link RsyncPlugin.pull} takes. */
@@ -85,7 +85,7 @@ export interface Rsynced {
    * list; nothing of that name, or below it, was deleted. For `pull` the same of its target, and modes and
    * times that the system refused to set.
    */
-  skipped: Skipped[]
+  skipped: SkippedItem[]
 }
 
 const rsyncOptions = ['checksum', 'delete', 'dryRun', 'include', 'exclude', 'plugins', ...watchOptions] as const
@@ -252,9 +252,9 @@ export class RsyncPlugin extends CofferPlugin {
     }
   }
 
-  async #members(root: string): Promise<Member[]> {
-    if (root === '') return this.coffer.members()
-    const members = await this.coffer.members(root)
+  async #members(root: string): Promise<BigIntMember[]> {
+    if (root === '') return this.coffer.members({ bigint: true })
+    const members = await this.coffer.members({ prefix: root, bigint: true })
     return members.filter(({ name }) => isWithin(name, root))
   }
 

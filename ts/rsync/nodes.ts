@@ -1,9 +1,8 @@
-import { constants } from 'node:os'
 import { basename } from 'node:path'
-import type { Skipped } from '../coffer/writes.ts'
+import type { SkippedItem } from '../coffer/writes.ts'
 import { CofferError } from '../errors.ts'
-import { isOfPlugins, type Member, timeNs } from '../member/member.ts'
-import type { Symlinks } from '../member/options.ts'
+import { type BigIntMember, isOfPlugins, timeNs } from '../member/member.ts'
+import type { SymlinkPolicy } from '../member/options.ts'
 import type { Filter } from './filter.ts'
 import { type Node, withParents } from './plan.ts'
 import type { Entry, Trees } from './trees.ts'
@@ -20,7 +19,7 @@ export interface Walked {
    * Entries that are neither a file nor a directory, with the reason. With an `errno`: entries that the
    * system could not stat, and directories that it could not list.
    */
-  readonly skipped: Skipped[]
+  readonly skipped: SkippedItem[]
 }
 
 /**
@@ -33,12 +32,12 @@ export async function walk(
   root: Entry,
   trees: Trees,
   filter: Filter,
-  symlinks: Symlinks,
+  symlinks: SymlinkPolicy,
   signal?: AbortSignal,
 ): Promise<Walked> {
   const nodes = new Map<string, Node>()
   const entries = new Map<string, Entry>()
-  const skipped: Skipped[] = []
+  const skipped: SkippedItem[] = []
   const waiting: [path: string, entry: Entry][] = [['', root]]
   for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
     const [path, entry] = next
@@ -78,18 +77,18 @@ async function listed(
   trees: Trees,
   path: string,
   entry: Entry,
-  symlinks: Symlinks,
+  symlinks: SymlinkPolicy,
 ): Promise<Entry[] | CofferError | undefined> {
   try {
     return await trees.list(entry, symlinks)
   } catch (error) {
-    if (path === '' || !(error instanceof CofferError) || error.errno === undefined) throw error
-    return error.errno === constants.errno.ENOENT ? undefined : error
+    if (path === '' || !(error instanceof CofferError) || error.systemCode === undefined) throw error
+    return error.systemCode === 'ENOENT' ? undefined : error
   }
 }
 
 /** The members at a name and below it; all members if the name is empty. */
-export function nodesOf(members: readonly Member[], root: string, filter: Filter): Map<string, Node> {
+export function nodesOf(members: readonly BigIntMember[], root: string, filter: Filter): Map<string, Node> {
   const nodes = new Map<string, Node>()
   for (const { name, type, size, mode, mtimeNs } of members) {
     const path = root === '' ? name : name.slice(root.length + 1)

@@ -1,6 +1,6 @@
 import { type NativeCoffer, type NativeEntry, settled } from '../binding/native.ts'
-import type { Skipped } from '../coffer/writes.ts'
-import type { Symlinks } from '../member/options.ts'
+import type { SkippedItem } from '../coffer/writes.ts'
+import type { SymlinkPolicy } from '../member/options.ts'
 import { type WatchOptions, watched } from '../progress.ts'
 
 /**
@@ -30,7 +30,7 @@ export class Trees {
    * The entries of a directory, sorted by name. Links to directories are never followed, not even one that
    * has replaced the directory meanwhile.
    */
-  async list(directory: Entry, symlinks: Symlinks): Promise<Entry[]> {
+  async list(directory: Entry, symlinks: SymlinkPolicy): Promise<Entry[]> {
     return settled(this.#native.list(directory, symlinks))
   }
 
@@ -58,7 +58,7 @@ export class Trees {
     from: string | undefined,
     target: string,
     { preserve, ...watch }: WatchOptions & { preserve: boolean },
-  ): Promise<Skipped[]> {
+  ): Promise<SkippedItem[]> {
     const extraction = { names, recursive: false, from, plugins: true, replace: true, preserve }
     return (await watched(watch, (native) => this.#native.extract(extraction, target, native))).skipped
   }

@@ -3,10 +3,10 @@ import { pipeline } from 'node:stream/promises'
 import type { Pack } from 'tar-stream'
 import { checkBoolean, checkNames, checkOptions, checkSignal } from '../check.ts'
 import type { Coffer } from '../coffer/coffer.ts'
-import { isOfPlugins, type Member } from '../member/member.ts'
+import { type BigIntMember, isOfPlugins } from '../member/member.ts'
 import { type MemberSnapshot, SNAPSHOTS } from '../member/snapshot.ts'
 import { MemberReadable } from '../member/streams.ts'
-import { type Progress, paced, type WatchOptions, watchOptions } from '../progress.ts'
+import { type CofferProgress, paced, type WatchOptions, watchOptions } from '../progress.ts'
 
 /** What {@link exportTar} takes. */
 export interface ExportTarOptions extends WatchOptions {
@@ -58,7 +58,7 @@ export function exportTar(coffer: Coffer, options: ExportTarOptions = {}): Reada
     ...watchOptions,
   ])
   checkSignal(signal)
-  const names = checkNames(members)
+  const names = members === undefined ? undefined : checkNames(members, 'members')
   return Readable.from(archive(coffer, names, checkBoolean(plugins, 'plugins') ?? false, signal, onProgress), {
     objectMode: false,
   })
@@ -69,14 +69,14 @@ async function* archive(
   names: readonly string[] | undefined,
   plugins: boolean,
   signal: AbortSignal | undefined,
-  onProgress: ((progress: Progress) => void) | undefined,
+  onProgress: ((progress: CofferProgress) => void) | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
   const report = paced(onProgress)
   const versions = await chosen(coffer, names, plugins)
   const { pack } = await import('tar-stream')
   const packed = pack()
   const totalBytes = versions.reduce((sum, { member }) => sum + member.size, 0)
-  const progress: Progress = { bytes: 0, totalBytes, members: 0 }
+  const progress: CofferProgress = { bytes: 0, totalBytes, members: 0 }
   const fill = async (): Promise<void> => {
     for (const { member, version } of versions) {
       signal?.throwIfAborted()
@@ -112,7 +112,7 @@ async function chosen(
   coffer: Coffer,
   names: readonly string[] | undefined,
   plugins: boolean,
-): Promise<{ member: Member; version: MemberSnapshot }[]> {
+): Promise<{ member: BigIntMember; version: MemberSnapshot }[]> {
   const versions = await coffer[SNAPSHOTS](names)
   if (names !== undefined || plugins) return versions
   return versions.filter(({ member, version }) => {
@@ -124,7 +124,7 @@ async function chosen(
 
 async function put(
   packed: Pack,
-  member: Member,
+  member: BigIntMember,
   version: MemberSnapshot,
   signal: AbortSignal | undefined,
   done: (length: number) => void,
@@ -151,7 +151,7 @@ async function put(
   await pipeline(content, counted, packed.entry(headerOf(member)) as unknown as NodeJS.WritableStream)
 }
 
-function headerOf({ name, type, size, mode, mtimeNs }: Member) {
+function headerOf({ name, type, size, mode, mtimeNs }: BigIntMember) {
   const seconds = Number(mtimeNs / NS_PER_S)
   return {
     name: type === 'directory' ? `${name}/` : name,

@@ -1,9 +1,9 @@
 import type { Readable } from 'node:stream'
 import { inspect } from 'node:util'
 import { checkBoolean, checkName, checkOptions, checkSignal } from '../check.ts'
-import { type Batch, MAKE_DIRECTORY } from '../coffer/batch.ts'
+import { type CofferBatch, MAKE_DIRECTORY } from '../coffer/batch.ts'
 import type { Coffer } from '../coffer/coffer.ts'
-import type { Skipped } from '../coffer/writes.ts'
+import type { SkippedItem } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
 import { type Paced, paced, type WatchOptions, watchOptions } from '../progress.ts'
 import type { TarEntry, TarReader } from './entries.ts'
@@ -20,7 +20,7 @@ export interface ImportTarOptions extends WatchOptions {
 }
 
 /** The result of {@link importTar}. */
-export interface Imported {
+export interface ImportTarResult {
   /** The number of files stored. */
   files: number
   /** The number of empty directories stored. */
@@ -28,7 +28,7 @@ export interface Imported {
   /** The bytes of the files. */
   bytes: number
   /** Symbolic links, devices, sparse files, hard links to files that are not stored, and names that are not UTF-8. */
-  skipped: Skipped[]
+  skipped: SkippedItem[]
 }
 
 /** Files of up to so many bytes are written with one call. */
@@ -63,7 +63,11 @@ const WHOLE_BYTES = 128 * 1024
  * await to.close()
  * ```
  */
-export async function importTar(coffer: Coffer, source: Readable, options: ImportTarOptions = {}): Promise<Imported> {
+export async function importTar(
+  coffer: Coffer,
+  source: Readable,
+  options: ImportTarOptions = {},
+): Promise<ImportTarResult> {
   const { prefix, signal } = checkOptions(options, 'importTar', ['prefix', 'replace', ...watchOptions])
   checkSignal(signal)
   if (prefix !== undefined) checkName(prefix, 'the prefix')
@@ -102,20 +106,20 @@ type Directory = Pick<TarEntry, 'mode' | 'mtime'>
 /** The import of one archive. */
 class Import {
   readonly #coffer: Coffer
-  readonly #batch: Batch
+  readonly #batch: CofferBatch
   readonly #archive: TarReader
   readonly #prefix: string
   readonly #replace: boolean
   readonly #signal: AbortSignal | undefined
   readonly #report: Paced
-  readonly #result: Imported = { files: 0, directories: 0, bytes: 0, skipped: [] }
+  readonly #result: ImportTarResult = { files: 0, directories: 0, bytes: 0, skipped: [] }
   /** The names stored from this archive: a later entry of the same name replaces the earlier. */
   readonly #stored = new Set<string>()
   readonly #directories = new Map<string, Directory>()
 
   constructor(
     coffer: Coffer,
-    batch: Batch,
+    batch: CofferBatch,
     archive: TarReader,
     report: Paced,
     { prefix, replace = true, signal }: ImportTarOptions,
@@ -129,7 +133,7 @@ class Import {
     this.#report = report
   }
 
-  async run(): Promise<Imported> {
+  async run(): Promise<ImportTarResult> {
     const working = this.#all()
     if (this.#signal === undefined) return working
     const signal = this.#signal
@@ -141,7 +145,7 @@ class Import {
     })
   }
 
-  async #all(): Promise<Imported> {
+  async #all(): Promise<ImportTarResult> {
     for (let entry = await this.#archive.next(); entry !== undefined; entry = await this.#archive.next()) {
       await this.#take(entry)
     }

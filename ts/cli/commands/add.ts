@@ -1,6 +1,6 @@
 import { Option } from 'commander'
-import type { Batch } from '../../coffer/batch.ts'
-import type { Added } from '../../coffer/writes.ts'
+import type { CofferBatch } from '../../coffer/batch.ts'
+import type { AddResult } from '../../coffer/writes.ts'
 import { CofferError } from '../../errors.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
@@ -55,7 +55,7 @@ export function add(): Entry {
       if (descriptor !== undefined && options.as === undefined) {
         throw new UsageError(`${descriptor} is a number, not a name: --as says what it is called in the coffer`)
       }
-      const added: Added = { files: 0, directories: 0, bytes: 0, skipped: [] }
+      const added: AddResult = { files: 0, directories: 0, bytes: 0, skipped: [] }
       await changing(command, { create: true }, (coffer) =>
         withProgress('adding', (bar) =>
           coffer.batch(async (batch) => {
@@ -76,15 +76,15 @@ export function add(): Entry {
 }
 
 async function addFile(
-  batch: Batch,
+  batch: CofferBatch,
   source: string,
   { as, replace, symlinks }: Options,
   bar: ProgressBar,
-): Promise<Added> {
-  return batch.add(source, as, { replace: replace ?? false, symlinks, onProgress: bar.update, ...stoppable })
+): Promise<AddResult> {
+  return batch.add(source, { as, replace: replace ?? false, symlinks, onProgress: bar.update, ...stoppable })
 }
 
-async function addInput(batch: Batch, { as = '', replace }: Options, bar: ProgressBar): Promise<Added> {
+async function addInput(batch: CofferBatch, { as = '', replace }: Options, bar: ProgressBar): Promise<AddResult> {
   if (!replace && (await batch.has(as))) {
     throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is a member ${as} already`, { member: as })
   }
@@ -98,7 +98,7 @@ async function addInput(batch: Batch, { as = '', replace }: Options, bar: Progre
   return { files: 1, directories: 0, bytes: done, skipped: [] }
 }
 
-function merge(sum: Added, part: Added): void {
+function merge(sum: AddResult, part: AddResult): void {
   sum.files += part.files
   sum.directories += part.directories
   sum.bytes += part.bytes

@@ -1,3 +1,4 @@
+import type { CofferReader } from '../../coffer/calls.ts'
 import { isWithin, type Member } from '../../member/member.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
@@ -33,7 +34,7 @@ export function remove(): Entry {
         const found = new Map<string, Member>()
         for (const name of chosen) {
           const member = await coffer.stat(name)
-          const inside = member.type === 'directory' ? await below(coffer.members.bind(coffer), name) : []
+          const inside = member.type === 'directory' ? await below(coffer, name) : []
           if (!recursive && inside.some((other) => other.name !== name)) {
             throw new UsageError(
               `${name} is a directory with ${count(inside.length, 'member')}: -r deletes it with all that is in it`,
@@ -56,8 +57,8 @@ export function remove(): Entry {
     })
 }
 
-async function below(members: (prefix: string) => Promise<Member[]>, name: string): Promise<Member[]> {
-  return (await members(name)).filter((member) => isWithin(member.name, name))
+async function below(coffer: CofferReader, name: string): Promise<Member[]> {
+  return (await coffer.members({ prefix: name })).filter((member) => isWithin(member.name, name))
 }
 
 function question(members: readonly Member[], path: string): string {

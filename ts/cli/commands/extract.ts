@@ -54,19 +54,18 @@ export function extract(): Entry {
         ...(maxMemberSize === undefined ? {} : { maxMemberSize }),
         ...(maxTotalSize === undefined ? {} : { maxTotalSize }),
       }
+      const given = {
+        replace: options.overwrite,
+        preserve: options.preserve,
+        ...(options.from === undefined || memberName(options.from) === '.' ? {} : { from: memberName(options.from) }),
+        ...limits,
+        ...stoppable,
+      }
       const extracted = await reading(command, { ...options, ...limits }, (coffer) =>
         withProgress('extracting', (bar) =>
-          coffer.extractAll(to, {
-            ...(names === undefined ? { plugins: options.plugins ?? false } : { members: names }),
-            ...(options.overwrite ? {} : { replace: false }),
-            preserve: options.preserve ?? false,
-            ...(options.from === undefined || memberName(options.from) === '.'
-              ? {}
-              : { from: memberName(options.from) }),
-            ...limits,
-            onProgress: bar.update,
-            ...stoppable,
-          }),
+          names === undefined
+            ? coffer.extractAll(to, { ...given, plugins: options.plugins, onProgress: bar.update })
+            : coffer.extract(names, to, { ...given, onProgress: bar.update }),
         ),
       )
       leftOut(extracted.skipped)

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import type { Coffer } from '../../coffer/coffer.ts'
-import { type Identity, identify } from '../../coffer/identify.ts'
-import type { Info } from '../../coffer/info.ts'
+import { type CofferIdentity, identify } from '../../coffer/identify.ts'
+import type { CofferInfo } from '../../coffer/info.ts'
 import { CofferError } from '../../errors.ts'
 import { findTarget } from '../config/target.ts'
 import { Entry } from '../entry.ts'
@@ -51,12 +51,12 @@ export function info(): Entry {
 
 type Property = readonly [string, string | number]
 
-async function insideOf(coffer: Coffer): Promise<Info & { commit: string }> {
-  const { generation, digest } = coffer.commit
+async function insideOf(coffer: Coffer): Promise<CofferInfo & { commit: string }> {
+  const { generation, digest } = coffer.head
   return { ...(await coffer.info()), commit: `${generation}:${digest}` }
 }
 
-function outside({ format, version, kind, cipher, passphrase, kdf }: Identity): Property[] {
+function outside({ format, version, kind, cipher, passphrase, kdf }: CofferIdentity): Property[] {
   if (format === 'unknown') return [['format', 'not a coffer']]
   if (format === 'legacy') return [['format', "PyCoffer's, or one like it"]]
   const found: Property[] = [['format', `coffer, version ${version}`]]
@@ -67,7 +67,7 @@ function outside({ format, version, kind, cipher, passphrase, kdf }: Identity): 
   return found
 }
 
-function within(info: Info & { commit: string }): Property[] {
+function within(info: CofferInfo & { commit: string }): Property[] {
   return [
     ['members', info.members],
     ['contents', bytes(info.bytes)],

@@ -1,4 +1,4 @@
-import type { Salvaged } from '../../coffer/salvage.ts'
+import type { SalvageResult } from '../../coffer/salvage.ts'
 import { Entry } from '../entry.ts'
 import { EXIT } from '../exit.ts'
 import { salvaging, stoppable } from '../session.ts'
@@ -28,7 +28,15 @@ export function salvage(): Entry {
     })
 }
 
-async function tell({ members, bytes: size, unverified, lost, nameless, complete, notices }: Salvaged): Promise<void> {
+async function tell({
+  members,
+  bytes: size,
+  unverified,
+  lost,
+  nameless,
+  complete,
+  notices,
+}: SalvageResult): Promise<void> {
   for (const { message } of notices) warn(message)
   for (const { name, reason } of lost) await line(`lost: ${shown(name)} (${reason})`)
   if (manner.quiet) return

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
-import type { Key } from '../../keys/key.ts'
+import type { CofferKey } from '../../keys/key.ts'
 import { UsageError } from '../exit.ts'
 import { findProgram } from '../programs.ts'
 import { takeInput } from '../terminal/input.ts'
@@ -15,8 +15,8 @@ import type { Section } from './section.ts'
 
 /** What opens a coffer. */
 export interface Keys {
-  cofferKey?: Key
-  secureKey?: Key
+  cofferKey?: CofferKey
+  secureKey?: CofferKey
   passphrase?: string
 }
 
@@ -122,13 +122,13 @@ export function renewed(section: Section, { cofferKey, secureKey }: Keys): Chang
 
 /** New random keys of the same lengths as existing ones. */
 export function freshKeys({ cofferKey, secureKey }: Keys): Keys {
-  const fresh = (key: Key | undefined) =>
+  const fresh = (key: CofferKey | undefined) =>
     key === undefined ? undefined : randomBytes(Buffer.from(base64(key), 'base64').length).toString('base64')
   return { cofferKey: fresh(cofferKey), secureKey: fresh(secureKey) }
 }
 
 /** A key in standard base64, which PyCoffer and YAML read. */
-export function standard(key: Key): string {
+export function standard(key: CofferKey): string {
   return Buffer.from(base64(key), 'base64').toString('base64')
 }
 
@@ -141,7 +141,7 @@ export function secretText({ cofferKey, secureKey }: Keys): string {
 }
 
 /** A key as base64 text. */
-export function base64(key: Key): string {
+export function base64(key: CofferKey): string {
   return typeof key === 'string' ? key : Buffer.from(key).toString('base64')
 }
 

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Key } from '../../keys/key.ts'
+import type { CofferKey } from '../../keys/key.ts'
 import { type BankCipher, bankCiphers, type FixedKindName, kindNames } from '../../keys/kinds.ts'
 import { UsageError } from '../exit.ts'
 import { home } from './home.ts'
@@ -11,11 +11,11 @@ export interface Section {
   type?: FixedKindName
   /** The file, or its directory; see {@link location}. */
   location?: string
-  cofferKey?: Key
-  secureKey?: Key
+  cofferKey?: CofferKey
+  secureKey?: CofferKey
   /** The next keys of the coffer, recorded before it gets them. */
-  nextCofferKey?: Key
-  nextSecureKey?: Key
+  nextCofferKey?: CofferKey
+  nextSecureKey?: CofferKey
   /** The archive id of the coffer, in hexadecimal. */
   archiveId?: string
   cipher?: BankCipher
@@ -120,7 +120,7 @@ class Entries {
     return found
   }
 
-  key(name: string): Key | undefined {
+  key(name: string): CofferKey | undefined {
     const value = this.#get(name)
     if (value === undefined || typeof value === 'string' || value instanceof Uint8Array) return value
     throw this.#wrong(name, 'a key: base64 text, or !!binary')

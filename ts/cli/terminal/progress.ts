@@ -1,4 +1,4 @@
-import type { Progress } from '../../progress.ts'
+import type { CofferProgress } from '../../progress.ts'
 import { bytes, clearBefore, escaped, manner } from './output.ts'
 
 const BAR_COLUMNS = 20
@@ -13,7 +13,7 @@ export class ProgressBar {
   readonly #visible: boolean
   #drawn = false
   #before = { bytes: 0, members: 0 }
-  #last: Progress = { bytes: 0, members: 0 }
+  #last: CofferProgress = { bytes: 0, members: 0 }
 
   /** @param visible whether it may be shown: not if the output itself goes to the terminal */
   constructor(label: string, visible = true) {
@@ -22,7 +22,7 @@ export class ProgressBar {
   }
 
   /** The `onProgress` of long calls. */
-  readonly update = (progress: Progress): void => {
+  readonly update = (progress: CofferProgress): void => {
     this.#last = progress
     if (!this.#visible) return
     this.#drawn = true
@@ -47,7 +47,7 @@ export class ProgressBar {
   }
 
   /** The parts of the line, from left to right; parts with a high rank are dropped first on a narrow terminal. */
-  #parts({ bytes: part, totalBytes, name }: Progress): Part[] {
+  #parts({ bytes: part, totalBytes, name }: CofferProgress): Part[] {
     const done = this.#before.bytes + part
     const seconds = (performance.now() - this.#started) / MS_PER_S
     const rate = seconds > 0 ? done / seconds : 0
