@@ -1,9 +1,17 @@
 /** The coffers as contestants. */
-import { type Coffer, CofferBank, CofferMarket, CofferNull, CofferStore, type ModeText, type OpenOptions } from 'coffer'
+import {
+  type Coffer,
+  CofferBank,
+  CofferMarket,
+  CofferNull,
+  CofferStore,
+  type OpenFlags,
+  type WritableOptions,
+} from 'coffer'
 
 export interface Kind {
   readonly name: string
-  open(path: string, mode: ModeText, options?: OpenOptions): Promise<Coffer>
+  open(path: string, mode: OpenFlags, options?: WritableOptions): Promise<Coffer>
 }
 
 const bankKeys = CofferBank.generateKeys()

@@ -8,7 +8,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Coffer, CofferBank, CofferMarket, CofferNull, CofferStore, type ModeText, type Progress } from 'coffer'
+import { Coffer, CofferBank, CofferMarket, CofferNull, type CofferProgress, CofferStore, type OpenFlags } from 'coffer'
 
 /** A directory that goes into the coffers, under a name of its own. */
 interface Tree {
@@ -19,7 +19,7 @@ interface Tree {
 /** A kind of coffer, with its keys. */
 interface Kind {
   label: string
-  open: (path: string, mode: ModeText) => Promise<Coffer>
+  open: (path: string, mode: OpenFlags) => Promise<Coffer>
 }
 
 const sum = (numbers: Iterable<number>): number => [...numbers].reduce((total, number) => total + number, 0)
@@ -74,7 +74,7 @@ async function timed<T>(work: () => Promise<T>): Promise<[result: T, millisecond
 }
 
 /** Shows how far a call is, on a terminal only. */
-function progressLine(label: string): ((progress: Progress) => void) | undefined {
+function progressLine(label: string): ((progress: CofferProgress) => void) | undefined {
   if (!process.stdout.isTTY) return undefined
   return ({ bytes, totalBytes, members }) => {
     const part = totalBytes ? ` ${Math.floor((100 * bytes) / totalBytes)} %` : ''
@@ -119,7 +119,7 @@ async function tryKind({ label, open }: Kind, trees: readonly Tree[], files: Map
   const [, writing] = await timed(async () => {
     const coffer = await open(path, 'x')
     for (const { directory, name } of trees) {
-      await coffer.add(directory, name, { onProgress: progressLine(`${label}, writing`) })
+      await coffer.add(directory, { as: name, onProgress: progressLine(`${label}, writing`) })
     }
     await coffer.close()
   })

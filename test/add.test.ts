@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
-import { type Coffer, CofferNull, type Progress } from './support/coffer.ts'
+import { type Coffer, CofferNull, type CofferProgress } from './support/coffer.ts'
 import { keysFor, kinds, openKind } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
@@ -48,7 +48,7 @@ describe.each(kinds)('adding to a $label', (kind) => {
     const path = join(root, 'box.coffer')
     const keys = keysFor(kind)
     const box = await openKind(kind, path, 'x', keys)
-    const added = await box.add(tree, 'kept')
+    const added = await box.add(tree, { as: 'kept' })
     expect(added).toEqual({
       files: 124,
       directories: 2,
@@ -61,7 +61,7 @@ describe.each(kinds)('adding to a $label', (kind) => {
     const { mtimeNs } = statSync(join(tree, 'file'), { bigint: true })
     expect(mtimeNs % 1_000_000n).not.toBe(0n)
     const mode = posix ? 0o640 : 0o644
-    expect(await again.stat('kept/file')).toMatchObject({ mtimeNs, mode, size: 5, type: 'file' })
+    expect(await again.stat('kept/file', { bigint: true })).toMatchObject({ mtimeNs, mode, size: 5, type: 'file' })
     expect((await again.stat('kept/empty')).type).toBe('directory')
     await again.extract('kept', join(root, 'out'))
     expect(inventory(join(root, 'out/kept'))).toEqual(inventory(tree))
@@ -90,7 +90,7 @@ describe('add', () => {
     const tree = makeTree(root)
     await using box = await open()
     expect(await box.add(join(tree, 'file'))).toEqual({ files: 1, directories: 0, bytes: 5, skipped: [] })
-    await box.add(pathToFileURL(join(tree, 'file')), 'renamed/by/me')
+    await box.add(pathToFileURL(join(tree, 'file')), { as: 'renamed/by/me' })
     await box.add(`${tree}/`)
     expect(await box.readText('file')).toBe('plain')
     expect(await box.readText('renamed/by/me')).toBe('plain')
@@ -102,16 +102,16 @@ describe('add', () => {
     await using box = await open()
     await box.write('tree/sub/7.txt', 'already here')
     await box.flush()
-    await expect(box.add(tree, 'tree', { replace: false })).rejects.toMatchObject({
+    await expect(box.add(tree, { as: 'tree', replace: false })).rejects.toMatchObject({
       code: 'ERR_COFFER_MEMBER_EXISTS',
       member: 'tree/sub/7.txt',
     })
     expect(await box.readText('tree/sub/7.txt')).toBe('already here')
     expect((await box.members()).map((member) => member.name)).toEqual(['tree/sub/7.txt'])
-    await expect(box.add(join(tree, 'file'), 'tree/sub/7.txt', { replace: false })).rejects.toMatchObject({
+    await expect(box.add(join(tree, 'file'), { as: 'tree/sub/7.txt', replace: false })).rejects.toMatchObject({
       code: 'ERR_COFFER_MEMBER_EXISTS',
     })
-    await box.add(tree, 'another', { replace: false })
+    await box.add(tree, { as: 'another', replace: false })
     expect(await box.readText('another/file')).toBe('plain')
   })
 
@@ -120,8 +120,8 @@ describe('add', () => {
     await using box = await open()
     await box.write('file', 'a file')
     await box.write('dir/inner', 'x')
-    await expect(box.add(tree, 'file')).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_EXISTS' })
-    await expect(box.add(join(tree, 'file'), 'dir')).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_EXISTS' })
+    await expect(box.add(tree, { as: 'file' })).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_EXISTS' })
+    await expect(box.add(join(tree, 'file'), { as: 'dir' })).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_EXISTS' })
     expect(await box.readText('file')).toBe('a file')
     expect(await box.members()).toHaveLength(2)
   })
@@ -136,11 +136,11 @@ describe('add', () => {
   it('refuses options that make no sense', async () => {
     await using box = await open()
     const invalid = { code: 'ERR_COFFER_INVALID_ARG' }
-    await expect(box.add('.', 'x', { symlinks: 'keep' as 'skip' })).rejects.toMatchObject(invalid)
-    await expect(box.add('.', 'x', { replace: 1 as unknown as boolean })).rejects.toMatchObject(invalid)
-    await expect(box.add('.', 'x', { follow: true } as object)).rejects.toMatchObject(invalid)
-    await expect(box.add('', 'x')).rejects.toMatchObject(invalid)
-    await expect(box.add('.', '../x')).rejects.toMatchObject(invalid)
+    await expect(box.add('.', { as: 'x', symlinks: 'keep' as 'skip' })).rejects.toMatchObject(invalid)
+    await expect(box.add('.', { as: 'x', replace: 1 as unknown as boolean })).rejects.toMatchObject(invalid)
+    await expect(box.add('.', { as: 'x', ...({ follow: true } as object) })).rejects.toMatchObject(invalid)
+    await expect(box.add('', { as: 'x' })).rejects.toMatchObject(invalid)
+    await expect(box.add('.', { as: '../x' })).rejects.toMatchObject(invalid)
   })
 
   it('stores hard links as the files they are', async () => {
@@ -169,7 +169,7 @@ describe('add', () => {
   it('does not mind a coffer that lies in the tree it adds', async () => {
     const tree = makeTree(tempDir())
     const box = await CofferNull.open(join(tree, 'box.coffer'), 'x')
-    const { skipped } = await box.add(tree, 'tree')
+    const { skipped } = await box.add(tree, { as: 'tree' })
     expect(skipped.map(({ path }) => path)).toContain(join(tree, 'box.coffer'))
     expect(await box.has('tree/box.coffer')).toBe(false)
     expect(await box.readText('tree/file')).toBe('plain')
@@ -226,7 +226,7 @@ describe('symlinks', () => {
   it('are left out with "skip"', async () => {
     const tree = linkedTree()
     await using box = await open()
-    const { files, skipped } = await box.add(tree, 'tree', { symlinks: 'skip' })
+    const { files, skipped } = await box.add(tree, { as: 'tree', symlinks: 'skip' })
     expect(files).toBe(1)
     expect(skipped).toHaveLength(4)
   })
@@ -234,7 +234,7 @@ describe('symlinks', () => {
   it('are refused with "error", and nothing is stored', async () => {
     const tree = linkedTree()
     await using box = await open()
-    await expect(box.add(tree, 'tree', { symlinks: 'error' })).rejects.toMatchObject({
+    await expect(box.add(tree, { as: 'tree', symlinks: 'error' })).rejects.toMatchObject({
       name: 'CofferError',
       path: expect.stringContaining(tree) as string,
     })
@@ -267,9 +267,9 @@ describe('the long calls', () => {
     const { box, tree, root } = await big()
     const run = async (
       what: string,
-      call: (onProgress: (progress: Progress) => void) => Promise<unknown>,
+      call: (onProgress: (progress: CofferProgress) => void) => Promise<unknown>,
     ): Promise<void> => {
-      const seen: Progress[] = []
+      const seen: CofferProgress[] = []
       await call((progress) => {
         seen.push({ ...progress })
       })
@@ -281,7 +281,7 @@ describe('the long calls', () => {
         expect(seen[index]?.bytes).toBeGreaterThanOrEqual(seen[index - 1]?.bytes ?? 0)
       }
     }
-    await run('add', async (onProgress) => box.add(tree, 'tree', { onProgress }))
+    await run('add', async (onProgress) => box.add(tree, { as: 'tree', onProgress }))
     await run('verify', async (onProgress) => box.verify({ onProgress }))
     await run('extractAll', async (onProgress) => box.extractAll(join(root, 'out'), { onProgress }))
     await run('extract', async (onProgress) => box.extract('tree', join(root, 'out2'), { onProgress }))
@@ -308,9 +308,9 @@ describe('the long calls', () => {
       await expect(calling).rejects.toBe(reason)
       expect(await box.readText('kept')).toBe('x')
     }
-    await aborted(async (signal) => box.add(tree, 'tree', { signal }))
+    await aborted(async (signal) => box.add(tree, { as: 'tree', signal }))
     expect((await box.members()).map((member) => member.name)).toEqual(['kept'])
-    await box.add(tree, 'tree')
+    await box.add(tree, { as: 'tree' })
     await aborted(async (signal) => box.verify({ signal }))
     await aborted(async (signal) => box.extractAll(join(root, 'out'), { signal }))
     await aborted(async (signal) => box.compact({ signal }))
@@ -324,7 +324,7 @@ describe('the long calls', () => {
     const onProgress = (): void => {
       throw reason
     }
-    await expect(box.add(tree, 'tree', { onProgress })).rejects.toBe(reason)
+    await expect(box.add(tree, { as: 'tree', onProgress })).rejects.toBe(reason)
     await box.close()
   })
 })

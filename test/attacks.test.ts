@@ -297,7 +297,7 @@ describe.each(kinds)('an older state, $label', (kind) => {
     const box = await openKind(kind, path, 'x', keys, { autoFlush: false })
     await box.write('a', 'first')
     await box.flush()
-    const first = box.commit
+    const first = box.head
     const older = readFileSync(path)
     await box.write('a', 'second')
     await box.close()
@@ -318,7 +318,7 @@ describe.each(kinds)('an older state, $label', (kind) => {
     const fork = await openKind(kind, path, 'a', keys, { autoFlush: false, expect: first })
     await fork.write('a', 'forked')
     await fork.flush()
-    expect(fork.commit.generation).toBe(commit.generation)
+    expect(fork.head.generation).toBe(commit.generation)
     await expect(openKind(kind, path, 'r', keys, { lock: 'none', expect: commit })).rejects.toMatchObject(corrupt)
     await fork.write('b', 'forked')
     await fork.close()
@@ -344,7 +344,7 @@ describe.each(kinds)('an older state, $label', (kind) => {
     await fork.close()
 
     await using reader = await openKind(kind, path, 'r', keys, { lock: 'none' })
-    expect(reader.commit.generation).toBeLessThan(fork.commit.generation)
+    expect(reader.head.generation).toBeLessThan(fork.head.generation)
     writeFileSync(path, readFileSync(other))
     await expect(reader.read('a')).rejects.toMatchObject(corrupt)
     await expect(reader.verify()).rejects.toMatchObject(corrupt)

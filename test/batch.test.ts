@@ -18,18 +18,18 @@ describe.each(kinds)('a batch, $label', (kind) => {
     await box.write('old', 'old')
     await box.write('grown', 'one')
     await box.flush()
-    const before = box.commit.generation
+    const before = box.head.generation
     const returned = await box.batch(async (batch) => {
       await batch.write('new', 'new')
       await batch.append('grown', ' two')
       await batch.writeLines('lines', ['a', 'b'])
-      await batch.add(join(root, 'tree'), 'tree')
+      await batch.add(join(root, 'tree'), { as: 'tree' })
       await batch.delete('old')
       await batch.write('large', noise(2_500_000))
       return 42
     })
     expect(returned).toBe(42)
-    expect(box.commit.generation).toBe(before + 1)
+    expect(box.head.generation).toBe(before + 1)
     expect(box.modified).toBe(false)
     await box.close()
     await using again = await openKind(kind, path, 'r', keys)
@@ -44,7 +44,7 @@ describe.each(kinds)('a batch, $label', (kind) => {
     const keys = keysFor(kind)
     await using box = await openKind(kind, path, 'x', keys, { autoFlush: false })
     await box.write('before', 'x')
-    const { generation } = box.commit
+    const { generation } = box.head
     await box.batch(async (batch) => {
       await batch.write('inside', 'x')
       await batch.delete('before')
@@ -55,10 +55,10 @@ describe.each(kinds)('a batch, $label', (kind) => {
         throw new Error('no')
       })
       .catch(() => {})
-    expect(box.commit.generation).toBe(generation)
+    expect(box.head.generation).toBe(generation)
     expect(box.modified).toBe(true)
     await box.flush()
-    expect(box.commit.generation).toBe(generation + 1)
+    expect(box.head.generation).toBe(generation + 1)
     expect((await box.members()).map((member) => member.name)).toEqual(['inside'])
   })
 
@@ -69,7 +69,7 @@ describe.each(kinds)('a batch, $label', (kind) => {
     await box.write('kept', 'kept')
     await box.write('large', noise(2_000_000, 'large'))
     await box.flush()
-    const { generation, digest } = box.commit
+    const { generation, digest } = box.head
     const reason = new Error('no')
     const failed = box.batch(async (batch) => {
       await batch.write('new', noise(2_500_000, 'new'))
@@ -79,7 +79,7 @@ describe.each(kinds)('a batch, $label', (kind) => {
       throw reason
     })
     await expect(failed).rejects.toBe(reason)
-    expect(box.commit).toEqual({ generation, digest })
+    expect(box.head).toEqual({ generation, digest })
     expect(box.modified).toBe(false)
     expect([...(await contents(box)).keys()].sort()).toEqual(['kept', 'large'])
     expect(await box.readText('kept')).toBe('kept')
@@ -211,12 +211,12 @@ describe('inside a batch', () => {
 
   it('calls that were not awaited belong to it', async () => {
     await using box = await open()
-    const before = box.commit.generation
+    const before = box.head.generation
     await box.batch(async (batch) => {
       for (let index = 0; index < 20; index += 1) void batch.write(`small/${index}`, 'x')
     })
-    expect(box.commit.generation).toBe(before + 1)
-    expect(await box.members('small')).toHaveLength(20)
+    expect(box.head.generation).toBe(before + 1)
+    expect(await box.members({ prefix: 'small' })).toHaveLength(20)
   })
 
   it('changes from elsewhere wait for its end, and are not part of it', async () => {
@@ -320,7 +320,7 @@ describe('batches of several coffers', () => {
         if (call === 'batch') return box.batch((batch) => batch.write('inner', 'x'))
         if (call === 'write') return box.write('inner', 'x')
         if (call === 'delete') return box.delete('kept')
-        if (call === 'add') return box.add(box.path, 'self')
+        if (call === 'add') return box.add(box.path, { as: 'self' })
         if (call === 'file') {
           await using file = await box.file('inner', 'w')
           await file.write('x')

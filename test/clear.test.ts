@@ -83,7 +83,7 @@ describe.each(keyedKinds)('nothing in clear, $label', (kind) => {
     await box.append('large', marked(needle, 500_000))
     await box.flush()
     await box.write('small', marked(needle, 90_000))
-    await box.add(source, 'tree')
+    await box.add(source, { as: 'tree' })
     await box.batch(async (batch) => {
       await batch.write('batched', marked(needle, 2_000))
       await batch.append('large', marked(needle, 1_200_000))

@@ -122,7 +122,7 @@ describe.skipIf(!counted)('a big coffer', () => {
     ) => {
       const before = process.resourceUsage().maxRSS
       const box = await coffer.CofferBank.open(path, 'x', { ...keys, durability: 'none' })
-      await box.add(tree, 'tree')
+      await box.add(tree, { as: 'tree' })
       await box.close()
       return process.resourceUsage().maxRSS - before
     }

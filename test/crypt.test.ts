@@ -11,10 +11,10 @@ import { type Body, inChild } from './support/child.ts'
 import {
   Coffer,
   CofferNull,
+  type CofferProgress,
   CofferStore,
   KeyPlugin,
   type Plugins,
-  type Progress,
   registerPlugin,
 } from './support/coffer.ts'
 import { cryptOf, through } from './support/crypt.ts'
@@ -190,7 +190,7 @@ describe('a call that is watched', () => {
   it('tells how much of the source is done', async () => {
     const { crypt, at } = await cryptOf(kindOf('store'))
     writeFileSync(at('plain'), noise(3_000_000))
-    const told: Progress[] = []
+    const told: CofferProgress[] = []
     await crypt.encrypt(at('plain'), at('file'), { onProgress: (progress) => told.push(progress) })
     expect(told.at(-1)).toMatchObject({ bytes: 3_000_000, totalBytes: 3_000_000 })
     const { size } = statSync(at('file'))

@@ -2,10 +2,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lines, noise } from './support/bytes.ts'
-import { type Cipher, Coffer, type CofferOptions, type Layers } from './support/coffer.ts'
+import { type AnyKeys, Coffer, type CofferCipher, type CofferLayers, type NewCofferOptions } from './support/coffer.ts'
 import { contents } from './support/kinds.ts'
 import { Random } from './support/random.ts'
 import { tempDir } from './support/temp.ts'
+
+/** What makes a coffer with layers of its own. */
+type CustomOptions = NewCofferOptions & CofferLayers & AnyKeys
 
 const members = [
   { cipher: 'none', level: null },
@@ -25,10 +28,10 @@ const mixes = members.flatMap((member) => containers.map((container) => ({ membe
 
 describe.each(mixes)(
   'layers of your own: members $member.cipher/$member.level, container $container.cipher',
-  (layers: Layers) => {
+  (layers: CofferLayers) => {
     it('are a coffer like any other', async () => {
       const path = join(tempDir(), 'box.coffer')
-      const options: CofferOptions = { ...layers, ...Coffer.generateKeys(layers) }
+      const options: CustomOptions = { ...layers, ...Coffer.generateKeys(layers) }
       const expected = new Map([
         ['text', Buffer.from(lines(2_000).join('\n'))],
         ['large', noise(1_300_000)],
@@ -63,17 +66,17 @@ describe('options that made a coffer', () => {
 
   it.each(all)('open it again, whatever the level: members $cipher/$level, container $container', async (mix) => {
     const random = new Random(JSON.stringify(mix))
-    const layer = (cipher: Cipher, level: number | null | undefined) => ({
+    const layer = (cipher: CofferCipher, level: number | null | undefined) => ({
       cipher,
       ...(level === undefined ? {} : { level }),
     })
     for (const level of [undefined, 9]) {
       const path = join(tempDir(), 'box.coffer')
-      const layers: Layers = {
+      const layers: CofferLayers = {
         member: layer(mix.cipher, mix.level),
         container: layer(mix.container, random.of([undefined, 1, 5])),
       }
-      const options: CofferOptions = {
+      const options: CustomOptions = {
         ...layers,
         ...Coffer.generateKeys(layers),
         ...(level === undefined ? {} : { level }),
@@ -115,7 +118,7 @@ describe('layers that do not fit the coffer', () => {
     const layers = { member: { cipher: 'secretbox', level: 3 }, container: { cipher: 'fernet' } } as const
     const keys = Coffer.generateKeys(layers)
     await (await Coffer.open(path, 'x', { ...layers, ...keys })).close()
-    const others: Layers[] = [
+    const others: CofferLayers[] = [
       { ...layers, container: { cipher: 'secretbox' } },
       { ...layers, member: { cipher: 'fernet', level: 3 } },
       { ...layers, member: { cipher: 'secretbox', level: null } },
@@ -140,7 +143,7 @@ describe('layers that do not fit the coffer', () => {
       { ...good, member: { level: 3 } },
     ]
     for (const layers of bad) {
-      await expect(Coffer.open(path, 'x', layers as CofferOptions)).rejects.toMatchObject({
+      await expect(Coffer.open(path, 'x', layers as CustomOptions)).rejects.toMatchObject({
         code: 'ERR_COFFER_INVALID_ARG',
       })
     }

@@ -52,7 +52,7 @@ const cases: readonly Case[] = [
     fail: async (directory) => {
       await using box = await CofferNull.open(await boxed(directory), 'a')
       writeFileSync(join(directory, 'file'), 'x')
-      return await box.add(join(directory, 'file'), 'member', { replace: false })
+      return await box.add(join(directory, 'file'), { as: 'member', replace: false })
     },
   },
   {

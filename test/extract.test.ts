@@ -76,7 +76,7 @@ describe('what is extracted', () => {
   it('is only the members that were named', async () => {
     const target = tempDir()
     await using box = await boxWith({ a: '1', b: '2', 'c/d': '3' })
-    expect((await box.extractAll(target, { members: ['a', 'c/d'] })).files).toBe(2)
+    expect((await box.extract(['a', 'c/d'], target)).files).toBe(2)
     expect(below(target)).toEqual(['a', 'c', 'c/d'])
   })
 
@@ -85,7 +85,7 @@ describe('what is extracted', () => {
     await using box = await boxWith({ a: '1' })
     const missing = { code: 'ERR_COFFER_MEMBER_NOT_FOUND', member: 'missing' }
     await expect(box.extract('missing', target)).rejects.toMatchObject(missing)
-    await expect(box.extractAll(target, { members: ['a', 'missing'] })).rejects.toMatchObject(missing)
+    await expect(box.extract(['a', 'missing'], target)).rejects.toMatchObject(missing)
     expect(readdirSync(target)).toEqual([])
   })
 
@@ -203,7 +203,7 @@ describe('extraction with from', () => {
     expect(below(join(target, 'one'))).toEqual(['a', 'a/b'])
     await box.extract('docs/a', join(target, 'two'), { from: 'docs/a' })
     expect(readdirSync(join(target, 'two'), { recursive: true })).toEqual(['b'])
-    await box.extractAll(join(target, 'three'), { members: ['docs/c', '/docs/a/b'], from: '/docs' })
+    await box.extract(['docs/c', '/docs/a/b'], join(target, 'three'), { from: '/docs' })
     expect(below(join(target, 'three'))).toEqual(['a', 'a/b', 'c'])
   })
 
@@ -221,7 +221,7 @@ describe('extraction with from', () => {
     utimesSync(join(root, 'tree/empty/inner'), mtime, mtime)
     await using box = await boxWith({})
     await box.write('up/tree/large', noise(2_100_000), { mtime })
-    await box.add(join(root, 'tree'), 'up/tree')
+    await box.add(join(root, 'tree'), { as: 'up/tree' })
     await box.extractAll(join(root, 'out'), { from: 'up/tree' })
     expect(readFileSync(join(root, 'out/large')).equals(noise(2_100_000))).toBe(true)
     expect(statSync(join(root, 'out/large')).mtime).toEqual(mtime)

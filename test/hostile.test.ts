@@ -113,7 +113,7 @@ async function everything(box: Coffer, directory: string): Promise<Map<string, B
     expect(stream.error === undefined).toBe(data !== undefined)
     const read: string[] = []
     const whole = await attempt(async () => {
-      for await (const line of box.lines(name)) read.push(line)
+      for await (const line of box.readLines(name)) read.push(line)
       return true
     })
     expect(whole).toBe(data === undefined ? undefined : true)

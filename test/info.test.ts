@@ -17,7 +17,7 @@ describe.each(kinds)('info of a $label', (kind) => {
     await box.write('small', 'x'.repeat(1_000))
     const tree = join(tempDir(), 'empty')
     mkdirSync(tree)
-    await box.add(tree, 'empty')
+    await box.add(tree, { as: 'empty' })
     await box.flush()
     const info = await box.info()
     const members = await box.members()
@@ -30,7 +30,7 @@ describe.each(kinds)('info of a $label', (kind) => {
       blockSize: /Store|Market/.test(kind.className) ? 4_194_304 : 1_048_576,
       passphrase: false,
       legacy: false,
-      generation: box.commit.generation,
+      generation: box.head.generation,
       members: 3,
       files: 2,
       directories: 1,

@@ -18,8 +18,8 @@ describe('a member that no value of JavaScript can hold', () => {
     const file = await box.file('zeros')
     const before = process.resourceUsage().maxRSS
     const limit = { code: 'ERR_COFFER_LIMIT', member: 'zeros' }
-    await expect(box.readText('zeros', 'hex')).rejects.toMatchObject(limit)
-    await expect(box.batch((batch) => batch.readText('zeros', 'hex'))).rejects.toMatchObject(limit)
+    await expect(box.readText('zeros', { encoding: 'hex' })).rejects.toMatchObject(limit)
+    await expect(box.batch((batch) => batch.readText('zeros', { encoding: 'hex' }))).rejects.toMatchObject(limit)
     await expect(file.readFile('hex')).rejects.toMatchObject(limit)
     // In KiB: decoded, it would take more than 256 MiB.
     expect(process.resourceUsage().maxRSS - before).toBeLessThan(64 << 10)

@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lines, noise } from './support/bytes.ts'
 import { type Body, inChild } from './support/child.ts'
-import { Coffer, CofferBank, CofferMarket, CofferNull, CofferStore, type OpenOptions } from './support/coffer.ts'
+import { Coffer, CofferBank, CofferMarket, CofferNull, CofferStore } from './support/coffer.ts'
 import { chunks, pieces } from './support/format.ts'
-import { keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
+import { type AnyOptions, classOf, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 
 const invalid = { name: 'CofferError', code: 'ERR_COFFER_INVALID_ARG' }
@@ -121,7 +121,7 @@ describe('tempDir', () => {
 
   it('is the system’s by default', async () => {
     const temp = tempDir()
-    const body: Body<{ path: string; options: OpenOptions }, [string[], string[]]> = async (
+    const body: Body<{ path: string; options: AnyOptions }, [string[], string[]]> = async (
       { coffer, fs },
       { path, options },
     ) => {
@@ -171,7 +171,7 @@ describe('level', () => {
 describe('chunkSize and blockSize', () => {
   it.each(kinds)('change what a $label is cut into, and a reader need not know', async (kind) => {
     const keys = keysFor(kind)
-    const count = async (options: OpenOptions): Promise<number> => {
+    const count = async (options: AnyOptions): Promise<number> => {
       const path = newPath()
       const box = await openKind(kind, path, 'x', keys, options)
       await box.write('large', noise(1_000_000))
@@ -215,11 +215,11 @@ describe('expect', () => {
     const box = await CofferNull.open(path, 'x')
     await box.write('a', 'first')
     await box.flush()
-    const first = box.commit
+    const first = box.head
     copyFileSync(path, join(directory, 'older'))
     await box.write('a', 'second')
     await box.flush()
-    const second = box.commit
+    const second = box.head
     await box.close()
 
     for (const expected of [first, second]) await (await CofferNull.open(path, 'r', { expect: expected })).close()
@@ -306,7 +306,9 @@ describe('keys', () => {
     ['no base64', 'not base64!'],
     ['a number', 7],
   ])('that are %s are refused', async (_, cofferKey) => {
-    await expect(CofferStore.open(newPath(), 'x', { cofferKey } as OpenOptions)).rejects.toMatchObject(invalid)
+    await expect(classOf('CofferStore').open(newPath(), 'x', { cofferKey } as AnyOptions)).rejects.toMatchObject(
+      invalid,
+    )
   })
 })
 
@@ -333,14 +335,14 @@ describe('an option that makes no sense', () => {
     [{ secretKey: 'x' }],
   ])('is refused: %j', async (options) => {
     const path = newPath()
-    await expect(CofferNull.open(path, 'x', options as OpenOptions)).rejects.toMatchObject(invalid)
+    await expect(classOf('CofferNull').open(path, 'x', options as AnyOptions)).rejects.toMatchObject(invalid)
     expect(existsSync(path)).toBe(false)
   })
 
   it('is refused: a key where nothing is sealed', async () => {
     const path = newPath()
     const keyless = { name: 'CofferError', code: 'ERR_COFFER_KEYLESS' }
-    await expect(CofferNull.open(path, 'x', { secureKey: noise(32) })).rejects.toMatchObject(keyless)
+    await expect(classOf('CofferNull').open(path, 'x', { secureKey: noise(32) })).rejects.toMatchObject(keyless)
     expect(existsSync(path)).toBe(false)
   })
 })

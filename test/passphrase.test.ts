@@ -11,11 +11,11 @@ import {
   CofferStore,
   deriveKeys,
   identify,
-  type Kdf,
   type KdfOptions,
+  type KdfParameters,
 } from './support/coffer.ts'
 import { headerMarks, markLength } from './support/format.ts'
-import { contents, type Keys, type Kind, keyedKinds, keysFor, kindOf, openKind } from './support/kinds.ts'
+import { classOf, contents, type Keys, type Kind, keyedKinds, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { listingOf, PyCoffer, python } from './support/python.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -46,7 +46,7 @@ async function expectMembers(box: Coffer): Promise<void> {
   expect(listingOf(await contents(box), sha256)).toEqual(listingOf(members, sha256))
 }
 
-async function kdfOf(path: string): Promise<Kdf> {
+async function kdfOf(path: string): Promise<KdfParameters> {
   const found = (await identify(path)).kdf
   if (found === undefined) throw new Error('the coffer has no passphrase')
   return found
@@ -139,8 +139,8 @@ describe('a passphrase', () => {
     expect(inspect(box, { depth: 9, showHidden: true })).not.toContain(passphrase)
     const outcomes = await Promise.allSettled([
       CofferBank.open(path, 'r', { passphrase: `${passphrase}!` }),
-      CofferBank.open(path, 'r', { passphrase, cofferKey: 'x' }),
-      CofferNull.open(newPath(), 'x', { passphrase }),
+      classOf('CofferBank').open(path, 'r', { passphrase, cofferKey: 'x' }),
+      classOf('CofferNull').open(newPath(), 'x', { passphrase }),
       CofferBank.open(newPath(), 'x', { passphrase, kdf: { passes: 1 } }),
       deriveKeys(passphrase, { salt: 'short' }),
     ])
@@ -194,7 +194,7 @@ describe('a passphrase', () => {
     [{}, /needs a cofferKey.*A passphrase will do in place of keys/],
   ])('or its strength that makes no sense is refused: %j', async (options, message) => {
     const path = newPath()
-    await expect(CofferStore.open(path, 'x', options as object)).rejects.toMatchObject({
+    await expect(classOf('CofferStore').open(path, 'x', options as object)).rejects.toMatchObject({
       code: 'ERR_COFFER_INVALID_ARG',
       message: expect.stringMatching(message) as string,
     })
@@ -203,7 +203,7 @@ describe('a passphrase', () => {
 
   it('is refused where nothing would be sealed', async () => {
     const refused = { code: 'ERR_COFFER_KEYLESS', message: expect.stringMatching(/protect nothing/) as string }
-    await expect(CofferNull.open(newPath(), 'x', { passphrase })).rejects.toMatchObject(refused)
+    await expect(classOf('CofferNull').open(newPath(), 'x', { passphrase })).rejects.toMatchObject(refused)
     const layers = { member: { cipher: 'none' }, container: { cipher: 'none' } } as const
     await expect(Coffer.open(newPath(), 'x', { ...layers, passphrase })).rejects.toMatchObject(refused)
   })

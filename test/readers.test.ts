@@ -66,7 +66,7 @@ const write: Body<{ className: 'CofferBank'; path: string; options: object }, nu
     await box.flush()
     if (round % 6 === 0) await box.compact()
   }
-  const { generation } = box.commit
+  const { generation } = box.head
   await box.close()
   return generation
 }
@@ -104,7 +104,7 @@ describe.each([kindOf('bank'), kindOf('store'), kindOf('market'), kindOf('null')
       }
       const readBig = async (box: Coffer): Promise<void> => {
         let index = 0
-        for await (const line of box.lines('big.txt')) {
+        for await (const line of box.readLines('big.txt')) {
           if (line !== bigLines[index]) expect(line).toBe(bigLines[index])
           index += 1
         }
@@ -147,11 +147,11 @@ describe('a reader beside a writer in the same process', () => {
     await writer.write('changing', 'old')
     await writer.flush()
     await using reader = await openKind(kind, path, 'r', keys, { lock: 'w' })
-    const commit = reader.commit
+    const commit = reader.head
     await writer.write('changing', 'new')
     await writer.write('added', 'added')
     await writer.flush()
-    expect(reader.commit).toEqual(commit)
+    expect(reader.head).toEqual(commit)
     expect(await reader.has('added')).toBe(false)
     await expect(reader.read('changing')).rejects.toMatchObject({ code: 'ERR_COFFER_STALE', member: 'changing' })
     expect((await reader.read('steady')).equals(noise(3_000_000, 'steady'))).toBe(true)
@@ -188,7 +188,7 @@ describe('a reader beside a writer in the same process', () => {
     await using reader = await openKind(kind, path, 'r', keys, { lock: 'w' })
     const reading = async (): Promise<void> => {
       let index = 0
-      for await (const line of reader.lines('text')) {
+      for await (const line of reader.readLines('text')) {
         if (line !== bigLines[index]) expect(line).toBe(bigLines[index])
         if (index === 10) {
           await writer.write('text', 'replaced\n')

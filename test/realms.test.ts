@@ -114,8 +114,8 @@ const foreign: Body<{ directory: string }, unknown> = async ({ coffer, fs }, { d
     if (failed !== own) throw failed
   })
   await step('lines', async () => {
-    for await (const line of box.lines('a')) if (line !== 'x') throw new Error(line)
-    await box.readLines('a')
+    for await (const line of box.readLines('a')) if (line !== 'x') throw new Error(line)
+    await gathered(box.readLines('a'))
   })
   await step('a handle', async () => {
     const file = await box.file('i', 'w')
@@ -130,7 +130,7 @@ const foreign: Body<{ directory: string }, unknown> = async ({ coffer, fs }, { d
     const stream = box.createWriteStream('l', { signal })
     await new Promise((resolve, reject) => stream.on('error', reject).on('finish', resolve).end('x'))
   })
-  await step('add', () => box.add(url('file'), 'm', { signal, onProgress }))
+  await step('add', () => box.add(url('file'), { as: 'm', signal, onProgress }))
   await step('extract', () => box.extractAll(url('out'), { signal, onProgress }))
   await step('verify', () => box.verify({ signal, onProgress }))
   await step('compact', () => box.compact({ signal, onProgress }))

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { marked, marker, noise, sha256 } from './support/bytes.ts'
 import { type Body, startChild } from './support/child.ts'
-import { Coffer, CofferBank, CofferMarket, CofferNull, CofferStore, type Progress } from './support/coffer.ts'
+import { Coffer, CofferBank, CofferMarket, CofferNull, type CofferProgress, CofferStore } from './support/coffer.ts'
 import { dataPieces } from './support/format.ts'
 import { contents, type Keys, type Kind, keyedKinds, keysFor, kindOf, openKind, sealedKinds } from './support/kinds.ts'
 import { type Listing, listingOf, PyCoffer, python } from './support/python.ts'
@@ -39,7 +39,7 @@ async function make(kind: Kind, path: string, keys: Keys): Promise<Coffer> {
   await box.append('large/appended', noise(1_300_000, 'appended').subarray(1_100_000))
   const tree = join(tempDir(), 'tree')
   mkdirSync(join(tree, 'nothing in it'), { recursive: true })
-  await box.add(tree, 'tree')
+  await box.add(tree, { as: 'tree' })
   await box.write('gone', 'gone')
   await box.flush()
   await box.delete('gone')
@@ -58,10 +58,10 @@ describe.each(keyedKinds)('rekeying a $label', (kind) => {
   it('keeps every member with its bytes, its times and its place in the history', async () => {
     const [path, old, next] = [newPath(), keysFor(kind), keysFor(kind)]
     const box = await make(kind, path, old)
-    const remembered = box.commit
+    const remembered = box.head
     const before = await box.members()
     await box.write('pending', 'not flushed yet')
-    const reports: Progress[] = []
+    const reports: CofferProgress[] = []
     await box.rekey(next, { onProgress: (progress) => reports.push(progress) })
     expect(reports.at(-1)).toMatchObject({ members: before.length + 1, totalBytes: reports.at(-1)?.bytes })
     expect(box.modified).toBe(false)
@@ -134,7 +134,7 @@ describe.each(keyedKinds)('rekeying a $label', (kind) => {
     await box.write('lines', Array.from({ length: 200_000 }, (_, index) => `line ${index}\n`).join(''))
     await box.flush()
     await using other = await openKind(kind, path, 'r', old, { lock: 'none' })
-    const lines = box.lines('lines')
+    const lines = box.readLines('lines')
     expect((await lines.next()).value).toBe('line 0')
     let done = false
     const rekeying = box.rekey(next).finally(() => {
@@ -253,7 +253,7 @@ describe('rekeying', () => {
     expect(readFileSync(path).equals(before)).toBe(true)
     expect(beside(path)).toEqual([])
     await box.changePassphrase('buy milk', { kdf })
-    expect(box.commit.generation).toBe(1)
+    expect(box.head.generation).toBe(1)
     expect(await box.info()).toMatchObject({ legacy: false, passphrase: true })
   })
 

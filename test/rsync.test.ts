@@ -20,8 +20,8 @@ import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
-import { type Coffer, CofferNull, type OpenOptions, type Rsynced, type RsyncPlugin } from './support/coffer.ts'
-import { type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
+import { type Coffer, CofferNull, type Rsynced, type RsyncPlugin } from './support/coffer.ts'
+import { type AnyOptions, type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 import { inventory } from './support/tree.ts'
@@ -39,7 +39,7 @@ interface Setting {
 /** A coffer, and a tree with these files, where a name that ends in `/` is an empty directory. */
 async function setting(
   files: Readonly<Record<string, string | Buffer>> = {},
-  { kind = kindOf('null'), ...options }: OpenOptions & { kind?: Kind } = {},
+  { kind = kindOf('null'), ...options }: AnyOptions & { kind?: Kind } = {},
 ): Promise<Setting> {
   const root = tempDir()
   const tree = join(root, 'tree')
@@ -90,7 +90,7 @@ describe.each(kinds)('rsync of a $label', (kind) => {
   it('stores a tree, then nothing, then what changed, each time in one commit', async () => {
     const { tree, box, rsync } = await setting(files, { kind, autoFlush: true })
     chmodSync(join(tree, 'a'), 0o640)
-    const before = box.commit.generation
+    const before = box.head.generation
     const first = await rsync.push(tree)
     expect(first).toEqual({
       actions: [
@@ -107,11 +107,11 @@ describe.each(kinds)('rsync of a $label', (kind) => {
       unchanged: 0,
       skipped: [],
     })
-    expect(box.commit.generation).toBe(before + 1)
+    expect(box.head.generation).toBe(before + 1)
 
     const second = await rsync.push(tree)
     expect(second).toEqual({ actions: [], files: 0, bytes: 0, deleted: 0, unchanged: 6, skipped: [] })
-    expect(box.commit.generation).toBe(before + 1)
+    expect(box.head.generation).toBe(before + 1)
 
     writeFileSync(join(tree, 'a'), 'longer')
     writeFileSync(join(tree, 'new'), 'n')
@@ -119,7 +119,7 @@ describe.each(kinds)('rsync of a $label', (kind) => {
     const third = await rsync.push(tree, 'tree', { delete: true })
     expect(lines(third)).toEqual(['update tree/a', 'delete tree/d/e/f', 'add tree/new'])
     expect(third).toMatchObject({ files: 2, bytes: 7, deleted: 1, unchanged: 4 })
-    expect(box.commit.generation).toBe(before + 2)
+    expect(box.head.generation).toBe(before + 2)
     expect(await box.readText('tree/a')).toBe('longer')
     await expect(box.verify()).resolves.toMatchObject({ members: 6 })
     await box.close()
@@ -286,14 +286,14 @@ describe('push', () => {
   it('with checksum leaves what has the same contents as it is, times and modes included', async () => {
     const { tree, box, rsync } = await setting({ a: '1', 'empty/': '' }, { autoFlush: true })
     await rsync.push(tree, '')
-    const { generation } = box.commit
-    const { mtimeNs } = await box.stat('a')
+    const { generation } = box.head
+    const { mtimeNs } = await box.stat('a', { bigint: true })
     utimesSync(join(tree, 'a'), wholeSecond, wholeSecond)
     utimesSync(join(tree, 'empty'), wholeSecond, wholeSecond)
     chmodSync(join(tree, 'a'), 0o600)
     expect(await rsync.push(tree, '', { checksum: true })).toMatchObject({ actions: [], unchanged: 2 })
-    expect(box.commit.generation).toBe(generation)
-    expect(await box.stat('a')).toMatchObject({ mtimeNs, mode: 0o644 })
+    expect(box.head.generation).toBe(generation)
+    expect(await box.stat('a', { bigint: true })).toMatchObject({ mtimeNs, mode: 0o644 })
     await box.close()
   })
 
@@ -343,10 +343,10 @@ describe('push', () => {
   it('turns a directory into a file with delete, and refuses it otherwise', async () => {
     const { tree, box, rsync } = await setting({ a: 'now a file', b: 'too' }, { autoFlush: true })
     await box.write('tree/a/b/c', '1')
-    await box.add(join(tree, '..', 'tree'), 'tree/a/d')
+    await box.add(join(tree, '..', 'tree'), { as: 'tree/a/d' })
     mkdirSync(join(tree, '../empty'))
-    await box.add(join(tree, '../empty'), 'tree/b')
-    const { generation } = box.commit
+    await box.add(join(tree, '../empty'), { as: 'tree/b' })
+    const { generation } = box.head
     for (const dryRun of [true, false]) {
       await expect(rsync.push(tree, 'tree', { dryRun })).rejects.toMatchObject({
         code: 'ERR_COFFER_MEMBER_EXISTS',
@@ -354,7 +354,7 @@ describe('push', () => {
         path: join(tree, 'a'),
       })
     }
-    expect(box.commit.generation).toBe(generation)
+    expect(box.head.generation).toBe(generation)
     const result = await rsync.push(tree, 'tree', { delete: true })
     expect(lines(result)).toEqual([
       ...['add tree/a', 'delete tree/a/b/c', 'delete tree/a/d/a', 'delete tree/a/d/b'],
@@ -443,7 +443,7 @@ describe('push', () => {
       { path: join(tree, 'dead-link'), reason: expect.stringContaining('nothing') as string },
       { path: join(tree, 'dir-link'), reason: expect.stringContaining('directory') as string },
     ])
-    expect(followed.skipped).toEqual((await box.add(tree, 'added')).skipped)
+    expect(followed.skipped).toEqual((await box.add(tree, { as: 'added' })).skipped)
     expect(await box.readText('tree/file-link')).toBe('outside')
     expect(lines(await rsync.push(tree))).toEqual([])
     const skipped = await rsync.push(tree, 'other', { symlinks: 'skip' })
@@ -528,11 +528,11 @@ describe('push', () => {
     await rsync.push(tree)
     fill(tree, { a: 'changed', 'b/d': 'new', 'e/f': 'g' })
     rmSync(join(tree, 'b/c'))
-    const { generation } = box.commit
+    const { generation } = box.head
     const options = { delete: true, checksum: true }
     const dry = await rsync.push(tree, 'tree', { ...options, dryRun: true })
     expect(lines(dry)).toEqual(['update tree/a', 'delete tree/b/c', 'add tree/b/d', 'add tree/e/f'])
-    expect(box.commit.generation).toBe(generation)
+    expect(box.head.generation).toBe(generation)
     expect(await box.readText('tree/a')).toBe('1')
     expect(await rsync.push(tree, 'tree', options)).toEqual(dry)
 
@@ -548,11 +548,11 @@ describe('push', () => {
     await rsync.push(tree)
     expect(box.modified).toBe(true)
     await box.flush()
-    const { generation } = box.commit
+    const { generation } = box.head
     await rsync.push(tree)
     expect(box.modified).toBe(false)
     await box.flush()
-    expect(box.commit.generation).toBe(generation)
+    expect(box.head.generation).toBe(generation)
     await box.close()
   })
 
@@ -563,7 +563,7 @@ describe('push', () => {
   ])('changes nothing if a file %s before it is stored, and names it', async (_, change, code) => {
     const { tree, box, rsync } = await setting({ a: noise(40_000_000), z: 'b' }, { kind: kindOf('bank') })
     await box.write('tree/old', 'x')
-    const { generation } = box.commit
+    const { generation } = box.head
     let changed = false
     const onProgress = (): void => {
       if (!changed) change(join(tree, 'z'))
@@ -574,7 +574,7 @@ describe('push', () => {
       path: join(tree, 'z'),
     })
     expect(await names(box)).toEqual(['tree/old'])
-    expect(box.commit.generation).toBe(generation)
+    expect(box.head.generation).toBe(generation)
     expect((await rsync.push(tree, 'tree', { delete: true })).deleted).toBe(1)
     await box.close()
   })
@@ -817,7 +817,7 @@ describe('pull', () => {
   it('extracts nothing that is excluded, not even below a directory that is a member', async () => {
     const { root, out, box, rsync } = await setting()
     mkdirSync(join(root, 'dir'))
-    await box.add(join(root, 'dir'), 'dir')
+    await box.add(join(root, 'dir'), { as: 'dir' })
     await box.write('dir/secret', 's')
     await box.write('dir/open', 'o')
     expect(lines(await rsync.pull('', out, { exclude: ['**/secret'] }))).toEqual(['add dir', 'add dir/open'])
@@ -832,7 +832,9 @@ describe('pull', () => {
     fill(tree, { 'a/b/c/d': '1' })
     await rsync.push(tree)
     expect(lines(await rsync.pull('tree', out, { checksum: true }))).toEqual(['update tree/a', 'add tree/a/b/c/d'])
-    expect(statSync(join(out, 'a'), { bigint: true }).mtimeNs).toBe((await box.stat('tree/a')).mtimeNs)
+    expect(statSync(join(out, 'a'), { bigint: true }).mtimeNs).toBe(
+      (await box.stat('tree/a', { bigint: true })).mtimeNs,
+    )
     expect(lines(await rsync.pull('tree', out))).toEqual([])
     await box.close()
   })

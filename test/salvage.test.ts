@@ -6,7 +6,18 @@ import { pack } from 'tar-stream'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import * as coffer from './support/coffer.ts'
-import { contents, type Keys, type Kind, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import {
+  type AnySecret,
+  classOf,
+  contents,
+  type Keys,
+  type Kind,
+  keysFor,
+  kindOf,
+  kinds,
+  openKind,
+  optionsFor,
+} from './support/kinds.ts'
 import { legacyKeys } from './support/pycoffer.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -24,8 +35,8 @@ async function made(kind: Kind): Promise<{ path: string; target: string; keys: K
   return { path, target: join(directory, 'salvaged.coffer'), keys, good: readFileSync(path) }
 }
 
-const salvage = (kind: Kind, path: string, target: string, options: coffer.SalvageOptions) =>
-  coffer[kind.className].salvage(path, target, { durability: 'none', ...options })
+const salvage = (kind: Kind, path: string, target: string, options: coffer.SalvageOptions & AnySecret) =>
+  classOf(kind.className).salvage(path, target, { durability: 'none', ...options })
 
 describe.each(kinds)('a damaged $label', (kind) => {
   it('is salvaged whole where nothing is damaged', async () => {
@@ -33,7 +44,7 @@ describe.each(kinds)('a damaged $label', (kind) => {
     const salvaged = await salvage(kind, path, target, optionsFor(kind, keys))
     expect(salvaged).toMatchObject({ members: 22, bytes: 310_004, lost: [], unverified: [], nameless: 0 })
     expect(salvaged).toMatchObject({ complete: true, notices: [], apart: null })
-    expect(salvaged.commit).toMatchObject({ generation: 3 })
+    expect(salvaged.head).toMatchObject({ generation: 3 })
     expect(readFileSync(path).equals(good)).toBe(true)
     if (process.platform !== 'win32') expect(statSync(target).mode & 0o777).toBe(0o600)
     await using before = await openKind(kind, path, 'r', keys)
@@ -258,7 +269,7 @@ describe('salvage', () => {
 
   it('tells how far it has come', async () => {
     const { path, target, keys } = await made(kind)
-    const seen: coffer.Progress[] = []
+    const seen: coffer.CofferProgress[] = []
     await salvage(kind, path, target, { ...optionsFor(kind, keys), onProgress: (progress) => seen.push(progress) })
     expect(seen.at(-1)).toMatchObject({ members: 22, bytes: 310_004, totalBytes: 310_004 })
   })

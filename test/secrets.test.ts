@@ -3,7 +3,7 @@ import { format, inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { User } from './support/cli.ts'
 import { Coffer, CofferBank, CofferNull, deriveKeys } from './support/coffer.ts'
-import { keyedKinds, keysFor, kindOf, openKind } from './support/kinds.ts'
+import { classOf, keyedKinds, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 
 const kdf = { memory: 19 * 1024 * 1024, passes: 2 }
@@ -137,8 +137,8 @@ it('a key leaves nothing in the memory that Node.js shares between small buffers
   const phrase = CofferBank.generateKeys().cofferKey as string
   // Whatever is decoded into the pool of now is seen in it.
   const { buffer: pool } = Buffer.from('x')
-  const opening = CofferBank.open(path, 'x', keys)
-  const refused = failure(CofferBank.open(path, 'x', { ...keys, secureKey: 'AAAA' }))
+  const opening = classOf('CofferBank').open(path, 'x', keys)
+  const refused = failure(classOf('CofferBank').open(path, 'x', { ...keys, secureKey: 'AAAA' }))
   const phrased = deriveKeys(phrase, { salt: new Uint8Array(16), ...kdf })
   const pools = [pool, Buffer.from('x').buffer].map((shared) => Buffer.from(shared).toString('hex'))
   const secrets = [...Object.values(keys).map((key) => Buffer.from(key, 'base64')), Buffer.from(phrase)]
@@ -154,7 +154,7 @@ describe('the command line', () => {
     const user = new User()
     const [keys, others] = [CofferBank.generateKeys(), CofferBank.generateKeys()]
     const path = user.path('vault.coffer')
-    const box = await CofferBank.open(path, 'x', keys)
+    const box = await classOf('CofferBank').open(path, 'x', keys)
     await box.close()
     const section = (secrets: object): string =>
       `coffer:\n  default: vault\nvault:\n  type: bank\n  filename: ${path}\n${Object.entries(secrets)

@@ -250,7 +250,7 @@ const coffer = (
   [`${label} file.abort`]: { call: () => {}, args: [], parameters: [] },
 })
 
-const inBatch = (batch: api.Batch): Record<string, Case> => ({
+const inBatch = (batch: api.CofferBatch): Record<string, Case> => ({
   'batch.write': call(batch, 'write', ['a', 'x', {}], ['name', 'value', { ...attributes, signal: 'value' }]),
   'batch.append': call(batch, 'append', ['a', 'x', {}], ['name', 'value', { signal: 'value' }]),
   'batch.writeLines': call(batch, 'writeLines', ['a', ['x']], ['name', 'value']),

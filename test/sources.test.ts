@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { PassThrough, Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { type Body, inChild } from './support/child.ts'
-import { type Coffer, CofferNull, exportTar, importTar, type Source } from './support/coffer.ts'
+import { type Coffer, CofferNull, exportTar, importTar, type MemberData } from './support/coffer.ts'
 import { tempDir } from './support/temp.ts'
 
 /** Every call that takes a source, with the name of the member that it is to change. */
 const calls = ['write', 'append', 'batch.write', 'batch.append', 'file.writeFile', 'file.appendFile'] as const
 
-async function give(box: Coffer, call: (typeof calls)[number], data: Source, signal?: AbortSignal): Promise<void> {
+async function give(box: Coffer, call: (typeof calls)[number], data: MemberData, signal?: AbortSignal): Promise<void> {
   const options = signal ? { signal } : {}
   if (call === 'write') await box.write('a', data, options)
   else if (call === 'append') await box.append('a', data, options)
@@ -236,7 +236,7 @@ describe('a source that has nothing left', () => {
     for await (const _ of stream);
     return stream
   }
-  const sources: Record<string, () => Source | Promise<Source>> = {
+  const sources: Record<string, () => MemberData | Promise<MemberData>> = {
     'a web stream that was read': used,
     'a web stream that was cancelled': async () => {
       const stream = new ReadableStream<string>({})
@@ -388,8 +388,8 @@ describe('a signal', () => {
         () => give(box, call, Readable.from(['in', 'parts']), signal),
         () => give(box, call, [5] as never, signal),
       ]),
-      () => box.add(join(directory, 'file'), 'b', { signal }),
-      () => box.add(join(directory, 'missing'), 'b', { signal }),
+      () => box.add(join(directory, 'file'), { as: 'b', signal }),
+      () => box.add(join(directory, 'missing'), { as: 'b', signal }),
       () => box.extract('a', join(directory, 'out'), { signal }),
       () => box.extractAll(join(directory, 'out'), { signal, replace: false }),
       () => box.verify({ signal }),

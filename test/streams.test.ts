@@ -486,12 +486,15 @@ describe('many streams', () => {
 describe('createWriteStream', () => {
   it('has finished only when its member is part of the coffer', async () => {
     await using box = await CofferBank.open(join(tempDir(), 'box.coffer'), 'x', CofferBank.generateKeys())
-    const { generation } = box.commit
+    const { generation } = box.head
     const stream = box.createWriteStream('a', { mode: 0o600, mtime: new Date(5_000) })
     stream.write('grüße', 'latin1')
     stream.write(Buffer.from(' and '))
     stream.end('6d6f7265', 'hex')
-    const has = once(stream, 'finish').then(async () => [box.commit.generation, await box.readText('a', 'latin1')])
+    const has = once(stream, 'finish').then(async () => [
+      box.head.generation,
+      await box.readText('a', { encoding: 'latin1' }),
+    ])
     expect(await box.has('a')).toBe(false)
     expect(await has).toEqual([generation + 1, 'grüße and more'])
     expect(await box.stat('a')).toMatchObject({ mode: 0o600, mtime: new Date(5_000) })

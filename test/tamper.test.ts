@@ -373,7 +373,7 @@ describe.skipIf(python === null).each(['store', 'market'] as const)('an attacker
     await box.write('honest', 'honest')
     await box.flush()
     const before = readFileSync(path)
-    const { generation } = box.commit
+    const { generation } = box.head
     await box.write('evil', 'evil')
     await box.close()
     const genuine = readFileSync(path)
@@ -390,10 +390,10 @@ describe.skipIf(python === null).each(['store', 'market'] as const)('an attacker
       return openKind(kind, forged, 'r', keys, { lock: 'none' })
     }
     await using control = await forge(true)
-    expect(control.commit.generation).toBe(generation + 1)
+    expect(control.head.generation).toBe(generation + 1)
     expect(await control.readText('evil')).toBe('evil')
     await using attacked = await forge(false)
-    expect(attacked.commit.generation).toBe(generation)
+    expect(attacked.head.generation).toBe(generation)
     expect(await attacked.has('evil')).toBe(false)
     expect(await attacked.readText('honest')).toBe('honest')
     await pycoffer.end()

@@ -80,7 +80,12 @@ describe('a tar archive', () => {
     const to = await emptyBox(tempDir(), 'to')
     await importTar(to, exportTar(from))
     for (const box of [from, to]) {
-      const seen = (await box.members()).map(({ name, type, mode, mtimeNs }) => [name, type, mode, mtimeNs])
+      const seen = (await box.members({ bigint: true })).map(({ name, type, mode, mtimeNs }) => [
+        name,
+        type,
+        mode,
+        mtimeNs,
+      ])
       expect(seen.slice(0, 1).concat(seen.slice(2))).toEqual([
         ['closed', 'directory', 0, -1_500_000_000n],
         ['sticky', 'directory', 0o1777, 1_500_000_000_123_456_789n],
@@ -95,7 +100,7 @@ describe('a tar archive', () => {
     for (const [index, mtime] of times.entries()) await from.write(String(index), 'x', { mtime })
     const to = await emptyBox()
     await importTar(to, exportTar(from))
-    expect((await to.members()).map(({ mtimeNs }) => mtimeNs)).toEqual(times)
+    expect((await to.members({ bigint: true })).map(({ mtimeNs }) => mtimeNs)).toEqual(times)
   })
 
   it('of a coffer without members is an archive without entries', async () => {

@@ -28,7 +28,7 @@ async function make(kind: Kind, directory: string): Promise<Made> {
   const states: State[] = []
   const members = new Map<string, string>()
   const remember = (): void => {
-    const { generation } = box.commit
+    const { generation } = box.head
     if (generation === states.at(-1)?.generation) return
     states.push({ generation, length: readFileSync(path).length, members: new Map(members) })
   }
@@ -57,7 +57,7 @@ async function texts(
   const box = await openKind(kind, path, 'r', keys, { lock: 'none' })
   try {
     const members = new Map([...(await contents(box))].map(([name, data]) => [name, data.toString()]))
-    return { generation: box.commit.generation, members }
+    return { generation: box.head.generation, members }
   } finally {
     await box.close()
   }
@@ -110,7 +110,7 @@ describe.each(kinds)('a torn $label coffer', (kind) => {
       const path = join(directory, `cut-${length}`)
       writeFileSync(path, file.subarray(0, length))
       const box = await openKind(kind, path, 'a', keys, { durability: 'none' })
-      const state = states.find((one) => one.generation === box.commit.generation)
+      const state = states.find((one) => one.generation === box.head.generation)
       expect(state?.length, `cut at ${length}`).toBeDefined()
       await box.write('after the crash', 'goes on')
       await box.close()
@@ -144,7 +144,7 @@ describe.each(kinds)('a torn $label coffer', (kind) => {
 
     const reader = await openKind(kind, path, 'r', keys, { lock: 'none' })
     expect(reader.notices.length).toBeGreaterThan(0)
-    expect(reader.commit.generation).toBe(before?.generation)
+    expect(reader.head.generation).toBe(before?.generation)
     await reader.close()
 
     const writer = await openKind(kind, path, 'a', keys)

@@ -176,7 +176,7 @@ describe.skipIf(!posix)('a link that is put in place while a tree is stored', ()
     const { error, box } = await racing(
       async (box, tree, onProgress) =>
         call === 'add'
-          ? box.add(tree, 'tree', { symlinks, onProgress })
+          ? box.add(tree, { as: 'tree', symlinks, onProgress })
           : (await box.plugin('rsync')).push(tree, 'tree', { symlinks, onProgress }),
       swap,
     )
@@ -228,7 +228,7 @@ describe('what a coffer keeps beside itself', () => {
       const box = await CofferNull.open(path, 'a', { backup })
       rmSync(join(tree, 'hard'), { force: true })
       linkSync(path, join(tree, 'hard'))
-      await box.add(posix && run > 2 ? `${tree}.link` : tree, 'tree')
+      await box.add(posix && run > 2 ? `${tree}.link` : tree, { as: 'tree' })
       await box.flush()
       const rsync = await box.plugin('rsync')
       await rsync.push(posix && run > 2 ? `${tree}.link` : tree, 'pushed', { delete: true })
@@ -247,10 +247,10 @@ describe.skipIf(!linux)('a source whose size is not what the system says', () =>
     const root = tempDir()
     await using box = await CofferNull.open(join(root, 'box.coffer'), 'x')
     expect(statSync('/proc/self/status').size).toBe(0)
-    await box.add('/proc/cpuinfo', 'cpuinfo')
+    await box.add('/proc/cpuinfo', { as: 'cpuinfo' })
     expect(await box.readText('cpuinfo')).toContain('processor')
     expect(
-      await box.add('/sys/kernel/mm/transparent_hugepage/enabled', 'page').catch(() => ({ bytes: -1 })),
+      await box.add('/sys/kernel/mm/transparent_hugepage/enabled', { as: 'page' }).catch(() => ({ bytes: -1 })),
     ).toMatchObject({
       bytes: existsSync('/sys/kernel/mm/transparent_hugepage/enabled')
         ? readFileSync('/sys/kernel/mm/transparent_hugepage/enabled').length
@@ -277,7 +277,7 @@ describe.skipIf(!posix)('a pipe', () => {
     const bytes = noise(size)
     writeFileSync(join(root, 'bytes'), bytes)
     const writer = spawn('sh', ['-c', `sleep 0.1; cat bytes > fifo`], { cwd: root })
-    expect(await box.add(path, 'piped')).toMatchObject({ files: 1, bytes: size, skipped: [] })
+    expect(await box.add(path, { as: 'piped' })).toMatchObject({ files: 1, bytes: size, skipped: [] })
     expect((await box.read('piped')).equals(bytes)).toBe(true)
     await box.flush()
     await expect(box.verify()).resolves.toMatchObject({ members: 1, bytes: size })
@@ -290,7 +290,7 @@ describe.skipIf(!posix)('a pipe', () => {
     await using box = await CofferBank.open(join(root, 'box.coffer'), 'x', keys)
     const crypt = await box.plugin('crypt')
     for (const call of [
-      async (signal: AbortSignal) => box.add(path, 'x', { signal }),
+      async (signal: AbortSignal) => box.add(path, { as: 'x', signal }),
       async (signal: AbortSignal) => crypt.encrypt(path, join(root, 'out'), { signal }),
       async (signal: AbortSignal) => crypt.decrypt(path, join(root, 'out'), { signal }),
     ]) {
@@ -321,7 +321,7 @@ describe.skipIf(!posix)('a pipe', () => {
   it('in a tree is left out, and push of one is refused', async () => {
     const { root, path } = fifo()
     await using box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
-    expect((await box.add(root, 'tree')).skipped).toMatchObject([
+    expect((await box.add(root, { as: 'tree' })).skipped).toMatchObject([
       { path, reason: expect.stringContaining('pipe') as string },
     ])
     const rsync = await box.plugin('rsync')
@@ -341,7 +341,7 @@ describe.skipIf(!posix)('a source that has no bytes', () => {
     await new Promise((resolve) => server.once('listening', resolve))
     for (const path of ['/dev/null', '/dev/zero', '/dev/tty', socket]) {
       const refused = { code: 'ERR_COFFER_INVALID_ARG', path }
-      await expect(box.add(path, 'x')).rejects.toMatchObject(refused)
+      await expect(box.add(path, { as: 'x' })).rejects.toMatchObject(refused)
       await expect(rsync.push(path, 'x')).rejects.toMatchObject(refused)
       await expect(crypt.encrypt(path, join(root, 'out'))).rejects.toMatchObject(refused)
     }
@@ -380,7 +380,7 @@ describe.skipIf(!posix)('modes of what is extracted', () => {
       fs.chmodSync(`${root}/tree/open/private`, 0o700)
       fs.chmodSync(`${root}/tree/read-only`, 0o577)
       const box = await coffer.CofferNull.open(`${root}/box.coffer`, 'x')
-      await box.add(`${root}/tree`, '')
+      await box.add(`${root}/tree`, { as: '' })
       await box.write('all', 'x', { mode: 0o777 })
       await box.write('large', new Uint8Array(3_000_000), { mode: 0o666 })
       await box.write('implied/file', 'x', { mode: 0o4666 })
@@ -442,7 +442,7 @@ describe.skipIf(!posix)('an extraction that is refused something', () => {
       async ({ coffer, fs }, { root, target }) => {
         fs.mkdirSync(`${root}/tree/tmp`, { recursive: true })
         const box = await coffer.CofferNull.open(`${root}/box.coffer`, 'x')
-        await box.add(`${root}/tree`, '')
+        await box.add(`${root}/tree`, { as: '' })
         const { skipped, directories } = await box.extractAll(target, { preserve: true })
         await box.close()
         return { skipped, directories }
@@ -462,7 +462,7 @@ describe.skipIf(!posix)('an extraction that is refused something', () => {
       async ({ coffer, fs }, root) => {
         fs.mkdirSync(`${root}/tree/closed/empty`, { recursive: true })
         const box = await coffer.CofferNull.open(`${root}/box.coffer`, 'x')
-        await box.add(`${root}/tree`, '')
+        await box.add(`${root}/tree`, { as: '' })
         for (const name of ['a', 'closed/b', 'closed/new/c', 'd', 'n'.repeat(255)]) await box.write(name, 'x')
         fs.mkdirSync(`${root}/out/closed`, { recursive: true })
         fs.chmodSync(`${root}/out/closed`, 0o500)

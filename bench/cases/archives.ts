@@ -67,7 +67,7 @@ function coffers(kinds: readonly Kind[], source: string, scratch: string): Conte
     const [path, target] = [join(scratch, 'box.coffer'), join(scratch, 'out')]
     const into = await seconds(async () => {
       const coffer = await kind.open(path, 'x', kind === nothing ? {} : { level: LEVEL })
-      await coffer.add(source, 'content')
+      await coffer.add(source, { as: 'content' })
       await coffer.close()
     })
     const out = await seconds(async () => {

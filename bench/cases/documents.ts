@@ -74,7 +74,7 @@ async function ours(kind: Kind, path: string, job: Job, target: string): Promise
     for (const files of job) {
       adds.push(
         await seconds(async () => {
-          for (const [name, file] of files) await coffer.add(file, name)
+          for (const [name, file] of files) await coffer.add(file, { as: name })
         }),
       )
     }

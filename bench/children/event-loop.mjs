@@ -36,6 +36,6 @@ async function watch(work) {
 const bank = await openBank(coffer, 'w')
 await watch(() => setTimeout(200))
 const idle = await watch(() => setTimeout(3000))
-const busy = await watch(() => bank.add(source, 'large'))
+const busy = await watch(() => bank.add(source, { as: 'large' }))
 await bank.close()
 tell({ idle, busy })

@@ -12,7 +12,7 @@ await warm.close()
 const idle = process.memoryUsage.rss()
 
 const bank = await openBank(coffer, what === 'in' || what === 'stream in' ? 'w' : 'r')
-if (what === 'in') await bank.add(source, 'large')
+if (what === 'in') await bank.add(source, { as: 'large' })
 if (what === 'out') await bank.extract('large', target)
 if (what === 'stream in') {
   await pipeline(createReadStream(source, { highWaterMark: 1 << 18 }), bank.createWriteStream('large'))

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { noise, sha256 } from '../support/bytes.ts'
 import { type Coffer, CofferBank } from '../support/coffer.ts'
 import { chunks } from '../support/format.ts'
+import { gathered } from '../support/gathered.ts'
 import { contents, keysFor, kindOf, kinds, openKind } from '../support/kinds.ts'
 import { type Listing, listingOf, PyCoffer, python } from '../support/python.ts'
 import { sampleMembers } from '../support/sample.ts'
@@ -92,7 +93,7 @@ describe.skipIf(python === null).each(kinds)('with real PyCoffer, $label', (kind
     const path = join(directory, 'box.coffer')
     const keys = keysFor(kind)
     const box = await openKind(kind, path, 'w', keys)
-    await box.add(source, 'tree')
+    await box.add(source, { as: 'tree' })
     await box.close()
 
     await pycoffer.open('tree', kind.label, path, 'r', keys)
@@ -282,6 +283,6 @@ describe.skipIf(python === null).each(kinds)('with real PyCoffer, $label', (kind
     await pycoffer.writeLines('lines', 'theirs.txt', text)
     await pycoffer.close('lines')
     await using again = await openKind(kind, path, 'r', keys, { legacy: true })
-    expect(await again.readLines('theirs.txt')).toEqual(text)
+    expect(await gathered(again.readLines('theirs.txt'))).toEqual(text)
   })
 })

@@ -2,12 +2,16 @@ import { fork, type Serializable } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Worker } from 'node:worker_threads'
 import { onTestFinished } from 'vitest'
+import type { AnyClass, ClassName } from './kinds.ts'
 
 const runner = fileURLToPath(new URL('./inside.mjs', import.meta.url))
 
+/** The package, with the calls of its classes as any kind has them: a child gets keys and options as plain values. */
+type Package = Omit<typeof import('./coffer.ts'), ClassName> & Readonly<Record<ClassName, AnyClass>>
+
 /** What the body of a child can use besides globals: it has no imports of its own. */
 export interface Inside {
-  readonly coffer: typeof import('./coffer.ts')
+  readonly coffer: Package
   readonly fs: typeof import('node:fs')
   /** Tells the test something. */
   readonly say: (message: unknown) => Promise<void>

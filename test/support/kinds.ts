@@ -1,4 +1,13 @@
-import type { Coffer, OpenOptions } from './coffer.ts'
+import type {
+  BankCipherOption,
+  Coffer,
+  CofferKey,
+  OpenFlags,
+  Passphrase,
+  ReplaceOptions,
+  SalvageOptions,
+  SalvageResult,
+} from './coffer.ts'
 import * as coffer from './coffer.ts'
 
 /** The classes of the package, by name: a name can be handed to another process. */
@@ -45,6 +54,31 @@ export function kindOf(label: Label): Kind {
   return found
 }
 
+/** What opens a coffer of any kind, as a value whose kind is not in its type. */
+export interface AnySecret extends BankCipherOption {
+  readonly cofferKey?: CofferKey | undefined
+  readonly secureKey?: CofferKey | undefined
+  readonly passphrase?: Passphrase | undefined
+}
+
+/**
+ * The options of `open` of any class and mode. The package's types differ from class to class and from mode to mode; a
+ * test that goes through the table has all of them as values.
+ */
+export interface AnyOptions extends ReplaceOptions, AnySecret {}
+
+/** A class of the package: the calls that each has, with the options of any. */
+export interface AnyClass {
+  open(path: string | URL, mode: OpenFlags, options?: AnyOptions): Promise<Coffer>
+  salvage(path: string | URL, target: string | URL, options?: SalvageOptions & AnySecret): Promise<SalvageResult>
+  generateKeys(options?: object): Keys
+}
+
+/** The class with a name. */
+export function classOf(name: ClassName): AnyClass {
+  return coffer[name] as AnyClass
+}
+
 /** Fresh keys for a kind. */
 export function keysFor(kind: Kind): Keys {
   switch (kind.className) {
@@ -60,7 +94,7 @@ export function keysFor(kind: Kind): Keys {
 }
 
 /** The options that open a kind: its keys, and the cipher where the class leaves a choice. */
-export function optionsFor(kind: Kind, keys: Keys): OpenOptions {
+export function optionsFor(kind: Kind, keys: Keys): AnyOptions {
   return kind.label === 'bank-aes-ocb' ? { ...keys, cipher: 'aes-ocb' } : { ...keys }
 }
 
@@ -68,11 +102,11 @@ export function optionsFor(kind: Kind, keys: Keys): OpenOptions {
 export async function openKind(
   kind: Kind,
   path: string,
-  mode: 'r' | 'w' | 'a' | 'x',
+  mode: 'r' | 'r+' | 'w' | 'a' | 'x',
   keys: Keys,
-  options: OpenOptions = {},
+  options: AnyOptions = {},
 ): Promise<Coffer> {
-  return coffer[kind.className].open(path, mode, { ...optionsFor(kind, keys), ...options })
+  return classOf(kind.className).open(path, mode, { ...optionsFor(kind, keys), ...options })
 }
 
 /** Every file member's name and bytes, read through an open coffer. */

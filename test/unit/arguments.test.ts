@@ -176,7 +176,7 @@ describe('an open coffer', () => {
     await expect(box.stat(wrong(name))).rejects.toMatchObject(message)
     await expect(box.has(wrong(name))).rejects.toMatchObject(message)
     await expect(box.extract(wrong(name))).rejects.toMatchObject(message)
-    expect(() => box.lines(wrong(name))).toThrow(expect.objectContaining(message))
+    expect(() => box.readLines(wrong(name))).toThrow(expect.objectContaining(message))
   })
 
   it('refuses a name that UTF-8 cannot hold', async () => {
@@ -213,12 +213,12 @@ describe('an open coffer', () => {
   it('refuses lines that are text, and arguments of the other calls', async () => {
     await expect(box.writeLines('a', 'text')).rejects.toMatchObject(refused(/an array or another iterable/))
     await expect(box.writeLines('a', wrong(undefined))).rejects.toMatchObject(refused(/an array or another iterable/))
-    await expect(box.readText('a', wrong('rot13'))).rejects.toMatchObject(
+    await expect(box.readText('a', { encoding: wrong('rot13') })).rejects.toMatchObject(
       refused(/encoding must be one that Node.js has, such as 'utf8' or 'latin1', not another string/),
     )
     await expect(box.add(wrong(5))).rejects.toMatchObject(refused(/source of add/))
     await expect(box.add('/')).rejects.toMatchObject(refused(/has no last component/))
-    await expect(box.add('.', 'a', wrong({ symlinks: 'maybe' }))).rejects.toMatchObject(
+    await expect(box.add('.', { as: 'a', ...wrong({ symlinks: 'maybe' }) })).rejects.toMatchObject(
       refused(/symlinks must be one of/),
     )
     await expect(box.delete('a', wrong({ recursive: 'yes' }))).rejects.toMatchObject(refused(/recursive must be true/))
@@ -286,7 +286,7 @@ describe('a coffer', () => {
     await using box = await CofferNull.open(pathToFileURL(path), 'xb')
     expect(box).toMatchObject({ path, mode: 'x', closed: false, readable: true, writable: true, notices: [] })
     expect(box.mtime).toBeInstanceOf(Date)
-    expect(box.commit).toMatchObject({ generation: 1, digest: expect.stringMatching(/^[0-9a-f]{64}$/) })
+    expect(box.head).toMatchObject({ generation: 1, digest: expect.stringMatching(/^[0-9a-f]{64}$/) })
   })
 
   it('is of the class that opened it, and its failures are errors of Coffer', async () => {

@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { CofferNull, type Progress } from 'coffer'
+import { CofferNull, type CofferProgress } from 'coffer'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 const directory = mkdtempSync(join(tmpdir(), 'coffer-unit-'))
@@ -52,7 +52,7 @@ describe('a long call', () => {
   })
 
   it('says how far it has come, at most 20 times a second, and how far it came in the end', async () => {
-    const reports: Progress[] = []
+    const reports: CofferProgress[] = []
     const start = performance.now()
     const { bytes } = await box.verify({ onProgress: (progress) => reports.push(progress) })
     const seconds = (performance.now() - start) / 1000

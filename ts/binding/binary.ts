@@ -20,8 +20,14 @@ const platforms = [
 /** Resolves relative to this file: a bundler must keep the packages with binaries reachable from the bundle. */
 const require = createRequire(import.meta.url)
 
-/** The path of the loaded binary, and its binding. It is loaded here and nowhere else. */
-export const { binary, binding } = load()
+/** The binary is loaded here and nowhere else. */
+const loaded = load()
+
+/** The path of the loaded binary. */
+export const binary: string = loaded.binary
+
+/** Its binding. */
+export const binding: typeof Binding = loaded.binding
 
 function load(): { binary: string; binding: typeof Binding } {
   const here = `${process.platform}-${process.arch}`

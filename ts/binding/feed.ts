@@ -3,7 +3,7 @@ import { invalid } from '../errors.ts'
 import { binding, type NativeFeed, type Settled, settled } from './native.ts'
 
 /** Arrays of up to so many bytes are copied during the call, so that the caller may reuse them at once. */
-export const COPIED_BYTES = 1 << 20
+export const COPIED_BYTES: number = 1 << 20
 
 /** The bytes of a larger array that are copied at a time. The copy blocks JavaScript's thread. */
 const PART_BYTES = 1 << 20

@@ -30,7 +30,7 @@ export interface Origin {
  *   a simple value without a counterpart in JavaScript. `ERR_COFFER_LIMIT` if it is nested too deeply, or
  *   takes more memory than `room`
  */
-export function decode(bytes: Uint8Array, origin: Origin, room = new HeapRoom()): unknown {
+export function decode(bytes: Uint8Array, origin: Origin, room: HeapRoom = new HeapRoom()): unknown {
   try {
     return new Decoder(room).decode(bytes)
   } catch (cause) {

@@ -7,7 +7,7 @@ import { getHeapStatistics } from 'node:v8'
 export class HeapRoom {
   #left: number
 
-  constructor(bytes = heapLeft() / 2) {
+  constructor(bytes: number = heapLeft() / 2) {
     this.#left = bytes
   }
 

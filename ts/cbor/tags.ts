@@ -4,7 +4,7 @@ import { endianness } from 'node:os'
 export const MAX_DEPTH = 200
 
 /** The most nested containers and tags in CBOR: one more for the tag of a bigint. */
-export const MAX_LEVELS = 2 * MAX_DEPTH + 1
+export const MAX_LEVELS: number = 2 * MAX_DEPTH + 1
 
 /** The major types, RFC 8949 section 3.1. */
 export const MAJOR = { positive: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6 } as const

@@ -150,7 +150,7 @@ export function givesKeys({ section }: Target, options: CommonOptions): boolean 
 }
 
 /** The signal of Ctrl-C, as an option of long calls. */
-export const stoppable = { signal: interrupted } as const
+export const stoppable: { readonly signal: AbortSignal } = { signal: interrupted }
 
 async function openTarget(options: CommonOptions, mode: 'r' | 'r+' | 'a', use: Use): Promise<Session> {
   const target = await findTarget(options)

@@ -25,7 +25,7 @@ import { MemberWrites } from './writes.ts'
 const running = new AsyncLocalStorage<Scope>()
 
 /** The key of the method with which {@link importTar} creates empty directories. */
-export const MAKE_DIRECTORY = Symbol('makeDirectory')
+export const MAKE_DIRECTORY: unique symbol = Symbol('makeDirectory')
 
 /** The open batch of each coffer. All other changes of the coffer wait for its end. */
 const open = new WeakMap<CofferReads, Scope>()
@@ -82,6 +82,7 @@ class Change<T> extends Promise<T> {
     return change
   }
 
+  // biome-ignore lint/suspicious/noThenProperty: it is a promise
   override then<R1 = T, R2 = never>(
     fulfilled?: ((value: T) => R1 | PromiseLike<R1>) | null,
     rejected?: ((reason: unknown) => R2 | PromiseLike<R2>) | null,

@@ -37,7 +37,7 @@ export interface CofferNotice {
   message: string
 }
 
-const opened = Symbol('opened')
+const opened: unique symbol = Symbol('opened')
 
 /** The argument of a coffer's constructor, which only `open` makes. */
 export interface OpenedCoffer {

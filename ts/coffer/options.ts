@@ -1,7 +1,9 @@
+import type { NativeOptions } from '../binding/native.ts'
 import { checkBoolean, checkChoice, checkInteger, checkOptions, checkPath, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
 import { LEVELS } from '../keys/kinds.ts'
 import { KDF_MEMORY, type KdfOptions } from '../keys/passphrase.ts'
+import type { SecretOptions } from '../keys/secret.ts'
 
 /** A commit of a coffer: keep {@link Coffer.head}, and pass it as `expect` to a later `open`. */
 export interface CofferCommit {
@@ -171,7 +173,7 @@ export function checkOpenMode(flags: OpenFlags): OpenMode {
 const MAX_TIMEOUT = 2 ** 31 - 1
 const MAX_U32 = 2 ** 32 - 1
 /** Checks the options of `open` that do not depend on the kind, and returns them in the engine's form. */
-export function checkOpenOptions(options: ReplaceOptions) {
+export function checkOpenOptions(options: ReplaceOptions): Omit<NativeOptions, 'mode' | 'kind' | keyof SecretOptions> {
   return {
     maxKdfMemory: checkKdfCeiling(options.maxKdfMemory),
     autoFlush: checkBoolean(options.autoFlush, 'autoFlush'),

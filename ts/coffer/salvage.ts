@@ -18,7 +18,7 @@ export interface SalvageOptions
 }
 
 /** The names of {@link SalvageOptions}, and those of the keys and the passphrase. */
-export const salvageOptions = [
+export const salvageOptions: readonly (keyof SalvageOptions | (typeof secretNames)[number])[] = [
   ...secretNames,
   'maxKdfMemory',
   'lock',
@@ -27,7 +27,7 @@ export const salvageOptions = [
   'legacy',
   'claimedNames',
   ...watchOptions,
-] as const satisfies (keyof (SalvageOptions & SecretOptions))[]
+]
 
 /** A member that {@link Coffer.salvage} could not recover. */
 export interface LostMember {

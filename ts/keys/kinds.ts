@@ -10,11 +10,13 @@ import { invalid } from '../errors.ts'
 export type CofferCipher = 'secretbox' | 'fernet' | 'aes-ocb' | 'none'
 
 /** The ciphers, each with the allowed lengths of its key in bytes; `generateKeys` uses the first. */
-export const ciphers = {
+export const ciphers: Readonly<
+  Record<Exclude<CofferCipher, 'none'>, { readonly keyBytes: readonly [number, ...number[]] }>
+> = {
   secretbox: { keyBytes: [32] },
   fernet: { keyBytes: [32] },
   'aes-ocb': { keyBytes: [32, 24, 16] },
-} as const satisfies Record<Exclude<CofferCipher, 'none'>, { keyBytes: readonly number[] }>
+}
 
 /** The names of {@link ciphers}. */
 export const cipherNames = Object.keys(ciphers) as Exclude<CofferCipher, 'none'>[]
@@ -25,25 +27,32 @@ export type CofferKind = 'bank' | 'store' | 'market' | 'null' | 'custom'
 /** The name of a kind whose layers are fixed. */
 export type FixedKindName = Exclude<CofferKind, 'custom'>
 
+/** A kind with fixed layers. */
+interface FixedKind {
+  readonly label: string
+  readonly member: CofferCipher
+  readonly containers: readonly [CofferCipher, ...CofferCipher[]]
+}
+
 /**
  * The kinds with fixed layers: the class, the cipher of members, and the allowed ciphers of the container, the
  * default first.
  */
-export const kinds = {
+export const kinds: Readonly<Record<FixedKindName, FixedKind>> = {
   bank: { label: 'CofferBank', member: 'secretbox', containers: ['fernet', 'aes-ocb'] },
   store: { label: 'CofferStore', member: 'none', containers: ['secretbox'] },
   market: { label: 'CofferMarket', member: 'secretbox', containers: ['none'] },
   null: { label: 'CofferNull', member: 'none', containers: ['none'] },
-} as const satisfies Record<FixedKindName, { label: string; member: CofferCipher; containers: readonly CofferCipher[] }>
+}
 
 /** The names of {@link kinds}. */
 export const kindNames = Object.keys(kinds) as FixedKindName[]
 
-/** The ciphers that the container of a bank may have. */
-export const bankCiphers = kinds.bank.containers
-
 /** A cipher of a bank's container. */
-export type BankCipher = (typeof bankCiphers)[number]
+export type BankCipher = 'fernet' | 'aes-ocb'
+
+/** The ciphers that the container of a bank may have, the default first. */
+export const bankCiphers: readonly BankCipher[] = kinds.bank.containers as readonly BankCipher[]
 
 /** A layer: compress, then seal. */
 export interface CofferLayer {

@@ -40,7 +40,7 @@ export interface DeriveOptions extends KdfOptions {
 const KIB = 1024
 const SALT_BYTES = 16
 /** The limits of the memory of a derivation, in bytes. */
-export const KDF_MEMORY = { min: 19 * 2 ** 20, max: 2 ** 30 } as const
+export const KDF_MEMORY: { readonly min: number; readonly max: number } = { min: 19 * 2 ** 20, max: 2 ** 30 }
 const PASSES = { min: 2, max: 16 } as const
 
 /**

@@ -79,7 +79,7 @@ export type MarketSecret = MarketKeys | PassphraseSecret
 export type AnySecret = AnyKeys | PassphraseSecret
 
 /** The names of what opens a coffer. */
-export const secretNames = ['cofferKey', 'secureKey', 'passphrase'] as const
+export const secretNames: readonly ['cofferKey', 'secureKey', 'passphrase'] = ['cofferKey', 'secureKey', 'passphrase']
 
 /** Keys or a passphrase, not checked. */
 export interface SecretOptions {

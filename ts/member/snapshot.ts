@@ -3,7 +3,7 @@ import type { Range } from './lines.ts'
 import type { Member } from './member.ts'
 
 /** The key of the method of a coffer that returns snapshots of its members: see {@link exportTar}. */
-export const SNAPSHOTS = Symbol('versions')
+export const SNAPSHOTS: unique symbol = Symbol('versions')
 
 /**
  * A version of a member, for reading part by part. Once the member is replaced or deleted, every read

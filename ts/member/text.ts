@@ -2,7 +2,7 @@ import { constants } from 'node:buffer'
 import { CofferError } from '../errors.ts'
 
 /** The most bytes that a Buffer can have. */
-export const MOST_BYTES = constants.MAX_LENGTH
+export const MOST_BYTES: number = constants.MAX_LENGTH
 
 /** The maximal bytes of an encoding that decode to one UTF-16 code unit. */
 const bytesPerCharacter: Readonly<Partial<Record<BufferEncoding, number>>> = {

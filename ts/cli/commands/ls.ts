@@ -39,7 +39,7 @@ export function ls(): Entry {
 }
 
 /** A member for `--json`. */
-export function plain({ name, type, size, storedSize, mode, mtime }: Member) {
+export function plain({ name, type, size, storedSize, mode, mtime }: Member): Readonly<Record<string, unknown>> {
   return { name, type, size, storedSize, mode: mode.toString(8).padStart(4, '0'), mtime: mtime.toISOString() }
 }
 

@@ -70,7 +70,7 @@ export async function askPassphrase(name: string, fresh: boolean): Promise<Keys>
 }
 
 /** Whether a passphrase can be asked for. */
-export const canAskPassphrase = canAsk
+export const canAskPassphrase: () => boolean = canAsk
 
 /** Whether the environment has keys or a passphrase. */
 export function environmentHasKeys(): boolean {

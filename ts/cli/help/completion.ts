@@ -2,7 +2,7 @@ import type { Option } from 'commander'
 import type { Entry } from '../entry.ts'
 
 /** The completion scripts by shell. */
-export const scripts = { bash, zsh, fish } as const
+export const scripts: Readonly<Record<'bash' | 'zsh' | 'fish', (root: Entry) => string>> = { bash, zsh, fish }
 
 /** A command with its completions. */
 interface Place {
