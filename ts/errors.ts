@@ -6,10 +6,16 @@ export type ErrorCode =
   | 'ERR_COFFER_EXISTS'
   /** The coffer does not exist. */
   | 'ERR_COFFER_NOT_FOUND'
-  /** The member exists and may not be replaced, or a directory has its name. */
+  /** The member exists and may not be replaced, or a file has the name of a directory above it. */
   | 'ERR_COFFER_MEMBER_EXISTS'
   /** There is no such member. */
   | 'ERR_COFFER_MEMBER_NOT_FOUND'
+  /** The name of a file is that of a directory. */
+  | 'ERR_COFFER_IS_DIRECTORY'
+  /** A directory with members in it is deleted only with `recursive`. */
+  | 'ERR_COFFER_NOT_EMPTY'
+  /** Two members have one name on the file system that they are extracted to. */
+  | 'ERR_COFFER_NAME_COLLISION'
   /** The key does not open the coffer. */
   | 'ERR_COFFER_WRONG_KEY'
   /** Keys or a passphrase were given for a coffer that is not sealed: anyone who can write the file can forge it. */
@@ -18,6 +24,8 @@ export type ErrorCode =
   | 'ERR_COFFER_WRONG_KIND'
   /** Damage or tampering. */
   | 'ERR_COFFER_CORRUPT'
+  /** The coffer is older than the commit that was expected, or no successor of it. */
+  | 'ERR_COFFER_ROLLED_BACK'
   /** The coffer is in PyCoffer's format, and `legacy` was not given. */
   | 'ERR_COFFER_LEGACY'
   /** The coffer was made by a newer version of the format. */
@@ -36,10 +44,14 @@ export type ErrorCode =
   | 'ERR_COFFER_STALE'
   /** An earlier failure left the handle unusable: reopen the coffer. */
   | 'ERR_COFFER_POISONED'
-  /** A call of the operating system failed; see `errno` and `syscall`. */
+  /** A call of the operating system failed; see `systemCode`, `errno` and `syscall`. */
   | 'ERR_COFFER_IO'
   /** An invalid argument. */
   | 'ERR_COFFER_INVALID_ARG'
+  /** A call that cannot be made inside a batch: make it when the batch has ended. */
+  | 'ERR_COFFER_IN_BATCH'
+  /** A change through a batch that has ended. */
+  | 'ERR_COFFER_BATCH_ENDED'
   /** Batches of several coffers would wait for each other for ever. */
   | 'ERR_COFFER_DEADLOCK'
   /** There is no binary for this platform, or none that loads: `import` of the package fails with it. */
@@ -51,8 +63,10 @@ export interface ErrorDetails {
   path?: string | undefined
   /** The member concerned. */
   member?: string | undefined
-  /** The operating system's error number, such as 28, ENOSPC. */
+  /** The operating system's error number, negative as in Node.js: -28 is ENOSPC on Linux. */
   errno?: number | undefined
+  /** The name of that error, such as `ENOSPC`. */
+  systemCode?: string | undefined
   /** The system call that failed, such as `open`. */
   syscall?: string | undefined
   /** The error that caused this one. */
@@ -86,8 +100,10 @@ export class CofferError extends Error {
   declare readonly path?: string
   /** The member concerned. */
   declare readonly member?: string
-  /** The operating system's error number, for `ERR_COFFER_IO`: positive, unlike those of Node.js. */
+  /** The operating system's error number, for `ERR_COFFER_IO`: negative, and on Windows libuv's, as in Node.js. */
   declare readonly errno?: number
+  /** The name of that error, for `ERR_COFFER_IO`: `ENOSPC`, say. Absent where the system's error has none. */
+  declare readonly systemCode?: string
   /** The system call that failed, for `ERR_COFFER_IO`. */
   declare readonly syscall?: string
 

@@ -1,4 +1,3 @@
-import { constants } from 'node:os'
 import { basename } from 'node:path'
 import type { Skipped } from '../coffer/writes.ts'
 import { CofferError } from '../errors.ts'
@@ -84,7 +83,7 @@ async function listed(
     return await trees.list(entry, symlinks)
   } catch (error) {
     if (path === '' || !(error instanceof CofferError) || error.errno === undefined) throw error
-    return error.errno === constants.errno.ENOENT ? undefined : error
+    return error.systemCode === 'ENOENT' ? undefined : error
   }
 }
 
