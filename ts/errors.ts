@@ -6,13 +6,13 @@ export type ErrorCode =
   | 'ERR_COFFER_EXISTS'
   /** The coffer does not exist. */
   | 'ERR_COFFER_NOT_FOUND'
-  /** The member exists and may not be replaced, or a file has the name of one of its directories. */
+  /** The member exists and may not be replaced, or a file has the name of a directory above it. */
   | 'ERR_COFFER_MEMBER_EXISTS'
   /** There is no such member. */
   | 'ERR_COFFER_MEMBER_NOT_FOUND'
-  /** A directory has the name of the member that a call would read or write. */
+  /** The name of a file is that of a directory. */
   | 'ERR_COFFER_IS_DIRECTORY'
-  /** The directory to be deleted has members in it. */
+  /** A directory with members in it is deleted only with `recursive`. */
   | 'ERR_COFFER_NOT_EMPTY'
   /** Two members have one name on the file system that they are extracted to. */
   | 'ERR_COFFER_NAME_COLLISION'
@@ -24,7 +24,7 @@ export type ErrorCode =
   | 'ERR_COFFER_WRONG_KIND'
   /** Damage or tampering. */
   | 'ERR_COFFER_CORRUPT'
-  /** The expected commit is not in the history of the coffer: the file is an older copy, or another one. */
+  /** The coffer is older than the commit that was expected, or no successor of it. */
   | 'ERR_COFFER_ROLLED_BACK'
   /** The coffer is in PyCoffer's format, and `legacy` was not given. */
   | 'ERR_COFFER_LEGACY'
@@ -44,13 +44,13 @@ export type ErrorCode =
   | 'ERR_COFFER_STALE'
   /** An earlier failure left the handle unusable: reopen the coffer. */
   | 'ERR_COFFER_POISONED'
-  /** A call of the operating system failed; see `errno` and `syscall`. */
+  /** A call of the operating system failed; see `systemCode`, `errno` and `syscall`. */
   | 'ERR_COFFER_IO'
   /** An invalid argument. */
   | 'ERR_COFFER_INVALID_ARG'
-  /** The call would wait for the batch that it is made in: make it on the batch. */
+  /** A call that cannot be made inside a batch: make it when the batch has ended. */
   | 'ERR_COFFER_IN_BATCH'
-  /** The batch has ended. */
+  /** A change through a batch that has ended. */
   | 'ERR_COFFER_BATCH_ENDED'
   /** Batches, or a batch and a change outside of it, would wait for each other for ever. */
   | 'ERR_COFFER_DEADLOCK'
@@ -63,9 +63,9 @@ export interface ErrorDetails {
   path?: string | undefined
   /** The member concerned. */
   member?: string | undefined
-  /** The operating system's error number as Node.js has it, such as -28 for ENOSPC. */
+  /** The operating system's error number, negative as in Node.js: -28 is ENOSPC on Linux. */
   errno?: number | undefined
-  /** The name of the operating system's error, such as `ENOSPC`. */
+  /** The name of that error, such as `ENOSPC`. */
   systemCode?: string | undefined
   /** The system call that failed, such as `open`. */
   syscall?: string | undefined
@@ -100,9 +100,9 @@ export class CofferError extends Error {
   declare readonly path?: string
   /** The member concerned. */
   declare readonly member?: string
-  /** The operating system's error number, for `ERR_COFFER_IO`: negative, as in errors of Node.js. */
+  /** The operating system's error number, for `ERR_COFFER_IO`: negative, and on Windows libuv's, as in Node.js. */
   declare readonly errno?: number
-  /** The name of the operating system's error, for `ERR_COFFER_IO`, such as `ENOSPC`. */
+  /** The name of that error, for `ERR_COFFER_IO`: `ENOSPC`, say. Absent where the system's error has none. */
   declare readonly systemCode?: string
   /** The system call that failed, for `ERR_COFFER_IO`. */
   declare readonly syscall?: string

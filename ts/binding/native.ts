@@ -1,3 +1,4 @@
+import { getSystemErrorMap } from 'node:util'
 import type { Failure, Settled } from '../../native/binding.d.cts'
 import { CofferError, type ErrorCode } from '../errors.ts'
 
@@ -41,5 +42,18 @@ export async function settled<T>(call: Settled<T> | Promise<Settled<T>>): Promis
 }
 
 function errorFrom({ code, message, ...details }: Failure): Error {
-  return code === ABORTED ? new Aborted(message) : new CofferError(code as ErrorCode, message, details)
+  if (code === ABORTED) return new Aborted(message)
+  return new CofferError(code as ErrorCode, message, { ...details, systemCode: systemCode(details.errno) })
+}
+
+/** The number that Node.js has for an error of the operating system with this name. */
+export function errnoOf(name: string): number | undefined {
+  for (const [errno, [known]] of getSystemErrorMap()) if (known === name) return errno
+  return undefined
+}
+
+/** The name of an error of the operating system, such as `ENOSPC`, if Node.js has one for its number. */
+function systemCode(errno: number | undefined): string | undefined {
+  const name = errno === undefined ? undefined : getSystemErrorMap().get(errno)?.[0]
+  return name === 'UNKNOWN' ? undefined : name
 }

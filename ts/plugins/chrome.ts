@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises'
-import { constants } from 'node:os'
 import { CsvError, parse } from 'csv-parse/sync'
 import { checkOptions, checkPath, isURL, shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
@@ -71,13 +70,12 @@ async function textOf(source: ChromeSource): Promise<string> {
   }
   const path = checkPath(source, 'the source of importChrome')
   const bytes = await readFile(path).catch((cause: NodeJS.ErrnoException) => {
-    const { code, syscall } = cause
-    // The errno of Node.js is negative, and on Windows that of libuv.
-    const errno = (constants.errno as Readonly<Record<string, number>>)[code ?? '']
+    const { code, errno, syscall } = cause
     throw new CofferError('ERR_COFFER_IO', `${path} cannot be read: ${code}`, {
       path,
-      ...(errno === undefined ? {} : { errno }),
-      ...(syscall === undefined ? {} : { syscall }),
+      errno,
+      systemCode: code,
+      syscall,
       cause,
     })
   })

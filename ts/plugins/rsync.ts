@@ -1,5 +1,5 @@
-import { constants } from 'node:os'
 import { join } from 'node:path'
+import { errnoOf } from '../binding/native.ts'
 import { checkBoolean, checkName, checkOptions, checkPath } from '../check.ts'
 import type { SkippedItem } from '../coffer/writes.ts'
 import { CofferError, invalid } from '../errors.ts'
@@ -349,7 +349,8 @@ function sameTimeOnDisk(member: bigint, file: bigint): boolean {
 function missing(path: string): CofferError {
   return new CofferError('ERR_COFFER_IO', `stat failed on ${path}: there is no such file or directory`, {
     path,
-    errno: constants.errno.ENOENT,
+    errno: errnoOf('ENOENT'),
+    systemCode: 'ENOENT',
     syscall: 'stat',
   })
 }

@@ -362,7 +362,10 @@ mod unix {
         coffer.close().unwrap();
         fs::remove_file(&backup).unwrap();
         with_backup.mode = Mode::Write;
+        with_backup.replace = true;
         let coffer = Coffer::open(&path, with_backup).unwrap();
+        assert!(!backup.exists());
+        coffer.change(Change::Flush { force: false }).unwrap();
         assert_eq!((owner(&path), owner(&backup)), (theirs, theirs));
         assert!(coffer.notices().is_empty());
         coffer.close().unwrap();

@@ -18,16 +18,24 @@ pub enum Code {
     Exists,
     /// The coffer does not exist.
     NotFound,
-    /// The member exists and was not to be replaced, or its name is taken by a directory.
+    /// The member exists and was not to be replaced, or a file has the name of a directory above it.
     MemberExists,
     /// No such member.
     MemberNotFound,
+    /// The name of a file is that of a directory.
+    IsDirectory,
+    /// A directory with members in it is to be deleted alone.
+    NotEmpty,
+    /// Two members have one name on the file system that they are extracted to.
+    NameCollision,
     /// The key is not the one the coffer was made with.
     WrongKey,
     /// The coffer is of another kind, or has another cipher.
     WrongKind,
     /// Damage or tampering.
     Corrupt,
+    /// The coffer is older than the commit that was expected, or no successor of it.
+    RolledBack,
     /// A coffer in PyCoffer's format, and `legacy` was not given.
     Legacy,
     /// A coffer in a newer version of the format than this engine reads.
@@ -50,6 +58,10 @@ pub enum Code {
     Io,
     /// An invalid argument.
     InvalidArg,
+    /// A call that a batch must end before.
+    InBatch,
+    /// A change of a batch that has ended.
+    BatchEnded,
     /// The caller cancelled the call.
     Aborted,
 }
@@ -64,9 +76,13 @@ impl Code {
             Self::NotFound => "ERR_COFFER_NOT_FOUND",
             Self::MemberExists => "ERR_COFFER_MEMBER_EXISTS",
             Self::MemberNotFound => "ERR_COFFER_MEMBER_NOT_FOUND",
+            Self::IsDirectory => "ERR_COFFER_IS_DIRECTORY",
+            Self::NotEmpty => "ERR_COFFER_NOT_EMPTY",
+            Self::NameCollision => "ERR_COFFER_NAME_COLLISION",
             Self::WrongKey => "ERR_COFFER_WRONG_KEY",
             Self::WrongKind => "ERR_COFFER_WRONG_KIND",
             Self::Corrupt => "ERR_COFFER_CORRUPT",
+            Self::RolledBack => "ERR_COFFER_ROLLED_BACK",
             Self::Legacy => "ERR_COFFER_LEGACY",
             Self::Version => "ERR_COFFER_VERSION",
             Self::Closed => "ERR_COFFER_CLOSED",
@@ -78,6 +94,8 @@ impl Code {
             Self::Poisoned => "ERR_COFFER_POISONED",
             Self::Io => "ERR_COFFER_IO",
             Self::InvalidArg => "ERR_COFFER_INVALID_ARG",
+            Self::InBatch => "ERR_COFFER_IN_BATCH",
+            Self::BatchEnded => "ERR_COFFER_BATCH_ENDED",
             Self::Aborted => "ERR_COFFER_ABORTED",
         }
     }

@@ -283,15 +283,19 @@ impl NativeCoffer {
         })
     }
 
-    /// The members whose names begin with a prefix, or all.
+    /// The members whose names begin with a prefix and come behind another name, or all: at most `limit`
+    /// of them.
     #[napi(ts_return_type = "Promise<Settled<NativeMember[]>>")]
     pub fn members<'env>(
         &self,
         env: &'env Env,
         prefix: Option<String>,
+        after: Option<String>,
+        limit: Option<u32>,
     ) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
-            let members = coffer.members(prefix.as_deref())?;
+            let limit = limit.map(|limit| limit as usize);
+            let members = coffer.members(prefix.as_deref(), after.as_deref(), limit)?;
             Ok(members.into_iter().map(NativeMember::from).collect::<Vec<_>>())
         })
     }

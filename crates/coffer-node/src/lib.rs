@@ -11,6 +11,7 @@ pub mod ciphers;
 pub mod coffer;
 pub mod crypt;
 pub mod ended;
+mod errno;
 pub mod identify;
 pub mod options;
 pub mod passphrase;

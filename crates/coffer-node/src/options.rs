@@ -87,8 +87,10 @@ pub struct NativeCommit {
 /// The options of `open`, checked by the facade.
 #[napi(object)]
 pub struct NativeOptions {
-    /// `r`, `w`, `a` or `x`.
+    /// `r`, `r+`, `w`, `a` or `x`.
     pub mode: String,
+    /// Whether `w` replaces any file.
+    pub replace: Option<bool>,
     /// The kind of coffer.
     pub kind: NativeKind,
     /// The container's key.
@@ -121,9 +123,9 @@ pub struct NativeOptions {
     pub durability: Option<String>,
     /// Whether a coffer in PyCoffer's format is accepted.
     pub legacy: Option<bool>,
-    /// The most bytes that one member of such a coffer may unpack to.
+    /// The most bytes of a member that is read or extracted, or unpacked at opening.
     pub max_member_size: Option<f64>,
-    /// The most bytes that all its members together may unpack to.
+    /// The most bytes of all members that are extracted, or unpacked at opening.
     pub max_total_size: Option<f64>,
     /// The most bytes that the commits of the catalog may have before compression.
     pub max_catalog_size: Option<f64>,
@@ -136,6 +138,7 @@ impl NativeOptions {
     pub(crate) fn into_core(self) -> Result<Options> {
         let accept_file_cipher = self.kind.name == "bank" && self.kind.cipher.is_none();
         let mut options = Options::new(Mode::parse(&self.mode)?, self.kind.into_core()?);
+        options.replace = self.replace.unwrap_or_default();
         options.accept_file_cipher = accept_file_cipher;
         options.coffer_key = self.coffer_key.map(key).transpose()?;
         options.secure_key = self.secure_key.map(key).transpose()?;

@@ -11,6 +11,8 @@ use napi::bindgen_prelude::{BigInt, Object, ToNapiValue};
 use napi::{Env, JsDeferred};
 use napi_derive::napi;
 
+use crate::errno::node_errno;
+
 /// Why a call failed, as plain data.
 #[napi(object)]
 pub struct Failure {
@@ -22,7 +24,7 @@ pub struct Failure {
     pub path: Option<String>,
     /// The member that the error is about.
     pub member: Option<String>,
-    /// The operating system's error number.
+    /// The operating system's error number as Node.js has it, negative.
     pub errno: Option<i32>,
     /// The call that failed.
     pub syscall: Option<String>,
@@ -35,7 +37,7 @@ impl From<Error> for Failure {
             message: error.message().to_owned(),
             path: error.path().map(|path| path.to_string_lossy().into_owned()),
             member: error.member().map(str::to_owned),
-            errno: error.errno(),
+            errno: error.errno().map(node_errno),
             syscall: error.syscall().map(str::to_owned),
         }
     }

@@ -13,6 +13,7 @@ use coffer_core::format::kind::Layer;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi_derive::napi;
 
+use crate::errno::node_errno;
 use crate::options::{NativeCommit, NativeDerivation, NativeLayer, limits};
 
 /// A time: whole seconds since 1970, rounded down, and the nanoseconds after them.
@@ -112,7 +113,7 @@ pub struct NativeSkipped {
     pub reason: String,
     /// The member, where there is one.
     pub member: Option<String>,
-    /// The system's error number, where it refused something.
+    /// The system's error number as Node.js has it, where it refused something.
     pub errno: Option<i32>,
 }
 
@@ -125,7 +126,7 @@ impl From<Skipped> for NativeSkipped {
 impl From<Refused> for NativeSkipped {
     fn from(Refused { member, path, reason, errno }: Refused) -> Self {
         let path = path.to_string_lossy().into_owned();
-        Self { path, reason, member: Some(member), errno }
+        Self { path, reason, member: Some(member), errno: errno.map(node_errno) }
     }
 }
 
@@ -201,7 +202,7 @@ pub struct NativeEntry {
     pub kind: String,
     /// Whether it is a link that is followed to a file.
     pub linked: bool,
-    /// The system's error number, if its type could not be determined.
+    /// The system's error number as Node.js has it, if its type could not be determined.
     pub errno: Option<i32>,
     /// The reason why it is left out, if it is neither a file nor a directory.
     pub reason: Option<String>,
@@ -226,7 +227,7 @@ impl From<Entry> for NativeEntry {
             root: entry.root.path.to_string_lossy().into_owned(),
             root_id: entry.root.id.map(|(device, number)| vec![device.into(), number.into()]),
             linked: entry.linked,
-            errno: entry.errno,
+            errno: entry.errno.map(node_errno),
             path: entry.path.to_string_lossy().into_owned(),
             kind: kind.to_owned(),
             reason: entry.reason.map(Cow::into_owned),
@@ -403,11 +404,19 @@ pub struct NativeStatus {
     pub modified: bool,
     /// The newest commit.
     pub commit: NativeCommit,
+    /// When the file was changed last, as of opening or the newest commit; absent where the system
+    /// does not say.
+    pub mtime: Option<NativeTime>,
 }
 
 impl From<Status> for NativeStatus {
     fn from(status: Status) -> Self {
-        Self { closed: status.closed, modified: status.modified, commit: status.commit.into() }
+        Self {
+            closed: status.closed,
+            modified: status.modified,
+            commit: status.commit.into(),
+            mtime: status.mtime.map(|(seconds, nanos)| NativeTime::from_core(seconds, nanos)),
+        }
     }
 }
 

@@ -370,7 +370,7 @@ impl Drop for Reading {
 }
 
 fn read_only() -> Error {
-    let refused = "the coffer was opened with mode 'r': open it with 'a' to change it";
+    let refused = "the coffer was opened with mode 'r': open it with 'r+' to change it";
     Error::new(Code::ReadOnly, refused)
 }
 

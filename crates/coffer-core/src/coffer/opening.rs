@@ -16,7 +16,7 @@ use crate::engine::reader::Reader;
 use crate::engine::recovery;
 use crate::engine::upload::Uploads;
 use crate::engine::view::{Shared, View};
-use crate::engine::writer::{self, Spooled, State, Writer};
+use crate::engine::writer::{Origin, Replacement, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
 use crate::io::disk::failed_to_open;
 use crate::io::file_lock;
@@ -33,7 +33,7 @@ impl Coffer {
     ///
     /// # Errors
     /// [`Code::Locked`], [`Code::Exists`], [`Code::NotFound`], [`Code::WrongKey`],
-    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::Legacy`], [`Code::Version`],
+    /// [`Code::WrongKind`], [`Code::Corrupt`], [`Code::RolledBack`], [`Code::Legacy`], [`Code::Version`],
     /// [`Code::InvalidArg`], [`Code::Aborted`], [`Code::Io`].
     pub fn open(path: &Path, options: Options) -> Result<Self> {
         Self::open_in(Arc::new(DiskNamespace), path, options)
@@ -87,14 +87,14 @@ impl OpenCall<'_> {
         let Self { path, options, .. } = self;
         let writes = options.mode != Mode::Read;
         let exists = self.exists()?;
-        if !writes && !exists {
+        if matches!(options.mode, Mode::Read | Mode::Update) && !exists {
             return Err(missing(path));
         }
         let locks = Locks::acquire(path, options.lock, writes, patience)?;
-        if writes && options.mode != Mode::Append && options.expect.is_some() {
+        if matches!(options.mode, Mode::Write | Mode::Exclusive) && options.expect.is_some() {
             return Err(Error::new(
                 Code::InvalidArg,
-                "expect needs a coffer that is there: open it with 'r' or 'a'",
+                "expect needs a coffer that is there: open it with 'r', 'r+' or 'a'",
             ));
         }
         if !writes {
@@ -106,49 +106,23 @@ impl OpenCall<'_> {
             (Mode::Exclusive, true) => Err(Error::new(
                 Code::Exists,
                 format!(
-                    "there is a coffer at {} already: open it with 'a' to change it",
+                    "there is a coffer at {} already: open it with 'r+' to change it",
                     path.display()
                 ),
             )),
-            (Mode::Append, true) => self.to_write(secret, locks),
+            (Mode::Append | Mode::Update, true) => self.to_write(secret, locks),
+            (Mode::Update, false) => Err(missing(path)),
             (Mode::Append, false) if options.expect.is_some() => Err(missing(path)),
-            _ => self.create(secret, locks, exists),
+            (Mode::Write, true) => self.replace(secret, locks),
+            _ => self.create(secret, locks).map(Some),
         }
     }
 
-    /// Creates a coffer, which replaces an old one in the mode `w`.
-    fn create(&self, secret: &Credentials, locks: Locks, exists: bool) -> Result<Option<Coffer>> {
-        let Self { directory, path, options } = self;
-        let (header, keys) = options.header(secret)?;
-        // The locks on the old file are waited for.
-        let old = if exists { Some(locks.open(&**directory, true)?) } else { None };
-        if exists {
-            self.sweep(&locks);
-        }
-        let mut notices = Vec::new();
-        if let (Some(backup), true) = (self.backup(), exists) {
-            notices.extend(writer::back_up(directory, path, &backup)?);
-        }
-        let file = NewFile::create(directory, path).map_err(|e| Error::io("open", path, &e))?;
-        if let Some(old) = &old {
-            file.permit_as(&**old).map_err(|e| Error::io("fchmod", path, &e))?;
-        }
-        let source = ArchiveFile::new(file.storage(), directory, path, &header, &keys)?;
-        locks.take(&*source.storage)?;
-        let mut container = Container::create(source, header, options.durable)?;
-        container.commit(true, &Locks::none(path))?;
-        if old.as_ref().is_some_and(|old| locks.lost(&**old).is_some()) {
-            return Ok(None);
-        }
-        if let Some(old) = &old {
-            notices.extend(Notice::owner(path, &**old, &*file.storage()));
-        }
-        // On Windows some file systems do not replace an open file, and the old one has no lock that
-        // must be kept.
-        if cfg!(windows) {
-            drop(old);
-        }
-        file.publish(exists).map_err(|e| match &e {
+    /// Creates a coffer where no file is.
+    fn create(&self, secret: &Credentials, locks: Locks) -> Result<Coffer> {
+        let path = self.path;
+        let (file, container) = self.empty(secret, &locks)?;
+        file.publish(false).map_err(|e| match &e {
             PublishError::Unnamed(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                 Error::new(
                     Code::Exists,
@@ -157,10 +131,69 @@ impl OpenCall<'_> {
             }
             _ => e.at(path),
         })?;
-        if !exists {
-            self.sweep(&locks);
+        self.sweep(&locks);
+        let created = || Notice {
+            code: "created",
+            message: format!("{} did not exist: an empty coffer was created there", path.display()),
+        };
+        let notices = (self.options.mode == Mode::Append).then(created);
+        self.start_writer(container, locks, None, Origin::Coffer, notices.into_iter().collect())
+    }
+
+    /// Creates a coffer that replaces the file at its path at its first commit. Until then that file
+    /// is whole.
+    fn replace(&self, secret: &Credentials, locks: Locks) -> Result<Option<Coffer>> {
+        // The locks on the old file are waited for.
+        let old = locks.open(&*self.directory, true)?;
+        if !self.options.replace {
+            self.check_replaceable(secret, &old)?;
         }
-        self.start_writer(container, locks, None, None, notices).map(Some)
+        self.sweep(&locks);
+        let (file, container) = self.empty(secret, &locks)?;
+        // Deriving keys takes time, in which the lock may have been lost.
+        if locks.lost(&*old).is_some() {
+            return Ok(None);
+        }
+        let origin = Origin::Replaces(Replacement { file, old });
+        self.start_writer(container, locks, self.backup(), origin, Vec::new()).map(Some)
+    }
+
+    /// A new file without its name, and the empty coffer in it.
+    fn empty(&self, secret: &Credentials, locks: &Locks) -> Result<(NewFile, Container)> {
+        let Self { directory, path, options } = self;
+        let (header, keys) = options.header(secret)?;
+        let file = NewFile::create(directory, path).map_err(|e| Error::io("open", path, &e))?;
+        let source = ArchiveFile::new(file.storage(), directory, path, &header, &keys)?;
+        locks.take(&*source.storage)?;
+        let mut container = Container::create(source, header, options.durable)?;
+        container.commit(true, &Locks::none(path))?;
+        Ok((file, container))
+    }
+
+    /// Fails unless a file is empty, or a coffer that this call would open: no other file is replaced
+    /// without the option for it.
+    fn check_replaceable(&self, secret: &Credentials, old: &Arc<dyn WriteAt>) -> Result<()> {
+        let len = old.len().map_err(|e| Error::io("fstat", self.path, &e))?;
+        if len == 0 {
+            return Ok(());
+        }
+        let opened = match self.find(old, &self.lookup(secret)) {
+            Ok(OpenResult::Coffer(_)) => Ok(()),
+            // Without a header only the members themselves tell whether the keys open it.
+            Ok(OpenResult::Legacy) => self.import(secret, &**old).map(drop),
+            Err(e) => Err(e),
+        };
+        opened.map_err(|e| {
+            if e.code() == Code::Aborted {
+                return e;
+            }
+            let message = format!(
+                "{}. {} was left as it is: open it with replace: true to replace it all the same",
+                e.message(),
+                self.path.display()
+            );
+            e.saying(message)
+        })
     }
 
     /// Removes the unfinished files of killed processes beside the coffer. Its inode must be locked: the
@@ -180,6 +213,7 @@ impl OpenCall<'_> {
         match self.find(&file, &self.lookup(secret))? {
             OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
+                self.options.check_made(&opened.header)?;
                 let Opened { source, header, newest, loaded, size, notices } = *opened;
                 let durable = self.options.durable;
                 // Deriving keys takes time, in which the lock may have been lost; from here on the file
@@ -188,12 +222,13 @@ impl OpenCall<'_> {
                     return Ok(None);
                 }
                 let container = Container::resume(source, header, durable, newest, loaded, size)?;
-                self.start_writer(container, locks, self.backup(), None, notices).map(Some)
+                self.start_writer(container, locks, self.backup(), Origin::Coffer, notices)
+                    .map(Some)
             }
             OpenResult::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;
-                let spooled = Spooled { original: file, _dir: dir };
-                self.start_writer(container, locks, self.backup(), Some(spooled), notices).map(Some)
+                let origin = Origin::Legacy(Spooled { original: file, _dir: dir });
+                self.start_writer(container, locks, self.backup(), origin, notices).map(Some)
             }
         }
     }
@@ -210,6 +245,7 @@ impl OpenCall<'_> {
                 OpenResult::Legacy => true,
             })
         };
+        let mtime = file.modified().ok().flatten();
         let (reader, status, notices, spool) = match found? {
             OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
@@ -222,19 +258,19 @@ impl OpenCall<'_> {
                     Shared::new(View { catalog: loaded.catalog, source, header: Some(header) });
                 let position = newest.position;
                 let commit = CommitId { generation: position.generation, digest: position.digest };
-                let status = Status { closed: false, modified: false, commit };
+                let status = Status { commit, mtime, ..Status::default() };
                 (Reader::of_commit(view, commit), status, notices, None)
             }
             OpenResult::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;
                 let reader = Reader::of_writer(container.view.clone());
-                (reader, Status::default(), notices, Some(dir))
+                (reader, Status { mtime, ..Status::default() }, notices, Some(dir))
             }
         };
         Ok(Coffer(Arc::new(Inner {
             path: self.path.to_path_buf(),
             backup: self.options.backup.clone(),
-            reader,
+            reader: reader.within(self.options.limits),
             status: Arc::new(Mutex::new(status)),
             notices: Arc::new(Mutex::new(notices)),
             active: Mutex::new(0),
@@ -256,8 +292,8 @@ impl OpenCall<'_> {
             ));
         }
         if options.expect.is_some() {
-            return Err(Error::corrupt(
-                "a commit was expected, but the coffer is in PyCoffer's format",
+            return Err(rolled_back(
+                "a commit was expected, but the file is in PyCoffer's format, which has none",
             ));
         }
         secret.check_legacy()?;
@@ -286,16 +322,19 @@ impl OpenCall<'_> {
         mut container: Container,
         mut locks: Locks,
         backup: Option<PathBuf>,
-        legacy: Option<Spooled>,
+        origin: Origin,
         notices: Vec<Notice>,
     ) -> Result<Coffer> {
         let Self { path, options, .. } = self;
         locks.forget_caller();
         let locks = Arc::new(locks);
-        container.locked_by(Some(locks.clone()));
+        // No other process finds a file that has no name yet.
+        if !matches!(origin, Origin::Replaces(_)) {
+            container.locked_by(Some(locks.clone()));
+        }
         let committed = container.committed();
         let commit = CommitId { generation: committed.generation, digest: committed.digest };
-        let status = Arc::new(Mutex::new(Status { closed: false, modified: false, commit }));
+        let status = Arc::new(Mutex::new(Status { commit, ..Status::default() }));
         let view = container.view.clone();
         let notices = Arc::new(Mutex::new(notices));
         let (sender, receiver) = unbounded();
@@ -306,13 +345,14 @@ impl OpenCall<'_> {
             path: path.to_path_buf(),
             auto_flush: options.auto_flush.unwrap_or(options.kind.auto_flush),
             backup,
-            legacy,
+            origin,
             notices: notices.clone(),
             status: status.clone(),
             receiver,
             uploads: uploads.clone(),
             state: State::default(),
         };
+        writer.publish_time();
         std::thread::Builder::new()
             .name("coffer-writer".to_owned())
             .spawn(move || writer.run())
@@ -320,7 +360,7 @@ impl OpenCall<'_> {
         Ok(Coffer(Arc::new(Inner {
             path: path.to_path_buf(),
             backup: self.options.backup.clone(),
-            reader: Reader::of_writer(view),
+            reader: Reader::of_writer(view).within(options.limits),
             status,
             notices,
             active: Mutex::new(0),
@@ -361,8 +401,8 @@ impl OpenCall<'_> {
         if known {
             return Ok(());
         }
-        Err(Error::corrupt(format!(
-            "the coffer does not contain the expected commit {}: it was rolled back, forked or replaced; its newest commit is {}",
+        Err(rolled_back(&format!(
+            "the expected commit {} is not in the history of the coffer, whose newest commit is {}: the file is older than what was expected, or not a successor of it",
             expected.generation, opened.newest.position.generation
         )))
     }
@@ -376,6 +416,14 @@ impl OpenCall<'_> {
         let suffix = self.options.backup.as_ref()?;
         Some(suffixed(self.path, suffix))
     }
+}
+
+/// The error of a file that is not what the caller had before, though it may be whole.
+fn rolled_back(what: &str) -> Error {
+    let message = format!(
+        "{what}. Find out who or what replaced it before you go on; do not put a backup in its place"
+    );
+    Error::new(Code::RolledBack, message)
 }
 
 fn missing(path: &Path) -> Error {

@@ -24,8 +24,8 @@ impl Coffer {
     /// Reads a member whole.
     ///
     /// # Errors
-    /// [`Code::MemberNotFound`], [`Code::Corrupt`], [`Code::Stale`], [`Code::Limit`],
-    /// [`Code::Closed`], [`Code::Io`].
+    /// [`Code::MemberNotFound`], [`Code::IsDirectory`], [`Code::TooLarge`], [`Code::Corrupt`],
+    /// [`Code::Stale`], [`Code::Limit`], [`Code::Closed`], [`Code::Io`].
     pub fn read(&self, name: &str) -> Result<Vec<u8>> {
         self.read_whole(name, u64::MAX)
     }
@@ -57,7 +57,7 @@ impl Coffer {
         len: u64,
         version: Option<u64>,
     ) -> Result<Range> {
-        self.reading(|reader| reader.read_range(name, start, len, version))
+        self.reading(|reader| reader.read_on(name, start, len, len, version))
     }
 
     /// Reads as [`Self::read_range`] does, and goes on to the end of the last block it decodes, up
@@ -76,12 +76,19 @@ impl Coffer {
         self.reading(|reader| reader.read_on(name, start, len, most.max(len), version))
     }
 
-    /// The members whose names begin with `prefix`, in the order of their names.
+    /// The members whose names begin with `prefix` and come behind `after`, in the order of their
+    /// bytes, as one consistent state: at most `limit` of them. The cost is that of what is returned,
+    /// however many members there are.
     ///
     /// # Errors
     /// [`Code::Closed`].
-    pub fn members(&self, prefix: Option<&str>) -> Result<Vec<Member>> {
-        self.reading(|reader| Ok(reader.members(prefix)))
+    pub fn members(
+        &self,
+        prefix: Option<&str>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<Vec<Member>> {
+        self.reading(|reader| Ok(reader.members(prefix, after, limit)))
     }
 
     /// Members and their versions, as one consistent state, in the order of their names.
@@ -123,8 +130,8 @@ impl Coffer {
     /// Extracts members below a directory.
     ///
     /// # Errors
-    /// [`Code::Exists`], [`Code::UnsafePath`], [`Code::MemberNotFound`], [`Code::InvalidArg`],
-    /// [`Code::Aborted`], and as [`Self::read`].
+    /// [`Code::Exists`], [`Code::NameCollision`], [`Code::UnsafePath`], [`Code::MemberNotFound`],
+    /// [`Code::InvalidArg`], [`Code::TooLarge`], [`Code::Aborted`], and as [`Self::read`].
     pub fn extract(
         &self,
         what: &Extraction,

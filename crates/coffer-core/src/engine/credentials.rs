@@ -165,7 +165,11 @@ impl<'a> CredentialLookup<'a> {
         let marks = Header::marks(bytes).ok_or_else(|| header::damaged("it is not whole"))?;
         let kind = Header::judge(&marks, wanted, accept_file_cipher)?;
         let keys = self.keys(&marks)?;
-        Ok((Header::read(bytes, marks, &kind, &keys)?, keys))
+        let header = Header::read(bytes, marks, &kind, &keys).map_err(|e| {
+            let swapped = e.code() == Code::WrongKey && fit_swapped(bytes, marks, &kind, &keys);
+            if swapped { e.saying(SWAPPED) } else { e }
+        })?;
+        Ok((header, keys))
     }
 
     /// Whether the root key, which the caller gave, opens the first record of the header that `bytes`
@@ -219,6 +223,18 @@ impl<'a> CredentialLookup<'a> {
         derived.push((salt, kdf, keys.clone()));
         Ok(keys)
     }
+}
+
+const SWAPPED: &str =
+    "cofferKey and secureKey are swapped: each opens the coffer in the place of the other";
+
+/// Whether two keys that do not open a header do so in the place of each other.
+fn fit_swapped(bytes: &[u8], marks: [u8; HEADER_MARKS], kind: &Kind, keys: &Keys) -> bool {
+    if keys.derived || keys.coffer.is_none() || keys.secure.is_none() {
+        return false;
+    }
+    let swapped = Keys { coffer: keys.secure.clone(), secure: keys.coffer.clone(), derived: false };
+    Header::read(bytes, marks, kind, &swapped).is_ok()
 }
 
 fn derive(

@@ -10,6 +10,7 @@ use crate::engine::limits::Limits;
 use crate::error::{Code, Error, Result};
 use crate::format::commit::CommitId;
 use crate::format::header::{self, Header};
+use crate::format::key_source::KeySource;
 use crate::format::keys::Keys;
 use crate::format::kind::Kind;
 use crate::io::lock_set::LockMode;
@@ -20,7 +21,9 @@ use crate::progress::Cancel;
 pub enum Mode {
     /// `r`: to read; the coffer must exist.
     Read,
-    /// `w`: to write; a coffer that exists is replaced by an empty one.
+    /// `r+`: to read and write; the coffer must exist.
+    Update,
+    /// `w`: to write; the first commit replaces a coffer that exists.
     Write,
     /// `a`: to read and write; a coffer that does not exist is made.
     Append,
@@ -29,20 +32,21 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Reads `r`, `w`, `a` or `x`, each also with a `b` behind it.
+    /// Reads `r`, `r+`, `w`, `a` or `x`, each also with a `b` behind it, and `rb+`.
     ///
     /// # Errors
     /// [`Code::InvalidArg`] for anything else.
     pub fn parse(mode: &str) -> Result<Self> {
-        match mode.strip_suffix('b').unwrap_or(mode) {
-            "r" => Ok(Self::Read),
-            "w" => Ok(Self::Write),
-            "a" => Ok(Self::Append),
-            "x" => Ok(Self::Exclusive),
+        match mode {
+            "r" | "rb" => Ok(Self::Read),
+            "r+" | "r+b" | "rb+" => Ok(Self::Update),
+            "w" | "wb" => Ok(Self::Write),
+            "a" | "ab" => Ok(Self::Append),
+            "x" | "xb" => Ok(Self::Exclusive),
             _ => Err(Error::new(
                 Code::InvalidArg,
                 format!(
-                    "{mode:?} is not a mode: it is 'r', 'w', 'a' or 'x', or one of them with 'b'"
+                    "{mode:?} is not a mode: it is 'r', 'r+', 'w', 'a' or 'x', or one of them with 'b'"
                 ),
             )),
         }
@@ -54,6 +58,9 @@ impl Mode {
 pub struct Options {
     /// To read or to write.
     pub mode: Mode,
+    /// Whether [`Mode::Write`] replaces any file: one that is no coffer, is damaged, is of another kind
+    /// or has other keys, too. Such a file is an error otherwise.
+    pub replace: bool,
     /// The kind that the coffer must have, or that a new one gets.
     pub kind: Kind,
     /// Whether the container's cipher may be the file's own: a Bank has one of two.
@@ -64,7 +71,8 @@ pub struct Options {
     pub secure_key: Option<Key>,
     /// A passphrase in place of keys.
     pub passphrase: Option<Passphrase>,
-    /// The cost of deriving keys from the passphrase of a new coffer, in place of [`Kdf::DEFAULT`].
+    /// The cost of deriving keys from the passphrase of a new coffer, in place of [`Kdf::DEFAULT`]. A
+    /// coffer that is opened for writing must have the same.
     pub kdf: KdfChoice,
     /// The most memory that the header of a file may ask for to derive keys, in KiB: that of
     /// [`Kdf::MAX`] by default.
@@ -81,20 +89,23 @@ pub struct Options {
     pub temp_dir: Option<PathBuf>,
     /// The zstd level for members, in place of the kind's.
     pub level: Option<i32>,
-    /// Bytes of a full chunk, its 32 bytes of framing included, for a new coffer: 64 KiB.
+    /// Bytes of a full chunk, its 32 bytes of framing included, for a new coffer: 64 KiB. A coffer that
+    /// is opened for writing must have the same.
     pub chunk_size: Option<u32>,
-    /// Bytes of a member in a full block, for a new coffer: 1 MiB.
+    /// Bytes of a member in a full block, for a new coffer: 1 MiB. A coffer that is opened for writing
+    /// must have the same.
     pub piece_size: Option<u32>,
     /// Whether a flush waits for the disk.
     pub durable: bool,
     /// Whether a coffer in PyCoffer's format is accepted.
     pub legacy: bool,
-    /// The most bytes that a coffer in PyCoffer's format may unpack to: all of it is read at opening.
+    /// The most bytes of a member that is read or extracted, and of all that an extraction writes, or
+    /// that a coffer in PyCoffer's format unpacks to: all of it is read at opening.
     pub limits: Limits,
     /// The most bytes, before compression, of all commits that the catalog is read from; no limit by
     /// default.
     pub max_catalog: Option<u64>,
-    /// A commit that must be in the coffer's history.
+    /// A commit that must be in the coffer's history; not for [`Mode::Write`] and [`Mode::Exclusive`].
     pub expect: Option<CommitId>,
     /// Cancels the opening.
     pub cancel: Cancel,
@@ -109,6 +120,7 @@ impl Options {
     pub fn new(mode: Mode, kind: Kind) -> Self {
         Self {
             mode,
+            replace: false,
             kind,
             accept_file_cipher: false,
             coffer_key: None,
@@ -155,6 +167,37 @@ impl Options {
         credentials.check(&kind)?;
         let (keys, key_source) = credentials.make(self.kdf.over(Kdf::DEFAULT)?, &self.cancel)?;
         Ok((Header::new(kind, &keys, &key_source, chunk, piece)?, keys))
+    }
+
+    /// Checks the options of a new coffer against the header of one that exists: nothing changes them
+    /// but new keys and a new file.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArg`] for one that the coffer has another value of.
+    pub(crate) fn check_made(&self, header: &Header) -> Result<()> {
+        let chunk = header.chunk_plain.saturating_add(crate::format::chunk::HEADER as u32);
+        let kdf = KeySource::in_marks(&header.marks)?.kdf;
+        let KdfChoice { memory, passes } = self.kdf;
+        let made = [
+            ("chunkSize", self.chunk_size, Some(chunk)),
+            ("blockSize", self.piece_size, Some(header.piece)),
+            ("kdf.memory", memory, kdf.map(|kdf| kdf.memory)),
+            ("kdf.passes", passes.map(u32::from), kdf.map(|kdf| kdf.passes.into())),
+        ];
+        for (option, asked, has) in made {
+            let Some(asked) = asked.filter(|asked| Some(*asked) != has) else { continue };
+            let has = has.map_or_else(
+                || "its keys come from no passphrase".to_owned(),
+                |has| format!("the coffer has {has}"),
+            );
+            return Err(Error::new(
+                Code::InvalidArg,
+                format!(
+                    "{option} is {asked}, but {has}: it is chosen when a coffer is made. Leave it out, or give what the coffer has"
+                ),
+            ));
+        }
+        Ok(())
     }
 
     /// A header for the members of a coffer in PyCoffer's format, which has none, and its keys.

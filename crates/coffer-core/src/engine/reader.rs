@@ -1,5 +1,6 @@
 //! Reading members through a handle, while compaction may move them and other handles change them.
 
+use crate::engine::limits::Limits;
 use crate::engine::member::no_member;
 use crate::format::member::MemberType;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,6 +76,8 @@ pub(crate) struct Reader {
     newer: Option<Mutex<Option<Arc<Newer>>>>,
     /// The commit that such a handle stays on.
     own: CommitId,
+    /// The limits on what callers get.
+    pub(crate) limits: Limits,
 }
 
 struct Newer {
@@ -85,20 +88,29 @@ struct Newer {
 impl Reader {
     /// For a handle that writes.
     pub(crate) fn of_writer(view: Arc<Shared>) -> Self {
-        Self { view, newer: None, own: CommitId::default() }
+        Self { view, newer: None, own: CommitId::default(), limits: Limits::default() }
     }
 
     /// For a handle that stays on a commit.
     pub(crate) fn of_commit(view: Arc<Shared>, own: CommitId) -> Self {
-        Self { view, newer: Some(Mutex::new(None)), own }
+        Self { view, newer: Some(Mutex::new(None)), own, limits: Limits::default() }
     }
 
-    pub(crate) fn members(&self, prefix: Option<&str>) -> Vec<Member> {
+    /// The same with limits on what callers get.
+    pub(crate) fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// At most `limit` members whose names begin with `prefix` and come behind `after`.
+    pub(crate) fn members(
+        &self,
+        prefix: Option<&str>,
+        after: Option<&str>,
+        limit: Option<usize>,
+    ) -> Vec<Member> {
         let view = self.view.read();
-        match prefix {
-            None => view.catalog.iter().map(|(n, e)| Member::new(n, e)).collect(),
-            Some(p) => view.catalog.with_prefix(p).map(|(n, e)| Member::new(n, e)).collect(),
-        }
+        let page = view.catalog.page(prefix.unwrap_or_default(), after);
+        page.take(limit.unwrap_or(usize::MAX)).map(|(n, e)| Member::new(n, e)).collect()
     }
 
     pub(crate) fn stat(&self, member: &str) -> Result<Option<Member>> {
@@ -148,12 +160,13 @@ impl Reader {
     }
 
     /// The bytes of a small member, if they are in memory already and no lock has to be waited for.
-    /// In every other case `None`: [`Self::read_range`] reads the member or gives the error.
+    /// In every other case `None`: [`Self::read_whole`] reads the member or gives the error.
     pub(crate) fn read_at_once(&self, member: &str) -> Option<Zeroizing<Vec<u8>>> {
         let member = name::check(member).ok()?;
         let view = self.view.try_read()?;
         let entry = view.catalog.get(member)?;
-        if entry.is_directory() || entry.size > AT_ONCE || entry.stored() > AT_ONCE {
+        let large = entry.size > AT_ONCE || entry.stored() > AT_ONCE;
+        if entry.is_directory() || large || self.limits.check_one(member, entry.size).is_err() {
             return None;
         }
         let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
@@ -162,15 +175,10 @@ impl Reader {
         found.cached(&source)
     }
 
-    /// Reads from `start`, at most `len` bytes. With `version`, only of that version.
-    pub(crate) fn read_range(
-        &self,
-        member: &str,
-        start: u64,
-        len: u64,
-        version: Option<u64>,
-    ) -> Result<Range> {
-        self.read_on(member, start, len, len, version)
+    /// Reads a version of a member whole, whatever the limits: for calls that check them themselves, or
+    /// hand out no bytes.
+    pub(crate) fn read_version(&self, member: &str, version: u64) -> Result<Range> {
+        self.read_within(&Limits::default(), member, 0..u64::MAX, u64::MAX, Some(version))
     }
 
     /// Reads a member whole, unless it has more than `most` bytes.
@@ -178,6 +186,7 @@ impl Reader {
         let member = name::check(member)?;
         self.with(member, None, |found, source| {
             let size = found.entry.size;
+            self.limits.check_one(member, size)?;
             let count = usize::try_from(size).ok().filter(|_| size <= most).ok_or_else(|| {
                 Error::new(
                     Code::Limit,
@@ -192,7 +201,7 @@ impl Reader {
     }
 
     /// Reads from `start` at least `len` bytes, and up to `most` where they have to be decoded
-    /// anyway. Fewer where the member ends.
+    /// anyway. Fewer where the member ends. With `version`, only of that version.
     pub(crate) fn read_on(
         &self,
         member: &str,
@@ -201,11 +210,24 @@ impl Reader {
         most: u64,
         version: Option<u64>,
     ) -> Result<Range> {
+        let wanted = start..start.saturating_add(len);
+        self.read_within(&self.limits, member, wanted, most, version)
+    }
+
+    fn read_within(
+        &self,
+        limits: &Limits,
+        member: &str,
+        wanted: std::ops::Range<u64>,
+        most: u64,
+        version: Option<u64>,
+    ) -> Result<Range> {
         let member = name::check(member)?;
         self.with(member, version, |found, source| {
             let size = found.entry.size;
-            let start = start.min(size);
-            let end = found.decoded_to(start.saturating_add(len).min(size));
+            limits.check_one(member, size)?;
+            let start = wanted.start.min(size);
+            let end = found.decoded_to(wanted.end.min(size));
             let len = (end - start).min(most);
             let count = usize::try_from(len).map_err(|_| {
                 Error::new(Code::Limit, "the member does not fit into memory: read it in ranges")
@@ -350,7 +372,8 @@ fn latest(
 }
 
 fn is_directory(member: &str) -> Error {
-    Error::new(Code::InvalidArg, format!("{member:?} is a directory, not a file")).of_member(member)
+    let message = format!("{member:?} is a directory, not a file: give the name of a file in it");
+    Error::new(Code::IsDirectory, message).of_member(member)
 }
 
 fn stale(member: &str) -> Error {

@@ -135,8 +135,21 @@ impl Catalog {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a Arc<str>, &'a Entry)> {
+        self.page(prefix, None)
+    }
+
+    /// Members whose names begin with `prefix` and come behind `after`, in order.
+    pub(crate) fn page<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Entry)> {
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
         self.members
-            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .range::<str, _>((start, Bound::Unbounded))
             .take_while(move |(name, _)| name.starts_with(prefix))
     }
 
@@ -165,19 +178,22 @@ impl Catalog {
     }
 
     /// Fails if a name would make a directory of a file, or a file of a directory.
+    ///
+    /// # Errors
+    /// [`Code::MemberExists`], [`Code::IsDirectory`].
     pub(crate) fn check_fits(&self, member: &str, member_type: MemberType) -> Result<()> {
         for parent in name::parents(member) {
             if self.get(parent).is_some_and(|e| !e.is_directory()) {
-                return Err(taken(member, parent, "a file"));
+                return Err(taken(Code::MemberExists, member, parent, "a file"));
             }
         }
         if !member_type.is_directory()
             && (self.has_below(member) || self.get(member).is_some_and(|e| e.is_directory()))
         {
-            return Err(taken(member, member, "a directory"));
+            return Err(taken(Code::IsDirectory, member, member, "a directory"));
         }
         if member_type.is_directory() && self.get(member).is_some_and(|e| !e.is_directory()) {
-            return Err(taken(member, member, "a file"));
+            return Err(taken(Code::MemberExists, member, member, "a file"));
         }
         Ok(())
     }
@@ -370,9 +386,9 @@ fn counted(next: &mut u64, what: &str) -> Result<u64> {
     Ok(number)
 }
 
-fn taken(member: &str, by: &str, what: &str) -> Error {
+fn taken(code: Code, member: &str, by: &str, what: &str) -> Error {
     Error::new(
-        Code::MemberExists,
+        code,
         format!("{member:?} cannot be a member: {by:?} is {what}. Delete it first, or choose another name"),
     )
     .of_member(member)

@@ -139,7 +139,12 @@ impl OperationsRun {
             self.model.insert(name.to_owned(), data);
             self.flushed();
         } else {
-            assert_eq!(changed, Err(Code::MemberExists), "{name}");
+            let below = format!("{name}/");
+            let is_directory = self.model.keys().any(|n| n.starts_with(&below));
+            let above = crate::format::name::parents(name).any(|n| self.model.contains_key(n));
+            let expected =
+                if is_directory && !above { Code::IsDirectory } else { Code::MemberExists };
+            assert_eq!(changed, Err(expected), "{name}");
         }
     }
 
@@ -208,7 +213,7 @@ impl OperationsRun {
             return assert_eq!(changed, Err(Code::MemberNotFound), "{name}");
         }
         if has_below && !recursive {
-            return assert_eq!(changed, Err(Code::InvalidArg), "{name}");
+            return assert_eq!(changed, Err(Code::NotEmpty), "{name}");
         }
         assert_eq!(changed, Ok(()), "{name}");
         self.model.retain(|n, _| n != name && !n.starts_with(&below));
@@ -217,7 +222,7 @@ impl OperationsRun {
 
     fn begin(&mut self) {
         if self.batch.is_some() {
-            return assert_eq!(self.change(Change::Begin), Err(Code::InvalidArg));
+            return assert_eq!(self.change(Change::Begin), Err(Code::InBatch));
         }
         match self.coffer.change(Change::Begin) {
             Ok(Outcome::Batch(token)) => self.batch = Some((token, self.model.clone())),
@@ -227,7 +232,7 @@ impl OperationsRun {
 
     fn finish(&mut self, commit: bool) {
         if self.batch.is_none() {
-            return assert_eq!(self.change(Change::End { commit }), Err(Code::InvalidArg));
+            return assert_eq!(self.change(Change::End { commit }), Err(Code::BatchEnded));
         }
         assert_eq!(self.change(Change::End { commit }), Ok(()));
         let before = self.batch.take().map(|(_, before)| before);
@@ -241,7 +246,7 @@ impl OperationsRun {
     fn flush(&mut self) {
         let changed = self.change(Change::Flush { force: false });
         if self.batch.is_some() {
-            return assert_eq!(changed, Err(Code::InvalidArg));
+            return assert_eq!(changed, Err(Code::InBatch));
         }
         assert_eq!(changed, Ok(()));
         self.committed = self.model.clone();
@@ -250,7 +255,7 @@ impl OperationsRun {
     fn compact(&mut self) {
         let changed = self.change(Change::Compact { watch: CallObserver::silent() });
         if self.batch.is_some() {
-            return assert_eq!(changed, Err(Code::InvalidArg));
+            return assert_eq!(changed, Err(Code::InBatch));
         }
         assert_eq!(changed, Ok(()));
         self.committed = self.model.clone();
@@ -273,7 +278,10 @@ impl OperationsRun {
             cipher: None,
         };
         let changed = self.change(Change::Rekey { to, watch: CallObserver::silent() });
-        if self.batch.is_some() || !self.case.kind.is_sealed() {
+        if self.batch.is_some() {
+            return assert_eq!(changed, Err(Code::InBatch));
+        }
+        if !self.case.kind.is_sealed() {
             return assert_eq!(changed, Err(Code::InvalidArg));
         }
         assert_eq!(changed, Ok(()));
@@ -334,7 +342,7 @@ impl OperationsRun {
 
 /// Asserts that a coffer holds exactly these members.
 fn same(coffer: &Coffer, model: &Model) {
-    let members = coffer.members(None).unwrap();
+    let members = coffer.members(None, None, None).unwrap();
     let names: Vec<&str> = members.iter().map(|m| m.name.as_str()).collect();
     assert_eq!(names, model.keys().map(String::as_str).collect::<Vec<_>>());
     for member in &members {

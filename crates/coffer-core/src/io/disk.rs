@@ -88,6 +88,20 @@ impl ReadAt for DiskFile {
         Some(&self.file)
     }
 
+    fn modified(&self) -> io::Result<Option<(i64, u32)>> {
+        let about = self.file.metadata()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Ok(Some((about.mtime(), u32::try_from(about.mtime_nsec()).unwrap_or(0))))
+        }
+        #[cfg(not(unix))]
+        {
+            let since = about.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            Ok(Some((i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos())))
+        }
+    }
+
     fn ownership(&self) -> io::Result<Option<Ownership>> {
         let about = self.file.metadata()?;
         Ok(Some(Ownership {

@@ -23,6 +23,10 @@ pub(crate) trait ReadAt: Any + Send + Sync {
     fn lock(&self) -> Option<&dyn FileLock> {
         None
     }
+    /// When the file was changed last, in seconds and nanoseconds since 1970, where that is known.
+    fn modified(&self) -> io::Result<Option<(i64, u32)>> {
+        Ok(None)
+    }
     /// Owner, group and permissions, where files have them.
     fn ownership(&self) -> io::Result<Option<Ownership>> {
         Ok(None)

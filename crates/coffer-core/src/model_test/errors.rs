@@ -34,6 +34,8 @@ enum SessionStep {
     Compact,
     Rekey,
     Reopen,
+    /// Closes, and opens to replace the coffer.
+    Replace,
 }
 
 const LARGE: usize = 150 << 10;
@@ -60,6 +62,19 @@ const SESSION: [SessionStep; 20] = [
     SessionStep::Reopen,
 ];
 
+/// A session that replaces the coffer: with changes before its first commit, and with none.
+const REPLACING: [SessionStep; 9] = [
+    SessionStep::Write("old", 900),
+    SessionStep::Replace,
+    SessionStep::Write("small", 700),
+    SessionStep::Write("large", LARGE),
+    SessionStep::Delete("small"),
+    SessionStep::Flush,
+    SessionStep::Write("small", 30),
+    SessionStep::Replace,
+    SessionStep::Reopen,
+];
+
 /// The errors of a disk, how many bytes of a write that fails arrive, and whether all fails from then
 /// on.
 const FAULTS: [(i32, usize, bool); 6] = [
@@ -73,22 +88,25 @@ const FAULTS: [(i32, usize, bool); 6] = [
 
 #[test]
 fn every_call_of_a_session_may_fail() {
-    let store = FAULTS.map(|fault| (Kind::store(), fault)).to_vec();
+    let store = FAULTS.map(|fault| (&SESSION[..], Kind::store(), fault)).to_vec();
     let others = [Kind::bank(Cipher::AesOcb), Kind::null()]
         .into_iter()
-        .flat_map(|kind| FAULTS[..3].iter().map(move |fault| (kind, *fault)));
-    let cases: Vec<_> = store.into_iter().chain(others).collect();
+        .flat_map(|kind| FAULTS[..3].iter().map(move |fault| (&SESSION[..], kind, *fault)));
+    let replacing = [Kind::store(), Kind::market()]
+        .into_iter()
+        .flat_map(|kind| FAULTS.map(|fault| (&REPLACING[..], kind, fault)));
+    let cases: Vec<_> = store.into_iter().chain(others).chain(replacing).collect();
     let (next, runs) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = || {
-        while let Some((kind, (errno, torn, forever))) =
+        while let Some((steps, kind, (errno, torn, forever))) =
             cases.get(next.fetch_add(1, Ordering::Relaxed) as usize)
         {
             let mut untold = 0;
             for after in 0.. {
                 let (errno, torn, forever) = (*errno, *torn, *forever);
                 let fault = Fault { after, looks: true, forever, errno, torn };
-                let Some(told) = Session::new(*kind, fault).run() else {
-                    assert!(after > 100, "the session makes but {after} calls");
+                let Some(told) = Session::new(steps, *kind, fault).run() else {
+                    assert!(after > 5 * steps.len() as u64, "the session makes but {after} calls");
                     break;
                 };
                 untold += usize::from(!told);
@@ -110,6 +128,7 @@ fn every_call_of_a_session_may_fail() {
 
 /// A session, and what may be in the coffer.
 struct Session {
+    steps: &'static [SessionStep],
     kind: Kind,
     fault: Fault,
     disk: Arc<Disk>,
@@ -126,13 +145,14 @@ struct Session {
 }
 
 impl Session {
-    fn new(kind: Kind, fault: Fault) -> Self {
+    fn new(steps: &'static [SessionStep], kind: Kind, fault: Fault) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("faulty.coffer");
         let keys = new_keys(&kind);
         let durable = vec![(None, keys.clone())];
         let (disk, shown) = (Disk::new(Image::default()), Members::new());
-        Self { kind, fault, disk, dir, path, keys, shown, durable, errors: 0, spared: false }
+        let (errors, spared) = (0, false);
+        Self { steps, kind, fault, disk, dir, path, keys, shown, durable, errors, spared }
     }
 
     /// Runs the session. If a call failed, gives whether the caller got an error or needed none.
@@ -161,14 +181,23 @@ impl Session {
         self.durable.push((Some(Members::new()), self.keys.clone()));
         let Ok(mut coffer) = self.open(Mode::Exclusive) else { return };
         self.durable.remove(0);
-        for (number, step) in SESSION.iter().enumerate() {
-            if let SessionStep::Reopen = step {
+        for (number, step) in self.steps.iter().enumerate() {
+            let mode = match step {
+                SessionStep::Reopen => Some(Mode::Append),
+                SessionStep::Replace => Some(Mode::Write),
+                _ => None,
+            };
+            if let Some(mode) = mode {
                 if !self.close(coffer) {
                     return;
                 }
-                let Ok(opened) = self.open(Mode::Append) else { return };
+                let Ok(opened) = self.open(mode) else { return };
                 coffer = opened;
-                self.shown = self.durable.last().unwrap().0.clone().unwrap();
+                self.shown = match mode {
+                    // The old coffer stays until the first commit.
+                    Mode::Write => Members::new(),
+                    _ => self.durable.last().unwrap().0.clone().unwrap(),
+                };
                 continue;
             }
             let (before, failed) = (self.shown.clone(), self.disk.failed());
@@ -178,6 +207,8 @@ impl Session {
                 if matches!(step, SessionStep::Flush)
                     && self.disk.failed() == Some("sync")
                     && failed.is_none()
+                    // The backup before the first commit changes nothing of the coffer.
+                    && error.syscall() != Some("copy")
                 {
                     let again = coffer.change(Change::Flush { force: true });
                     assert_eq!(again.unwrap_err().code(), Code::Poisoned, "{:?}", self.fault);
@@ -303,7 +334,7 @@ impl Session {
                 *keys = new_keys(&self.kind);
                 vec![Change::Rekey { to: new_secret(keys), watch: CallObserver::silent() }]
             }
-            SessionStep::Reopen => Vec::new(),
+            SessionStep::Reopen | SessionStep::Replace => Vec::new(),
         }
     }
 
@@ -326,8 +357,12 @@ impl Session {
         if self.fault.forever {
             return;
         }
-        let listed: Vec<String> =
-            coffer.members(None).unwrap().into_iter().map(|member| member.name).collect();
+        let listed: Vec<String> = coffer
+            .members(None, None, None)
+            .unwrap()
+            .into_iter()
+            .map(|member| member.name)
+            .collect();
         let seen: Members = listed
             .into_iter()
             .map(|name| {
@@ -381,7 +416,7 @@ impl Session {
             None => panic!("{:?}: no key that it may have opens it", self.fault),
         };
         coffer.verify(&CallObserver::silent()).unwrap();
-        let members = coffer.members(None).unwrap().into_iter();
+        let members = coffer.members(None, None, None).unwrap().into_iter();
         let found: Members =
             members.map(|m| (m.name.clone(), Arc::new(coffer.read(&m.name).unwrap()))).collect();
         assert!(

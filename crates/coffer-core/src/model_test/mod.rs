@@ -1,7 +1,7 @@
 //! A coffer on a disk that crashes, against a map.
 //!
 //! A random workload runs on a simulated disk: puts, replacements, appends, removals, savepoints,
-//! flushes, compaction, rekeying, reopening; at random, calls of the disk fail. Afterwards the
+//! flushes, compaction, rekeying, reopening, replacing; at random, calls of the disk fail. Afterwards the
 //! journal of the disk's calls is cut at many places, and each cut gives many states that a crash
 //! there may leave. Each must open at the last flush that had returned, or at a later complete one;
 //! every member must read back, deleted bytes must be gone, and the tar that other tools see must

@@ -6,7 +6,7 @@ use super::check::{ModelOpener, OpenedModel, Trouble};
 use super::disk::{Disk, Fault, Image, Journal};
 use super::rng::Rng;
 use super::state::{Members, ModelState, Timeline, Trace, lens};
-use crate::coffer::{Coffer, LockMode, Mode, Options};
+use crate::coffer::{Change, Coffer, LockMode, Mode, Options};
 use crate::crypto::key::Key;
 use crate::engine::container::{Container, Damaged};
 use crate::engine::credentials::NewCredentials;
@@ -119,7 +119,13 @@ impl Run {
             if session == 0 {
                 self.create();
             }
-            if let Some(container) = self.open() {
+            let mut container = self.open();
+            if container.is_some() && self.rng.one_in(3) {
+                drop(container);
+                self.replace();
+                container = self.open();
+            }
+            if let Some(container) = container {
                 self.work(container);
             }
             self.tell(|| format!("failed: {:?}", self.disk.failed()));
@@ -160,15 +166,66 @@ impl Run {
         done && container.ready().is_ok() && failed
     }
 
-    fn create(&mut self) {
-        let keys = &self.opener.keys[0];
-        let mut options = Options::new(Mode::Exclusive, self.opener.kind);
+    fn options(&self, mode: Mode, keys: &Keys) -> Options {
+        let mut options = Options::new(mode, self.opener.kind);
         options.coffer_key = keys.coffer.clone();
         options.secure_key = keys.secure.clone();
         options.chunk_size = Some(1032);
         options.piece_size = Some(PIECE as u32);
         options.durable = self.opener.durable;
         options.lock = LockMode::None;
+        options.auto_flush = Some(false);
+        options
+    }
+
+    /// Opens the coffer in the mode `w`, and writes members. Then it is dropped without a commit, and
+    /// the old state stays, or flushed, or closed.
+    fn replace(&mut self) {
+        let mut keys = self.keys;
+        let mut options = self.options(Mode::Write, &self.opener.keys[keys]);
+        if self.opener.kind.is_sealed() && self.rng.one_in(2) {
+            let new = new_keys(&self.opener.kind);
+            options = self.options(Mode::Write, &new);
+            self.opener.keys.push(new);
+            keys = self.opener.keys.len() - 1;
+            options.replace = true;
+        }
+        options.accept_file_cipher = self.opener.kind.name == KindName::Bank;
+        let end = self.rng.below(3);
+        self.tell(|| format!("replace, end {end}, keys {keys}"));
+        let opened = Coffer::open_in(self.disk.directory(), &self.opener.path, options);
+        let result = opened.and_then(|coffer| {
+            let mut model = Members::new();
+            for number in 0..self.rng.below(4) {
+                let len = self.rng.below(12_000) as usize;
+                let (name, bytes) = (format!("member-{number}"), Arc::new(self.bytes(len)));
+                coffer.change(Change::write(&name, bytes.clone()))?;
+                model.insert(name, bytes);
+            }
+            if end == 0 {
+                return Ok(());
+            }
+            let state = self.state(model, keys);
+            self.timeline.add(self.disk.recorded(), state.clone());
+            if end == 1 {
+                coffer.change(Change::Flush { force: self.rng.one_in(2) })?;
+            } else {
+                coffer.close()?;
+            }
+            self.settle(state);
+            Ok(())
+        });
+        if let Err(e) = result {
+            self.check_failure(&e);
+        }
+        // Its thread may still write.
+        while self.disk.open() > 0 {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
+    fn create(&mut self) {
+        let options = self.options(Mode::Exclusive, &self.opener.keys[0]);
         let empty = self.state(Members::new(), 0);
         self.timeline.add(0, empty.clone());
         let coffer = Coffer::open_in(self.disk.directory(), &self.opener.path, options).unwrap();

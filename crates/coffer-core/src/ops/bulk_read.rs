@@ -81,10 +81,9 @@ impl<'a> BulkRead<'a> {
             let bytes = match from_pack {
                 Some(bytes) => Ok(bytes),
                 // The pack moved meanwhile, or is damaged: reading the member by itself tells which.
-                None => self
-                    .reader
-                    .read_range(name, 0, u64::MAX, Some(entry.version))
-                    .map(|range| range.bytes.into()),
+                None => {
+                    self.reader.read_version(name, entry.version).map(|range| range.bytes.into())
+                }
             };
             let bytes = bytes.as_ref().map(|bytes: &Buffer| bytes.as_slice()).map_err(Error::clone);
             results.push(small(name, entry, bytes)?);

@@ -46,7 +46,7 @@ pub struct Extraction {
     /// Whether modes are those of the members whatever the umask, and whether an existing directory
     /// gets the mode of its member.
     pub preserve: bool,
-    /// The most bytes that may be written.
+    /// The most bytes that may be written; those of the handle hold besides.
     pub limits: Limits,
 }
 
@@ -108,7 +108,8 @@ pub(crate) fn extract(
         sweep.members.retain(|(name, _)| !name::is_of_plugins(name));
     }
     let files = sweep.members.iter().filter(|(_, entry)| !entry.is_directory());
-    extraction.limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
+    let limits = extraction.limits.and(reader.limits);
+    limits.check_all(files.map(|(name, entry)| (&**name, entry.size)))?;
     check_names(&sweep.members)?;
     let out = Out {
         reader,
@@ -461,7 +462,7 @@ impl Out<'_> {
     }
 
     fn same(&self, name: &str) -> Error {
-        Error::new(Code::Exists, same_name(name))
+        Error::new(Code::NameCollision, same_name(name))
             .at(&self.target.join(self.place(name)))
             .of_member(name)
     }

@@ -5,12 +5,14 @@
 mod alone;
 mod support;
 
+mod answers;
 mod coffer;
 mod damage;
 mod damaged;
 mod format;
 #[cfg(target_os = "linux")]
 mod memory;
+mod opening;
 mod passphrase;
 mod regressions;
 mod rules;

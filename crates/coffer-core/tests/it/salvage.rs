@@ -174,7 +174,7 @@ fn attributes_come_with_members() {
     each(|s| {
         let attributes = |path: &Path| {
             let coffer = Coffer::open(path, s.case.options(Mode::Read)).unwrap();
-            let all = coffer.members(None).unwrap();
+            let all = coffer.members(None, None, None).unwrap();
             let claimed = |name: String| name.trim_start_matches(&format!("{APART}/")).to_owned();
             all.into_iter()
                 .map(|m| (claimed(m.name), m.mode, m.mtime_s, m.mtime_ns))

@@ -268,7 +268,7 @@ fn afterwards(directory: &Path, rounds: usize) -> std::result::Result<(), String
         stage.write(&noise(6, LARGE), Box::new(move |result| sender.send(result).unwrap()));
         receiver.recv().unwrap().unwrap();
     }
-    let names = coffer.members(None).unwrap().into_iter().map(|member| member.name);
+    let names = coffer.members(None, None, None).unwrap().into_iter().map(|member| member.name);
     let found: Members = names.map(|name| (name.clone(), coffer.read(&name).unwrap())).collect();
     coffer.close().map_err(|e| format!("does not close: {e:?}"))?;
     if fs::read_dir(temp).unwrap().count() > 0 {

@@ -85,7 +85,8 @@ impl Writer {
     fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
         let view = self.container.view.read();
         let old = view.catalog.get(name).map(|e| e.attributes.mode);
-        if given.exclusive && old.is_some() {
+        let is_file = |entry: &Entry| !entry.is_directory();
+        if given.exclusive && view.catalog.get(name).is_some_and(is_file) {
             return Err(Error::new(
                 Code::MemberExists,
                 format!("there is a member {name:?} already: write it with 'w' to replace it"),
@@ -161,7 +162,7 @@ impl Writer {
         };
         if !below.is_empty() && !recursive {
             return Err(Error::new(
-                Code::InvalidArg,
+                Code::NotEmpty,
                 format!(
                     "{name:?} is a directory with members in it: pass recursive to delete them"
                 ),

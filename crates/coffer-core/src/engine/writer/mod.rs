@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
-pub(crate) use self::rewrite::back_up;
 pub(crate) use self::task::{Answer, BulkWork, Done, Edit, Given, Message, Task, Verification};
 use crate::engine::container::{Container, Damaged};
 use crate::engine::open::Notices;
@@ -21,6 +20,7 @@ use crate::engine::upload::Uploads;
 use crate::error::{Code, Error, Result};
 use crate::format::commit::CommitId;
 use crate::io::lock_set::Locks;
+use crate::io::new_file::NewFile;
 use crate::io::spool::SpoolDir;
 use crate::io::storage::WriteAt;
 use crate::progress::CallObserver;
@@ -28,11 +28,29 @@ use crate::progress::CallObserver;
 /// The most changes that share a commit.
 const GROUP: usize = 1024;
 
+/// What is at the path of the coffer when it is opened.
+pub(crate) enum Origin {
+    /// The file that the container writes.
+    Coffer,
+    /// A coffer in PyCoffer's format.
+    Legacy(Spooled),
+    /// A file that the first commit replaces.
+    Replaces(Replacement),
+}
+
 /// The original of a legacy coffer that no flush has converted yet.
 pub(crate) struct Spooled {
     pub(crate) original: Arc<dyn WriteAt>,
     /// The directory with the file that the container writes meanwhile.
     pub(crate) _dir: SpoolDir,
+}
+
+/// A coffer whose file has no name yet, and the file that it is to replace, which stays whole and
+/// locked until then.
+pub(crate) struct Replacement {
+    /// The file that the container writes.
+    pub(crate) file: NewFile,
+    pub(crate) old: Arc<dyn WriteAt>,
 }
 
 /// The writer thread of one coffer.
@@ -44,7 +62,8 @@ pub(crate) struct Writer {
     pub(crate) auto_flush: bool,
     /// The path of the backup that the first change makes.
     pub(crate) backup: Option<PathBuf>,
-    pub(crate) legacy: Option<Spooled>,
+    /// [`Origin::Coffer`] from the first commit on.
+    pub(crate) origin: Origin,
     pub(crate) notices: Notices,
     pub(crate) status: Arc<Mutex<Status>>,
     pub(crate) receiver: Receiver<Message>,
@@ -86,7 +105,7 @@ impl Writer {
         }
         self.commit_group();
         self.container.abandon();
-        if self.legacy.is_none() {
+        if self.is_in_place() {
             self.container.note_durable(&self.locks);
         }
         self.release();
@@ -158,7 +177,7 @@ impl Writer {
             (_, Some(_)) => {
                 let ended =
                     "the batch has ended: make the change outside of it, or in another batch";
-                message.answer.give(Err(Error::new(Code::InvalidArg, ended)));
+                message.answer.give(Err(Error::new(Code::BatchEnded, ended)));
                 None
             }
         }
@@ -199,7 +218,7 @@ impl Writer {
     /// Begins a batch.
     fn begin(&mut self) -> Result<Outcome> {
         if self.state.batch.is_some() {
-            return Err(Error::new(Code::InvalidArg, "a batch cannot begin inside a batch"));
+            return Err(Error::new(Code::InBatch, "a batch cannot begin inside a batch"));
         }
         self.before_change()?;
         self.container.begin()?;
@@ -211,7 +230,7 @@ impl Writer {
     /// Ends the open batch, and keeps or undoes its changes.
     fn end(&mut self, commit: bool) -> Result<Outcome> {
         if self.state.batch.take().is_none() {
-            return Err(Error::new(Code::InvalidArg, "no batch is open"));
+            return Err(Error::new(Code::BatchEnded, "no batch is open"));
         }
         if !commit {
             self.container.rollback();
@@ -230,11 +249,15 @@ impl Writer {
     fn flush(&mut self, force: bool) -> Result<Outcome> {
         if self.state.batch.is_some() {
             return Err(Error::new(
-                Code::InvalidArg,
+                Code::InBatch,
                 "a batch cannot be flushed: it is committed when it ends",
             ));
         }
         self.before_change()?;
+        if let Origin::Replaces(_) = self.origin {
+            // Also without changes: the caller wants the state that it sees.
+            return self.take_place(force).map(|()| Outcome::Done);
+        }
         self.commit(force).map(|()| Outcome::Done)
     }
 
@@ -264,15 +287,22 @@ impl Writer {
         }
     }
 
-    /// Commits. The first commit of a legacy coffer converts it.
+    /// Commits. The first commit of a legacy coffer converts it, and that of a coffer which replaces a
+    /// file puts it in the place of that file.
     fn commit(&mut self, force: bool) -> Result<()> {
-        if self.legacy.is_none() {
-            return self.container.commit(force, &self.locks);
+        if !force && !self.container.modified() {
+            return self.container.ready();
         }
-        if force || self.container.modified() {
-            self.convert(&CallObserver::silent())?;
+        match self.origin {
+            Origin::Coffer => self.container.commit(force, &self.locks),
+            Origin::Legacy(_) => self.convert(&CallObserver::silent()),
+            Origin::Replaces(_) => self.take_place(force),
         }
-        Ok(())
+    }
+
+    /// Whether the container writes the file at the path of the coffer.
+    fn is_in_place(&self) -> bool {
+        matches!(self.origin, Origin::Coffer)
     }
 
     /// Commits, compacts if it is worth it, and gives up the locks. An open batch is undone.
@@ -281,8 +311,14 @@ impl Writer {
         if self.state.batch.take().is_some() {
             self.container.rollback();
         }
-        let result = if self.container.modified() { self.commit(false) } else { Ok(()) };
-        if result.is_ok() && self.legacy.is_none() && self.container.wants_compaction() {
+        let result = if let Origin::Replaces(_) = self.origin {
+            self.take_place(false)
+        } else if self.container.modified() {
+            self.commit(false)
+        } else {
+            Ok(())
+        };
+        if result.is_ok() && self.is_in_place() && self.container.wants_compaction() {
             // An error is ignored: the coffer is complete without it, and the next close tries again.
             // Damage stops it, because no caller asked for a rewrite.
             let _ = self.before_change().and_then(|()| {
@@ -292,9 +328,10 @@ impl Writer {
         }
         if result.is_err() {
             self.container.abandon();
-        } else if self.legacy.is_none() {
+        } else if self.is_in_place() {
             self.container.note_durable(&self.locks);
         }
+        self.publish_time();
         self.publish();
         self.release();
         self.uploads.close();
@@ -306,9 +343,11 @@ impl Writer {
     /// this.
     fn release(&mut self) {
         self.container.locked_by(None);
-        let storage = match &self.legacy {
-            Some(spooled) => spooled.original.clone(),
-            None => self.container.source.storage.clone(),
+        let storage = match std::mem::replace(&mut self.origin, Origin::Coffer) {
+            Origin::Coffer => self.container.source.storage.clone(),
+            Origin::Legacy(spooled) => spooled.original,
+            // A new file that did not get its name is removed while the locks hold.
+            Origin::Replaces(Replacement { old, .. }) => old,
         };
         if let Some(locks) = Arc::get_mut(&mut self.locks) {
             locks.release(&*storage);
@@ -318,8 +357,24 @@ impl Writer {
     /// Publishes the status for the threads that ask for it.
     fn publish(&self) {
         let committed = self.container.committed();
+        let commit = CommitId { generation: committed.generation, digest: committed.digest };
+        let known = self.status.lock().unwrap_or_else(PoisonError::into_inner).commit == commit;
+        if !known {
+            self.publish_time();
+        }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.modified = self.container.modified();
-        status.commit = CommitId { generation: committed.generation, digest: committed.digest };
+        status.commit = commit;
+    }
+
+    /// Publishes the time of the file at the path, without holding the status meanwhile.
+    pub(crate) fn publish_time(&self) {
+        let file = match &self.origin {
+            Origin::Coffer => &self.container.source.storage,
+            Origin::Legacy(Spooled { original, .. }) => original,
+            Origin::Replaces(Replacement { old, .. }) => old,
+        };
+        let mtime = file.modified().ok().flatten();
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).mtime = mtime;
     }
 }

@@ -20,8 +20,12 @@ pub struct Status {
     pub closed: bool,
     /// It has changes that no commit has.
     pub modified: bool,
-    /// The last commit; all zero in a legacy coffer.
+    /// The last commit; all zero in a legacy coffer. That of a coffer which replaces a file is in the
+    /// new file.
     pub commit: CommitId,
+    /// When the file at the path was changed last, in seconds and nanoseconds since 1970: as it was
+    /// when the coffer was opened, or after the last commit. `None` where the system does not say.
+    pub mtime: Option<(i64, u32)>,
 }
 
 /// The members that were added, and the files that were left out.

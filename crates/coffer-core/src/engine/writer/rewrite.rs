@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
-use super::{Verification, Writer};
+use super::{Origin, Replacement, Verification, Writer};
 use crate::engine::container::{Ancestry, Damaged};
 use crate::engine::credentials::NewCredentials;
 use crate::engine::open::Notice;
 use crate::engine::reader::Reader;
 use crate::error::{Code, Error, Result};
+use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
 use crate::io::storage::{Namespace, ReadAt, WriteAt};
 use crate::progress::CallObserver;
@@ -24,15 +25,53 @@ impl Writer {
         // until the end.
         let damaged = Damaged::Refused;
         self.container.move_to(path, &*original, locks, ancestry, damaged, watch)?;
-        self.legacy = None;
+        self.origin = Origin::Coffer;
         self.replaced(&*original);
+        Ok(())
+    }
+
+    /// Commits a coffer whose file has no name yet, with `force` also without changes, and puts it in
+    /// the place of the file that it replaces. Does nothing for any other coffer.
+    ///
+    /// An error before the commit changes nothing. If the new file does not get its name after it, the
+    /// container is poisoned, and the old file is whole.
+    pub(super) fn take_place(&mut self, force: bool) -> Result<()> {
+        let Origin::Replaces(Replacement { file, old }) = &self.origin else { return Ok(()) };
+        let path = &self.path;
+        self.container.ready()?;
+        if let Err(e) = self.locks.check(&**old) {
+            return Err(self.container.poison(&e));
+        }
+        file.permit_as(&**old).map_err(|e| Error::io("fchmod", path, &e))?;
+        self.make_backup()?;
+        self.container.commit(force, &Locks::none(&self.path))?;
+        let Origin::Replaces(Replacement { file, old }) =
+            std::mem::replace(&mut self.origin, Origin::Coffer)
+        else {
+            return Ok(());
+        };
+        let lost = Notice::owner(&self.path, &*old, &*file.storage());
+        // On Windows some file systems do not replace an open file, and the old one has no lock that
+        // must be kept.
+        if cfg!(windows) {
+            drop(old);
+        }
+        if let Err(e) = file.publish(true) {
+            // Its changes are committed in a file that has no name, or whose name may not last.
+            let error = e.at(&self.path);
+            self.container.poison(&error);
+            return Err(error);
+        }
+        self.container.locked_by(Some(self.locks.clone()));
+        self.publish_time();
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
         Ok(())
     }
 
     /// The file of a legacy coffer that is still to be converted. Another file at its path poisons the
     /// container.
     fn original(&mut self) -> Result<Option<Arc<dyn WriteAt>>> {
-        let Some(spooled) = &self.legacy else { return Ok(None) };
+        let Origin::Legacy(spooled) = &self.origin else { return Ok(None) };
         let original = spooled.original.clone();
         self.container.ready()?;
         if let Err(e) = self.locks.check(&*original) {
@@ -43,15 +82,13 @@ impl Writer {
 
     pub(super) fn compact(&mut self, watch: &CallObserver) -> Result<()> {
         if self.state.batch.is_some() {
-            return Err(Error::new(
-                Code::InvalidArg,
-                "a coffer cannot be compacted inside a batch",
-            ));
+            return Err(Error::new(Code::InBatch, "a coffer cannot be compacted inside a batch"));
         }
         self.before_change()?;
-        if self.legacy.is_some() {
+        if let Origin::Legacy(_) = self.origin {
             return self.convert(watch);
         }
+        self.take_place(false)?;
         let old = self.container.source.storage.clone();
         self.container.compact(&self.path, &self.locks, Damaged::Kept, watch)?;
         self.replaced(&*old);
@@ -66,11 +103,12 @@ impl Writer {
     ) -> Result<()> {
         if self.state.batch.is_some() {
             return Err(Error::new(
-                Code::InvalidArg,
+                Code::InBatch,
                 "the keys of a coffer cannot be changed inside a batch",
             ));
         }
         self.before_change()?;
+        self.take_place(false)?;
         let Some(original) = self.original()? else {
             let old = self.container.source.storage.clone();
             let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);
@@ -83,7 +121,7 @@ impl Writer {
             return Ok(());
         };
         self.container.rekey_legacy(&self.path, &*original, to, &self.locks, watch)?;
-        self.legacy = None;
+        self.origin = Origin::Coffer;
         self.replaced(&*original);
         Ok(())
     }
@@ -107,9 +145,17 @@ impl Writer {
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
     }
 
-    /// Makes the backup that the caller asked for, before the first change.
+    /// Makes the backup that the caller asked for, before the first change. A file that is to be
+    /// replaced is whole until the first commit, which makes the backup then.
     pub(super) fn before_change(&mut self) -> Result<()> {
         self.container.ready()?;
+        match self.origin {
+            Origin::Replaces(_) => Ok(()),
+            _ => self.make_backup(),
+        }
+    }
+
+    fn make_backup(&mut self) -> Result<()> {
         match self.backup.take() {
             None => Ok(()),
             Some(to) => {
@@ -124,11 +170,7 @@ impl Writer {
 
 /// Copies the coffer at `path` durably to `to`, in place of an older copy. Gives a notice if the copy has
 /// another owner.
-pub(crate) fn back_up(
-    directory: &Arc<dyn Namespace>,
-    path: &Path,
-    to: &Path,
-) -> Result<Option<Notice>> {
+fn back_up(directory: &Arc<dyn Namespace>, path: &Path, to: &Path) -> Result<Option<Notice>> {
     let copy = || {
         let coffer = directory.open(path, false)?;
         let copy = NewFile::create(directory, to)?;

@@ -52,12 +52,14 @@ pub(super) fn check_names(members: &[(Arc<str>, Entry)]) -> Result<()> {
             return Err(Error::new(Code::UnsafePath, message).of_member(name));
         }
         if !names.insert(name.to_lowercase()) {
-            return Err(Error::new(Code::Exists, same_name(name)).of_member(name));
+            return Err(Error::new(Code::NameCollision, same_name(name)).of_member(name));
         }
     }
     Ok(())
 }
 
 pub(super) fn same_name(name: &str) -> String {
-    format!("on this file system {name:?} is the name of another member, too")
+    format!(
+        "on this file system {name:?} is the name of another member, too: extract them to different directories"
+    )
 }

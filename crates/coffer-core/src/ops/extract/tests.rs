@@ -47,9 +47,9 @@ fn a_member_does_not_replace_another_whose_name_leads_to_the_same_file() {
         };
         out.file("a", &entry, true, |file| fill(file, b"1")).unwrap();
         let error = out.file("x/a", &entry, true, |file| fill(file, b"2")).unwrap_err();
-        assert_eq!((error.code(), error.member()), (Code::Exists, Some("x/a")));
+        assert_eq!((error.code(), error.member()), (Code::NameCollision, Some("x/a")));
         let late = out.put_in_place("x/a", "late", "a").unwrap_err();
-        assert_eq!(late.code(), Code::Exists);
+        assert_eq!(late.code(), Code::NameCollision);
         assert_eq!(std::fs::read_to_string(target.path().join("a")).unwrap(), "1");
         assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 1);
     }

@@ -186,14 +186,14 @@ impl UnpackBudget {
     /// Counts bytes more of a member, which has `size` bytes so far.
     fn add(&mut self, member: &str, size: u64, more: u64) -> Result<()> {
         self.total = self.total.saturating_add(more);
-        self.limits.check(member, size, self.total)
+        self.limits.check_so_far(member, size, self.total)
     }
 }
 
 /// The error for a member that could not be put: a name that is a file and a directory is damage.
 fn conflict(error: Error) -> Error {
     match error.code() {
-        Code::MemberExists => {
+        Code::MemberExists | Code::IsDirectory => {
             Error::corrupt("the legacy coffer is damaged: a name is a file and a directory in it")
         }
         _ => error,

@@ -285,7 +285,10 @@ fn archive(
             PutOutcome::Done => order.unverified(rescue, &name),
             PutOutcome::Failed(_) if order.has(rescue, &name) => {}
             PutOutcome::Failed(error) => {
-                let refused = matches!(error.code(), Code::UnsafePath | Code::MemberExists);
+                let refused = matches!(
+                    error.code(),
+                    Code::UnsafePath | Code::MemberExists | Code::IsDirectory
+                );
                 let reason = if refused { Reason::Refused } else { Reason::Damaged };
                 rescue.lose(&name, reason, &error, Vec::new());
             }

@@ -173,7 +173,7 @@ fn lose(
     for (name, entry, error) in failed {
         let damage = damage(source, catalog, &entry);
         let reason = match error.code() {
-            Code::MemberExists => Reason::Refused,
+            Code::MemberExists | Code::IsDirectory => Reason::Refused,
             _ => reason(source, search, catalog, &entry, &damage),
         };
         rescue.lose(&name, reason, &error, damage);

@@ -165,7 +165,11 @@ impl<'a> Rescue<'a> {
             Err(e)
                 if matches!(
                     e.code(),
-                    Code::Corrupt | Code::MemberExists | Code::UnsafePath | Code::WrongKey
+                    Code::Corrupt
+                        | Code::MemberExists
+                        | Code::IsDirectory
+                        | Code::UnsafePath
+                        | Code::WrongKey
                 ) =>
             {
                 if e.code() == Code::WrongKey {

@@ -217,6 +217,6 @@ fn large(
 }
 
 fn lose(rescue: &mut Rescue<'_>, name: &str, error: &Error, damage: Vec<Span>) {
-    let refused = matches!(error.code(), Code::MemberExists | Code::UnsafePath);
+    let refused = matches!(error.code(), Code::MemberExists | Code::IsDirectory | Code::UnsafePath);
     rescue.lose(name, if refused { Reason::Refused } else { Reason::Damaged }, error, damage);
 }

@@ -83,8 +83,10 @@ impl Specimen {
         options.temp_dir = Some(bench.path(""));
         let coffer = Coffer::open(&bench.file("box", bytes), options)?;
         let read = |name: String| coffer.read(&name).map(|data| (name, data));
-        let members =
-            coffer.members(None)?.into_iter().filter(|member| !member.member_type.is_directory());
+        let members = coffer
+            .members(None, None, None)?
+            .into_iter()
+            .filter(|member| !member.member_type.is_directory());
         let members: Members = members.map(|member| read(member.name)).collect::<Result<_>>()?;
         let target = bench.empty("target");
         coffer.extract(&Selection::All.into(), &target, &CallObserver::silent())?;

@@ -77,7 +77,7 @@ pub fn flush(coffer: &Coffer) {
 }
 
 pub fn names(coffer: &Coffer) -> Vec<String> {
-    coffer.members(None).unwrap().into_iter().map(|m| m.name).collect()
+    coffer.members(None, None, None).unwrap().into_iter().map(|m| m.name).collect()
 }
 
 /// Bytes that do not compress, the same for the same seed.
