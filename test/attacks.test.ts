@@ -301,7 +301,7 @@ describe.each(kinds)('an older state, $label', (kind) => {
     const older = readFileSync(path)
     await box.write('a', 'second')
     await box.close()
-    const { commit } = box
+    const commit = box.head
     const whole = readFileSync(path)
 
     // The one thing that a single file cannot tell: it is a good coffer, and says nothing.

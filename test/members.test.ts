@@ -417,7 +417,7 @@ describe('a member as JSON', () => {
     await box.write('b', ['x'], { mtime })
     await box.close()
     const again = await CofferNull.open(path, 'r')
-    for (const member of await again.members()) {
+    for (const member of await again.members({ bigint: true })) {
       expect(member.mtimeNs).toBe(mtime)
       expect(member.mtime.toISOString()).toMatch(/^[+-]27[15]/)
       expect(() => JSON.stringify(member)).not.toThrow()

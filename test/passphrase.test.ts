@@ -7,7 +7,6 @@ import {
   Coffer,
   CofferBank,
   CofferError,
-  CofferNull,
   CofferStore,
   deriveKeys,
   identify,

@@ -184,7 +184,8 @@ describe('salvage', () => {
 
   it('refuses what it cannot do, and leaves nothing behind', async () => {
     const { path, target, keys, good } = await made(kind)
-    const { salvage } = coffer.CofferStore
+    const store = classOf('CofferStore')
+    const salvage: typeof store.salvage = (...args) => store.salvage(...args)
     const options = optionsFor(kind, keys)
     const failing = async (call: Promise<unknown>) =>
       call.then(

@@ -13,7 +13,8 @@ import { tmpdir } from 'node:os'
 import { join, sep } from 'node:path'
 import { CofferBank, CofferMarket, CofferNull, CofferStore } from 'coffer'
 
-/** @typedef {{ readonly label: string, readonly type: { open: typeof CofferBank.open }, readonly options: object }} Kind */
+/** @typedef {import('../support/kinds.ts').AnyClass} AnyClass */
+/** @typedef {{ readonly label: string, readonly type: AnyClass, readonly options: object, readonly made?: object }} Kind */
 
 const [directory = '', visitText = ''] = process.argv.slice(2)
 const visit = Number(visitText)
@@ -21,21 +22,26 @@ const visit = Number(visitText)
 /** @param {string} name */
 const keyOf = (name) => createHash('sha256').update(name).digest()
 const keys = { cofferKey: keyOf('coffer'), secureKey: keyOf('secure') }
-const passphrase = { passphrase: 'anvil mosaic turnip läntern', kdf: { memory: 19 * 1024 * 1024, passes: 2 } }
+const passphrase = { passphrase: 'anvil mosaic turnip läntern' }
+const cheap = { kdf: { memory: 19 * 1024 * 1024, passes: 2 } }
+
+const [Bank, Store, Market, Null] = /** @type {readonly [AnyClass, AnyClass, AnyClass, AnyClass]} */ (
+  /** @type {unknown} */ ([CofferBank, CofferStore, CofferMarket, CofferNull])
+)
 
 /** @type {readonly Kind[]} */
 const kinds = [
-  { label: 'bank', type: CofferBank, options: keys },
-  { label: 'bank-aes-ocb', type: CofferBank, options: { ...keys, cipher: 'aes-ocb' } },
+  { label: 'bank', type: Bank, options: keys },
+  { label: 'bank-aes-ocb', type: Bank, options: { ...keys, cipher: 'aes-ocb' } },
   {
     label: 'bank-aes-ocb-128',
-    type: CofferBank,
+    type: Bank,
     options: { ...keys, cofferKey: keys.cofferKey.subarray(16), cipher: 'aes-ocb' },
   },
-  { label: 'store', type: CofferStore, options: { cofferKey: keys.cofferKey } },
-  { label: 'market', type: CofferMarket, options: { secureKey: keys.secureKey } },
-  { label: 'null', type: CofferNull, options: {} },
-  { label: 'bank-passphrase', type: CofferBank, options: passphrase },
+  { label: 'store', type: Store, options: { cofferKey: keys.cofferKey } },
+  { label: 'market', type: Market, options: { secureKey: keys.secureKey } },
+  { label: 'null', type: Null, options: {} },
+  { label: 'bank-passphrase', type: Bank, options: passphrase, made: cheap },
 ]
 
 /**
@@ -137,8 +143,8 @@ function* pieces(data) {
  * @param {Kind} kind
  * @param {string} path
  */
-async function change({ type, options }, path) {
-  const box = await type.open(path, visit === 0 ? 'x' : 'a', options)
+async function change({ type, options, made }, path) {
+  const box = await type.open(path, visit === 0 ? 'x' : 'r+', visit === 0 ? { ...options, ...made } : options)
   for (const name of gone(visit)) if (await box.has(name)) await box.delete(name)
   await box.batch(async (all) => {
     for (const [name, data] of written(visit)) await all.write(name, name.startsWith('large/') ? pieces(data) : data)

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { User } from '../support/cli.ts'
 import { Coffer, CofferBank, CofferNull, CofferStore } from '../support/coffer.ts'
+import { classOf } from '../support/kinds.ts'
 import { tempDir } from '../support/temp.ts'
 
 const FORGED = 'this is not what you stored'
@@ -106,13 +107,13 @@ describe('keys for a coffer that is sealed with none', () => {
   ])('are ERR_COFFER_KEYLESS: %s', async (_, secret) => {
     const path = join(tempDir(), 'box.coffer')
     const refused = { code: 'ERR_COFFER_KEYLESS' }
-    await expect(CofferNull.open(path, 'x', secret)).rejects.toMatchObject(refused)
+    await expect(classOf('CofferNull').open(path, 'x', secret)).rejects.toMatchObject(refused)
     await (await CofferNull.open(path, 'x')).close()
     for (const mode of ['r', 'a', 'w'] as const) {
-      await expect(CofferNull.open(path, mode, secret)).rejects.toMatchObject(refused)
+      await expect(classOf('CofferNull').open(path, mode, secret)).rejects.toMatchObject(refused)
       await expect(Coffer.open(path, mode, { ...layers, ...secret })).rejects.toMatchObject(refused)
     }
-    await expect(CofferNull.salvage(path, `${path}.rescued`, secret)).rejects.toMatchObject(refused)
+    await expect(classOf('CofferNull').salvage(path, `${path}.rescued`, secret)).rejects.toMatchObject(refused)
     await expect(Coffer.salvage(path, `${path}.rescued`, { ...layers, ...secret })).rejects.toMatchObject(refused)
   })
 })

@@ -2,7 +2,8 @@ import { copyFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { User } from '../support/cli.ts'
-import { CofferBank, CofferStore } from '../support/coffer.ts'
+import { CofferStore } from '../support/coffer.ts'
+import { classOf } from '../support/kinds.ts'
 
 const fixture = (name: string): string => join(import.meta.dirname, '..', 'fixtures', `${name}.pycoffer`)
 const bytes = (from: number, count: number): string =>
@@ -55,8 +56,8 @@ describe('upgrade', () => {
         cofferKey: section.coffer_key,
         ...(section.secure_key === undefined ? {} : { secureKey: section.secure_key }),
       }
-      const open = name === 'store' ? CofferStore.open.bind(CofferStore) : CofferBank.open.bind(CofferBank)
-      await expect(open(user.path('old.coffer'), 'r', old)).rejects.toMatchObject({ code: 'ERR_COFFER_WRONG_KEY' })
+      const type = classOf(name === 'store' ? 'CofferStore' : 'CofferBank')
+      await expect(type.open(user.path('old.coffer'), 'r', old)).rejects.toMatchObject({ code: 'ERR_COFFER_WRONG_KEY' })
       expect((await user.run(['upgrade'])).stderr).toContain('already')
     },
   )

@@ -20,7 +20,7 @@ import * as coffer from 'coffer'
  * @typedef {object} Work
  * @property {'CofferBank' | 'CofferStore' | 'CofferMarket' | 'CofferNull'} className
  * @property {string} path
- * @property {import('coffer').OpenOptions} options
+ * @property {import('./kinds.ts').AnyOptions} options
  * @property {string} holders the directory of the holders' files
  * @property {string} me
  * @property {number} rounds how often the counter is to be written
@@ -28,6 +28,8 @@ import * as coffer from 'coffer'
  */
 
 const { className, path, options, holders, me, rounds, stay } = /** @type {Work} */ (JSON.parse(process.argv[2] ?? ''))
+
+const type = /** @type {import('./kinds.ts').AnyClass} */ (coffer[className])
 
 /** @param {string} line */
 const report = (line) => writeSync(1, `${line}\n`)
@@ -37,10 +39,10 @@ const mine = join(holders, me)
 /** Opens the coffer, and tells whether somebody else had it at first. */
 async function acquire() {
   try {
-    return { box: await coffer[className].open(path, 'a', { ...options, lockTimeout: 0 }), waited: false }
+    return { box: await type.open(path, 'a', { ...options, lockTimeout: 0 }), waited: false }
   } catch (error) {
     if (/** @type {any} */ (error).code !== 'ERR_COFFER_LOCKED') throw error
-    return { box: await coffer[className].open(path, 'a', { ...options, lockTimeout: 300_000 }), waited: true }
+    return { box: await type.open(path, 'a', { ...options, lockTimeout: 300_000 }), waited: true }
   }
 }
 

@@ -19,7 +19,7 @@ import { changed, contentOf, keysOf, roundOf, stateAfter } from './rounds.mjs'
  * @property {'CofferBank' | 'CofferStore' | 'CofferMarket' | 'CofferNull'} className
  * @property {string} path
  * @property {string} seed
- * @property {import('coffer').OpenOptions} options
+ * @property {import('./kinds.ts').AnyOptions} options
  * @property {{ cofferKey?: string, secureKey?: string }} firstKeys whose form all keys have
  * @property {number} rounds how many rounds the coffer has behind it
  * @property {number} epoch how often it has got new keys
@@ -47,7 +47,10 @@ const report = (line) => writeSync(1, `${line}\n`)
 /** Opens the coffer. The engine works on threads of its own, so this one can wait for the moment to die. */
 async function open() {
   report('opening')
-  const opening = coffer[className].open(path, 'a', { ...options, ...keysOf(seed, epoch, firstKeys) })
+  const opening = /** @type {import('./kinds.ts').AnyClass} */ (coffer[className]).open(path, 'a', {
+    ...options,
+    ...keysOf(seed, epoch, firstKeys),
+  })
   if (dieOpening !== null) {
     const end = process.hrtime.bigint() + BigInt(dieOpening) * 1_000n
     while (process.hrtime.bigint() < end);
