@@ -127,7 +127,7 @@ export function buildNative(profile) {
 export function buildFacade() {
   const compile = [installed('typescript/bin/tsc'), '-p', 'tsconfig.build.json']
   must(process.execPath, [...compile, '--emitDeclarationOnly'])
-  must(process.execPath, [...compile, '--declaration', 'false', '--removeComments'])
+  must(process.execPath, [...compile, '--declaration', 'false', '--isolatedDeclarations', 'false', '--removeComments'])
 }
 
 /**

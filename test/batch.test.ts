@@ -1,9 +1,11 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, startChild } from './support/child.ts'
-import { CofferNull } from './support/coffer.ts'
+import { type Coffer, type CofferBatch, CofferNull } from './support/coffer.ts'
+import { deferred } from './support/deferred.ts'
 import { contents, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -177,12 +179,15 @@ describe('inside a batch', () => {
     await using box = await open()
     await box.write('victim', 'x')
     await box.batch(async (batch) => {
-      const refused = { code: 'ERR_COFFER_INVALID_ARG' }
+      const refused = { code: 'ERR_COFFER_IN_BATCH', path: box.path }
       await expect(box.write('a', 'x')).rejects.toMatchObject(refused)
       await expect(box.append('a', 'x')).rejects.toMatchObject(refused)
       await expect(box.delete('victim')).rejects.toMatchObject(refused)
       await expect(box.flush()).rejects.toMatchObject(refused)
       await expect(box.compact()).rejects.toMatchObject(refused)
+      await expect(box.close()).rejects.toMatchObject(refused)
+      await expect(box.file('a', 'w')).rejects.toMatchObject(refused)
+      expect(() => box.createWriteStream('a')).toThrow(expect.objectContaining(refused))
       await expect(box.batch(async () => {})).rejects.toMatchObject(refused)
       await batch.write('b', 'x')
     })
@@ -205,7 +210,7 @@ describe('inside a batch', () => {
     await box.batch(async (batch) => {
       kept = batch
     })
-    await expect(kept?.write('late', 'x')).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    await expect(kept?.write('late', 'x')).rejects.toMatchObject({ code: 'ERR_COFFER_BATCH_ENDED', path: box.path })
     expect(await box.has('late')).toBe(false)
   })
 
@@ -380,5 +385,208 @@ describe('batches of several coffers', () => {
     await Promise.all(['1', '2', '3', '4'].map(both_))
     expect((await b.members()).length).toBe(4)
     await Promise.all([a.close(), b.close()])
+  })
+})
+
+describe('a function of a batch that waits for a change of the coffer itself', () => {
+  const deadlock = { code: 'ERR_COFFER_DEADLOCK', message: expect.stringMatching(/waits for a change/) }
+  const kind = kindOf('bank')
+  const [keys, otherKeys] = [keysFor(kind), keysFor(kind)]
+  const open = async (): Promise<Coffer> => openKind(kind, join(tempDir(), 'box.coffer'), 'x', keys)
+
+  /** A batch during which a change is called outside of it, for which its function then waits. */
+  async function waitingFor<T>(
+    box: Coffer,
+    change: (box: Coffer) => Promise<T>,
+    wait: (change: Promise<T>) => Promise<unknown>,
+  ): Promise<{ outside: Promise<T>; batch: Promise<unknown> }> {
+    const begun = deferred<void>()
+    const called = deferred<{ change: Promise<T> }>()
+    const batch = box.batch(async (inside) => {
+      await inside.write('inside', 'x')
+      begun.resolve()
+      await wait((await called.promise).change)
+    })
+    batch.catch(() => {})
+    await begun.promise
+    const outside = change(box)
+    outside.catch(() => {})
+    // In an object, so that handing it over does not wait for it.
+    called.resolve({ change: outside })
+    return { outside, batch }
+  }
+
+  it.each<[string, (box: Coffer) => Promise<unknown>]>([
+    ['write', (box) => box.write('outside', 'x')],
+    ['append', (box) => box.append('outside', 'x')],
+    ['writeLines', (box) => box.writeLines('outside', ['x'])],
+    ['dump', (box) => box.dump('outside', 'x')],
+    ['delete', (box) => box.delete('victim')],
+    ['flush', (box) => box.flush()],
+    ['compact', (box) => box.compact()],
+    ['rekey', (box) => box.rekey(otherKeys)],
+    ['batch', (box) => box.batch(async (other) => other.write('outside', 'x'))],
+    ['a stream', (box) => box.write('outside', Readable.from(['x']))],
+    ['close', (box) => box.close()],
+  ])('fails, and nothing of it is stored, but the change takes effect after it: %s', async (name, change) => {
+    const box = await open()
+    await box.write('victim', 'x')
+    const { outside, batch } = await waitingFor(box, change, (promise) => promise)
+    await expect(batch).rejects.toMatchObject({ ...deadlock, path: box.path })
+    await outside
+    await box.close()
+    await using again = await openKind(kind, box.path, 'r', name === 'rekey' ? otherKeys : keys)
+    const kept = name === 'delete' ? [] : ['victim']
+    const written = ['write', 'append', 'writeLines', 'dump', 'batch', 'a stream'].includes(name) ? ['outside'] : []
+    expect((await again.members()).map((member) => member.name)).toEqual([...written, ...kept])
+  })
+
+  it('fails in every form of waiting', async () => {
+    await using box = await open()
+    const forms: ((change: Promise<unknown>) => Promise<unknown>)[] = [
+      async (change) => change,
+      async (change) => Promise.all([change]),
+      async (change) => Promise.race([change, new Promise(() => {})]),
+      async (change) => Promise.allSettled([change]).then(([one]) => Promise.reject(one?.status === 'rejected' && one.reason)),
+      async (change) => change.then(() => 1),
+      async (change) => change.finally(() => {}),
+      async (change) => change.catch((error) => Promise.reject(error)),
+    ]
+    for (const form of forms) {
+      const { outside, batch } = await waitingFor(box, (coffer) => coffer.write('outside', 'x'), form)
+      await expect(batch).rejects.toMatchObject(deadlock)
+      await outside
+    }
+    expect((await box.members()).map(({ name }) => name)).toEqual(['outside'])
+  })
+
+  it('may catch the error, and goes on', async () => {
+    await using box = await open()
+    const { outside, batch } = await waitingFor(
+      box,
+      (coffer) => coffer.write('outside', 'x'),
+      (change) => change.catch(() => {}),
+    )
+    await Promise.all([batch, outside])
+    expect((await box.members()).map(({ name }) => name)).toEqual(['inside', 'outside'])
+  })
+
+  it('fails inside of a batch of another coffer, too', async () => {
+    await using box = await open()
+    await using other = await CofferNull.open(join(tempDir(), 'other.coffer'), 'x')
+    const { outside, batch } = await waitingFor(
+      box,
+      (coffer) => coffer.write('outside', 'x'),
+      (change) => other.batch(async () => change),
+    )
+    await expect(batch).rejects.toMatchObject(deadlock)
+    await outside
+  })
+
+  it('fails for a stream that was given before the batch, and ends only in it', async () => {
+    await using box = await open()
+    const gate = deferred()
+    const source = async function* (): AsyncGenerator<string> {
+      yield 'from outside'
+      await gate.promise
+    }
+    const outside = box.write('outside', source())
+    const batch = box.batch(async (inside) => {
+      await inside.write('inside', 'x')
+      gate.resolve()
+      await outside
+    })
+    await expect(batch).rejects.toMatchObject(deadlock)
+    await outside
+    expect((await box.members()).map(({ name }) => name)).toEqual(['outside'])
+  })
+
+  it('waits for a change that was called before the batch, which is no deadlock', async () => {
+    await using box = await open()
+    await box.write('victim', 'x')
+    const before = [
+      box.write('one', noise(3_000_000)),
+      box.append('two', 'x'),
+      box.delete('victim'),
+      box.batch(async (other) => other.write('three', 'x')),
+      box.flush(),
+    ]
+    const seen = await box.batch(async (inside) => {
+      await Promise.all(before)
+      await inside.write('four', 'x')
+      return (await inside.members()).map(({ name }) => name)
+    })
+    expect(seen).toEqual(['four', 'one', 'three', 'two'])
+    const given = box.write('stream', Readable.from(['x']))
+    await given
+    await box.batch(async () => given)
+  })
+
+  it('waits for a change of another coffer, and for its own, which are no deadlock', async () => {
+    await using box = await open()
+    await using other = await CofferNull.open(join(tempDir(), 'other.coffer'), 'x')
+    const { outside, batch } = await waitingFor(box, () => other.write('there', 'x'), (change) => change)
+    await Promise.all([outside, batch])
+    await box.batch(async (inside) => {
+      await Promise.all([inside.write('own', 'x'), inside.append('own', 'y')])
+    })
+    expect(await box.has('own')).toBe(true)
+  })
+
+  it('may hand the change on, to wait for after the batch', async () => {
+    await using box = await open()
+    const called = deferred<{ change: Promise<void> }>()
+    const batch = box.batch(async (inside) => {
+      await inside.write('inside', 'x')
+      return called.promise
+    })
+    called.resolve({ change: box.write('outside', 'x') })
+    await (await batch).change
+    expect((await box.members()).map(({ name }) => name)).toEqual(['inside', 'outside'])
+  })
+})
+
+describe('a batch that has ended', () => {
+  it('takes no further call, whether it was kept or thrown away', async () => {
+    await using box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
+    await box.write('a', 'x')
+    const ended = { code: 'ERR_COFFER_BATCH_ENDED', path: box.path }
+    let batch: CofferBatch | undefined
+    await box.batch(async (inside) => {
+      batch = inside
+    })
+    const failed = box.batch(async (inside) => {
+      batch = inside
+      throw new Error('no')
+    })
+    const calls: ((batch: CofferBatch) => unknown)[] = [
+      (late) => late.write('late', 'x'),
+      (late) => late.write('late', Readable.from(['x'])),
+      (late) => late.append('late', 'x'),
+      (late) => late.writeLines('late', ['x']),
+      (late) => late.dump('late', 'x'),
+      (late) => late.add(box.path),
+      (late) => late.delete('a'),
+      (late) => late.read('a'),
+      (late) => late.readText('a'),
+      (late) => late.load('a'),
+      (late) => late.has('a'),
+      (late) => late.stat('a'),
+      (late) => late.members(),
+      async (late) => late.iterate(),
+      async (late) => late[Symbol.asyncIterator](),
+      async (late) => late.readLines('a'),
+      async (late) => late.createReadStream('a'),
+    ]
+    const check = async (): Promise<void> => {
+      for (const call of calls) {
+        if (batch === undefined) throw new Error('no batch')
+        await expect(call(batch), String(call)).rejects.toMatchObject(ended)
+      }
+    }
+    await check()
+    await failed.catch(() => {})
+    await check()
+    expect((await box.members()).map(({ name }) => name)).toEqual(['a'])
   })
 })

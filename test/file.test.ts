@@ -9,7 +9,7 @@ import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { lines, noise } from './support/bytes.ts'
 import { type Body, inChild } from './support/child.ts'
-import { CofferBank, CofferError, CofferNull } from './support/coffer.ts'
+import { CofferBank, CofferError, type CofferFile, CofferNull } from './support/coffer.ts'
 import { keysFor, kinds, openKind } from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -336,8 +336,8 @@ describe('the end of a handle', () => {
     const file = await box.file('a', 'w')
     await file.write('x')
     await box.batch(async (b) => {
-      await expect(file.close()).rejects.toMatchObject(code('INVALID_ARG'))
-      await expect(box.file('b', 'w')).rejects.toMatchObject(code('INVALID_ARG'))
+      await expect(file.close()).rejects.toMatchObject(code('IN_BATCH'))
+      await expect(box.file('b', 'w')).rejects.toMatchObject(code('IN_BATCH'))
       await b.write('c', 'x')
       await (await box.file('c')).close()
     })
@@ -366,5 +366,114 @@ describe('the end of a handle', () => {
       return before * 10 + after
     }
     expect(await inChild(body, { path: join(tempDir(), 'box.coffer'), temp }, { execArgv: ['--expose-gc'] })).toBe(10)
+  })
+})
+
+describe('a function that gets the handle', () => {
+  it('has what it wrote stored when it returns, and its result is the result of the call', async () => {
+    await using box = await fresh()
+    const result = await box.file('a', 'w', { mode: 0o600 }, async (file) => {
+      await file.write('one ')
+      await file.write('two')
+      expect(await box.has('a')).toBe(false)
+      return 42
+    })
+    expect(result).toBe(42)
+    expect(await box.readText('a')).toBe('one two')
+    expect((await box.stat('a')).mode).toBe(0o600)
+    await box.file('a', 'a', async (file) => file.write(' three'))
+    expect(await box.readText('a')).toBe('one two three')
+    expect(await box.file('a', 'r', async (file) => file.readFile({ encoding: 'utf8' }))).toBe('one two three')
+    expect(await box.file('a', 'r', undefined, async (file) => (await file.stat()).size)).toBe(13)
+  })
+
+  it('has all of it discarded when it throws, and its error is the error of the call', async () => {
+    await using box = await fresh()
+    await box.write('kept', 'old')
+    const reason = new Error('half of it')
+    let kept: CofferFile | undefined
+    const failing = async (file: CofferFile): Promise<void> => {
+      kept = file
+      await file.write(noise(3 * MiB))
+      throw reason
+    }
+    for (const [name, mode] of [
+      ['new', 'x'],
+      ['new', 'w'],
+      ['kept', 'w'],
+      ['kept', 'a'],
+    ] as const) {
+      await expect(box.file(name, mode, failing)).rejects.toBe(reason)
+      expect(kept?.closed).toBe(true)
+      await expect(kept?.write('more')).rejects.toThrow()
+    }
+    expect((await box.members()).map(({ name }) => name)).toEqual(['kept'])
+    expect(await box.readText('kept')).toBe('old')
+    await expect(box.file('kept', 'r', failing)).rejects.toMatchObject(code('INVALID_ARG'))
+  })
+
+  it('may close the handle itself, or abort it', async () => {
+    await using box = await fresh()
+    await box.file('closed', 'w', async (file) => {
+      await file.write('x')
+      await file.close()
+    })
+    expect(await box.readText('closed')).toBe('x')
+    const given = box.file('aborted', 'w', async (file) => {
+      await file.write('x')
+      file.abort()
+    })
+    await given.catch(() => {})
+    expect(await box.has('aborted')).toBe(false)
+  })
+
+  it('gets none for a name that cannot be opened, and is not called', async () => {
+    await using box = await fresh()
+    await box.write('dir/a', 'x')
+    let called = false
+    const work = async (): Promise<void> => {
+      called = true
+    }
+    await expect(box.file('missing', 'r', work)).rejects.toMatchObject(code('MEMBER_NOT_FOUND'))
+    await expect(box.file('dir/a', 'x', work)).rejects.toMatchObject(code('MEMBER_EXISTS'))
+    await expect(box.file('dir', 'w', work)).rejects.toMatchObject(code('IS_DIRECTORY'))
+    await expect(box.file('dir', 'r', work)).rejects.toMatchObject(code('IS_DIRECTORY'))
+    await expect(box.file('a', 'w', {}, 5 as never)).rejects.toMatchObject(code('INVALID_ARG'))
+    expect(called).toBe(false)
+  })
+})
+
+describe('the stream of a handle', () => {
+  it('that is destroyed before its end discards what was written, and a later close stores nothing', async () => {
+    await using box = await fresh()
+    await box.write('a', 'old')
+    const file = await box.file('a', 'w')
+    const stream = file.createWriteStream()
+    const reason = new Error('no more')
+    stream.write('half')
+    stream.destroy(reason)
+    expect((await once(stream, 'error'))[0]).toBe(reason)
+    await file.close().catch(() => {})
+    expect(file.closed).toBe(true)
+    expect(await box.readText('a')).toBe('old')
+
+    const quiet = await box.file('a', 'a')
+    const other = quiet.createWriteStream()
+    other.write(noise(MiB))
+    other.destroy()
+    await once(other, 'close')
+    await quiet.close().catch(() => {})
+    expect(await box.readText('a')).toBe('old')
+
+    const source = Readable.from(
+      (async function* () {
+        yield 'half'
+        throw reason
+      })(),
+    )
+    const piped = await box.file('b', 'x')
+    await expect(pipeline(source, piped.createWriteStream())).rejects.toBe(reason)
+    await piped.close().catch(() => {})
+    expect(await box.has('b')).toBe(false)
   })
 })

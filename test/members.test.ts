@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { lines, noise } from './support/bytes.ts'
-import { type Coffer, CofferNull } from './support/coffer.ts'
+import { type Coffer, CofferNull, type MemberQuery } from './support/coffer.ts'
 import { gathered } from './support/gathered.ts'
 import { keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
 import { awkwardNames, sizes } from './support/sample.ts'
@@ -318,6 +318,24 @@ describe('delete', () => {
   })
 })
 
+describe('stat', () => {
+  it('of a name that does not exist is an error, or undefined on request', async () => {
+    await using box = await open()
+    await box.write('dir/a', 'x')
+    await expect(box.stat('b')).rejects.toMatchObject({ ...missing('b'), path: box.path })
+    await expect(box.stat('b', { throwIfNoEntry: true })).rejects.toMatchObject(missing('b'))
+    expect(await box.stat('b', { throwIfNoEntry: false })).toBeUndefined()
+    expect(await box.stat('b', { throwIfNoEntry: false, bigint: true })).toBeUndefined()
+    expect(await box.stat('dir', { throwIfNoEntry: false })).toMatchObject({ name: 'dir', type: 'directory' })
+    expect(await box.stat('dir/a', { throwIfNoEntry: false })).toMatchObject({ size: 1 })
+    await box.batch(async (batch) => {
+      expect(await batch.stat('b', { throwIfNoEntry: false })).toBeUndefined()
+      await expect(batch.stat('b')).rejects.toMatchObject(missing('b'))
+    })
+    await expect(box.stat('../b', { throwIfNoEntry: false })).rejects.toMatchObject(invalid)
+  })
+})
+
 describe('members', () => {
   it('are sorted by name, all or those with a prefix, and iterate', async () => {
     await using box = await open()
@@ -331,6 +349,122 @@ describe('members', () => {
     const iterated: string[] = []
     for await (const member of box) iterated.push(member.name)
     expect(iterated).toEqual(names)
+  })
+
+  it('are selected by a prefix, a glob, a name to begin after, and a number', async () => {
+    await using box = await open()
+    const all = ['a', 'a-b', 'a.txt', 'b/1.txt', 'b/2.txt', 'b/3.md', 'b/c/4.txt', 'b/c/d/5.txt', 'x*y', '\u{1f600}', '\uff5e']
+    for (const name of all) await box.write(name, name)
+    const sorted = all.sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
+    const names = async (query: MemberQuery): Promise<string[]> => {
+      const listed = (await box.members(query)).map(({ name }) => name)
+      // In every form the same.
+      expect((await gathered(box.iterate(query))).map(({ name }) => name)).toEqual(listed)
+      await box.batch(async (batch) => {
+        expect((await batch.members(query)).map(({ name }) => name)).toEqual(listed)
+        expect((await gathered(batch.iterate(query))).map(({ name }) => name)).toEqual(listed)
+      })
+      return listed
+    }
+    expect(await names({})).toEqual(sorted)
+    expect(await names({ prefix: undefined, glob: undefined, after: undefined, limit: undefined })).toEqual(sorted)
+    expect(await names({ prefix: '' })).toEqual(sorted)
+    expect(await names({ prefix: 'b/' })).toEqual(['b/1.txt', 'b/2.txt', 'b/3.md', 'b/c/4.txt', 'b/c/d/5.txt'])
+    expect(await names({ prefix: 'b/c' })).toEqual(['b/c/4.txt', 'b/c/d/5.txt'])
+    expect(await names({ glob: 'b/*' })).toEqual(['b/1.txt', 'b/2.txt', 'b/3.md'])
+    expect(await names({ glob: '**/*.txt' })).toEqual(['a.txt', 'b/1.txt', 'b/2.txt', 'b/c/4.txt', 'b/c/d/5.txt'])
+    expect(await names({ glob: 'b/**' })).toEqual(['b/1.txt', 'b/2.txt', 'b/3.md', 'b/c/4.txt', 'b/c/d/5.txt'])
+    expect(await names({ glob: 'b/[12].txt' })).toEqual(['b/1.txt', 'b/2.txt'])
+    expect(await names({ glob: 'b/?.md' })).toEqual(['b/3.md'])
+    expect(await names({ glob: 'x\\*y' })).toEqual(['x*y'])
+    expect(await names({ glob: 'a' })).toEqual(['a'])
+    expect(await names({ glob: '?' })).toEqual(['a', '\uff5e', '\u{1f600}'])
+    expect(await names({ prefix: 'b/c/', glob: '**/*.txt' })).toEqual(['b/c/4.txt', 'b/c/d/5.txt'])
+    expect(await names({ prefix: 'a', glob: 'b/*' })).toEqual([])
+    expect(await names({ after: 'b/2.txt' })).toEqual(sorted.slice(sorted.indexOf('b/2.txt') + 1))
+    expect(await names({ after: 'b/2.zzz' })).toEqual(sorted.slice(sorted.indexOf('b/2.txt') + 1))
+    expect(await names({ after: '\u{1f600}' })).toEqual([])
+    expect(await names({ after: '\uff5e' })).toEqual(['\u{1f600}'])
+    expect(await names({ limit: 2 })).toEqual(sorted.slice(0, 2))
+    expect(await names({ limit: 0 })).toEqual([])
+    expect(await names({ limit: 1_000 })).toEqual(sorted)
+    expect(await names({ glob: '**/*.txt', after: 'a.txt', limit: 2 })).toEqual(['b/1.txt', 'b/2.txt'])
+    // Page by page.
+    const paged: string[] = []
+    for (;;) {
+      const page = await box.members({ limit: 3, ...(paged.length > 0 ? { after: paged.at(-1) } : {}) })
+      if (page.length === 0) break
+      paged.push(...page.map(({ name }) => name))
+    }
+    expect(paged).toEqual(sorted)
+    for (const query of [{ limit: -1 }, { limit: 1.5 }, { glob: '' }, { after: 5 }, { bigint: 1 }, { sort: 'name' }]) {
+      await expect(box.members(query as MemberQuery)).rejects.toMatchObject(invalid)
+      expect(() => box.iterate(query as MemberQuery)).toThrow(expect.objectContaining(invalid))
+    }
+  })
+
+  it('come one after another from a coffer of thousands, each once, whatever happens to others meanwhile', async () => {
+    await using box = await open()
+    const names = Array.from({ length: 5_000 }, (_, index) => `dir${index % 7}/${String(index).padStart(5, '0')}`)
+    await box.batch(async (batch) => {
+      for (const name of names) void batch.write(name, name)
+    })
+    names.sort()
+    expect((await gathered(box)).map(({ name }) => name)).toEqual(names)
+    expect((await gathered(box.iterate({ bigint: true }))).every(({ mtimeNs }) => typeof mtimeNs === 'bigint')).toBe(true)
+    expect((await gathered(box.iterate({ glob: '**/*99' }))).map(({ name }) => name)).toEqual(
+      names.filter((name) => name.endsWith('99')),
+    )
+    expect((await gathered(box.iterate({ after: names[4_000] }))).map(({ name }) => name)).toEqual(names.slice(4_001))
+    expect((await gathered(box.iterate({ limit: 3_333 }))).map(({ name }) => name)).toEqual(names.slice(0, 3_333))
+
+    // It is read as it is asked for: what is changed ahead is seen, and leaving early ends it.
+    const found: string[] = []
+    for await (const { name } of box.iterate()) {
+      if (found.length === 0) {
+        await box.delete(names[4_000] ?? '')
+        await box.write(`${names[4_500]}.new`, 'x')
+        await box.delete(names[0] ?? '')
+      }
+      found.push(name)
+    }
+    const expected = [...names.filter((_, index) => index !== 4_000), `${names[4_500]}.new`].sort()
+    expect(found).toEqual(expected)
+    const first: string[] = []
+    for await (const { name } of box) {
+      first.push(name)
+      if (first.length === 3) break
+    }
+    expect(first).toEqual(names.slice(1, 4))
+    const left = box.iterate()
+    await left.next()
+    await left.return()
+    expect(await left.next()).toEqual({ done: true, value: undefined })
+  })
+
+  it('stop at a signal, and at the end of the coffer', async () => {
+    const box = await open()
+    await box.batch(async (batch) => {
+      for (let index = 0; index < 500; index += 1) void batch.write(`m${index}`, 'x')
+    })
+    const reason = new Error('enough')
+    await expect(box.members({ signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    await expect(box.iterate({ signal: AbortSignal.abort(reason) }).next()).rejects.toBe(reason)
+    const controller = new AbortController()
+    const found: string[] = []
+    const reading = async (): Promise<void> => {
+      for await (const { name } of box.iterate({ signal: controller.signal })) {
+        found.push(name)
+        controller.abort(reason)
+      }
+    }
+    await expect(reading()).rejects.toBe(reason)
+    expect(found).toHaveLength(1)
+    const iterating = box.iterate()
+    await iterating.next()
+    await box.close()
+    await expect(gathered(iterating)).rejects.toMatchObject({ code: 'ERR_COFFER_CLOSED' })
+    await expect(box.iterate().next()).rejects.toMatchObject({ code: 'ERR_COFFER_CLOSED' })
   })
 
   it('have a size as they are and a size as they are stored', async () => {
@@ -382,7 +516,7 @@ describe('a coffer opened for reading', () => {
 })
 
 describe('a member as JSON', () => {
-  it('has its nanoseconds as a string, and is otherwise what it was', async () => {
+  it('as JSON has its time as text, and nanoseconds only where they were asked for', async () => {
     const box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
     await box.write('a', 'x', { mtime: 1_700_000_000_123_456_789n })
     const json = JSON.parse(JSON.stringify(await box.members()))
@@ -390,13 +524,16 @@ describe('a member as JSON', () => {
       {
         ...(await box.stat('a')),
         mtime: '2023-11-14T22:13:20.123Z',
-        mtimeNs: '1700000000123456789',
       },
     ])
     // It stays a plain object for whatever copies, compares or stores it.
     const [member] = await box.members()
-    expect(Object.keys(member ?? {})).toEqual(['name', 'type', 'size', 'storedSize', 'mtime', 'mtimeNs', 'mode'])
-    await box.dump('members', await box.members())
+    expect(Object.keys(member ?? {})).toEqual(['name', 'type', 'size', 'storedSize', 'mtime', 'mtimeMs', 'mode'])
+    expect(member?.mtimeMs).toBeCloseTo(1_700_000_000_123.456_8, 3)
+    const precise = await box.stat('a', { bigint: true })
+    expect(precise).toEqual({ ...member, mtimeNs: 1_700_000_000_123_456_789n })
+    expect(await box.members({ bigint: true })).toEqual([precise])
+    await box.dump('members', await box.members({ bigint: true }))
     expect(await box.load('members')).toMatchObject([{ name: 'a', mtimeNs: 1_700_000_000_123_456_789n }])
     expect(structuredClone(member)).toEqual(member)
     const file = await box.file('b', 'w')

@@ -1,13 +1,13 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import * as coffer from './support/coffer.ts'
-import { Coffer, CofferNull } from './support/coffer.ts'
+import { Coffer, CofferNull, CofferStore } from './support/coffer.ts'
 import { gathered } from './support/gathered.ts'
-import { classOf, contents, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
+import { type AnyOptions, classOf, contents, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -50,22 +50,119 @@ describe.each(kinds)('opening a $label coffer', (kind) => {
     await using box = await openKind(kind, path, 'r', keys)
     expect(await box.members()).toEqual([])
   })
+
+  it('"a" tells that it made a coffer, and says nothing of one that was there', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    const made = await openKind(kind, path, 'a', keys)
+    expect(made.notices).toEqual([{ code: 'created', message: expect.stringContaining(path) as string }])
+    await made.close()
+    const there = await openKind(kind, path, 'a', keys)
+    expect(there.notices).toEqual([])
+    await there.close()
+  })
+
+  it('"r+" changes a coffer that is there, and makes none', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const keys = keysFor(kind)
+    await expect(openKind(kind, path, 'r+', keys)).rejects.toMatchObject({ code: 'ERR_COFFER_NOT_FOUND', path })
+    expect(existsSync(path)).toBe(false)
+    const box = await openKind(kind, path, 'x', keys)
+    await box.write('a', 'one')
+    const { head } = box
+    await box.close()
+
+    const changing = await openKind(kind, path, 'r+', keys, { expect: head })
+    expect(changing).toMatchObject({ mode: 'r+', readable: true, writable: true, notices: [] })
+    await changing.append('a', ' two')
+    await changing.delete('a')
+    await changing.write('b', 'three')
+    await changing.close()
+    await using again = await openKind(kind, path, 'r', keys)
+    expect([...(await contents(again)).keys()]).toEqual(['b'])
+  })
+})
+
+describe('the options of each mode', () => {
+  const kind = kindOf('store')
+  const keys = keysFor(kind)
+  const kdf = { memory: 19 * 1024 * 1024, passes: 2 }
+  const writing = { autoFlush: true, backup: '.old', level: 5, durability: 'none' } as const
+  const making = { chunkSize: 4_096, blockSize: 65_536 } as const
+  const values: AnyOptions = { ...writing, ...making, kdf, replace: true }
+  const modes = { r: [], 'r+': ['w'], a: ['w', 'n'], w: ['w', 'n', 'r'], x: ['w', 'n'] } as const
+  const needs = {
+    autoFlush: ['w', /autoFlush is for a handle that writes, and the mode is 'r'/],
+    backup: ['w', /backup is for a handle that writes/],
+    level: ['w', /level is for a handle that writes/],
+    durability: ['w', /durability is for a handle that writes/],
+    kdf: ['n', /kdf is for a coffer that is made: with 'a', 'w' or 'x'/],
+    chunkSize: ['n', /chunkSize is for a coffer that is made/],
+    blockSize: ['n', /blockSize is for a coffer that is made/],
+    replace: ['r', /replace is for the mode 'w'/],
+  } as const
+  const cases = (['r', 'r+', 'a', 'w', 'x'] as const).flatMap((mode) =>
+    (Object.keys(needs) as (keyof typeof needs)[]).map((option) => ({ mode, option })),
+  )
+
+  it.each(cases)('$mode with $option', async ({ mode, option }) => {
+    const path = join(tempDir(), 'box.coffer')
+    const secret: AnyOptions = option === 'kdf' ? { passphrase: 'anvil mosaic turnip lantern' } : keys
+    const made = { ...secret, ...(option === 'chunkSize' || option === 'blockSize' || option === 'kdf' ? { [option]: values[option] } : {}) }
+    if (mode !== 'x') await (await openKind(kind, path, 'x', {}, made)).close()
+    const [need, message] = needs[option]
+    const opening = openKind(kind, path, mode, {}, { ...secret, [option]: values[option] })
+    if ((modes[mode] as readonly string[]).includes(need)) {
+      await (await opening).close()
+    } else {
+      await expect(opening).rejects.toMatchObject({ ...invalid, message: expect.stringMatching(message) })
+      if (mode === 'x') expect(existsSync(path)).toBe(false)
+    }
+    // What is undefined is not given, in every mode.
+    if (mode === 'x' && existsSync(path)) return
+    await (await openKind(kind, path, mode, {}, { ...secret, [option]: undefined })).close()
+  })
+
+  it('of a new coffer that differ from those of the one that "a" finds are refused, and equal ones are taken', async () => {
+    const path = join(tempDir(), 'box.coffer')
+    const passphrase = 'anvil mosaic turnip lantern'
+    const options = { passphrase, kdf, chunkSize: 4_096, blockSize: 65_536 }
+    const box = await CofferStore.open(path, 'a', options)
+    await box.write('a', 'x')
+    await box.close()
+    const before = readFileSync(path)
+    await (await CofferStore.open(path, 'a', options)).close()
+    await (await CofferStore.open(path, 'a', { passphrase })).close()
+    for (const [differing, said] of [
+      [{ chunkSize: 8_192 }, /4096.*8192|8192.*4096/],
+      [{ blockSize: 131_072 }, /65536.*131072|131072.*65536/],
+      [{ kdf: { ...kdf, passes: 3 } }, /passes/],
+      [{ kdf: { ...kdf, memory: 20 * 1024 * 1024 } }, /MiB|memory|KiB/],
+    ] as const) {
+      await expect(CofferStore.open(path, 'a', { passphrase, ...differing })).rejects.toMatchObject({
+        ...invalid,
+        path,
+        message: expect.stringMatching(said),
+      })
+    }
+    expect(readFileSync(path).equals(before)).toBe(true)
+  })
 })
 
 describe('opening', () => {
   const path = (): string => join(tempDir(), 'box.coffer')
 
-  it.each(['rb', 'wb', 'ab', 'xb'] as const)(
-    'takes "%s" as PyCoffer does, and calls it by its letter',
+  it.each(['rb', 'r+b', 'rb+', 'wb', 'ab', 'xb'] as const)(
+    'takes "%s" as PyCoffer does, and calls it by its name without the b',
     async (mode) => {
       const file = path()
       if (mode !== 'xb') await (await CofferNull.open(file, 'x')).close()
       await using box = await CofferNull.open(file, mode)
-      expect(box.mode).toBe(mode[0])
+      expect(box.mode).toBe(mode.replace('b', ''))
     },
   )
 
-  it.each(['', 'b', 'rw', 'r+', 'rt', 'br', 'R', 'rbb', ' r', undefined, null, 1])(
+  it.each(['', 'b', 'rw', 'r++', 'a+', 'w+', 'rt', 'br', 'R', 'rbb', ' r', undefined, null, 1])(
     'refuses the mode %j',
     async (mode) => {
       await expect(CofferNull.open(path(), mode as 'r')).rejects.toMatchObject(invalid)
@@ -90,22 +187,6 @@ describe('opening', () => {
     await expect(CofferNull.open(file, 'a')).rejects.toMatchObject({ code: /LEGACY|CORRUPT/ })
     await expect(CofferNull.open(file, 'r')).rejects.toMatchObject({ code: /LEGACY|CORRUPT/ })
     expect(readFileSync(file, 'utf8')).toBe('some text that is no coffer at all')
-  })
-
-  it('"w" keeps the old coffer until the new one is flushed', async () => {
-    const file = path()
-    const box = await CofferNull.open(file, 'x')
-    await box.write('old', 'old')
-    await box.close()
-    const anew = await CofferNull.open(file, 'w', { lock: 'w' })
-    await anew.write('new', noise(10_000))
-    const seen = await CofferNull.open(file, 'r', { lock: 'w' })
-    const names = (await seen.members()).map((member) => member.name)
-    expect(names.length === 0 || names[0] === 'old' || names[0] === 'new').toBe(true)
-    await seen.close()
-    await anew.close()
-    await using last = await CofferNull.open(file, 'r')
-    expect((await last.members()).map((member) => member.name)).toEqual(['new'])
   })
 
   it('leaves no temporary file beside the coffer', async () => {
@@ -190,9 +271,16 @@ describe('the properties of a coffer', () => {
     await box.write('a', 'x')
     await box.flush()
     expect(box.mtime).toEqual(statSync(path).mtime)
+    const { mtime } = box
+    // It is what the handle knows, not what the disk says now, and it is known after the end, too.
+    utimesSync(path, 1, 1)
+    expect(box.mtime).toEqual(mtime)
+    await box.close()
+    rmSync(path)
+    expect(box.mtime).toEqual(mtime)
   })
 
-  it('commit is the same for everybody who sees the same commit, and grows by one with each', async () => {
+  it('head is the same for everybody who sees the same commit, and grows by one with each', async () => {
     const path = join(tempDir(), 'box.coffer')
     await using box = await CofferNull.open(path, 'x', { lock: 'w' })
     await box.write('a', 'x')

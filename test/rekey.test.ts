@@ -1,12 +1,15 @@
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { marked, marker, noise, sha256 } from './support/bytes.ts'
 import { type Body, startChild } from './support/child.ts'
 import { Coffer, CofferBank, CofferMarket, CofferNull, type CofferProgress, CofferStore } from './support/coffer.ts'
 import { dataPieces } from './support/format.ts'
 import { contents, type Keys, type Kind, keyedKinds, keysFor, kindOf, openKind, sealedKinds } from './support/kinds.ts'
+import { posix } from './support/platform.ts'
 import { type Listing, listingOf, PyCoffer, python } from './support/python.ts'
 import { tempDir } from './support/temp.ts'
 
@@ -236,6 +239,55 @@ async function readWith(kind: Kind, path: string, keys: Keys, name: string): Pro
   await using box = await openKind(kind, path, 'r', keys)
   return box.read(name)
 }
+
+describe('onProgress of a rekeying that has happened', () => {
+  const store = kindOf('store')
+  const reason = new Error('the bar is broken')
+  const passphrase = 'anvil mosaic turnip lantern'
+
+  /** Calls that give new keys, and whose `onProgress` hears of it only when they are in force. */
+  async function late(call: (box: Coffer, onProgress: () => void) => Promise<void>, thrown: unknown) {
+    const [path, old] = [newPath(), keysFor(store)]
+    const box = await openKind(store, path, 'x', old)
+    await box.write('a', noise(100_000))
+    await box.flush()
+    const before = statSync(path, { bigint: true }).ino
+    const warned = once(process, 'warning')
+    let reports = 0
+    const done = call(box, () => {
+      reports += 1
+      throw thrown
+    })
+    // No timer runs meanwhile: the first report comes when the new file is there.
+    const deadline = Date.now() + 30_000
+    while (statSync(path, { bigint: true }).ino === before && Date.now() < deadline);
+    expect(statSync(path, { bigint: true }).ino).not.toBe(before)
+    await expect(done).resolves.toBeUndefined()
+    const [warning] = (await warned) as [Error]
+    expect(reports).toBe(1)
+    expect((await box.read('a')).equals(noise(100_000))).toBe(true)
+    await box.close()
+    await expect(openKind(store, path, 'r', old)).rejects.toMatchObject({ code: /WRONG_KEY|INVALID_ARG/ })
+    return { path, warning }
+  }
+
+  it.skipIf(!posix)('does not make it fail: what it throws is a warning of the process', async () => {
+    const next = keysFor(store)
+    const { path, warning } = await late((box, onProgress) => box.rekey(next, { onProgress }), reason)
+    expect(warning).toBe(reason)
+    await (await openKind(store, path, 'r', next)).close()
+  })
+
+  it.skipIf(!posix)('does not make a new passphrase fail, and no secret is shown', async () => {
+    const { path, warning } = await late(
+      (box, onProgress) => box.changePassphrase(passphrase, { kdf, onProgress }),
+      passphrase,
+    )
+    expect(inspect(warning)).toContain('onProgress has thrown a string')
+    expect(inspect(warning)).not.toContain('anvil')
+    await (await openKind(store, path, 'r', {}, { passphrase })).close()
+  })
+})
 
 describe('rekeying', () => {
   it('that is stopped leaves a coffer of PyCoffer as it was, too', async () => {

@@ -98,6 +98,7 @@ const opening = {
   tempDir: 'name',
   durability: 'value',
   legacy: 'value',
+  replace: 'value',
   expect: { generation: 'number', digest: 'value' },
   signal: 'value',
 } as const
@@ -105,7 +106,15 @@ const layer = { level: 'number', cipher: 'value' } as const
 const layers = { member: layer, container: layer }
 const right = { member: { cipher: 'none' }, container: { cipher: 'none' } } as const
 const attributes = { mode: 'number', mtime: 'value' } as const
-const salvaging = { ...opening, ...watch }
+const salvaging = { ...opening, claimedNames: 'value', ...watch } as const
+const query = {
+  prefix: 'name',
+  glob: 'name',
+  after: 'name',
+  limit: 'number',
+  bigint: 'value',
+  signal: 'value',
+} as const
 const extracting = {
   replace: 'value',
   preserve: 'value',
@@ -125,10 +134,10 @@ const call = (of: unknown, name: string, args: readonly unknown[], parameters: r
 const statics = (label: string, type: typeof api.Coffer): Record<string, Case> => {
   const keys = label === 'Coffer' ? right : label === 'CofferNull' ? {} : type.generateKeys({} as never)
   const own = label === 'Coffer' ? layers : {}
-  // There is nothing at the path, so that no key has to be derived.
+  // There is no such directory, so that no key has to be derived, in the mode that takes every option.
   const path = '/nonexistent/nowhere.coffer'
   return {
-    [`${label}.open`]: call(type, 'open', [path, 'r', keys], ['name', 'value', { ...opening, ...own }]),
+    [`${label}.open`]: call(type, 'open', [path, 'w', keys], ['name', 'value', { ...opening, ...own }]),
     [`${label}.salvage`]: call(
       type,
       'salvage',
@@ -157,22 +166,21 @@ const coffer = (
 ): Record<string, Case> => ({
   [`${label}.write`]: call(box, 'write', ['a', 'x', {}], ['name', 'value', { ...attributes, signal: 'value' }]),
   [`${label}.append`]: call(box, 'append', ['a', 'x', {}], ['name', 'value', { signal: 'value' }]),
-  [`${label}.writeLines`]: call(box, 'writeLines', ['a', ['x']], ['name', 'value']),
+  [`${label}.writeLines`]: call(box, 'writeLines', ['a', ['x'], {}], ['name', 'value', attributes]),
   [`${label}.dump`]: call(box, 'dump', ['a', 'x', {}], ['name', 'value', attributes]),
   [`${label}.add`]: call(
     box,
     'add',
-    ['/nonexistent', 'a', {}],
-    ['name', 'name', { replace: 'value', symlinks: 'value', ...watch }],
+    ['/nonexistent', {}],
+    ['name', { as: 'name', replace: 'value', symlinks: 'value', ...watch }],
   ),
   [`${label}.delete`]: call(box, 'delete', ['missing', {}], ['name', { recursive: 'value' }]),
-  [`${label}.batch`]: call(box, 'batch', [async () => {}], ['value']),
-  [`${label}.read`]: call(box, 'read', ['a'], ['name']),
-  [`${label}.readText`]: call(box, 'readText', ['a', 'utf8'], ['name', 'value']),
-  [`${label}.load`]: call(box, 'load', ['secret'], ['name']),
+  [`${label}.batch`]: call(box, 'batch', [async () => {}, {}], ['value', 'value']),
+  [`${label}.read`]: call(box, 'read', ['a', {}], ['name', 'value']),
+  [`${label}.readText`]: call(box, 'readText', ['a', {}], ['name', { encoding: 'value' }]),
+  [`${label}.load`]: call(box, 'load', ['secret', {}], ['name', 'value']),
   [`${label}.plugin`]: call(box, 'plugin', ['crypt'], ['name']),
-  [`${label}.readLines`]: call(box, 'readLines', ['a'], ['name']),
-  [`${label}.lines`]: call(box, 'lines', ['a'], ['name']),
+  [`${label}.readLines`]: call(box, 'readLines', ['a', {}], ['name', { signal: 'value' }]),
   [`${label}.file`]: call(box, 'file', ['a', 'r', {}], ['name', 'value', attributes]),
   [`${label}.createReadStream`]: call(
     box,
@@ -186,15 +194,16 @@ const coffer = (
     ['a', {}],
     ['name', { flags: 'value', ...attributes, highWaterMark: 'number', signal: 'value' }],
   ),
-  [`${label}.has`]: call(box, 'has', ['a'], ['name']),
-  [`${label}.stat`]: call(box, 'stat', ['a'], ['name']),
-  [`${label}.members`]: call(box, 'members', ['a'], ['name']),
+  [`${label}.has`]: call(box, 'has', ['a', {}], ['name', 'value']),
+  [`${label}.stat`]: call(box, 'stat', ['a', {}], ['name', { throwIfNoEntry: 'value', bigint: 'value' }]),
+  [`${label}.members`]: call(box, 'members', [{}], [query]),
+  [`${label}.iterate`]: call(box, 'iterate', [{}], [query]),
   [`${label}.extract`]: call(box, 'extract', ['a', '/dev/null/x', {}], ['name', 'name', extracting]),
   [`${label}.extractAll`]: call(
     box,
     'extractAll',
     ['/dev/null/x', {}],
-    ['name', { members: 'value', plugins: 'value', ...extracting }],
+    ['name', { plugins: 'value', ...extracting }],
   ),
   [`${label}.flush`]: call(box, 'flush', [{}], [{ force: 'value' }]),
   [`${label}.verify`]: call(box, 'verify', [{}], [watch]),
@@ -211,7 +220,7 @@ const coffer = (
     [undefined, { kdf: { memory: 19 << 20, passes: 2 } }],
     ['value', { kdf: numbers(['memory', 'passes']), ...watch }],
   ),
-  [`${label}.info`]: call(box, 'info', [], []),
+  [`${label}.info`]: call(box, 'info', [{}], ['value']),
   [`${label}.close`]: { call: () => {}, args: [], parameters: [] },
   [`${label} file.read`]: call(
     reading,
@@ -230,7 +239,7 @@ const coffer = (
   },
   [`${label} file.writeFile`]: call(file, 'writeFile', ['x', {}], ['value', { signal: 'value' }]),
   [`${label} file.appendFile`]: call(file, 'appendFile', ['x', {}], ['value', { signal: 'value' }]),
-  [`${label} file.stat`]: call(file, 'stat', [], []),
+  [`${label} file.stat`]: call(file, 'stat', [{}], ['value']),
   [`${label} file.createReadStream`]: call(
     reading,
     'createReadStream',
@@ -253,21 +262,29 @@ const coffer = (
 const inBatch = (batch: api.CofferBatch): Record<string, Case> => ({
   'batch.write': call(batch, 'write', ['a', 'x', {}], ['name', 'value', { ...attributes, signal: 'value' }]),
   'batch.append': call(batch, 'append', ['a', 'x', {}], ['name', 'value', { signal: 'value' }]),
-  'batch.writeLines': call(batch, 'writeLines', ['a', ['x']], ['name', 'value']),
+  'batch.writeLines': call(batch, 'writeLines', ['a', ['x'], {}], ['name', 'value', attributes]),
   'batch.dump': call(batch, 'dump', ['a', 'x', {}], ['name', 'value', attributes]),
   'batch.add': call(
     batch,
     'add',
-    ['/nonexistent', 'a', {}],
-    ['name', 'name', { replace: 'value', symlinks: 'value', ...watch }],
+    ['/nonexistent', {}],
+    ['name', { as: 'name', replace: 'value', symlinks: 'value', ...watch }],
   ),
   'batch.delete': call(batch, 'delete', ['missing', {}], ['name', { recursive: 'value' }]),
-  'batch.read': call(batch, 'read', ['a'], ['name']),
-  'batch.readText': call(batch, 'readText', ['a', 'utf8'], ['name', 'value']),
-  'batch.load': call(batch, 'load', ['secret'], ['name']),
-  'batch.has': call(batch, 'has', ['a'], ['name']),
-  'batch.stat': call(batch, 'stat', ['a'], ['name']),
-  'batch.members': call(batch, 'members', ['a'], ['name']),
+  'batch.read': call(batch, 'read', ['a', {}], ['name', 'value']),
+  'batch.readText': call(batch, 'readText', ['a', {}], ['name', { encoding: 'value' }]),
+  'batch.load': call(batch, 'load', ['secret', {}], ['name', 'value']),
+  'batch.has': call(batch, 'has', ['a', {}], ['name', 'value']),
+  'batch.stat': call(batch, 'stat', ['a', {}], ['name', { throwIfNoEntry: 'value', bigint: 'value' }]),
+  'batch.members': call(batch, 'members', [{}], [query]),
+  'batch.iterate': call(batch, 'iterate', [{}], [query]),
+  'batch.readLines': call(batch, 'readLines', ['a', {}], ['name', { signal: 'value' }]),
+  'batch.createReadStream': call(
+    batch,
+    'createReadStream',
+    ['a', {}],
+    ['name', { ...numbers(['start', 'end', 'highWaterMark']), encoding: 'value', signal: 'value' }],
+  ),
 })
 
 async function plugins(box: api.Coffer): Promise<{ of: Record<string, object>; cases: Record<string, Case> }> {
@@ -340,7 +357,7 @@ const free = (box: api.Coffer): Record<string, Case> => ({
     [box, Readable.from([]), {}],
     ['value', 'value', { prefix: 'name', replace: 'value', ...watch }],
   ),
-  identify: call(api, 'identify', ['/nonexistent'], ['name']),
+  identify: call(api, 'identify', ['/nonexistent', {}], ['name', 'value']),
   registerPlugin: call(api, 'registerPlugin', ['crypt', api.CofferPlugin], ['name', 'value']),
 })
 

@@ -291,7 +291,12 @@ export class CofferReads extends CofferHandle implements CofferReader {
     const checked = checkQuery(query, 'iterate')
     const native = this.#native
     return (async function* () {
-      for await (const page of pages(native, checked)) yield* page
+      for await (const page of pages(native, checked)) {
+        for (const member of page) {
+          checked.signal?.throwIfAborted()
+          yield member
+        }
+      }
     })()
   }
 
