@@ -341,7 +341,6 @@ const free = (box: api.Coffer): Record<string, Case> => ({
     ['value', 'value', { prefix: 'name', replace: 'value', ...watch }],
   ),
   identify: call(api, 'identify', ['/nonexistent'], ['name']),
-  registerPlugin: call(api, 'registerPlugin', ['crypt', api.CofferPlugin], ['name', 'value']),
 })
 
 /** What a caller of the package's errors or plugins makes, whose messages are its own. */

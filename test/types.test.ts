@@ -12,7 +12,7 @@ const compiler = join(root, 'node_modules/typescript/bin/tsc')
 /** A program as users write it, where whatever is not wanted is given as undefined. */
 const program = `
 import { Coffer, CofferBank, CofferError, CofferNull, CofferPlugin, type CofferOptions, deriveKeys, exportTar,
-  identify, importTar, type Member, type OpenOptions, type PluginHost, RecordPlugin, registerPlugin } from 'coffer'
+  identify, importTar, type Member, type OpenOptions, type PluginHost, RecordPlugin } from 'coffer'
 
 type Tags = Map<string, string>
 
@@ -39,20 +39,9 @@ class Count extends CofferPlugin {
   }
 }
 
-declare module 'coffer' {
-  interface Plugins {
-    tags: TagPlugin
-    documented: Documented
-    count: Count
-  }
-}
-
 class MyError extends CofferError {}
 
 export async function everything(): Promise<string> {
-  registerPlugin('tags', TagPlugin)
-  registerPlugin('documented', Documented)
-  registerPlugin('count', Count)
   const no = undefined
   const opening: OpenOptions = {
     cofferKey: no, secureKey: no, passphrase: no, kdf: no, cipher: no, autoFlush: no, backup: no, lock: no,
@@ -102,7 +91,8 @@ export async function everything(): Promise<string> {
   await passwords.add({ name: 'a', owner: no, username: no, password: no, url: no, note: no }, { replace: no })
   await passwords.importChrome({ csv: '' }, { owner: no, replace: no })
   await passwords.importPyCoffer({ delete: no, replace: no })
-  await (await box.plugin('tags')).tag('a', 'red')
+  await (await box.plugin(TagPlugin)).tag('a', 'red')
+  await Promise.all([box.plugin(Documented), box.plugin(Count)])
   const member: Member = await box.stat('a')
   const error = new MyError('ERR_COFFER_CORRUPT', 'x', { path: no, member: no, errno: no, syscall: no, cause: no })
   return \`\${member.name}\${error.code}\${(await identify('a')).format}\`

@@ -24,6 +24,8 @@
  *
  * @module coffer
  */
+import './plugins/own.ts'
+
 export { CofferBank } from './coffer/bank.ts'
 export type { Batch } from './coffer/batch.ts'
 export { type ChangePassphraseOptions, Coffer, type CofferOptions } from './coffer/coffer.ts'
@@ -35,7 +37,6 @@ export { CofferMarket } from './coffer/market.ts'
 export { CofferNull } from './coffer/null.ts'
 export type { Notice } from './coffer/open.ts'
 export type { Commit, OpenOptions } from './coffer/options.ts'
-export type { PluginName, Plugins } from './coffer/plugins.ts'
 export type { LostMember, Salvaged, SalvageOptions } from './coffer/salvage.ts'
 export { CofferStore } from './coffer/store.ts'
 export type { Added, AddOptions, DeleteOptions, Skipped } from './coffer/writes.ts'
@@ -76,6 +77,7 @@ export {
 } from './plugins/base.ts'
 export type { ChromeSource } from './plugins/chrome.ts'
 export type { CryptPlugin } from './plugins/crypt.ts'
+export type { PluginName, Plugins } from './plugins/own.ts'
 export type {
   AddPasswordOptions,
   ImportChromeOptions,
@@ -84,7 +86,6 @@ export type {
   PasswordPlugin,
 } from './plugins/password.ts'
 export type { NewPassword, PasswordEntry, PasswordInfo, PasswordKey } from './plugins/password-entry.ts'
-export { registerPlugin } from './plugins/registry.ts'
 export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
 export type { Progress, WatchOptions } from './progress.ts'
 export { type ExportTarOptions, exportTar } from './tar/export.ts'

@@ -9,7 +9,7 @@ import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 import { Batch } from './batch.ts'
 import { type Opened, open } from './open.ts'
 import { type OpenOptions, openOptions } from './options.ts'
-import { openPlugin, type PluginName, type Plugins } from './plugins.ts'
+import { openPlugin, type Plugin, type PluginClass, type PluginName, type Plugins } from './plugins.ts'
 import { type Salvaged, type SalvageOptions, salvage, salvageOptions } from './salvage.ts'
 import { CofferWriter } from './writer.ts'
 
@@ -140,11 +140,10 @@ export class Coffer extends CofferWriter {
   }
 
   /**
-   * A plugin for this coffer: one that comes with Coffer, or one that {@link registerPlugin} has registered.
-   * Close it, or use `await using`; the coffer stays open.
+   * A plugin that comes with Coffer, for this coffer. Close it, or use `await using`; the coffer stays open.
    *
    * @typeParam N the name
-   * @param name `crypt`, `password`, `rsync`, or a registered name
+   * @param name `crypt`, `password` or `rsync`
    * @returns the plugin
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
    *
@@ -159,8 +158,20 @@ export class Coffer extends CofferWriter {
    * await bank.close()
    * ```
    */
-  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
-    return openPlugin(name, {
+  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]>
+  /**
+   * A plugin of another class, for this coffer: {@link CofferPlugin}, {@link RecordPlugin} and
+   * {@link KeyPlugin} have examples. The class may extend one of a second copy of this package.
+   *
+   * @typeParam P the plugin
+   * @param plugin the class, which extends one of the three
+   * @returns the plugin, an object of the class
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if it is no such class, or one of a version of this
+   *   package that does not fit; `…_CLOSED`
+   */
+  async plugin<P extends Plugin>(plugin: PluginClass<P>): Promise<P>
+  async plugin(plugin: PluginName | PluginClass): Promise<Plugin> {
+    return openPlugin(plugin, {
       coffer: this,
       native: this.#native,
       change: (call, work) => Batch.waiting(this, call, work),
