@@ -4,6 +4,7 @@ import { publint } from 'publint'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
 import { platforms } from '../../scripts/portable.mjs'
 import { root } from '../../scripts/prepare.mjs'
+import { entryPoints } from './support/example.ts'
 import { run } from './support/run.ts'
 
 const KIB = 1024
@@ -116,7 +117,11 @@ describe('the main package', () => {
     const args = [main.tarball, '--format', 'table-flipped', '--no-color', ...settings]
     const { status, stdout, stderr } = await run(process.execPath, [program, ...args])
     expect(status, stdout + stderr).toBe(0)
-    expect(stdout).toContain('No problems found')
+    // Types are found from CommonJS, from an ES module, and by a bundler.
+    for (const entry of entryPoints) {
+      const row = stdout.split('\n').find((line) => line.includes(`"${entry}"`))
+      expect(row?.split('│').slice(2, 5), entry).toEqual(Array(3).fill(expect.stringContaining('🟢')))
+    }
   })
 
   it('has no dependency with a script that runs at installation', () => {
