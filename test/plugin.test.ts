@@ -4,7 +4,15 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { type Coffer, CofferBank, CofferNull, CofferPlugin, type PluginClass, RecordPlugin } from './support/coffer.ts'
+import {
+  type Coffer,
+  CofferBank,
+  CofferNull,
+  CofferPlugin,
+  CofferStore,
+  type PluginClass,
+  RecordPlugin,
+} from './support/coffer.ts'
 import { tempDir } from './support/temp.ts'
 
 /** A plugin with the whole coffer. */
@@ -203,6 +211,146 @@ describe('a record', () => {
     const counter = await again.plugin(Counter)
     expect(await counter.look()).toEqual({ total: 1, log: ['a'] })
     await expect(counter.count('b')).rejects.toMatchObject({ code: 'ERR_COFFER_READ_ONLY' })
+  })
+})
+
+describe('the plugins that come with Coffer', () => {
+  /** A call of a method, with options that the types do not allow. */
+  type Call = (options: never) => unknown
+
+  /** Options that take part in no call. */
+  const unknown = [{ nothing: 1 }, { Replace: true }, { onprogress: () => {} }]
+  const noOptions = [null, 5, 'fast', [], () => {}, new Uint8Array(1)]
+  const noBoolean = [null, 0, 1, 'true', {}]
+  const noSignal = [null, 5, {}, 'abort']
+  const noFunction = [null, 5, {}]
+  const noText = [5, {}, true, []]
+  const noPatterns = [null, '*.tmp', {}, [5], [null], [''], [['*']]]
+  const watch = { signal: noSignal, onProgress: noFunction }
+  const level = [null, 0, 23, 1.5, '3', Number.NaN]
+  const syncing = {
+    ...{ checksum: noBoolean, delete: noBoolean, dryRun: noBoolean, plugins: noBoolean },
+    ...{ include: noPatterns, exclude: noPatterns, ...watch },
+  }
+
+  /** A key or an entry that is right but for what is given. */
+  const named = (given: unknown): never =>
+    (given instanceof Object && given.constructor === Object ? { name: 'mail', ...given } : given) as never
+
+  /** Each method with each of its options, and values that these do not take. */
+  async function methods(): Promise<Record<string, { call: Call; options: Record<string, readonly unknown[]> }>> {
+    // It has a key: without one, crypt refuses everything.
+    const box = await CofferStore.open(join(tempDir(), 'store.coffer'), 'w', CofferStore.generateKeys())
+    onTestFinished(async () => box.close())
+    const crypt = await box.plugin('crypt')
+    const password = await box.plugin('password')
+    const rsync = await box.plugin('rsync')
+    const [source, target] = [import.meta.filename, join(tempDir(), 'target')]
+    await password.add({ name: 'mail' })
+    return {
+      'crypt.encrypt': {
+        call: (options) => crypt.encrypt(source, target, options),
+        options: { level, replace: noBoolean, ...watch },
+      },
+      'crypt.decrypt': {
+        call: (options) => crypt.decrypt(source, target, options),
+        options: { legacy: noBoolean, replace: noBoolean, ...watch },
+      },
+      'crypt.createEncryptStream': { call: (options) => crypt.createEncryptStream(options), options: { level } },
+      'crypt.createDecryptStream': {
+        call: (options) => crypt.createDecryptStream(options),
+        options: { legacy: noBoolean },
+      },
+      'crypt.createTargetStream': {
+        call: (options) => crypt.createTargetStream(target, options),
+        options: { replace: noBoolean },
+      },
+      'password.add': { call: (options) => password.add({ name: 'a' }, options), options: { replace: noBoolean } },
+      'password.add, its entry': {
+        call: (entry) => password.add(named(entry)),
+        options: {
+          name: [null, ...noText],
+          owner: noText,
+          username: noText,
+          password: noText,
+          url: noText,
+          note: noText,
+        },
+      },
+      'password.get': {
+        call: (key) => password.get(named(key)),
+        options: { name: [null, ...noText], owner: noText },
+      },
+      'password.delete': {
+        call: (key) => password.delete(named(key)),
+        options: { name: [null, ...noText], owner: noText },
+      },
+      // There is nothing to import: options are checked nevertheless.
+      'password.importChrome': {
+        call: (options) => password.importChrome({ csv: 'name,url,username,password,note\r\n' }, options),
+        options: { replace: noBoolean, owner: noText },
+      },
+      'password.importPyCoffer': {
+        call: (options) => password.importPyCoffer(options),
+        options: { replace: noBoolean, delete: noBoolean },
+      },
+      // Nor is there anything to synchronize.
+      'rsync.push': {
+        call: (options) => rsync.push(join(target, 'missing'), 'a', options),
+        options: { ...syncing, symlinks: [null, 5, 'all', true] },
+      },
+      'rsync.pull': {
+        call: (options) => rsync.pull('missing', target, options),
+        options: { ...syncing, preserve: noBoolean },
+      },
+    }
+  }
+
+  it('refuse an option that a call does not have, and a value that an option does not take', async () => {
+    let tried = 0
+    for (const [name, { call, options }] of Object.entries(await methods())) {
+      const values = Object.entries(options).flatMap(([option, wrong]) => wrong.map((value) => ({ [option]: value })))
+      for (const given of [...noOptions, ...unknown, ...values]) {
+        const failed = await (async () => call(given as never))().catch((error: unknown) => error)
+        expect(failed, `${name} ${JSON.stringify(given)}`).toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+        tried += 1
+      }
+    }
+    expect(tried).toBeGreaterThan(200)
+  })
+
+  it('name each method with options in this test', async () => {
+    const box = await newBox()
+    const tested = Object.keys(await methods())
+    for (const name of ['crypt', 'password', 'rsync'] as const) {
+      const { prototype } = (await box.plugin(name)).constructor
+      const inherited = ['constructor', 'empty', 'restore', 'stored']
+      const none = ['password.list', 'password.search']
+      for (const method of Object.getOwnPropertyNames(prototype)) {
+        if (inherited.includes(method) || none.includes(`${name}.${method}`)) continue
+        expect(tested).toContain(`${name}.${method}`)
+      }
+    }
+  })
+
+  it('refuse a source of an import that is neither a path nor a text', async () => {
+    const passwords = await (await newBox()).plugin('password')
+    for (const source of [null, undefined, 5, {}, { csv: 5 }, { csv: '', nothing: 1 }, [], new URL('http://x/')]) {
+      await expect(passwords.importChrome(source as never)).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    }
+  })
+
+  it('refuse a misspelt owner, which would mean another password', async () => {
+    const passwords = await (await newBox()).plugin('password')
+    await passwords.add({ name: 'mail', password: 'mine' })
+    await passwords.add({ name: 'mail', owner: 'bob', password: 'his' })
+    const misspelt = { name: 'mail', Owner: 'bob' }
+    await expect(passwords.delete(misspelt)).rejects.toMatchObject(refused(/did you mean owner/))
+    await expect(passwords.get(misspelt)).rejects.toMatchObject(refused(/did you mean owner/))
+    expect(await passwords.list()).toHaveLength(2)
+    // What list and get return is a key.
+    for (const entry of await passwords.list()) await passwords.delete(await passwords.get(entry))
+    expect(await passwords.list()).toEqual([])
   })
 })
 

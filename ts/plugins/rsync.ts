@@ -6,7 +6,7 @@ import { CofferError, invalid } from '../errors.ts'
 import { isOfPlugins, isWithin, type Member } from '../member/member.ts'
 import { checkSymlinks, defaultName, type Symlinks } from '../member/options.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../progress.ts'
-import { Filter, parentOf } from '../rsync/filter.ts'
+import { checkPatterns, Filter, parentOf } from '../rsync/filter.ts'
 import { joined, nodesOf, type Walked, walk } from '../rsync/nodes.ts'
 import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
 import type { Entry, Trees } from '../rsync/trees.ts'
@@ -141,7 +141,7 @@ export class RsyncPlugin extends CofferPlugin {
    */
   async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<Rsynced> {
     const from = checkPath(source, 'the source of push')
-    const to = checkRoot(name ?? defaultName(from))
+    const to = checkRoot(name === undefined ? defaultName(from) : name)
     const { symlinks, ...rest } = checkOptions(options, 'push', ['symlinks', ...rsyncOptions])
     const links = checkSymlinks(symlinks)
     const run = checkRun(rest)
@@ -286,9 +286,8 @@ interface Run extends WatchOptions {
 }
 
 function checkRun(options: RsyncOptions): Run {
-  checkWatch(options)
-  const { signal, onProgress } = options
-  return {
+  const { include, exclude, signal, onProgress } = options
+  const run = {
     plugins: checkBoolean(options.plugins, 'plugins') ?? false,
     checksum: checkBoolean(options.checksum, 'checksum') ?? false,
     delete: checkBoolean(options.delete, 'delete') ?? false,
@@ -296,6 +295,10 @@ function checkRun(options: RsyncOptions): Run {
     signal,
     onProgress,
   }
+  checkPatterns(include, 'include')
+  checkPatterns(exclude, 'exclude')
+  checkWatch(options)
+  return run
 }
 
 /**
