@@ -61,7 +61,7 @@ const typescript = [
       ['coffer'],
       ['crypt', 'tar', 'rsync'],
       ['plugins'],
-      ['index.ts'],
+      ['index.ts', 'entry'],
       ['cli/exit.ts', 'cli/entry.ts', 'cli/programs.ts', 'cli/version.ts'],
       ['cli/terminal', 'cli/help'],
       ['cli/names.ts', 'cli/patterns.ts'],

@@ -447,7 +447,8 @@ describe('a function of a batch that waits for a change of the coffer itself', (
       async (change) => change,
       async (change) => Promise.all([change]),
       async (change) => Promise.race([change, new Promise(() => {})]),
-      async (change) => Promise.allSettled([change]).then(([one]) => Promise.reject(one?.status === 'rejected' && one.reason)),
+      async (change) =>
+        Promise.allSettled([change]).then(([one]) => Promise.reject(one?.status === 'rejected' && one.reason)),
       async (change) => change.then(() => 1),
       async (change) => change.finally(() => {}),
       async (change) => change.catch((error) => Promise.reject(error)),
@@ -525,7 +526,11 @@ describe('a function of a batch that waits for a change of the coffer itself', (
   it('waits for a change of another coffer, and for its own, which are no deadlock', async () => {
     await using box = await open()
     await using other = await CofferNull.open(join(tempDir(), 'other.coffer'), 'x')
-    const { outside, batch } = await waitingFor(box, () => other.write('there', 'x'), (change) => change)
+    const { outside, batch } = await waitingFor(
+      box,
+      () => other.write('there', 'x'),
+      (change) => change,
+    )
     await Promise.all([outside, batch])
     await box.batch(async (inside) => {
       await Promise.all([inside.write('own', 'x'), inside.append('own', 'y')])

@@ -57,7 +57,11 @@ const ends = {
 describe.each(classes)('a %s that is left open when the process ends', (className) => {
   it.each(Object.entries(ends))('is warned about: %s', async (_, end) => {
     const path = newPath()
-    const { code, stderr } = await run(path, className, `const box = await open('x'); await box.write('a', 'x'); ${end}`)
+    const { code, stderr } = await run(
+      path,
+      className,
+      `const box = await open('x'); await box.write('a', 'x'); ${end}`,
+    )
     expect(stderr).toMatch(/\(node:\d+\) \[COFFER_NOT_CLOSED\] CofferWarning: /)
     expect(stderr).toContain(`${path} was not closed, and the process has ended`)
     expect(stderr).toContain('the changes since its last flush are lost')

@@ -7,7 +7,8 @@ const dist = join(import.meta.dirname, '../dist')
 /** What a file imports before it runs. */
 function imports(file: string): string[] {
   const code = readFileSync(file, 'utf8')
-  return [...code.matchAll(/^(?:import|export)\b[^'"();]*from\s*['"]([^'"]+)['"]/gm)].map(([, from]) => from as string)
+  const statements = /^(?:(?:import|export)\b[^'"();]*from|import)\s*['"]([^'"]+)['"]/gm
+  return [...code.matchAll(statements)].map(([, from]) => from as string)
 }
 
 /** Everything that is loaded with a file: its own files, and what is not its own. */
@@ -35,7 +36,7 @@ describe('importing the package', () => {
   })
 
   it('loads what few programs use when they use it', () => {
-    const known = ['coffer/coffer.js', 'coffer/bank.js', 'cbor/encode.js']
+    const known = ['coffer/coffer.js', 'coffer/bank.js', 'cbor/encode.js', 'plugins/own.js', 'plugins/base.js']
     expect(known.filter((file) => !files.has(file))).toEqual([])
     const lazy = [
       'cbor/decode.js',
@@ -46,5 +47,14 @@ describe('importing the package', () => {
       'rsync/plan.js',
     ]
     expect(lazy.filter((file) => files.has(file))).toEqual([])
+  })
+})
+
+describe('importing a part of the package', () => {
+  it.each(['entry/errors.js', 'entry/plugin.js'])('%s loads nothing of the binary, and few files', (entry) => {
+    const { files, others } = loaded(entry)
+    expect([...files].filter((file) => file.startsWith('binding/'))).toEqual([])
+    expect(files.size).toBeLessThan(6)
+    expect([...others].filter((from) => !from.startsWith('node:'))).toEqual([])
   })
 })

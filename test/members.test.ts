@@ -353,7 +353,19 @@ describe('members', () => {
 
   it('are selected by a prefix, a glob, a name to begin after, and a number', async () => {
     await using box = await open()
-    const all = ['a', 'a-b', 'a.txt', 'b/1.txt', 'b/2.txt', 'b/3.md', 'b/c/4.txt', 'b/c/d/5.txt', 'x*y', '\u{1f600}', '\uff5e']
+    const all = [
+      'a',
+      'a-b',
+      'a.txt',
+      'b/1.txt',
+      'b/2.txt',
+      'b/3.md',
+      'b/c/4.txt',
+      'b/c/d/5.txt',
+      'x*y',
+      '\u{1f600}',
+      '\uff5e',
+    ]
     for (const name of all) await box.write(name, name)
     const sorted = all.sort((one, other) => Buffer.compare(Buffer.from(one), Buffer.from(other)))
     const names = async (query: MemberQuery): Promise<string[]> => {
@@ -411,7 +423,9 @@ describe('members', () => {
     })
     names.sort()
     expect((await gathered(box)).map(({ name }) => name)).toEqual(names)
-    expect((await gathered(box.iterate({ bigint: true }))).every(({ mtimeNs }) => typeof mtimeNs === 'bigint')).toBe(true)
+    expect((await gathered(box.iterate({ bigint: true }))).every(({ mtimeNs }) => typeof mtimeNs === 'bigint')).toBe(
+      true,
+    )
     expect((await gathered(box.iterate({ glob: '**/*99' }))).map(({ name }) => name)).toEqual(
       names.filter((name) => name.endsWith('99')),
     )

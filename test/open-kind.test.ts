@@ -114,7 +114,12 @@ describe('Coffer.open without layers', () => {
     const box = await CofferNull.open(path, 'x')
     await box.write('a', 'forged')
     await box.close()
-    for (const secret of [keysFor(kindOf('bank')), { cofferKey: noise(32) }, { secureKey: noise(32) }, { passphrase }]) {
+    for (const secret of [
+      keysFor(kindOf('bank')),
+      { cofferKey: noise(32) },
+      { secureKey: noise(32) },
+      { passphrase },
+    ]) {
       for (const mode of ['r', 'r+'] as const) {
         await expect(any.open(path, mode, secret)).rejects.toMatchObject(code('KEYLESS'))
         await expect(openKind(kindOf('null'), path, mode, {}, secret)).rejects.toMatchObject(code('KEYLESS'))

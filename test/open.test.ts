@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
@@ -108,7 +118,10 @@ describe('the options of each mode', () => {
   it.each(cases)('$mode with $option', async ({ mode, option }) => {
     const path = join(tempDir(), 'box.coffer')
     const secret: AnyOptions = option === 'kdf' ? { passphrase: 'anvil mosaic turnip lantern' } : keys
-    const made = { ...secret, ...(option === 'chunkSize' || option === 'blockSize' || option === 'kdf' ? { [option]: values[option] } : {}) }
+    const made = {
+      ...secret,
+      ...(option === 'chunkSize' || option === 'blockSize' || option === 'kdf' ? { [option]: values[option] } : {}),
+    }
     if (mode !== 'x') await (await openKind(kind, path, 'x', {}, made)).close()
     const [need, message] = needs[option]
     const opening = openKind(kind, path, mode, {}, { ...secret, [option]: values[option] })

@@ -230,7 +230,9 @@ describe('expect', () => {
       path: join(directory, 'older'),
     })
     const never = { generation: first.generation, digest: 'ab'.repeat(32) }
-    await expect(CofferNull.open(path, 'r', { expect: never })).rejects.toMatchObject({ code: 'ERR_COFFER_ROLLED_BACK' })
+    await expect(CofferNull.open(path, 'r', { expect: never })).rejects.toMatchObject({
+      code: 'ERR_COFFER_ROLLED_BACK',
+    })
 
     const compacted = await CofferNull.open(path, 'a', { expect: second })
     await compacted.compact()

@@ -1,7 +1,7 @@
 import { createDecipheriv } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { inspect } from 'node:util'
+import { format, inspect } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { marker } from './support/bytes.ts'
 import { CofferBank, CofferNull, type NewPassword, type PasswordPlugin } from './support/coffer.ts'
@@ -153,15 +153,57 @@ describe('passwords', () => {
     expect(await passwords.list()).toHaveLength(50)
   })
 
-  it('are not shown by console.log', async () => {
+  it('are not shown by console.log, console.dir and JSON.stringify', async () => {
     const { box, passwords } = await newPasswords()
     await passwords.add(mail)
     const entry = await passwords.get({ name: 'mail' })
-    expect(inspect(entry)).not.toContain('hunter2')
-    expect(inspect({ entry })).toContain('alice')
+    for (const given of [entry, { entry }, [entry]]) {
+      const printed = [
+        ...[JSON.stringify(given), format(given), format('%s %j %o %O', given, given, given, given)],
+        ...[inspect(given, { depth: null, showHidden: true }), inspect(given, { customInspect: false })],
+        ...[inspect(given, { depth: null, compact: false, sorted: true })],
+      ]
+      for (const text of printed) {
+        expect(text).toContain('alice')
+        expect(text).not.toContain('hunter2')
+      }
+    }
+    expect(inspect(entry)).toContain("password: '[hidden]'")
+    const { password: _, ...info } = entry
+    expect(JSON.parse(JSON.stringify(entry))).toEqual(JSON.parse(JSON.stringify(info)))
     expect(inspect(passwords, { depth: null, showHidden: true })).not.toContain('hunter2')
     expect(inspect(box, { depth: null })).not.toContain('hunter2')
-    expect(Object.keys(entry)).toContain('password')
+  })
+
+  it('are read and set as a property, and copies have them', async () => {
+    const { box, passwords } = await newPasswords()
+    await passwords.add(mail)
+    const entry = await passwords.get({ name: 'mail' })
+    expect(entry.password).toBe('hunter2')
+    expect(Object.keys(entry).sort()).toEqual([
+      'ctime',
+      'mtime',
+      'name',
+      'note',
+      'owner',
+      'password',
+      'url',
+      'username',
+    ])
+    await box.dump('entry', entry)
+    const copies = [{ ...entry }, Object.assign({}, entry), structuredClone(entry), await box.load<object>('entry')]
+    for (const copy of copies) {
+      expect(copy).toEqual(entry)
+      expect(Object.getOwnPropertyDescriptor(copy, 'password')).toMatchObject({ value: 'hunter2', enumerable: true })
+      expect(JSON.stringify(copy)).toContain('hunter2')
+    }
+    entry.password = 'swordfish'
+    expect(inspect(entry)).not.toContain('swordfish')
+    expect(JSON.stringify(entry)).not.toContain('swordfish')
+    await passwords.add(entry)
+    expect((await passwords.get(entry)).password).toBe('swordfish')
+    // The record of one entry is not that of another.
+    expect(copies[0]).toHaveProperty('password', 'hunter2')
   })
 
   it('are still there in a coffer that is opened again', async () => {

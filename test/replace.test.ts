@@ -5,7 +5,17 @@ import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, type Inside, startChild } from './support/child.ts'
 import { Coffer, CofferError, CofferNull, CofferStore } from './support/coffer.ts'
-import { type AnyOptions, contents, type Kind, keyedKinds, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
+import {
+  type AnyOptions,
+  contents,
+  type Kind,
+  keyedKinds,
+  keysFor,
+  kindOf,
+  kinds,
+  openKind,
+  optionsFor,
+} from './support/kinds.ts'
 import { tempDir } from './support/temp.ts'
 
 /** What lies in the directory of a coffer. */
@@ -176,7 +186,12 @@ describe('opening with "w"', () => {
       ['market', 'null'],
     ] as const) {
       const bytes = await bytesOf(kindOf(old), optionsFor(kindOf(old), keysFor(kindOf(old))))
-      await refused(kindOf(next), bytes, optionsFor(kindOf(next), keysFor(kindOf(next))), /^ERR_COFFER_WRONG_(KIND|KEY)$/)
+      await refused(
+        kindOf(next),
+        bytes,
+        optionsFor(kindOf(next), keysFor(kindOf(next))),
+        /^ERR_COFFER_WRONG_(KIND|KEY)$/,
+      )
     }
     const layers = { member: { cipher: 'none', level: 5 }, container: { cipher: 'none' } } as const
     const path = fileOf(await bytesOf(kindOf('null'), {}))

@@ -199,12 +199,7 @@ const coffer = (
   [`${label}.members`]: call(box, 'members', [{}], [query]),
   [`${label}.iterate`]: call(box, 'iterate', [{}], [query]),
   [`${label}.extract`]: call(box, 'extract', ['a', '/dev/null/x', {}], ['name', 'name', extracting]),
-  [`${label}.extractAll`]: call(
-    box,
-    'extractAll',
-    ['/dev/null/x', {}],
-    ['name', { plugins: 'value', ...extracting }],
-  ),
+  [`${label}.extractAll`]: call(box, 'extractAll', ['/dev/null/x', {}], ['name', { plugins: 'value', ...extracting }]),
   [`${label}.flush`]: call(box, 'flush', [{}], [{ force: 'value' }]),
   [`${label}.verify`]: call(box, 'verify', [{}], [watch]),
   [`${label}.compact`]: call(box, 'compact', [{}], [watch]),
@@ -358,7 +353,6 @@ const free = (box: api.Coffer): Record<string, Case> => ({
     ['value', 'value', { prefix: 'name', replace: 'value', ...watch }],
   ),
   identify: call(api, 'identify', ['/nonexistent', {}], ['name', 'value']),
-  registerPlugin: call(api, 'registerPlugin', ['crypt', api.CofferPlugin], ['name', 'value']),
 })
 
 /** What a caller of the package's errors or plugins makes, whose messages are its own. */

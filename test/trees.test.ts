@@ -17,7 +17,6 @@ import {
   writeSync,
 } from 'node:fs'
 import { createServer } from 'node:net'
-import { constants } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { describe, expect, it } from 'vitest'
@@ -31,7 +30,7 @@ import { below } from './support/tree.ts'
 
 const isRoot = process.getuid?.() === 0
 const linux = process.platform === 'linux'
-const { ENOENT, EACCES, EPERM, ELOOP, ENAMETOOLONG } = constants.errno
+const { ENOENT, EACCES, EPERM, ELOOP, ENAMETOOLONG } = errnos
 /** For children that are to be refused something. */
 const asNobody: ChildOptions = isRoot ? { uid: 65_534 } : {}
 

@@ -24,6 +24,8 @@
  *
  * @module coffer
  */
+import './plugins/own.ts'
+
 export { CofferBank } from './coffer/bank.ts'
 export type { CofferBatch } from './coffer/batch.ts'
 export type { CofferReader, CofferWriter } from './coffer/calls.ts'
@@ -45,7 +47,6 @@ export type {
   ReplaceOptions,
   WritableOptions,
 } from './coffer/options.ts'
-export type { PluginName, Plugins } from './coffer/plugins.ts'
 export type { LostMember, SalvageOptions, SalvageResult } from './coffer/salvage.ts'
 export { CofferStore } from './coffer/store.ts'
 export type { AddOptions, AddResult, DeleteOptions, SkippedItem } from './coffer/writes.ts'
@@ -110,16 +111,16 @@ export {
 } from './plugins/base.ts'
 export type { ChromeSource } from './plugins/chrome.ts'
 export type { CryptPlugin } from './plugins/crypt.ts'
+export type { PluginName, Plugins } from './plugins/own.ts'
 export type {
   AddPasswordOptions,
   ImportChromeOptions,
-  ImportedPasswords,
+  ImportPasswordsResult,
   ImportPyCofferOptions,
   PasswordPlugin,
 } from './plugins/password.ts'
 export type { NewPassword, PasswordEntry, PasswordInfo, PasswordKey } from './plugins/password-entry.ts'
-export { registerPlugin } from './plugins/registry.ts'
-export type { PullOptions, PushOptions, RsyncAction, Rsynced, RsyncOptions, RsyncPlugin } from './plugins/rsync.ts'
+export type { PullOptions, PushOptions, RsyncAction, RsyncOptions, RsyncPlugin, RsyncResult } from './plugins/rsync.ts'
 export type { CofferProgress, WatchOptions } from './progress.ts'
 export { type ExportTarOptions, exportTar } from './tar/export.ts'
 export { type ImportTarOptions, type ImportTarResult, importTar } from './tar/import.ts'

@@ -41,6 +41,27 @@ describe('esbuild', () => {
   })
 })
 
+describe('the entry points without the binary, in a bundle', () => {
+  it.each(['esm', 'cjs'] as const)('are a few KiB that run anywhere, as %s', async (format) => {
+    user.save(
+      'src/parts.mjs',
+      `import { CofferError } from 'coffer/errors'
+       import { CofferPlugin } from 'coffer/plugin'
+       console.log(typeof CofferError, typeof CofferPlugin)`,
+    )
+    const outfile = at('elsewhere', format === 'esm' ? 'parts.mjs' : 'parts.cjs')
+    const entryPoints = [at('src/parts.mjs')]
+    const { warnings } = await esbuild({
+      ...{ bundle: true, platform: 'node', logLevel: 'silent', target: 'node20' },
+      ...{ entryPoints, outfile, format },
+    })
+    expect(warnings).toEqual([])
+    expect(readFileSync(outfile, 'utf8')).not.toContain('ERR_COFFER_NO_BINARY')
+    expect(statSync(outfile).size).toBeLessThan(32 * 1024)
+    expect(await user.node(outfile)).toMatchObject({ stdout: 'function function\n', stderr: '', status: 0 })
+  })
+})
+
 describe('Vite, for a server', () => {
   it.each([
     ['with coffer external, as it does by itself', undefined],

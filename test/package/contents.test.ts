@@ -4,6 +4,7 @@ import { publint } from 'publint'
 import { beforeAll, describe, expect, inject, it } from 'vitest'
 import { platforms } from '../../scripts/portable.mjs'
 import { root } from '../../scripts/prepare.mjs'
+import { entryPoints } from './support/example.ts'
 import { run } from './support/run.ts'
 
 const KIB = 1024
@@ -13,6 +14,7 @@ interface Manifest {
   readonly name: string
   readonly version: string
   readonly main?: string
+  readonly exports?: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   readonly scripts?: object
   readonly engines: { readonly node: string }
   readonly dependencies?: Readonly<Record<string, string>>
@@ -99,13 +101,27 @@ describe('the main package', () => {
     expect(main.manifest.scripts).toBeUndefined()
   })
 
+  it('has the files that its entry points name', () => {
+    const named = Object.values(main.manifest.exports ?? {}).flatMap((to) =>
+      typeof to === 'string' ? [to] : Object.values(to),
+    )
+    expect(named.length).toBeGreaterThan(0)
+    expect(named.filter((file) => !main.files.has(file.replace(/^\.\//, '')))).toEqual([])
+  })
+
   it('has types that TypeScript resolves however it is set', async () => {
     const program = join(import.meta.dirname, 'node_modules/@arethetypeswrong/cli/dist/index.js')
     // That require() gets an ES module is how it is meant: every Node.js that Coffer runs on can do it.
-    const args = [main.tarball, '--format', 'table-flipped', '--no-color', '--ignore-rules', 'cjs-resolves-to-esm']
+    // The resolution of Node.js 10 knows no `exports`: it finds the package, and not its other entry points.
+    const settings = ['--profile', 'node16', '--ignore-rules', 'cjs-resolves-to-esm']
+    const args = [main.tarball, '--format', 'table-flipped', '--no-color', ...settings]
     const { status, stdout, stderr } = await run(process.execPath, [program, ...args])
     expect(status, stdout + stderr).toBe(0)
-    expect(stdout).toContain('No problems found')
+    // Types are found from CommonJS, from an ES module, and by a bundler.
+    for (const entry of entryPoints) {
+      const row = stdout.split('\n').find((line) => line.includes(`"${entry}"`))
+      expect(row?.split('│').slice(2, 5), entry).toEqual(Array(3).fill(expect.stringContaining('🟢')))
+    }
   })
 
   it('has no dependency with a script that runs at installation', () => {

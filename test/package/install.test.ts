@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest'
 import { thisPlatform } from '../../scripts/portable.mjs'
-import { example, exampleInCommonJs, printed } from './support/example.ts'
+import { entryPoints, example, exampleInCommonJs, printed } from './support/example.ts'
 import { User } from './support/user.ts'
 
 const require = createRequire(import.meta.url)
@@ -53,6 +53,18 @@ describe.each(versions)('with %s', (_, node) => {
     expect(await user.node('first.cjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
   })
 
+  it.each(['import', 'require'])('every entry point loads by %s', async (how) => {
+    const load = how === 'import' ? 'await import' : 'require'
+    const file = how === 'import' ? 'entries.mjs' : 'entries.cjs'
+    user.save(
+      file,
+      `const [coffer, ...parts] = [${entryPoints.map((entry) => `${load}('${entry}')`).join(', ')}]
+       console.log(parts.map((part) => Object.entries(part).every(([name, value]) => coffer[name] === value)).join())`,
+    )
+    const stdout = `${entryPoints.slice(1).map(() => 'true')}\n`
+    expect(await user.node(file)).toMatchObject({ stdout, stderr: '', status: 0 })
+  })
+
   it('npx runs the command', async () => {
     const { status, stdout } = await user.npx('coffer', '--help')
     expect(stdout).toContain('Usage: coffer')
@@ -93,6 +105,26 @@ describe('in TypeScript', () => {
     user.save('wrong.mts', "import { CofferBank } from 'coffer'\nCofferBank.open('x', 'w', 1)\n")
     expect(await compile({ ...options, noEmit: true }, ['wrong.mts'])).toMatch(/^wrong\.mts\(2,\d+\): error TS/)
   })
+
+  it.each(Object.entries(settings))(
+    'the types of its other entry points are found under %s, and they run',
+    async (_, options) => {
+      user.save(
+        'parts.mts',
+        `import { CofferNull } from 'coffer'
+       import { CofferError, type ErrorCode } from 'coffer/errors'
+       import { CofferPlugin } from 'coffer/plugin'
+       class Count extends CofferPlugin {
+         async count(): Promise<number> { return (await this.coffer.members()).length }
+       }
+       const code: ErrorCode = new CofferError('ERR_COFFER_CLOSED', 'x').code
+       await using box = await CofferNull.open('parts.coffer', 'w')
+       console.log(code, await (await box.plugin(Count)).count())`,
+      )
+      expect(await compile({ ...options, outDir: 'out' }, ['parts.mts'])).toBe('')
+      expect(await user.node('out/parts.mjs')).toMatchObject({ stdout: 'ERR_COFFER_CLOSED 0\n', status: 0 })
+    },
+  )
 
   it('CommonJS imports it under nodenext', async () => {
     user.save('common.cts', "import { CofferNull } from 'coffer'\nconsole.log(typeof CofferNull.open)\n")

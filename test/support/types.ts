@@ -10,14 +10,39 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 /** A program as users write it, where whatever is not wanted is given as undefined. */
 const program = `
 import {
-  Coffer, CofferBank, CofferError, CofferMarket, CofferNull, type CofferPlugin, type CofferReader, CofferStore,
-  type CofferWriter, type ErrorCode, deriveKeys, exportTar, identify, importTar, type Member, type NoticeCode,
+  Coffer, CofferBank, CofferError, CofferMarket, CofferNull, CofferPlugin, type CofferReader, CofferStore,
+  type CofferWriter, type ErrorCode, type PluginHost, RecordPlugin, deriveKeys, exportTar, identify, importTar, type Member, type NoticeCode,
   type NewCofferOptions, type OpenOptions, type ReplaceOptions,
 } from 'coffer'
 
 class MyError extends CofferError {}
 class MyBank extends CofferBank {
   vip = new Set<string>()
+}
+
+type Tags = Map<string, string>
+
+class TagPlugin extends RecordPlugin<Tags> {
+  protected readonly record = '.plugins/tags'
+  protected empty(): Tags {
+    return new Map()
+  }
+  async tag(member: string, tag: string): Promise<void> {
+    await this.update((tags) => tags.set(member, tag))
+  }
+}
+
+class Documented extends RecordPlugin<Tags> {
+  record = '.plugins/tags'
+  empty() {
+    return new Map<string, string>()
+  }
+}
+
+class Count extends CofferPlugin {
+  constructor(host: PluginHost) {
+    super(host)
+  }
 }
 
 const no = undefined
@@ -89,6 +114,8 @@ export async function everything(): Promise<string> {
   await rsync.push('a', 'b', { checksum: no, delete: no, dryRun: no, include: no, exclude: no, symlinks: no, ...watch })
   const passwords = await box.plugin('password')
   await passwords.add({ name: 'a', owner: no, username: no, password: no, url: no, note: no }, { replace: no })
+  await (await box.plugin(TagPlugin)).tag('a', 'red')
+  await Promise.all([box.plugin(Documented), box.plugin(Count)])
   const member: Member = await store.stat('a')
   const perhaps: Member | undefined = await store.stat('a', { throwIfNoEntry: false })
   const nanoseconds: bigint = (await store.stat('a', { bigint: true })).mtimeNs
@@ -105,8 +132,6 @@ export async function everything(): Promise<string> {
   const notices: NoticeCode[] = box.notices.map((notice) => notice.code)
   return \`\${member.name}\${code}\${notices}\${nanoseconds}\${found.head.digest}\`
 }
-
-export type Unused = CofferPlugin
 `
 
 /** What must not compile: each line that does is an error of its directive. */

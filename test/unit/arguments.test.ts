@@ -1,9 +1,25 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { pathToFileURL } from 'node:url'
 import { inspect } from 'node:util'
-import { Coffer, CofferBank, CofferError, CofferMarket, CofferNull, CofferStore } from 'coffer'
+import * as coffer from 'coffer'
+import {
+  Coffer,
+  CofferBank,
+  type CofferBatch,
+  CofferError,
+  type CofferFile,
+  CofferMarket,
+  CofferNull,
+  type CofferReader,
+  CofferStore,
+  type CofferWriter,
+  type CryptPlugin,
+  type PasswordPlugin,
+  type RsyncPlugin,
+} from 'coffer'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 
 const directory = mkdtempSync(join(tmpdir(), 'coffer-unit-'))
@@ -305,5 +321,223 @@ describe('a coffer', () => {
     expect(box).toBeInstanceOf(Coffer)
     await expect(box.read('nothing')).rejects.toBeInstanceOf(CofferError)
     await expect(box.stat('nothing')).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_NOT_FOUND', member: 'nothing' })
+  })
+})
+
+describe('an option that a call does not have', () => {
+  /** A call whose options have a name that no call has. */
+  type Call<T> = (on: T, options: never) => unknown
+  const kdf = { memory: 19 * 1024 * 1024, passes: 2 }
+  const unknown = wrong({ noSuchOption: 1 })
+  const misplaced = wrong({ lockTimeout: 1 })
+
+  /** Everything that a class has to call. */
+  function methodsOf(type: { prototype: object }): string[] {
+    const names: string[] = []
+    for (let at = type.prototype; at !== Object.prototype; at = Object.getPrototypeOf(at) as object) {
+      for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(at))) {
+        if (typeof value === 'function' && name !== 'constructor') names.push(name)
+      }
+    }
+    return [...new Set(names)].sort()
+  }
+
+  /** Each call of a list refuses what it does not know. */
+  async function refusedBy<T extends object>(on: T, calls: Readonly<Record<string, Call<T>>>): Promise<void> {
+    for (const [name, call] of Object.entries(calls)) {
+      for (const [options, message] of [
+        [unknown, /has no option with a given name: its options are/],
+        [misplaced, /has no option lockTimeout: its options are/],
+      ] as const) {
+        const given = (async () => {
+          const result = await call(on, options)
+          // Its error may come with its first item.
+          if (typeof result === 'object' && result !== null && 'next' in result) await (result as AsyncGenerator).next()
+        })()
+        await expect(given, name).rejects.toMatchObject(refused(message))
+      }
+    }
+  }
+
+  /** Every method of an object is in a list, or has no options. What is new needs a case. */
+  function allOf(on: object, calls: object, none: readonly string[]): void {
+    const type = on.constructor as unknown as { prototype: object }
+    expect([...Object.keys(calls), ...none].sort()).toEqual(methodsOf(type))
+    for (const name of none) {
+      const method = (on as Readonly<Record<string, unknown>>)[name] as () => unknown
+      expect(method.toString().split(')')[0], name).not.toContain('options')
+    }
+  }
+
+  const reading = {
+    read: (on, options) => on.read('a', options),
+    readText: (on, options) => on.readText('a', options),
+    readLines: (on, options) => on.readLines('a', options),
+    load: (on, options) => on.load('a', options),
+    createReadStream: (on, options) => on.createReadStream('a', options),
+    has: (on, options) => on.has('a', options),
+    stat: (on, options) => on.stat('a', options),
+    members: (on, options) => on.members(options),
+    iterate: (on, options) => on.iterate(options),
+  } satisfies Record<string, Call<CofferReader>>
+  const writing = {
+    write: (on, options) => on.write('a', 'x', options),
+    append: (on, options) => on.append('a', 'x', options),
+    writeLines: (on, options) => on.writeLines('a', ['x'], options),
+    dump: (on, options) => on.dump('a', 'x', options),
+    add: (on, options) => on.add('.', options),
+    delete: (on, options) => on.delete('a', options),
+  } satisfies Record<string, Call<CofferWriter>>
+  const whole = {
+    ...reading,
+    ...writing,
+    extract: (on, options) => on.extract('a', directory, options),
+    extractAll: (on, options) => on.extractAll(directory, options),
+    createWriteStream: (on, options) => on.createWriteStream('a', options),
+    file: (on, options) => on.file('a', 'w', options),
+    batch: (on, options) => on.batch(async () => {}, options),
+    flush: (on, options) => on.flush(options),
+    info: (on, options) => on.info(options),
+    verify: (on, options) => on.verify(options),
+    compact: (on, options) => on.compact(options),
+    rekey: (on, options) => on.rekey(CofferStore.generateKeys(), options),
+    changePassphrase: (on, options) => on.changePassphrase('anvil mosaic turnip', options),
+  } satisfies Record<string, Call<Coffer>>
+
+  it('is refused by every call of a coffer, and nothing happens', async () => {
+    await using store = await CofferStore.open(fresh(), 'x', CofferStore.generateKeys())
+    await store.write('a', 'x')
+    await store.flush()
+    const { head } = store
+    allOf(store, whole, ['plugin', 'close'])
+    await refusedBy<Coffer>(store, whole)
+    await expect(store.rekey(unknown)).rejects.toMatchObject(refused(/no option/))
+    await expect(store.file('a', 'w', unknown, async () => {})).rejects.toMatchObject(refused(/no option/))
+    await expect(store.changePassphrase('anvil mosaic', { kdf: unknown })).rejects.toMatchObject(refused(/no option/))
+    expect(store.modified).toBe(false)
+    expect(store.head).toEqual(head)
+    expect((await store.members()).map(({ name }) => name)).toEqual(['a'])
+  })
+
+  it('is refused by every call of a batch', async () => {
+    await using store = await CofferStore.open(fresh(), 'x', CofferStore.generateKeys())
+    await store.write('a', 'x')
+    await store.batch(async (batch) => {
+      allOf(batch, { ...reading, ...writing }, [])
+      await refusedBy<CofferBatch>(batch, { ...reading, ...writing })
+      expect((await batch.members()).map(({ name }) => name)).toEqual(['a'])
+    })
+  })
+
+  it('is refused by every call of a handle', async () => {
+    await using store = await CofferStore.open(fresh(), 'x', CofferStore.generateKeys())
+    await store.write('a', 'x')
+    const both: Record<string, Call<CofferFile>> = { stat: (on, options) => on.stat(options) }
+    const reads: Record<string, Call<CofferFile>> = {
+      read: (on, options) => on.read(options),
+      readFile: (on, options) => on.readFile(options),
+      createReadStream: (on, options) => on.createReadStream(options),
+    }
+    const writes: Record<string, Call<CofferFile>> = {
+      write: (on, options) => on.write(Buffer.from('x'), options as object),
+      writeFile: (on, options) => on.writeFile('x', options),
+      appendFile: (on, options) => on.appendFile('x', options),
+      createWriteStream: (on, options) => on.createWriteStream(options),
+    }
+    const none = ['readLines', 'readableWebStream', 'writableWebStream', 'close', 'abort']
+    for (const [mode, calls] of [
+      ['r', reads],
+      ['w', writes],
+    ] as const) {
+      const file = await store.file('a', mode)
+      allOf(file, { ...both, ...reads, ...writes }, none)
+      await refusedBy<CofferFile>(file, { ...both, ...calls })
+      file.abort()
+    }
+  })
+
+  it('is refused by the statics of every class', async () => {
+    const layers = { member: { cipher: 'none' }, container: { cipher: 'none' } } as const
+    for (const [type, keys] of [
+      [Coffer, layers],
+      [CofferBank, CofferBank.generateKeys()],
+      [CofferStore, CofferStore.generateKeys()],
+      [CofferMarket, CofferMarket.generateKeys()],
+      [CofferNull, {}],
+    ] as const) {
+      const { open, salvage, generateKeys } = type as unknown as Record<string, (...args: unknown[]) => unknown>
+      const calls: Record<string, (options: object) => unknown> = {
+        open: (options) => open?.call(type, fresh(), 'x', { ...keys, ...options }),
+        salvage: (options) => salvage?.call(type, fresh(), fresh(), { ...keys, ...options }),
+        generateKeys: (options) => generateKeys?.call(type, { ...(type === Coffer ? keys : {}), ...options }),
+      }
+      expect(Object.keys(calls).sort()).toEqual(
+        Object.entries({ ...Object.getOwnPropertyDescriptors(Coffer), ...Object.getOwnPropertyDescriptors(type) })
+          .filter(([, { value }]) => typeof value === 'function')
+          .map(([name]) => name)
+          .sort(),
+      )
+      for (const [name, call] of Object.entries(calls)) {
+        const given = (async () => call({ noSuchOption: 1 }))()
+        await expect(given, `${type.name}.${name}`).rejects.toMatchObject(refused(/no option/))
+      }
+    }
+  })
+
+  it('is refused by the functions of the package', async () => {
+    await using store = await CofferStore.open(fresh(), 'x', CofferStore.generateKeys())
+    const calls: Record<string, (options: never) => unknown> = {
+      identify: (options) => coffer.identify(store.path, options),
+      deriveKeys: (options) =>
+        coffer.deriveKeys('anvil mosaic', { salt: new Uint8Array(16), ...kdf, ...(options as object) }),
+      exportTar: (options) => coffer.exportTar(store, options),
+      importTar: (options) => coffer.importTar(store, Readable.from([]), options),
+    }
+    const functions = Object.entries(coffer).filter(
+      ([, value]) => typeof value === 'function' && !/^class /.test(String(value)),
+    )
+    // A plugin's name and class are no options.
+    expect(
+      functions
+        .map(([name]) => name)
+        .filter((name) => name !== 'registerPlugin')
+        .sort(),
+    ).toEqual(Object.keys(calls).sort())
+    for (const [name, call] of Object.entries(calls)) {
+      const given = (async () => call(unknown))()
+      await expect(given, name).rejects.toMatchObject(refused(/no option/))
+    }
+  })
+
+  it('is refused by the plugins', async () => {
+    await using store = await CofferStore.open(fresh(), 'x', CofferStore.generateKeys())
+    await using crypt = await store.plugin('crypt')
+    const ofCrypt: Record<string, Call<CryptPlugin>> = {
+      encrypt: (on, options) => on.encrypt('/a', '/b', options),
+      decrypt: (on, options) => on.decrypt('/a', '/b', options),
+      createEncryptStream: (on, options) => on.createEncryptStream(options),
+      createDecryptStream: (on, options) => on.createDecryptStream(options),
+      createTargetStream: (on, options) => on.createTargetStream('/b', options),
+    }
+    allOf(crypt, ofCrypt, ['close', 'checkOpen'])
+    await refusedBy(crypt, ofCrypt)
+    await using password = await store.plugin('password')
+    const ofPassword: Record<string, Call<PasswordPlugin>> = {
+      add: (on, options) => on.add({ name: 'a' }, options),
+      importChrome: (on, options) => on.importChrome({ csv: 'name\n' }, options),
+      importPyCoffer: (on, options) => on.importPyCoffer(options),
+      get: (on, options) => on.get({ name: 'a', ...(options as object) }),
+      delete: (on, options) => on.delete({ name: 'a', ...(options as object) }),
+    }
+    const ofRecords = ['checkOpen', 'empty', 'restore', 'stored', 'view', 'update']
+    allOf(password, ofPassword, ['list', 'search', 'close', ...ofRecords])
+    await refusedBy(password, ofPassword)
+    await using rsync = await store.plugin('rsync')
+    const ofRsync: Record<string, Call<RsyncPlugin>> = {
+      push: (on, options) => on.push('/a', 'a', options),
+      pull: (on, options) => on.pull('a', '/a', options),
+    }
+    allOf(rsync, ofRsync, ['close', 'checkOpen'])
+    await refusedBy(rsync, ofRsync)
   })
 })

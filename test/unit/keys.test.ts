@@ -19,7 +19,7 @@ const failure = async (work: Promise<unknown>): Promise<unknown> =>
 
 /** Texts of 43 characters and more that decode as base64 to a key, and are words. */
 const words = [
-  'correct-horse-battery-staple-correct-horse-',
+  'correct-horse-battery-staple-correct-horses',
   'CorrectHorseBatteryStapleAndThenSomeMoreXyz',
   'correct_horse_battery_staple_and_more_words',
   'correcthorsebatterystapleandthensomemorewor',
@@ -29,7 +29,7 @@ const words = [
 ]
 
 describe('a key that reads like words', () => {
-  it.each(words.filter((text) => text.length >= 43))('is refused, and is not shown: %#', async (text) => {
+  it.each(words)('is refused, and is not shown: %#', async (text) => {
     const secureKey = Buffer.alloc(32, 3)
     for (const work of [
       CofferStore.open(fresh(), 'x', { cofferKey: text }),
@@ -41,7 +41,10 @@ describe('a key that reads like words', () => {
     ]) {
       const error = await failure(work)
       expect(error).toBeInstanceOf(CofferError)
-      expect(error).toMatchObject({ code: 'ERR_COFFER_INVALID_ARG', message: expect.stringMatching(/reads like words/) })
+      expect(error).toMatchObject({
+        code: 'ERR_COFFER_INVALID_ARG',
+        message: expect.stringMatching(/reads like words/),
+      })
       expect(inspect(error, { showHidden: true, depth: 9 })).not.toContain(text)
     }
     const store = await CofferStore.open(fresh(), 'x', CofferStore.generateKeys())
@@ -67,13 +70,12 @@ describe('a key that reads like words', () => {
 describe('a random key', () => {
   it('never reads like words', async () => {
     const path = fresh()
-    // Only how the text is read matters here, so no coffer has to be made: a wrong length is told after it.
-    for (let seed = 0; seed < 20_000; seed += 1) {
+    // There is no coffer: what is said about the key is said before that.
+    for (let seed = 0; seed < 2_000; seed += 1) {
       const key = createHash('sha256').update(`${seed}`).digest()
-      for (const text of [key.toString('base64'), key.toString('base64url')]) {
-        const given = CofferStore.open(path, 'x', { cofferKey: `${text.replaceAll('=', '')}AAAA` })
-        const error = (await failure(given)) as Error
-        expect(error.message).toMatch(/^cofferKey has 3[45] bytes/)
+      for (const cofferKey of [key.toString('base64'), key.toString('base64url')]) {
+        const error = await failure(CofferStore.open(path, 'r', { cofferKey }))
+        expect(error, cofferKey).toMatchObject({ code: 'ERR_COFFER_NOT_FOUND' })
       }
     }
   })

@@ -11,8 +11,8 @@ import { CofferStore } from '../coffer/store.ts'
 import { CofferError } from '../errors.ts'
 import { type BankCipher, type FixedKindName, kindNames, neededKeys } from '../keys/kinds.ts'
 import { keyless } from '../keys/secret.ts'
-// Registers the plugins that come with Coffer.
-import '../plugins/registry.ts'
+// What Coffer.plugin makes plugins with.
+import '../plugins/own.ts'
 import type { Changes } from './config/changes.ts'
 import { changeSection } from './config/config.ts'
 import {

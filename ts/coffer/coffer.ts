@@ -19,7 +19,7 @@ import { CofferBatch } from './batch.ts'
 import { kindClass, kindOf } from './kind-of.ts'
 import { type CofferClass, type OpenedCoffer, open } from './open.ts'
 import { checkOpenMode, checkOpenNames, type OpenFlags, type OptionsOf } from './options.ts'
-import { openPlugin, type PluginName, type Plugins } from './plugins.ts'
+import { openPlugin, type Plugin, type PluginClass, type PluginName, type Plugins } from './plugins.ts'
 import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from './salvage.ts'
 import { CofferWrites } from './writer.ts'
 
@@ -186,11 +186,10 @@ export class Coffer extends CofferWrites {
   }
 
   /**
-   * A plugin for this coffer: one that comes with Coffer, or one that {@link registerPlugin} has registered.
-   * Close it, or use `await using`; the coffer stays open.
+   * A plugin that comes with Coffer, for this coffer. Close it, or use `await using`; the coffer stays open.
    *
    * @typeParam N the name
-   * @param name `crypt`, `password`, `rsync`, or a registered name
+   * @param name `crypt`, `password` or `rsync`
    * @returns the plugin
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if there is no such plugin, `…_CLOSED`
    *
@@ -205,8 +204,20 @@ export class Coffer extends CofferWrites {
    * await bank.close()
    * ```
    */
-  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]> {
-    return openPlugin(name, {
+  async plugin<N extends PluginName>(name: N): Promise<Plugins[N]>
+  /**
+   * A plugin of another class, for this coffer: {@link CofferPlugin}, {@link RecordPlugin} and
+   * {@link KeyPlugin} have examples. The class may extend one of a second copy of this package.
+   *
+   * @typeParam P the plugin
+   * @param plugin the class, which extends one of the three
+   * @returns the plugin, an object of the class
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` if it is no such class, or one of a version of this
+   *   package that does not fit; `…_CLOSED`
+   */
+  async plugin<P extends Plugin>(plugin: PluginClass<P>): Promise<P>
+  async plugin(plugin: PluginName | PluginClass): Promise<Plugin> {
+    return openPlugin(plugin, {
       coffer: this,
       native: this.#native,
       change: (call, work) => CofferBatch.waiting(this, call, work),

@@ -26,7 +26,7 @@ const LONG_KEY = 43
 function isWords(text: string): boolean {
   if (text.length < LONG_KEY) return false
   return text
-    .replace(/\d{1,4}$/, '')
+    .replace(/[-_]?\d{1,4}$/, '')
     .split(/[-_]|(?=[A-Z])/)
     .every((word) => /^[A-Z]?[a-z]{2,}$/.test(word))
 }

@@ -1,69 +1,24 @@
 import { shown } from '../check.ts'
 import type { Coffer } from '../coffer/coffer.ts'
+import { Plugin, type PluginHost } from '../coffer/plugins.ts'
 import type { Cryptor } from '../crypt/cryptor.ts'
 import { CofferError, invalid } from '../errors.ts'
 import type { Trees } from '../rsync/trees.ts'
 
-/** The argument of a plugin's constructor, from {@link Coffer.plugin}. */
-export interface PluginHost {
-  /** The coffer that the plugin belongs to. */
-  readonly coffer: Coffer
-  /**
-   * Operations on directory trees outside the coffer.
-   *
-   * @internal
-   */
-  readonly trees: Trees
-  /** Encryption of files outside the coffer with its key. */
-  readonly crypt: Cryptor
-}
+export type { Plugin, PluginClass, PluginHost } from '../coffer/plugins.ts'
 
-/**
- * A class of plugins, as {@link registerPlugin} takes it.
- *
- * @typeParam P the plugin
- * @param host the argument from {@link Coffer.plugin}
- */
-export type PluginClass<P extends Plugin = Plugin> = new (host: PluginHost) => P
-
-/**
- * The base of all plugins. Plugins extend {@link CofferPlugin}, {@link RecordPlugin} or {@link KeyPlugin},
- * which have examples.
- */
-export abstract class Plugin implements AsyncDisposable {
-  readonly #coffer: Coffer
-  #closed = false
-
-  constructor({ coffer }: PluginHost) {
-    this.#coffer = coffer
-  }
-
-  /** Whether {@link close} has been called. */
-  get closed(): boolean {
-    return this.#closed
-  }
-
-  /**
-   * Closes the plugin. The coffer stays open, and calls under way complete. May be called more than once.
-   */
-  async close(): Promise<void> {
-    this.#closed = true
-  }
-
-  /** The same as {@link close}, for `await using`. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close()
-  }
-
-  /**
-   * Throws if the plugin is closed: for the beginning of each call of a plugin.
-   *
-   * @throws {@link CofferError} `ERR_COFFER_CLOSED`
-   */
-  protected checkOpen(): void {
-    if (!this.#closed) return
-    const { path } = this.#coffer
-    throw new CofferError('ERR_COFFER_CLOSED', 'the plugin is closed: ask the coffer for another', { path })
+declare module '../coffer/plugins.ts' {
+  interface PluginHost {
+    /** The coffer that the plugin belongs to. */
+    readonly coffer: Coffer
+    /**
+     * Operations on directory trees outside the coffer.
+     *
+     * @internal
+     */
+    readonly trees: Trees
+    /** Encryption of files outside the coffer with its key. */
+    readonly crypt: Cryptor
   }
 }
 
@@ -72,18 +27,17 @@ export abstract class Plugin implements AsyncDisposable {
  *
  * @example
  * ```js
- * import { CofferNull, CofferPlugin, registerPlugin } from 'coffer'
+ * import { CofferNull, CofferPlugin } from 'coffer'
  *
  * class Count extends CofferPlugin {
  *   async files() {
  *     return (await this.coffer.members()).length
  *   }
  * }
- * registerPlugin('count', Count)
  *
  * const box = await CofferNull.open('box.coffer', 'w')
  * await box.write('a', '1')
- * const count = await box.plugin('count')
+ * const count = await box.plugin(Count)
  * console.log(await count.files()) // 1
  * await count.close()
  * await box.close()
@@ -123,7 +77,7 @@ const RECORD_MODE = 0o600
  *
  * @example
  * ```js
- * import { CofferNull, RecordPlugin, registerPlugin } from 'coffer'
+ * import { CofferNull, RecordPlugin } from 'coffer'
  *
  * class Tags extends RecordPlugin {
  *   record = '.plugins/tags'
@@ -137,10 +91,9 @@ const RECORD_MODE = 0o600
  *     return (await this.view()).get(member)
  *   }
  * }
- * registerPlugin('tags', Tags)
  *
  * const box = await CofferNull.open('box.coffer', 'w')
- * const tags = await box.plugin('tags')
+ * const tags = await box.plugin(Tags)
  * await tags.tag('a.txt', 'red')
  * console.log(await tags.of('a.txt')) // red
  * await tags.close()
@@ -245,17 +198,16 @@ export abstract class RecordPlugin<T> extends Plugin {
  * @example
  * ```js
  * import { writeFile } from 'node:fs/promises'
- * import { CofferStore, KeyPlugin, registerPlugin } from 'coffer'
+ * import { CofferStore, KeyPlugin } from 'coffer'
  *
  * class Outbox extends KeyPlugin {
  *   async put(path) {
  *     await this.crypt.encrypt(path, `${path}.out`)
  *   }
  * }
- * registerPlugin('outbox', Outbox)
  *
  * const store = await CofferStore.open('store.coffer', 'w', CofferStore.generateKeys())
- * const outbox = await store.plugin('outbox')
+ * const outbox = await store.plugin(Outbox)
  * await writeFile('letter.txt', 'Dear Bob')
  * await outbox.put('letter.txt')
  * await store.close()

@@ -24,7 +24,12 @@ export interface PasswordInfo {
   mtime: Date
 }
 
-/** A password entry. */
+/**
+ * A password entry, from {@link PasswordPlugin.get}. Its `password` is read and set as any property, but
+ * `JSON.stringify` leaves it out, and `console.log` and `util.inspect` hide it. A copy, by `{ ...entry }`,
+ * `Object.assign`, `structuredClone` or {@link Coffer.dump}, is a plain object with the password, and hides
+ * nothing.
+ */
 export interface PasswordEntry extends PasswordInfo {
   /** The password itself. */
   password: string | null

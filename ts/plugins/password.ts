@@ -32,7 +32,7 @@ export interface ImportPyCofferOptions extends AddPasswordOptions {
 }
 
 /** The result of an import. */
-export interface ImportedPasswords {
+export interface ImportPasswordsResult {
   /** The number of new entries. */
   added: number
   /** The number of entries that replaced one with the same owner and name. */
@@ -41,10 +41,11 @@ export interface ImportedPasswords {
 
 const texts = ['owner', 'username', 'password', 'url', 'note'] as const
 const times = ['ctime', 'mtime'] as const
+const fields = ['name', ...texts, ...times] as const
 
 /**
  * The plugin `password`: passwords in the coffer's record `.plugins/password`, each with its owner and
- * name as key. Neither errors nor `console.log` show a password.
+ * name as key. Neither errors nor `console.log` nor `JSON.stringify` show a password.
  *
  * @example
  * ```js
@@ -78,7 +79,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    *   not an error
    */
   async list(): Promise<PasswordInfo[]> {
-    return (await this.view()).sort(byOwnerAndName).map(({ password: _, ...info }) => info)
+    return (await this.view()).sort(byOwnerAndName).map(infoOf)
   }
 
   /**
@@ -98,7 +99,8 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
   }
 
   /**
-   * A password entry. `console.log` does not show the password itself.
+   * A password entry. Neither `console.log` nor `JSON.stringify` shows the password itself: see
+   * {@link PasswordEntry}.
    *
    * @param key its name and owner
    * @returns the password
@@ -166,9 +168,11 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    * await bank.close()
    * ```
    */
-  async importChrome(source: ChromeSource, options: ImportChromeOptions = {}): Promise<ImportedPasswords> {
+  async importChrome(source: ChromeSource, options: ImportChromeOptions = {}): Promise<ImportPasswordsResult> {
     this.checkOpen()
     const { replace, owner = 'chrome' } = checkOptions(options, 'importChrome', ['replace', 'owner'])
+    checkBoolean(replace, 'replace')
+    checkText(owner, 'owner')
     const rows = await chromeRows(source)
     return this.#store(
       rows.map((row) => checkNew({ ...row, owner })),
@@ -185,9 +189,10 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT`
    *   also if it has anything but passwords, and as {@link add}
    */
-  async importPyCoffer(options: ImportPyCofferOptions = {}): Promise<ImportedPasswords> {
+  async importPyCoffer(options: ImportPyCofferOptions = {}): Promise<ImportPasswordsResult> {
     this.checkOpen()
     const { replace, delete: remove } = checkOptions(options, 'importPyCoffer', ['replace', 'delete'])
+    checkBoolean(replace, 'replace')
     checkBoolean(remove, 'delete')
     const entries = passwordsFromPyCoffer(await this.#coffer.read(PASSWD), this.#coffer.path)
     const imported = await this.#store(entries, replace)
@@ -220,7 +225,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
     return bytes && decode(bytes, { path: this.#coffer.path, member: this.record })
   }
 
-  async #store(added: readonly PasswordEntry[], replace: boolean | undefined): Promise<ImportedPasswords> {
+  async #store(added: readonly PasswordEntry[], replace: boolean | undefined): Promise<ImportPasswordsResult> {
     const replaces = checkBoolean(replace, 'replace') ?? true
     return this.update((entries) => {
       const places = new Map(entries.map((entry, at) => [keyOf(entry), at]))
@@ -267,27 +272,32 @@ function byOwnerAndName(one: PasswordEntry, other: PasswordEntry): number {
 const compare = (one: string, other: string): number => (one < other ? -1 : one > other ? 1 : 0)
 
 function checkKey(key: PasswordKey, what: string): { name: string; owner: string | null } {
-  // Other properties are allowed, so that an entry of `list` can be passed.
-  if (typeof key !== 'object' || key === null) throw invalid(`${what} takes { name, owner }`)
-  return { name: checkName(key.name), owner: checkText(key.owner, 'owner') }
+  // The properties of an entry are allowed, so that one of `list` can be passed. A misspelt owner is not: it would
+  // be another password that is deleted.
+  const { name, owner }: Partial<PasswordEntry> = checkOptions<Partial<PasswordEntry>>(
+    key,
+    `the key of ${what}`,
+    fields,
+  )
+  return { name: checkName(name), owner: checkText(owner, 'owner') }
 }
 
 function checkNew(password: NewPassword): PasswordEntry {
-  const fields = checkOptions(password, 'a password', ['name', ...texts, ...times])
+  const { name, owner, username, password: secret, url, note } = checkOptions(password, 'a password', fields)
   const now = new Date()
   return {
-    name: checkName(fields.name),
-    owner: checkText(fields.owner, 'owner'),
-    username: checkText(fields.username, 'username'),
-    password: checkText(fields.password, 'password'),
-    url: checkText(fields.url, 'url'),
-    note: checkText(fields.note, 'note'),
+    name: checkName(name),
+    owner: checkText(owner, 'owner'),
+    username: checkText(username, 'username'),
+    password: checkText(secret, 'password'),
+    url: checkText(url, 'url'),
+    note: checkText(note, 'note'),
     ctime: now,
     mtime: now,
   }
 }
 
-function checkName(name: string): string {
+function checkName(name: string | undefined): string {
   if (typeof name === 'string') return name
   throw invalid(`the name of a password must be a string, not ${name === null ? 'null' : typeof name}`)
 }
@@ -301,16 +311,33 @@ function checkText(value: string | null | undefined, what: string): string | nul
 
 function isEntry(value: unknown): value is PasswordEntry {
   if (typeof value !== 'object' || value === null) return false
-  const fields = value as Partial<Record<keyof PasswordEntry, unknown>>
+  const entry = value as Partial<Record<keyof PasswordEntry, unknown>>
   return (
-    typeof fields.name === 'string' &&
-    texts.every((text) => fields[text] === null || typeof fields[text] === 'string') &&
-    times.every((time) => types.isDate(fields[time]))
+    typeof entry.name === 'string' &&
+    texts.every((text) => entry[text] === null || typeof entry[text] === 'string') &&
+    times.every((time) => types.isDate(entry[time]))
   )
 }
 
-/** Makes `console.log` hide the password of an entry, by a property that is not enumerable: copies do not have it. */
-function concealed(entry: PasswordEntry): PasswordEntry {
-  const show = (_depth: number, options: object): string => inspect({ ...entry, password: '[hidden]' }, options)
-  return Object.defineProperty(entry, inspect.custom, { value: show })
+/**
+ * An entry whose password is read as a property and printed by nothing: `JSON.stringify` leaves it out, and
+ * `console.log` hides it. As an accessor it is also hidden from `console.dir`, which calls no method. It is
+ * enumerable, so that a copy has it, as a plain property: without it, adding a copy would erase the password.
+ */
+function concealed({ password, ...info }: PasswordEntry): PasswordEntry {
+  let secret = password
+  const entry: PasswordEntry = {
+    ...info,
+    get password() {
+      return secret
+    },
+    set password(value) {
+      secret = value
+    },
+  }
+  const toJSON = (): PasswordInfo => infoOf(entry)
+  const show = (_depth: number, options: object): string => inspect({ ...toJSON(), password: '[hidden]' }, options)
+  return Object.defineProperties(entry, { toJSON: { value: toJSON }, [inspect.custom]: { value: show } })
 }
+
+const infoOf = ({ password: _, ...info }: PasswordEntry): PasswordInfo => info

@@ -6,7 +6,7 @@ import { CofferError, invalid } from '../errors.ts'
 import { type BigIntMember, isOfPlugins, isWithin } from '../member/member.ts'
 import { checkSymlinks, defaultName, type SymlinkPolicy } from '../member/options.ts'
 import { checkWatch, type WatchOptions, watchOptions } from '../progress.ts'
-import { Filter, parentOf } from '../rsync/filter.ts'
+import { checkPatterns, Filter, parentOf } from '../rsync/filter.ts'
 import { joined, nodesOf, type Walked, walk } from '../rsync/nodes.ts'
 import { type Nodes, type Plan, type Planning, plan } from '../rsync/plan.ts'
 import type { Entry, Trees } from '../rsync/trees.ts'
@@ -69,7 +69,7 @@ export interface RsyncAction {
 }
 
 /** The result of {@link RsyncPlugin.push} and {@link RsyncPlugin.pull}. */
-export interface Rsynced {
+export interface RsyncResult {
   /** The actions, sorted by name. */
   actions: RsyncAction[]
   /** The number of files added and updated. */
@@ -139,9 +139,9 @@ export class RsyncPlugin extends CofferPlugin {
    *   is off, or a file is above `name`; `…_STALE` if a file changes meanwhile; as
    *   {@link Coffer.add}, and with `checksum` as {@link Coffer.read}
    */
-  async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<Rsynced> {
+  async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<RsyncResult> {
     const from = checkPath(source, 'the source of push')
-    const to = checkRoot(name ?? defaultName(from))
+    const to = checkRoot(name === undefined ? defaultName(from) : name)
     const { symlinks, ...rest } = checkOptions(options, 'push', ['symlinks', ...rsyncOptions])
     const links = checkSymlinks(symlinks)
     const run = checkRun(rest)
@@ -190,7 +190,7 @@ export class RsyncPlugin extends CofferPlugin {
    *   the path of a file and `delete` is off, and as {@link Coffer.extract}. What was done before the error
    *   stays
    */
-  async pull(name: string, target: string | URL, options: PullOptions = {}): Promise<Rsynced> {
+  async pull(name: string, target: string | URL, options: PullOptions = {}): Promise<RsyncResult> {
     const from = checkRoot(name)
     const directory = checkPath(target, 'the target of pull')
     const { preserve: preserved, ...rest } = checkOptions(options, 'pull', ['preserve', ...rsyncOptions])
@@ -286,9 +286,8 @@ interface Run extends WatchOptions {
 }
 
 function checkRun(options: RsyncOptions): Run {
-  checkWatch(options)
-  const { signal, onProgress } = options
-  return {
+  const { include, exclude, signal, onProgress } = options
+  const run = {
     plugins: checkBoolean(options.plugins, 'plugins') ?? false,
     checksum: checkBoolean(options.checksum, 'checksum') ?? false,
     delete: checkBoolean(options.delete, 'delete') ?? false,
@@ -296,6 +295,10 @@ function checkRun(options: RsyncOptions): Run {
     signal,
     onProgress,
   }
+  checkPatterns(include, 'include')
+  checkPatterns(exclude, 'exclude')
+  checkWatch(options)
+  return run
 }
 
 /**
@@ -318,7 +321,7 @@ function reserved(): CofferError {
   return invalid(`${RESERVED} is reserved for plugins: choose another name, or pass plugins`)
 }
 
-function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<Rsynced, 'skipped'> {
+function summary(made: Plan, source: Nodes, { nameOf, pathOf }: Places): Omit<RsyncResult, 'skipped'> {
   const gone = (path: string): RsyncAction => ({ action: 'delete', name: nameOf(path), path: pathOf(path) })
   const actions = made.delete.map(gone)
   let [files, bytes] = [0, 0]

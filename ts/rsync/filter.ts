@@ -1,5 +1,5 @@
 import { invalid } from '../errors.ts'
-import { parsePattern } from './pattern.ts'
+import { type Pattern, parsePattern } from './pattern.ts'
 
 /** Whether patterns match a path, which may be that of a directory. */
 type Matcher = (path: string, directory: boolean) => boolean
@@ -25,8 +25,8 @@ export class Filter {
     single: boolean,
     reserved?: string,
   ) {
-    const excluded = matcher(exclude ?? [], 'exclude')
-    this.#included = matcher(include ?? [], 'include')
+    const excluded = matcher(checkPatterns(exclude, 'exclude'))
+    this.#included = matcher(checkPatterns(include, 'include'))
     this.#excluded = (path, directory) => path === reserved || excluded(path, directory)
     this.#root = include === undefined ? 'in' : 'open'
     this.#single = single
@@ -64,10 +64,18 @@ export function parentOf(path: string): string {
   return path.slice(0, Math.max(0, path.lastIndexOf('/')))
 }
 
-function matcher(patterns: readonly string[], what: string): Matcher {
+/** Checks the patterns of an option, which are none by default. */
+export function checkPatterns(
+  patterns: readonly string[] | undefined,
+  what: 'include' | 'exclude',
+): readonly Pattern[] {
+  if (patterns === undefined) return []
   if (!Array.isArray(patterns) || patterns.some((pattern) => typeof pattern !== 'string' || pattern === '')) {
     throw invalid(`${what} must be an array of patterns such as '*.tmp'`)
   }
-  const parsed = patterns.map((pattern: string) => parsePattern(pattern, what))
-  return (path, directory) => parsed.some(({ paths, directories }) => (directory || !directories) && paths.test(path))
+  return patterns.map((pattern: string) => parsePattern(pattern, what))
+}
+
+function matcher(patterns: readonly Pattern[]): Matcher {
+  return (path, directory) => patterns.some(({ paths, directories }) => (directory || !directories) && paths.test(path))
 }

@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../../../scripts/prepare.mjs'
 
+/** What can be imported of the package, the whole first. */
+export const entryPoints = ['coffer', 'coffer/errors', 'coffer/plugin']
+
 /** The first example of the README, as an ES module; it is TypeScript as well. */
 export const example = firstExample()
 

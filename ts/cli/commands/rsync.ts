@@ -1,5 +1,5 @@
 import { Option } from 'commander'
-import type { PullOptions, PushOptions, Rsynced, RsyncOptions } from '../../plugins/rsync.ts'
+import type { PullOptions, PushOptions, RsyncOptions, RsyncResult } from '../../plugins/rsync.ts'
 import { Entry } from '../entry.ts'
 import { UsageError } from '../exit.ts'
 import { memberName } from '../names.ts'
@@ -99,7 +99,7 @@ function chosen({ checksum, delete: deleting, dryRun, dry, include, exclude, plu
   return { plugins, checksum, delete: deleting, dryRun: dryRun ?? dry, include, exclude }
 }
 
-async function report(result: Rsynced, { dryRun, dry }: Options): Promise<void> {
+async function report(result: RsyncResult, { dryRun, dry }: Options): Promise<void> {
   leftOut(result.skipped)
   if (manner.json) return json(result)
   if (!manner.quiet) for (const { action, name } of result.actions) await line(`${action}  ${shown(name)}`)
