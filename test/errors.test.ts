@@ -1,10 +1,20 @@
-import { chmodSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, inChild } from './support/child.ts'
-import { CofferBank, CofferError, CofferMarket, CofferNull, CofferStore, type ErrorCode } from './support/coffer.ts'
+import {
+  Coffer,
+  CofferBank,
+  CofferError,
+  CofferMarket,
+  CofferNull,
+  CofferStore,
+  type ErrorCode,
+} from './support/coffer.ts'
+import { errnos } from './support/errnos.ts'
 import { flipped, headerMarks, lastRecord } from './support/format.ts'
 import { keyedKinds, keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
@@ -87,6 +97,80 @@ const cases: readonly Case[] = [
       const file = readFileSync(path)
       writeFileSync(path, flipped(file, file.indexOf(noise(1_000).subarray(0, 32)) + 7))
       await using box = await CofferNull.open(path, 'r')
+      return await box.read('member')
+    },
+  },
+  {
+    code: 'ERR_COFFER_KEYLESS',
+    fail: async (directory) => Coffer.open(await boxed(directory), 'r', CofferStore.generateKeys()),
+  },
+  {
+    code: 'ERR_COFFER_ROLLED_BACK',
+    path: 'older',
+    fail: async (directory) => {
+      const path = await boxed(directory)
+      copyFileSync(path, join(directory, 'older'))
+      const box = await CofferNull.open(path, 'r+')
+      await box.write('member', 'newer')
+      await box.close()
+      return CofferNull.open(join(directory, 'older'), 'r', { expect: box.head })
+    },
+  },
+  {
+    code: 'ERR_COFFER_IS_DIRECTORY',
+    path: 'box.coffer',
+    member: 'a',
+    fail: async (directory) => {
+      await using box = await CofferNull.open(join(directory, 'box.coffer'), 'x')
+      await box.write('a/b', 'x')
+      return await box.read('a')
+    },
+  },
+  {
+    code: 'ERR_COFFER_NOT_EMPTY',
+    path: 'box.coffer',
+    member: 'a',
+    fail: async (directory) => {
+      await using box = await CofferNull.open(join(directory, 'box.coffer'), 'x')
+      await box.write('a/b', 'x')
+      return await box.delete('a')
+    },
+  },
+  {
+    code: 'ERR_COFFER_IN_BATCH',
+    path: 'box.coffer',
+    fail: async (directory) => {
+      await using box = await CofferNull.open(await boxed(directory), 'r+')
+      return await box.batch(async () => box.flush())
+    },
+  },
+  {
+    code: 'ERR_COFFER_BATCH_ENDED',
+    path: 'box.coffer',
+    fail: async (directory) => {
+      await using box = await CofferNull.open(await boxed(directory), 'r+')
+      const late = await box.batch(async (batch) => ({ batch }))
+      return await late.batch.write('late', 'x')
+    },
+  },
+  {
+    code: 'ERR_COFFER_DEADLOCK',
+    path: 'box.coffer',
+    fail: async (directory) => {
+      await using box = await CofferNull.open(await boxed(directory), 'r+')
+      const stream = box.write('outside', Readable.from(['x']))
+      try {
+        return await box.batch(async () => stream)
+      } finally {
+        await stream
+      }
+    },
+  },
+  {
+    code: 'ERR_COFFER_TOO_LARGE',
+    member: 'member',
+    fail: async (directory) => {
+      await using box = await CofferNull.open(await boxed(directory), 'r', { maxMemberSize: 999 })
       return await box.read('member')
     },
   },
@@ -206,7 +290,8 @@ describe('every code can be reached', () => {
     const path = join(await boxed(tempDir()), 'below a file')
     const error = await CofferNull.open(path, 'x').catch((reason: unknown) => reason)
     expect(error).toMatchObject({
-      errno: 20,
+      errno: errnos.ENOTDIR,
+      systemCode: 'ENOTDIR',
       syscall: expect.any(String) as string,
       path,
     })
@@ -228,7 +313,7 @@ describe('every code can be reached', () => {
       }
     }
     const asNobody = process.getuid?.() === 0 ? { uid: 65_534 } : {}
-    expect(await inChild(body, { path }, asNobody)).toEqual({ code: 'ERR_COFFER_IO', errno: 13 })
+    expect(await inChild(body, { path }, asNobody)).toEqual({ code: 'ERR_COFFER_IO', errno: errnos.EACCES })
   })
 })
 

@@ -1,16 +1,16 @@
 import { spawnSync } from 'node:child_process'
-import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, inChild, startChild } from './support/child.ts'
 import { withLongestFile } from './support/confined.ts'
+import { errnos } from './support/errnos.ts'
 import { contents, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
-const { EFBIG } = constants.errno
-const tooBig = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: EFBIG, syscall: 'write' }
+const { EFBIG } = errnos
+const tooBig = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: EFBIG, systemCode: 'EFBIG', syscall: 'write' }
 const longest = 1 << 20
 
 interface Writing {

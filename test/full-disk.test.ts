@@ -1,17 +1,17 @@
 import { writeFileSync } from 'node:fs'
-import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
 import { type Body, inChild } from './support/child.ts'
 import { CofferNull, CofferStore } from './support/coffer.ts'
 import { canMount, withDisk } from './support/confined.ts'
+import { errnos } from './support/errnos.ts'
 import { type ClassName, keysFor, kinds, optionsFor } from './support/kinds.ts'
 import { tarEnd, tarEntry, zstdFrame } from './support/legacy.ts'
 import { tempDir } from './support/temp.ts'
 
-const { ENOSPC } = constants.errno
-const full = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: ENOSPC }
+const { ENOSPC } = errnos
+const full = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: ENOSPC, systemCode: 'ENOSPC' }
 
 interface Filling {
   readonly className: ClassName

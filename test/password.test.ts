@@ -5,6 +5,7 @@ import { format, inspect } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { marker } from './support/bytes.ts'
 import { CofferBank, CofferNull, type NewPassword, type PasswordPlugin } from './support/coffer.ts'
+import { errnos } from './support/errnos.ts'
 import { keysFor, kindOf, kinds, openKind } from './support/kinds.ts'
 import { PyCoffer, python } from './support/python.ts'
 import { tempDir } from './support/temp.ts'
@@ -471,7 +472,8 @@ describe('an export of Chrome', () => {
     await expect(passwords.importChrome(`${path}.not`)).rejects.toMatchObject({
       code: 'ERR_COFFER_IO',
       path: `${path}.not`,
-      errno: 2,
+      errno: errnos.ENOENT,
+      systemCode: 'ENOENT',
       syscall: 'open',
     })
     for (const source of [5, null, undefined, {}, { csv: 5 }, { text: '' }, new URL('https://a/')]) {

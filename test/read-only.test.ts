@@ -1,15 +1,16 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { noise, sha256 } from './support/bytes.ts'
 import { type Body, type ChildOptions, inChild } from './support/child.ts'
 import { canMount, withReadOnly } from './support/confined.ts'
+import { errnos } from './support/errnos.ts'
 import { type ClassName, type Keys, type Kind, keysFor, kindOf, kinds, openKind, optionsFor } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
-const { EACCES, EROFS } = constants.errno
+const { EACCES, EROFS } = errnos
+const nameOf = (errno: number): string => (errno === EACCES ? 'EACCES' : 'EROFS')
 const isRoot = process.getuid?.() === 0
 /** Nobody may write where root may. */
 const asSomebody: ChildOptions = isRoot ? { uid: 65_534 } : {}
@@ -78,7 +79,7 @@ const found = { small: 8, large: 300_000 }
 
 describe.skipIf(!posix).each(kinds)('in a directory that cannot be written to, $label', (kind) => {
   const refusals = (path: string, errno: number): Record<string, unknown> => {
-    const refused = { name: 'CofferError', code: 'ERR_COFFER_IO', errno, syscall: 'open' }
+    const refused = { name: 'CofferError', code: 'ERR_COFFER_IO', errno, systemCode: nameOf(errno), syscall: 'open' }
     return {
       a: { ...refused, path },
       w: { ...refused, path },

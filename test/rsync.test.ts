@@ -15,12 +15,12 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { noise } from './support/bytes.ts'
-import { type Coffer, CofferNull, type Rsynced, type RsyncPlugin } from './support/coffer.ts'
+import { type Coffer, CofferNull, type RsyncResult, type RsyncPlugin } from './support/coffer.ts'
+import { errnos } from './support/errnos.ts'
 import { type AnyOptions, type Kind, keysFor, kindOf, openKind } from './support/kinds.ts'
 import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
@@ -58,7 +58,7 @@ function fill(tree: string, files: Readonly<Record<string, string | Buffer>>): v
 }
 
 /** What was done, one line for each action. */
-function lines({ actions }: Rsynced): string[] {
+function lines({ actions }: RsyncResult): string[] {
   return actions.map(({ action, name }) => `${action} ${name}`)
 }
 
@@ -598,7 +598,8 @@ describe('push', () => {
     const { root, tree, box, rsync } = await setting({ a: '1' })
     await expect(rsync.push(join(root, 'missing'), 'x', { delete: true })).rejects.toMatchObject({
       code: 'ERR_COFFER_IO',
-      errno: constants.errno.ENOENT,
+      errno: errnos.ENOENT,
+      systemCode: 'ENOENT',
       path: join(root, 'missing'),
     })
     await expect(rsync.push(join(tree, 'a'), '')).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
@@ -620,7 +621,7 @@ describe('push', () => {
 
   it('is refused inside a batch of its coffer, which would wait for it for ever', async () => {
     const { tree, box, rsync } = await setting({ a: '1' })
-    await expect(box.batch(async () => rsync.push(tree))).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    await expect(box.batch(async () => rsync.push(tree))).rejects.toMatchObject({ code: 'ERR_COFFER_IN_BATCH' })
     expect(await names(box)).toEqual([])
     await box.close()
   })

@@ -5,11 +5,12 @@ import { CofferError as SecondCopy } from '../../ts/errors.ts'
 describe('a CofferError', () => {
   it('is an Error with a name, a code and what it is about', () => {
     const cause = new Error('below')
-    const error = new CofferError('ERR_COFFER_IO', 'write failed', { path: '/a', errno: 28, syscall: 'write', cause })
+    const details = { path: '/a', errno: -28, systemCode: 'ENOSPC', syscall: 'write' }
+    const error = new CofferError('ERR_COFFER_IO', 'write failed', { ...details, cause })
     expect(error).toBeInstanceOf(Error)
-    expect(error).toMatchObject({ code: 'ERR_COFFER_IO', path: '/a', errno: 28, syscall: 'write', cause })
+    expect(error).toMatchObject({ code: 'ERR_COFFER_IO', ...details, cause })
     expect(String(error)).toBe('CofferError: write failed')
-    expect(Object.keys(error)).toEqual(['code', 'path', 'errno', 'syscall'])
+    expect(Object.keys(error)).toEqual(['code', 'path', 'errno', 'systemCode', 'syscall'])
   })
 
   it('has no fields for what is not known', () => {
