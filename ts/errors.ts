@@ -137,7 +137,6 @@ export class CofferError extends Error {
    * @returns whether it is an error of Coffer
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
-    // biome-ignore lint/complexity/noThisInStatic: it is inherited, and `this` is the class that is asked
     if (this !== CofferError) return Function.prototype[Symbol.hasInstance].call(this, value)
     return typeof value === 'object' && value !== null && brand in value
   }

@@ -32,7 +32,6 @@ export interface BankKeys {
   /** The key of the members. */
   secureKey: CofferKey
   passphrase?: undefined
-  kdf?: undefined
 }
 
 /** The key of a {@link CofferStore}. */
@@ -41,7 +40,6 @@ export interface StoreKeys {
   cofferKey: CofferKey
   secureKey?: undefined
   passphrase?: undefined
-  kdf?: undefined
 }
 
 /** The key of a {@link CofferMarket}. */
@@ -50,7 +48,6 @@ export interface MarketKeys {
   secureKey: CofferKey
   cofferKey?: undefined
   passphrase?: undefined
-  kdf?: undefined
 }
 
 /** Any keys: those that the layers of a {@link Coffer} need. */
@@ -60,7 +57,6 @@ export interface AnyKeys {
   /** The key of the members. */
   secureKey?: CofferKey | undefined
   passphrase?: undefined
-  kdf?: undefined
 }
 
 /** The cipher of a {@link CofferBank}. */
