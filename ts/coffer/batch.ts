@@ -149,7 +149,11 @@ export class CofferBatch implements CofferWriter {
     this.#writes = writes
   }
 
-  /** Runs a function in a new batch, and commits if it succeeds. */
+  /**
+   * Runs a function in a new batch, and commits if it succeeds.
+   *
+   * @internal
+   */
   static async run<T>(coffer: CofferReads, native: NativeCoffer, work: (batch: CofferBatch) => Promise<T>): Promise<T> {
     if (typeof work !== 'function') {
       throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
@@ -179,6 +183,8 @@ export class CofferBatch implements CofferWriter {
   /**
    * Throws if a change to a coffer would deadlock: if it would wait for the batch that it is made in, or
    * for one that waits for that batch.
+   *
+   * @internal
    */
   static check(coffer: CofferReads, call: string): void {
     const scopes = new Set(around(running.getStore()))
@@ -202,6 +208,7 @@ export class CofferBatch implements CofferWriter {
    * Runs a call that waits for the open batch of a coffer, if there is one.
    *
    * @param late whether the change is handed to the engine only when its input has ended
+   * @internal
    */
   static waiting<T>(coffer: CofferReads, call: string, work: () => Promise<T>, late = false): Promise<T> {
     const number = count(coffer)

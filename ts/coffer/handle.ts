@@ -63,8 +63,9 @@ export class CofferHandle {
   }
 
   /**
-   * The time of the file's last change, as it was when the coffer was opened or last committed by this handle; null
-   * before the first commit of a coffer that replaces another. It is known without asking the disk.
+   * The time of the file's last change, as it was when the coffer was opened or last committed by this handle: with
+   * the mode `w` that of the file which is replaced, until the first commit. It is known without asking the disk; null
+   * where the system does not say.
    */
   get mtime(): Date | null {
     const { mtime } = this.#native.status()

@@ -49,6 +49,7 @@ export interface DecryptOptions extends DecryptStreamOptions, ConvertOptions {}
 export class Cryptor {
   readonly #native: NativeCoffer
 
+  /** @internal */
   constructor(native: NativeCoffer) {
     this.#native = native
   }

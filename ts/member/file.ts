@@ -86,7 +86,11 @@ export class CofferFile implements AsyncDisposable {
     this.#side = source
   }
 
-  /** Opens a handle: see {@link Coffer.file}. */
+  /**
+   * Opens a handle: see {@link Coffer.file}.
+   *
+   * @internal
+   */
   static async open(host: FileHost, name: string, modeText: FileFlags, options: WriteOptions): Promise<CofferFile> {
     checkName(name)
     const mode = checkFileMode(modeText)
