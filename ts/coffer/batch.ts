@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { Readable } from 'node:stream'
 import { type NativeCoffer, settled } from '../binding/native.ts'
-import { shown } from '../check.ts'
+import { checkOptions, shown } from '../check.ts'
 import { CofferError, invalid } from '../errors.ts'
 import type { CofferBytes } from '../member/bytes.ts'
 import type { MemberData } from '../member/input.ts'
@@ -154,12 +154,24 @@ export class CofferBatch implements CofferWriter {
    *
    * @internal
    */
-  static async run<T>(coffer: CofferReads, native: NativeCoffer, work: (batch: CofferBatch) => Promise<T>): Promise<T> {
+  static run<T>(
+    coffer: CofferReads,
+    native: NativeCoffer,
+    work: (batch: CofferBatch) => Promise<T>,
+    options: NoOptions,
+  ): Promise<T> {
+    return CofferBatch.#tracked(coffer, 'batch', false, async () => {
+      checkOptions(options, 'batch', [])
+      return CofferBatch.#run(coffer, native, work)
+    })
+  }
+
+  static async #run<T>(coffer: CofferReads, native: NativeCoffer, work: (batch: CofferBatch) => Promise<T>): Promise<T> {
     if (typeof work !== 'function') {
       throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
     }
     const began = called.get(coffer) ?? 0
-    const token = await CofferBatch.waiting(coffer, 'batch', () => settled(native.begin()))
+    const token = await CofferBatch.#waiting(coffer, () => settled(native.begin()))
     const batch = new CofferBatch(coffer, new MemberWrites(native, token))
     const scope: Scope = { coffer, outer: running.getStore(), began, waits: [] }
     open.set(coffer, scope)
@@ -211,14 +223,23 @@ export class CofferBatch implements CofferWriter {
    * @internal
    */
   static waiting<T>(coffer: CofferReads, call: string, work: () => Promise<T>, late = false): Promise<T> {
-    const number = count(coffer)
-    return Change.of(coffer, late ? Number.POSITIVE_INFINITY : number, CofferBatch.#waiting(coffer, call, work))
+    return CofferBatch.#tracked(coffer, call, late, () => CofferBatch.#waiting(coffer, work))
   }
 
-  static async #waiting<T>(coffer: CofferReads, call: string, work: () => Promise<T>): Promise<T> {
+  /** Runs a call unless it would deadlock, with a promise that nothing can wait for in a batch that it waits for. */
+  static #tracked<T>(coffer: CofferReads, call: string, late: boolean, work: () => Promise<T>): Promise<T> {
+    const number = count(coffer)
+    try {
+      CofferBatch.check(coffer, call)
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    return Change.of(coffer, late ? Number.POSITIVE_INFINITY : number, work())
+  }
+
+  static async #waiting<T>(coffer: CofferReads, work: () => Promise<T>): Promise<T> {
     const scope = running.getStore()
     if (scope === undefined) return work()
-    CofferBatch.check(coffer, call)
     for (const { waits } of around(scope)) waits.push(coffer)
     try {
       return await work()

@@ -244,9 +244,11 @@ export class Coffer extends CofferWrites {
    * await box.close()
    * ```
    */
-  async compact(options: WatchOptions = {}): Promise<void> {
-    checkOptions(options, 'compact', watchOptions)
-    await CofferBatch.waiting(this, 'compact', () => watched(options, (watch) => this.#native.compact(watch)))
+  compact(options: WatchOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'compact', async () => {
+      checkOptions(options, 'compact', watchOptions)
+      await watched(options, (watch) => this.#native.compact(watch))
+    })
   }
 
   /**
@@ -274,9 +276,11 @@ export class Coffer extends CofferWrites {
    * await bank.close()
    * ```
    */
-  async rekey(keys: NewCofferKeys, options: WatchOptions = {}): Promise<void> {
-    checkOptions(options, 'rekey', watchOptions)
-    return this.#rekey('rekey', () => checkNewKeys(this.#kind, keys), options)
+  rekey(keys: NewCofferKeys, options: WatchOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'rekey', async () => {
+      checkOptions(options, 'rekey', watchOptions)
+      await this.#rekey(checkNewKeys(this.#kind, keys), options)
+    })
   }
 
   /**
@@ -298,15 +302,16 @@ export class Coffer extends CofferWrites {
    * await store.close()
    * ```
    */
-  async changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
-    const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
-    return this.#rekey('changePassphrase', () => checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+  changePassphrase(passphrase: Passphrase, options: ChangePassphraseOptions = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'changePassphrase', async () => {
+      const { kdf, ...watching } = checkOptions(options, 'changePassphrase', ['kdf', ...watchOptions])
+      await this.#rekey(checkPassphraseFor(this.#kind, passphrase, kdf), watching)
+    })
   }
 
-  async #rekey(call: string, check: () => Secret, options: WatchOptions): Promise<void> {
-    await CofferBatch.waiting(this, call, async () =>
-      lend(check(), (secret) => watched(options, (watch) => this.#native.rekey(secret, watch), 'warn')),
-    )
+  /** Rewrites the coffer under a secret, which is wiped when the engine has it. */
+  async #rekey(secret: Secret, options: WatchOptions): Promise<void> {
+    await lend(secret, (lent) => watched(options, (watch) => this.#native.rekey(lent, watch), 'warn'))
   }
 }
 

@@ -13,7 +13,10 @@ const entries = new Set<Entry>()
 
 /** Warns about a handle that was collected before it was closed. */
 const collected = new FinalizationRegistry<Entry>((entry) => {
-  if (entries.delete(entry) && isLost(entry)) process.emitWarning(warningAbout(entry, 'nothing refers to it any more'))
+  if (!entries.delete(entry)) return
+  if (isLost(entry)) process.emitWarning(warningAbout(entry, 'nothing refers to it any more'))
+  // Its locks are released now, not at a later collection.
+  entry.native.abandon()
 })
 
 let listening = false

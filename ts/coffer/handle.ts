@@ -1,7 +1,6 @@
 import { type InspectOptions, inspect } from 'node:util'
 import { type NativeCoffer, settled } from '../binding/native.ts'
 import { checkOptions } from '../check.ts'
-import { timeNs } from '../member/member.ts'
 import type { NoOptions } from '../member/options.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
 import type { CofferInfo } from './info.ts'
@@ -69,7 +68,8 @@ export class CofferHandle {
    */
   get mtime(): Date | null {
     const { mtime } = this.#native.status()
-    return mtime === undefined ? null : new Date(Number(timeNs(mtime) / 1_000_000n))
+    // Rounded, as `fs` does it, so that the two are equal.
+    return mtime === undefined ? null : new Date(Math.round(mtime.seconds * 1_000 + mtime.nanoseconds / 1_000_000))
   }
 
   /**

@@ -226,9 +226,8 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * await bank.close()
    * ```
    */
-  async batch<T>(work: (batch: CofferBatch) => Promise<T>, options: NoOptions = {}): Promise<T> {
-    checkOptions(options, 'batch', [])
-    return CofferBatch.run(this, this.#native, work)
+  batch<T>(work: (batch: CofferBatch) => Promise<T>, options: NoOptions = {}): Promise<T> {
+    return CofferBatch.run(this, this.#native, work, options)
   }
 
   /**
@@ -348,10 +347,11 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * await store.close()
    * ```
    */
-  async flush(options: { force?: boolean | undefined } = {}): Promise<void> {
-    const { force } = checkOptions(options, 'flush', ['force'])
-    const always = checkBoolean(force, 'force') ?? false
-    await CofferBatch.waiting(this, 'flush', () => settled(this.#native.flush(always)))
+  flush(options: { force?: boolean | undefined } = {}): Promise<void> {
+    return CofferBatch.waiting(this, 'flush', async () => {
+      const { force } = checkOptions(options, 'flush', ['force'])
+      await settled(this.#native.flush(checkBoolean(force, 'force') ?? false))
+    })
   }
 
   /**
@@ -360,11 +360,11 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    *
    * @throws {@link CofferError} if the last changes could not be committed: as {@link flush}
    */
-  async close(): Promise<void> {
-    await CofferBatch.waiting(this, 'close', () => {
+  close(): Promise<void> {
+    return CofferBatch.waiting(this, 'close', async () => {
       this.#writes.cancel(new CofferError('ERR_COFFER_CLOSED', `${this.path} is closed`, { path: this.path }))
       this.#closed()
-      return settled(this.#native.close())
+      await settled(this.#native.close())
     })
   }
 

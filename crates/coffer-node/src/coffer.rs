@@ -426,6 +426,12 @@ impl NativeCoffer {
         self.ask(env, move |coffer| coffer.verify(&watch).map(NativeVerified::from))
     }
 
+    /// Releases the coffer without a commit, for a handle that was collected as garbage.
+    #[napi]
+    pub fn abandon(&self) {
+        self.coffer.abandon();
+    }
+
     /// The status, without reading the disk.
     #[napi]
     #[must_use]
