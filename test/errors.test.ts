@@ -206,7 +206,8 @@ describe('every code can be reached', () => {
     const path = join(await boxed(tempDir()), 'below a file')
     const error = await CofferNull.open(path, 'x').catch((reason: unknown) => reason)
     expect(error).toMatchObject({
-      errno: 20,
+      errno: -20,
+      systemCode: 'ENOTDIR',
       syscall: expect.any(String) as string,
       path,
     })
@@ -228,7 +229,7 @@ describe('every code can be reached', () => {
       }
     }
     const asNobody = process.getuid?.() === 0 ? { uid: 65_534 } : {}
-    expect(await inChild(body, { path }, asNobody)).toEqual({ code: 'ERR_COFFER_IO', errno: 13 })
+    expect(await inChild(body, { path }, asNobody)).toEqual({ code: 'ERR_COFFER_IO', errno: -13 })
   })
 })
 

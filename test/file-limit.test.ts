@@ -10,7 +10,7 @@ import { posix } from './support/platform.ts'
 import { tempDir } from './support/temp.ts'
 
 const { EFBIG } = constants.errno
-const tooBig = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: EFBIG, syscall: 'write' }
+const tooBig = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: -EFBIG, systemCode: 'EFBIG', syscall: 'write' }
 const longest = 1 << 20
 
 interface Writing {

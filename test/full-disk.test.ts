@@ -11,7 +11,7 @@ import { tarEnd, tarEntry, zstdFrame } from './support/legacy.ts'
 import { tempDir } from './support/temp.ts'
 
 const { ENOSPC } = constants.errno
-const full = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: ENOSPC }
+const full = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: -ENOSPC, systemCode: 'ENOSPC' }
 
 interface Filling {
   readonly className: ClassName

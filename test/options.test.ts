@@ -226,11 +226,13 @@ describe('expect', () => {
     await (await CofferNull.open(join(directory, 'older'), 'r', { expect: first })).close()
     // An older copy that was put back is whole in itself; only who remembers can tell.
     await expect(CofferNull.open(join(directory, 'older'), 'r', { expect: second })).rejects.toMatchObject({
-      code: 'ERR_COFFER_CORRUPT',
+      code: 'ERR_COFFER_ROLLED_BACK',
       path: join(directory, 'older'),
     })
     const never = { generation: first.generation, digest: 'ab'.repeat(32) }
-    await expect(CofferNull.open(path, 'r', { expect: never })).rejects.toMatchObject({ code: 'ERR_COFFER_CORRUPT' })
+    await expect(CofferNull.open(path, 'r', { expect: never })).rejects.toMatchObject({
+      code: 'ERR_COFFER_ROLLED_BACK',
+    })
 
     const compacted = await CofferNull.open(path, 'a', { expect: second })
     await compacted.compact()

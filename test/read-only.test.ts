@@ -78,7 +78,7 @@ const found = { small: 8, large: 300_000 }
 
 describe.skipIf(!posix).each(kinds)('in a directory that cannot be written to, $label', (kind) => {
   const refusals = (path: string, errno: number): Record<string, unknown> => {
-    const refused = { name: 'CofferError', code: 'ERR_COFFER_IO', errno, syscall: 'open' }
+    const refused = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: -errno, syscall: 'open' }
     return {
       a: { ...refused, path },
       w: { ...refused, path },
@@ -98,7 +98,7 @@ describe.skipIf(!posix).each(kinds)('in a directory that cannot be written to, $
     const held = { a, w, x }
     if (!locked) held.a = held.w = { ...(a as object), path: `${path}.lock` }
     expect(tried.refused).toMatchObject(held)
-    expect(tried.refused).toMatchObject({ extract: { code: 'ERR_COFFER_IO', errno: EACCES } })
+    expect(tried.refused).toMatchObject({ extract: { code: 'ERR_COFFER_IO', errno: -EACCES } })
     expect(everything(path)).toEqual(before)
   })
 
@@ -111,7 +111,7 @@ describe.skipIf(!posix).each(kinds)('in a directory that cannot be written to, $
       const tried = await inChild(tryAll, work, { through: withReadOnly(dirname(path)) })
       expect(tried.found).toEqual(found)
       expect(tried.refused).toMatchObject(refusals(path, EROFS))
-      expect(tried.refused).toMatchObject({ extract: { code: 'ERR_COFFER_IO', errno: EROFS } })
+      expect(tried.refused).toMatchObject({ extract: { code: 'ERR_COFFER_IO', errno: -EROFS } })
       expect(everything(path)).toEqual(before)
     },
   )
@@ -137,7 +137,7 @@ describe.skipIf(!posix)('a coffer that may be written to, in a directory that ma
     }
     const work = { className: kind.className, options: optionsFor(kind, keys), path }
     const refused = await inChild(change, work, asSomebody)
-    expect(refused).toMatchObject({ code: 'ERR_COFFER_IO', errno: EACCES, syscall: 'open', path })
+    expect(refused).toMatchObject({ code: 'ERR_COFFER_IO', errno: -EACCES, syscall: 'open', path })
     expect(readdirSync(dirname(path)).sort()).toEqual(['box.coffer', 'box.coffer.lock'])
     await using box = await openKind(kind, path, 'r', keys)
     expect((await box.members()).map((member) => member.name)).toEqual(['more', 'small'])

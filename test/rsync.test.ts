@@ -15,7 +15,6 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs'
-import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -598,7 +597,7 @@ describe('push', () => {
     const { root, tree, box, rsync } = await setting({ a: '1' })
     await expect(rsync.push(join(root, 'missing'), 'x', { delete: true })).rejects.toMatchObject({
       code: 'ERR_COFFER_IO',
-      errno: constants.errno.ENOENT,
+      systemCode: 'ENOENT',
       path: join(root, 'missing'),
     })
     await expect(rsync.push(join(tree, 'a'), '')).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })

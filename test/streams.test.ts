@@ -646,7 +646,7 @@ describe('createReadStream', () => {
     await using box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
     await box.write('dir/a', noise(8 * MiB))
     await expect(collect(box.createReadStream('b'))).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_NOT_FOUND' })
-    await expect(collect(box.createReadStream('dir'))).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    await expect(collect(box.createReadStream('dir'))).rejects.toMatchObject({ code: 'ERR_COFFER_IS_DIRECTORY' })
     const chunks = box.createReadStream('dir/a')[Symbol.asyncIterator]()
     await chunks.next()
     await box.write('dir/a', noise(8 * MiB, 'other'))

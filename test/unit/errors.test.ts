@@ -5,9 +5,9 @@ import { CofferError as SecondCopy } from '../../ts/errors.ts'
 describe('a CofferError', () => {
   it('is an Error with a name, a code and what it is about', () => {
     const cause = new Error('below')
-    const error = new CofferError('ERR_COFFER_IO', 'write failed', { path: '/a', errno: 28, syscall: 'write', cause })
+    const error = new CofferError('ERR_COFFER_IO', 'write failed', { path: '/a', errno: -28, syscall: 'write', cause })
     expect(error).toBeInstanceOf(Error)
-    expect(error).toMatchObject({ code: 'ERR_COFFER_IO', path: '/a', errno: 28, syscall: 'write', cause })
+    expect(error).toMatchObject({ code: 'ERR_COFFER_IO', path: '/a', errno: -28, syscall: 'write', cause })
     expect(String(error)).toBe('CofferError: write failed')
     expect(Object.keys(error)).toEqual(['code', 'path', 'errno', 'syscall'])
   })
