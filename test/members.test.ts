@@ -133,8 +133,9 @@ describe('write', () => {
     await box.write('d/e', 'x')
     await expect(box.write('a/b', 'x')).rejects.toMatchObject({ ...taken, member: 'a/b' })
     await expect(box.write('a/b/c', 'x')).rejects.toMatchObject(taken)
-    await expect(box.write('d', 'x')).rejects.toMatchObject({ ...taken, member: 'd' })
-    await expect(box.append('d', 'x')).rejects.toMatchObject(taken)
+    const directory = { ...taken, code: 'ERR_COFFER_IS_DIRECTORY', member: 'd' }
+    await expect(box.write('d', 'x')).rejects.toMatchObject(directory)
+    await expect(box.append('d', 'x')).rejects.toMatchObject(directory)
     await box.delete('a')
     await box.write('a/b', 'x')
     expect((await box.members()).map((member) => member.name)).toEqual(['a/b', 'd/e'])

@@ -61,7 +61,11 @@ describe.skipIf(!posix)('push with delete', () => {
     const pushed = await rsync.push(join(root, 'tree'), 'tree', { delete: true })
     // What is known not to be there goes.
     expect(await names(box)).toEqual(['tree/x'])
-    expect(pushed.skipped).toContainEqual({ path: join(root, 'tree/x'), reason: expect.any(String) as string, errno })
+    expect(pushed.skipped).toContainEqual({
+      path: join(root, 'tree/x'),
+      reason: expect.any(String) as string,
+      errno: -errno,
+    })
   })
 
   it('keeps all that is below a directory that it may not list, and what a link in such a one leads to', async () => {
@@ -101,10 +105,10 @@ describe.skipIf(!posix)('push with delete', () => {
     ])
     expect(seen.actions).toEqual(['delete tree/gone', 'add tree/new'])
     expect(seen.skipped).toMatchObject([
-      { path: join(root, 'tree/closed'), errno: EACCES },
-      { path: join(root, 'tree/linked'), errno: EACCES },
+      { path: join(root, 'tree/closed'), errno: -EACCES },
+      { path: join(root, 'tree/linked'), errno: -EACCES },
     ])
-    expect(seen.pulled).toMatchObject([{ path: join(root, 'tree/closed'), errno: EACCES }])
+    expect(seen.pulled).toMatchObject([{ path: join(root, 'tree/closed'), errno: -EACCES }])
     expect(seen.kept).toEqual(['inner'])
   })
 })
@@ -359,7 +363,7 @@ describe.skipIf(!posix)('a source that has no bytes', () => {
     const calls = [() => box.add(path), () => rsync.push(path, 'x'), () => crypt.encrypt(path, join(root, 'out'))]
     for (const call of calls) {
       await expect(call()).rejects.toMatchObject({
-        ...{ code: 'ERR_COFFER_IO', errno: ENOENT, path, syscall: expect.stringMatching(/^(stat|open)$/) as string },
+        ...{ code: 'ERR_COFFER_IO', errno: -ENOENT, path, syscall: expect.stringMatching(/^(stat|open)$/) as string },
       })
     }
   })
@@ -452,7 +456,7 @@ describe.skipIf(!posix)('an extraction that is refused something', () => {
     )
     expect(seen.directories).toBe(1)
     expect(seen.skipped.map(({ errno, member, path }) => ({ errno, member, path }))).toEqual(
-      ['mode', 'time'].map(() => ({ errno: EPERM, member: 'tmp', path: foreign })),
+      ['mode', 'time'].map(() => ({ errno: -EPERM, member: 'tmp', path: foreign })),
     )
   })
 
@@ -482,7 +486,7 @@ describe.skipIf(!posix)('an extraction that is refused something', () => {
       asNobody,
     )
     expect(seen.written).toEqual(['a', 'closed', 'd', 'n'.repeat(255)])
-    expect(seen).toMatchObject({ code: 'ERR_COFFER_IO', errno: EACCES, member: 'closed/b' })
+    expect(seen).toMatchObject({ code: 'ERR_COFFER_IO', errno: -EACCES, member: 'closed/b' })
     for (const name of ['closed/b', 'closed/empty', 'closed/new/c', join(root, 'out'), '3 files'])
       expect(seen.message).toContain(name)
   })

@@ -32,6 +32,7 @@ const exitCodes: Readonly<Record<string, number>> = {
   ERR_COFFER_WRONG_KEY: EXIT.wrongKey,
   ERR_COFFER_KEYLESS: EXIT.wrongKey,
   ERR_COFFER_CORRUPT: EXIT.damaged,
+  ERR_COFFER_ROLLED_BACK: EXIT.damaged,
   ERR_COFFER_LOCKED: EXIT.locked,
 }
 

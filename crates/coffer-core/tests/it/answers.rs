@@ -135,7 +135,7 @@ fn members_come_in_pages_in_the_order_of_their_bytes() {
     for name in all.iter().filter(|name| **name != "a") {
         write(&c, name, b"x");
     }
-    let page = |prefix, after, limit| {
+    let page = |prefix: Option<&str>, after: Option<&str>, limit: Option<usize>| {
         let members = c.members(prefix, after, limit).unwrap();
         members.into_iter().map(|member| member.name).collect::<Vec<_>>()
     };

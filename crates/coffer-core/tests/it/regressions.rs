@@ -50,9 +50,9 @@ impl Progress for Once {
 /// extract + compaction in the middle: the packs' numbers change under it.
 #[test]
 fn extraction_gives_the_right_bytes_while_the_coffer_is_compacted() {
-    let dir = directory();
-    let p = path(&dir);
     for case in cases().iter().rev() {
+        let dir = directory();
+        let p = path(&dir);
         let c = case.open(&p, Mode::Write);
         let Outcome::Batch(b) = c.change(Change::Begin).unwrap() else { panic!() };
         for i in 0..3000u32 {
