@@ -461,6 +461,28 @@ describe('a function of a batch that waits for a change of the coffer itself', (
     expect((await box.members()).map(({ name }) => name)).toEqual(['outside'])
   })
 
+  it('has handled the change, whatever becomes of it', async () => {
+    await using box = await open()
+    const unhandled: unknown[] = []
+    const note = (reason: unknown): void => {
+      unhandled.push(reason)
+    }
+    process.on('unhandledRejection', note)
+    const begun = deferred()
+    const called = deferred<{ change: Promise<void> }>()
+    const batch = box.batch(async () => {
+      begun.resolve()
+      await (await called.promise).change
+    })
+    await begun.promise
+    called.resolve({ change: box.delete('missing') })
+    await expect(batch).rejects.toMatchObject(deadlock)
+    await box.flush()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    process.off('unhandledRejection', note)
+    expect(unhandled).toEqual([])
+  })
+
   it('may catch the error, and goes on', async () => {
     await using box = await open()
     const { outside, batch } = await waitingFor(

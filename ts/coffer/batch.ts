@@ -90,7 +90,10 @@ class Change<T> extends Promise<T> {
     const holder = this.#coffer && !this.#settled ? open.get(this.#coffer) : undefined
     if (holder === undefined || this.#number < holder.began) return super.then(fulfilled, rejected)
     for (const scope of around(running.getStore())) {
-      if (scope === holder) return Promise.reject<T>(wouldWait(holder.coffer)).then(fulfilled, rejected)
+      if (scope !== holder) continue
+      // It is waited for all the same, so its own error, later, is not one that has no handler.
+      void super.then(undefined, () => {})
+      return Promise.reject<T>(wouldWait(holder.coffer)).then(fulfilled, rejected)
     }
     return super.then(fulfilled, rejected)
   }
