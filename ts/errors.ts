@@ -24,7 +24,7 @@ export type ErrorCode =
   | 'ERR_COFFER_WRONG_KIND'
   /** Damage or tampering. */
   | 'ERR_COFFER_CORRUPT'
-  /** The coffer is older than the commit that was expected, or no successor of it. */
+  /** The coffer is older than the commit that was expected, or no successor of it: the file was replaced. */
   | 'ERR_COFFER_ROLLED_BACK'
   /** The coffer is in PyCoffer's format, and `legacy` was not given. */
   | 'ERR_COFFER_LEGACY'

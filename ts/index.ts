@@ -3,7 +3,7 @@
  * against crashes.
  *
  * {@link CofferBank}, {@link CofferStore}, {@link CofferMarket} and {@link CofferNull} are the kinds
- * of coffers, {@link Coffer} has any layers; all have the calls of {@link Coffer}.
+ * of coffers, {@link Coffer} has any layers, or opens any kind that exists; all have the calls of {@link Coffer}.
  * Every failure is a {@link CofferError} with a stable code. Sizes are in bytes, and times in
  * milliseconds unless stated otherwise.
  *
@@ -16,7 +16,7 @@
  * import { CofferBank } from 'coffer'
  *
  * const keys = CofferBank.generateKeys() // keep them: nothing opens the coffer without them
- * const bank = await CofferBank.open('vault.coffer', 'w', keys)
+ * const bank = await CofferBank.open('vault.coffer', 'x', keys)
  * await bank.write('notes/todo.txt', 'buy milk')
  * console.log(await bank.readText('notes/todo.txt'))
  * await bank.close()

@@ -422,8 +422,32 @@ export class CofferBatch implements CofferWriter {
     name: string,
     options: StatOptions & { bigint: true; throwIfNoEntry: false },
   ): Promise<BigIntMember | undefined>
+  /**
+   * The same, with its time in nanoseconds.
+   *
+   * @param name the name
+   * @param options `bigint: true`
+   * @returns the member
+   * @throws {@link CofferError} as the first form
+   */
   async stat(name: string, options: StatOptions & { bigint: true }): Promise<BigIntMember>
+  /**
+   * The same, or undefined if there is none.
+   *
+   * @param name the name
+   * @param options `throwIfNoEntry: false`
+   * @returns the member, or undefined
+   * @throws {@link CofferError} as the first form
+   */
   async stat(name: string, options: StatOptions & { throwIfNoEntry: false }): Promise<Member | undefined>
+  /**
+   * The same, and an error if there is none.
+   *
+   * @param name the name
+   * @param options none, or the defaults
+   * @returns the member
+   * @throws {@link CofferError} as the first form
+   */
   async stat(name: string, options?: StatOptions): Promise<Member>
   async stat(name: string, options: StatOptions = {}): Promise<Member | undefined> {
     return this.#reader().stat(name, options)
@@ -437,6 +461,13 @@ export class CofferBatch implements CofferWriter {
    * @throws {@link CofferError} as {@link Coffer.members}
    */
   async members(query: MemberQuery & { bigint: true }): Promise<BigIntMember[]>
+  /**
+   * The same, without the time in nanoseconds.
+   *
+   * @param query as for the first form
+   * @returns the members, sorted by the bytes of their names
+   * @throws {@link CofferError} as the first form
+   */
   async members(query?: MemberQuery): Promise<Member[]>
   async members(query: MemberQuery = {}): Promise<Member[]> {
     return this.#reader().members(query)
@@ -450,6 +481,13 @@ export class CofferBatch implements CofferWriter {
    * @throws {@link CofferError} as {@link Coffer.iterate}
    */
   iterate(query: MemberQuery & { bigint: true }): AsyncGenerator<BigIntMember, void, undefined>
+  /**
+   * The same, without the time in nanoseconds.
+   *
+   * @param query as for the first form
+   * @returns the members
+   * @throws {@link CofferError} as the first form
+   */
   iterate(query?: MemberQuery): AsyncGenerator<Member, void, undefined>
   iterate(query: MemberQuery = {}): AsyncGenerator<Member, void, undefined> {
     return this.#reader().iterate(query)

@@ -28,7 +28,9 @@ type ExistingFlags = 'r' | 'rb' | 'r+' | 'r+b' | 'rb+'
 
 /** The layers of {@link Coffer.open}, without which it finds the kind of an existing coffer by itself. */
 export interface NoLayers {
+  /** No layer of members. */
   member?: undefined
+  /** No layer of the container. */
   container?: undefined
 }
 
@@ -83,10 +85,12 @@ export class Coffer extends CofferWrites {
    * Opens a coffer. It can be read in every mode.
    *
    * Without layers it opens a coffer that exists, with the mode `r` or `r+`, finds its kind by itself, and returns an
-   * instance of the class of that kind. Keys or a passphrase never open a coffer that needs none.
+   * instance of the class of that kind. Keys or a passphrase never open a coffer that needs none. A coffer in PyCoffer's
+   * format does not state its kind, so it is `ERR_COFFER_LEGACY` also with `legacy: true`.
    *
    * @typeParam Made the class that it is called on
    * @typeParam Flags the mode
+   * @param this the class: a class of the caller's gets instances of its own
    * @param path a path or a `file:` URL
    * @param flags `r` to read; `r+` to read and change what exists; `a` the same, and to make what does not exist, which
    *   a notice tells; `w` to write anew; `x` to create. A `b` may follow
@@ -97,8 +101,9 @@ export class Coffer extends CofferWrites {
    * @throws {@link CofferError} `ERR_COFFER_LOCKED` if another handle holds the lock, `…_NOT_FOUND`,
    *   `…_EXISTS` (mode `x`), `…_WRONG_KEY`, `…_WRONG_KIND`, `…_KEYLESS` (keys for a coffer that needs none),
    *   `…_CORRUPT`, `…_ROLLED_BACK` (`expect` is not in its history), `…_LEGACY`, `…_VERSION`, `…_LIMIT` (deriving keys
-   *   takes more memory than there is, or than is allowed), `…_TOO_LARGE` and `…_UNSAFE_PATH` (a coffer that
-   *   PyCoffer wrote), `…_INVALID_ARG`, `…_IO`; or the signal's reason
+   *   takes more memory than there is, or than is allowed), `…_TOO_LARGE` (`maxCatalogSize`, and for a coffer that
+   *   PyCoffer wrote the other limits), `…_UNSAFE_PATH` (a coffer that PyCoffer wrote), `…_INVALID_ARG` also for an
+   *   option of another mode, `…_IO`; or the signal's reason
    *
    * @example
    * ```js
@@ -145,7 +150,7 @@ export class Coffer extends CofferWrites {
    * @param options the layers, and the keys that they need
    * @returns what was recovered, and what is lost
    * @throws {@link CofferError} `ERR_COFFER_EXISTS` if the target exists,
-   *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_CORRUPT` if nothing could be
+   *   `…_NOT_FOUND`, `…_LOCKED`, `…_WRONG_KEY`, `…_WRONG_KIND`, `…_KEYLESS`, `…_CORRUPT` if nothing could be
    *   read, `…_LEGACY`, `…_VERSION`, `…_LIMIT`, `…_INVALID_ARG`, `…_IO`; or the signal's reason.
    *   Then there is no new coffer
    *
@@ -263,7 +268,7 @@ export class Coffer extends CofferWrites {
    * @param options cancellation and progress
    * @returns when the new file is in place
    * @throws {@link CofferError} `ERR_COFFER_CORRUPT` if a block that was to be rewritten cannot
-   *   be read, and as {@link flush}; or the signal's reason
+   *   be read, `…_INVALID_ARG` also for a coffer without keys, and as {@link flush}; or the signal's reason
    *
    * @example
    * ```js

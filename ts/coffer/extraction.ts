@@ -23,7 +23,7 @@ export interface ExtractOptions extends WatchOptions {
    * default, which it cannot raise.
    */
   maxMemberSize?: number | undefined
-  /** The most bytes of all files together, likewise. No limit by default. */
+  /** The most bytes of all files together, likewise. */
   maxTotalSize?: number | undefined
 }
 

@@ -6,6 +6,7 @@ import type { NoOptions } from '../member/options.ts'
 
 /** A coffer, as its header states it. Nothing of it is authenticated. */
 export interface IdentifiedCoffer {
+  /** A coffer in the format of this package. */
   format: 'coffer'
   /** The version of the format. */
   version: number
@@ -24,11 +25,17 @@ export interface IdentifiedCoffer {
  * `unknown` for everything else, also for a coffer whose first bytes are damaged.
  */
 export interface IdentifiedOther {
+  /** What the file may be. */
   format: 'legacy' | 'unknown'
+  /** Not stated. */
   version?: undefined
+  /** Not stated. */
   kind?: undefined
+  /** Not stated. */
   cipher?: undefined
+  /** Not stated. */
   passphrase?: undefined
+  /** Not stated. */
   kdf?: undefined
 }
 

@@ -24,7 +24,11 @@ import { type SalvageOptions, type SalvageResult, salvage, salvageOptions } from
  * ```
  */
 export class CofferMarket extends CofferBase {
-  /** @param opened the coffer that {@link open} has opened */
+  /**
+   * A class of the caller's that extends this one passes the argument on.
+   *
+   * @param opened the coffer that {@link open} has opened
+   */
   protected constructor(opened: OpenedCoffer) {
     super(opened)
   }
@@ -32,6 +36,9 @@ export class CofferMarket extends CofferBase {
   /**
    * Opens a market.
    *
+   * @typeParam Made the class that it is called on
+   * @typeParam Flags the mode
+   * @param this the class: a class of the caller's gets instances of its own
    * @param path a path or a `file:` URL
    * @param flags the mode, as for {@link Coffer.open}
    * @param options `secureKey` or `passphrase`; and other options

@@ -41,6 +41,7 @@ const opened: unique symbol = Symbol('opened')
 
 /** The argument of a coffer's constructor, which only `open` makes. */
 export interface OpenedCoffer {
+  /** A mark that other values do not have. */
   readonly [opened]: true
   /** @internal */
   readonly native: NativeCoffer

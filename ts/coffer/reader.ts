@@ -121,7 +121,7 @@ export class CofferReads extends CofferHandle implements CofferReader {
 
   /**
    * The lines of a UTF-8 member, without their ends (`\n` or `\r\n`). The member is read in parts, so it may be
-   * larger than memory; each line is held in memory. `Array.fromAsync`, or a loop, gathers them.
+   * larger than memory; each line is held in memory. A loop gathers them, or `Array.fromAsync` from Node.js 22 on.
    *
    * @param name the name of the member
    * @param options a signal that ends it
@@ -225,8 +225,32 @@ export class CofferReads extends CofferHandle implements CofferReader {
     name: string,
     options: StatOptions & { bigint: true; throwIfNoEntry: false },
   ): Promise<BigIntMember | undefined>
+  /**
+   * The same, with its time in nanoseconds.
+   *
+   * @param name the name
+   * @param options `bigint: true`
+   * @returns the member
+   * @throws {@link CofferError} as the first form
+   */
   async stat(name: string, options: StatOptions & { bigint: true }): Promise<BigIntMember>
+  /**
+   * The same, or undefined if there is none.
+   *
+   * @param name the name
+   * @param options `throwIfNoEntry: false`
+   * @returns the member, or undefined
+   * @throws {@link CofferError} as the first form
+   */
   async stat(name: string, options: StatOptions & { throwIfNoEntry: false }): Promise<Member | undefined>
+  /**
+   * The same, and an error if there is none.
+   *
+   * @param name the name
+   * @param options none, or the defaults
+   * @returns the member
+   * @throws {@link CofferError} as the first form
+   */
   async stat(name: string, options?: StatOptions): Promise<Member>
   async stat(name: string, options: StatOptions = {}): Promise<Member | undefined> {
     const { throwIfNoEntry, bigint } = checkOptions(options, 'stat', ['throwIfNoEntry', 'bigint'])
@@ -242,7 +266,7 @@ export class CofferReads extends CofferHandle implements CofferReader {
   }
 
   /**
-   * The members that a query selects, all of them by default, as an array.
+   * The members that a query selects, all of them by default, as an array: one state of the coffer.
    *
    * @param query a prefix, a glob, where to begin, and how many
    * @returns the members, sorted by the bytes of their names
@@ -260,6 +284,13 @@ export class CofferReads extends CofferHandle implements CofferReader {
    * ```
    */
   async members(query: MemberQuery & { bigint: true }): Promise<BigIntMember[]>
+  /**
+   * The same, without the time in nanoseconds.
+   *
+   * @param query as for the first form
+   * @returns the members, sorted by the bytes of their names
+   * @throws {@link CofferError} as the first form
+   */
   async members(query?: MemberQuery): Promise<Member[]>
   async members(query: MemberQuery = {}): Promise<Member[]> {
     return all(this.#native, checkQuery(query, 'members'))
@@ -286,6 +317,13 @@ export class CofferReads extends CofferHandle implements CofferReader {
    * ```
    */
   iterate(query: MemberQuery & { bigint: true }): AsyncGenerator<BigIntMember, void, undefined>
+  /**
+   * The same, without the time in nanoseconds.
+   *
+   * @param query as for the first form
+   * @returns the members
+   * @throws {@link CofferError} as the first form
+   */
   iterate(query?: MemberQuery): AsyncGenerator<Member, void, undefined>
   iterate(query: MemberQuery = {}): AsyncGenerator<Member, void, undefined> {
     const checked = checkQuery(query, 'iterate')

@@ -48,11 +48,11 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    *   effect at its end. If it fails, nothing changes, and its error is thrown.
    * @param options permissions, time, and a signal for streams
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` (the name is that of a directory, or
-   *   a file is above it), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (members
+   * @throws {@link CofferError} `ERR_COFFER_IS_DIRECTORY` (the name is that of a directory), `…_MEMBER_EXISTS`
+   *   (a file is above it), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (members
    *   that share a block with the old one have to be moved, and are damaged), `…_POISONED` (an earlier
-   *   failure, or the file or its lock was replaced), `…_IO`; or the error of `data`, or the signal's
-   *   reason
+   *   failure, or the file or its lock was replaced), `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}),
+   *   `…_IO`; or the error of `data`, or the signal's reason
    *
    * @example
    * ```js
@@ -234,16 +234,15 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * Calls a function with a handle on one member, and stores what it wrote when the function returns; if the function
    * throws, what it wrote is discarded. See {@link CofferFile}.
    *
-   * Without a function, the handle itself: {@link CofferFile.close} stores what was written, all of it or nothing, and
-   * {@link CofferFile.abort} discards it. `await using` closes it at the end of its scope, also where the scope ends
-   * by an error: half of what was to be written would then be stored. The form with a function discards it.
-   *
+   * @typeParam T the return type of the function
    * @param name the name of the member
    * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to create it; a `b` may follow
    * @param work the function
    * @returns the function's result
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`), `…_IS_DIRECTORY`,
-   *   `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IO`, and as {@link CofferFile.close}; or the error of the function
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a file is above it),
+   *   `…_IS_DIRECTORY`, `…_TOO_LARGE` (`r`, `maxMemberSize`), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`,
+   *   `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}), `…_IO`, and as {@link CofferFile.close}; or the error of the
+   *   function
    *
    * @example
    * ```js
@@ -259,12 +258,34 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * ```
    */
   file<T>(name: string, mode: FileFlags, work: (file: CofferFile) => Promise<T>): Promise<T>
+  /**
+   * The same, with permissions and time of the member.
+   *
+   * @typeParam T the return type of the function
+   * @param name the name of the member
+   * @param mode as for the first form
+   * @param options permissions and time
+   * @param work the function
+   * @returns the function's result
+   * @throws {@link CofferError} as the first form
+   */
   file<T>(
     name: string,
     mode: FileFlags,
     options: WriteOptions | undefined,
     work: (file: CofferFile) => Promise<T>,
   ): Promise<T>
+  /**
+   * Without a function, the handle itself: {@link CofferFile.close} stores what was written, all of it or nothing, and
+   * {@link CofferFile.abort} discards it. `await using` closes it at the end of its scope, also where the scope ends
+   * by an error: half of what was to be written would then be stored. The form with a function discards it.
+   *
+   * @param name the name of the member
+   * @param mode as for the first form: `r` by default
+   * @param options permissions and time
+   * @returns the handle
+   * @throws {@link CofferError} as the first form
+   */
   file(name: string, mode?: FileFlags, options?: WriteOptions): Promise<CofferFile>
   async file<T>(
     name: string,
@@ -303,7 +324,7 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param options the treatment of an existing member, permissions and time
    * @returns the stream. It fails as {@link write}, with `ERR_COFFER_MEMBER_EXISTS` also for
    *   `flags: 'x'`, and with the signal's reason
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`; `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch})
    *
    * @example
    * ```js
@@ -333,7 +354,7 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    *
    * @param options `force`: commit even if nothing has changed
    * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
-   *   `…_POISONED`, `…_LIMIT`, `…_IN_BATCH`, `…_INVALID_ARG`, `…_IO`
+   *   `…_POISONED`, `…_LIMIT`, `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}), `…_INVALID_ARG`, `…_IO`
    *
    * @example
    * ```js
@@ -358,7 +379,8 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * Waits for the calls under way, commits, and releases the file and its locks. May be called more than
    * once. If the commit fails, the coffer is closed anyway.
    *
-   * @throws {@link CofferError} if the last changes could not be committed: as {@link flush}
+   * @throws {@link CofferError} `ERR_COFFER_IN_BATCH` and `…_DEADLOCK` (see {@link batch}): the coffer stays open;
+   *   and as {@link flush} if the last changes could not be committed
    */
   close(): Promise<void> {
     return CofferBatch.waiting(this, 'close', async () => {

@@ -20,8 +20,11 @@ export interface NewCofferKeys {
 
 /** A passphrase, from which both keys are derived, in place of keys. */
 export interface PassphraseSecret {
+  /** The passphrase. */
   passphrase: Passphrase
+  /** No key beside a passphrase. */
   cofferKey?: undefined
+  /** No key beside a passphrase. */
   secureKey?: undefined
 }
 
@@ -31,6 +34,7 @@ export interface BankKeys {
   cofferKey: CofferKey
   /** The key of the members. */
   secureKey: CofferKey
+  /** No passphrase beside keys. */
   passphrase?: undefined
 }
 
@@ -38,7 +42,9 @@ export interface BankKeys {
 export interface StoreKeys {
   /** The key of the container. */
   cofferKey: CofferKey
+  /** No key of members: they are not sealed by themselves. */
   secureKey?: undefined
+  /** No passphrase beside keys. */
   passphrase?: undefined
 }
 
@@ -46,7 +52,9 @@ export interface StoreKeys {
 export interface MarketKeys {
   /** The key of the members. */
   secureKey: CofferKey
+  /** No key of the container: it is not sealed. */
   cofferKey?: undefined
+  /** No passphrase beside keys. */
   passphrase?: undefined
 }
 
@@ -56,6 +64,7 @@ export interface AnyKeys {
   cofferKey?: CofferKey | undefined
   /** The key of the members. */
   secureKey?: CofferKey | undefined
+  /** No passphrase beside keys. */
   passphrase?: undefined
 }
 

@@ -137,7 +137,8 @@ export class RsyncPlugin extends CofferPlugin {
    * @returns the actions that were done, or would be
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory has the name of a file and `delete`
    *   is off, or a file is above `name`; `…_STALE` if a file changes meanwhile; as
-   *   {@link Coffer.add}, and with `checksum` as {@link Coffer.read}
+   *   {@link Coffer.add}, and with `checksum` as {@link Coffer.read}. A call that would change nothing is not
+   *   `…_READ_ONLY` or `…_IN_BATCH`
    */
   async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<RsyncResult> {
     const from = checkPath(source, 'the source of push')
