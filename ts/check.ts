@@ -29,14 +29,18 @@ const TYPED_ARRAY_TAG = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Ui
 
 /** The names of the options of all calls. A message shows the name of an unknown option only if it is one of these. */
 const optionNames = [
+  'after',
+  'as',
   'autoClose',
   'autoFlush',
   'backup',
+  'bigint',
   'blockSize',
   'buffer',
   'checksum',
   'chunkSize',
   'cipher',
+  'claimedNames',
   'cofferKey',
   'container',
   'csv',
@@ -52,12 +56,14 @@ const optionNames = [
   'force',
   'from',
   'generation',
+  'glob',
   'highWaterMark',
   'include',
   'kdf',
   'legacy',
   'length',
   'level',
+  'limit',
   'lock',
   'lockTimeout',
   'maxCatalogSize',
@@ -86,6 +92,7 @@ const optionNames = [
   'start',
   'symlinks',
   'tempDir',
+  'throwIfNoEntry',
 ]
 
 /**

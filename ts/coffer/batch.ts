@@ -169,7 +169,11 @@ export class CofferBatch implements CofferWriter {
     })
   }
 
-  static async #run<T>(coffer: CofferReads, native: NativeCoffer, work: (batch: CofferBatch) => Promise<T>): Promise<T> {
+  static async #run<T>(
+    coffer: CofferReads,
+    native: NativeCoffer,
+    work: (batch: CofferBatch) => Promise<T>,
+  ): Promise<T> {
     if (typeof work !== 'function') {
       throw invalid(`a batch takes a function, batch(async (b) => { … }), not ${shown(work)}`)
     }

@@ -55,11 +55,10 @@ export class MemberWriter {
     const member = await settled(native.stat(name))
     if (member?.directory || (member && flag === 'x')) {
       upload.abort()
-      const what = member.directory ? 'a directory' : 'a member'
-      throw new CofferError('ERR_COFFER_MEMBER_EXISTS', `there is ${what} ${shown(name, 'name')} already`, {
-        path,
-        member: name,
-      })
+      const [code, what] = member.directory
+        ? (['ERR_COFFER_IS_DIRECTORY', 'a directory'] as const)
+        : (['ERR_COFFER_MEMBER_EXISTS', 'a member'] as const)
+      throw new CofferError(code, `there is ${what} ${shown(name, 'name')} already`, { path, member: name })
     }
     const before = flag === 'a' ? (member?.size ?? 0) : 0
     return new MemberWriter(upload, flag, before, mode ?? member?.mode, mtime)
