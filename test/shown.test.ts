@@ -487,7 +487,9 @@ describe('no error shows a value that a caller gave', { timeout: 300_000 }, () =
     const open = api.CofferBank.open as (...args: unknown[]) => Promise<unknown>
     await expect(open('x.coffer', keys)).rejects.toThrow(/^the mode must be .* not an object$/)
     await expect(open('x.coffer', { passphrase: SECRET })).rejects.toThrow(/^the mode must be .* not an object$/)
-    await expect(open(keys, 'w')).rejects.toThrow('the path of a coffer must be a path or a file: URL, not an object')
+    await expect(open(keys, 'w', keys)).rejects.toThrow(
+      'the path of a coffer must be a path or a file: URL, not an object',
+    )
     const box = await api.CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
     for (const call of ['write', 'append'] as const) {
       const given = box[call]('login', { password: SECRET } as never)

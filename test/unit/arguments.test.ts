@@ -107,6 +107,13 @@ describe('keys', () => {
     expect(lengths(Coffer.generateKeys(layers))).toEqual({ cofferKey: 32 })
   })
 
+  it('are made for the ciphers that there are', () => {
+    for (const cipher of ['rot13', 'secretbox', 'none', 5, null]) {
+      const make = (): unknown => CofferBank.generateKeys({ cipher: wrong(cipher) })
+      expect(make).toThrow(expect.objectContaining(refused(/cipher must be one of 'fernet', 'aes-ocb'/)))
+    }
+  })
+
   it('differ each time', () => {
     expect(CofferStore.generateKeys()).not.toEqual(CofferStore.generateKeys())
   })
@@ -176,7 +183,9 @@ describe('layers', () => {
     [{ member: { ...sealed, Level: 3 }, container: sealed }, /did you mean level\?/],
   ])('are refused where they make no sense: %#', async (layers, message) => {
     expect(() => Coffer.generateKeys(wrong(layers))).toThrow(expect.objectContaining(refused(message)))
-    await expect(Coffer.open(fresh(), 'x', wrong(layers))).rejects.toMatchObject(refused(message))
+    // Without any layer it is the mode that is said to be wrong: that is how a coffer is opened that exists.
+    const said = Object.keys(layers).length === 0 ? /needs the layers of a coffer/ : message
+    await expect(Coffer.open(fresh(), 'x', wrong(layers))).rejects.toMatchObject(refused(said))
   })
 })
 

@@ -1,4 +1,4 @@
-import { checkOptions } from '../check.ts'
+import { checkChoice, checkOptions } from '../check.ts'
 import type { CofferKeys } from '../keys/key.ts'
 import { bank } from '../keys/kinds.ts'
 import { type BankCipherOption, type BankSecret, bankCipher, generateKey, secretNames } from '../keys/secret.ts'
@@ -80,11 +80,14 @@ export class CofferBank extends CofferBase {
    *
    * @param options `cipher`: the cipher of the container, `fernet` by default
    * @returns both keys, as url-safe base64
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any other option
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for another cipher or any other option
    */
   static generateKeys(options: { cipher?: 'fernet' | 'aes-ocb' | undefined } = {}): Required<CofferKeys> {
     const { cipher } = checkOptions(options, 'CofferBank.generateKeys', ['cipher'])
-    return { cofferKey: generateKey(cipher ?? 'fernet'), secureKey: generateKey('secretbox') }
+    return {
+      cofferKey: generateKey(checkChoice(cipher, 'cipher', ['fernet', 'aes-ocb']) ?? 'fernet'),
+      secureKey: generateKey('secretbox'),
+    }
   }
 }
 

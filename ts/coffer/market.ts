@@ -2,6 +2,7 @@ import { checkOptions } from '../check.ts'
 import type { CofferKeys } from '../keys/key.ts'
 import { market } from '../keys/kinds.ts'
 import { generateKey, type MarketSecret, secretNames } from '../keys/secret.ts'
+import type { NoOptions } from '../member/options.ts'
 import { CofferBase } from './coffer.ts'
 import { setKindClass } from './kind-of.ts'
 import { type CofferClass, type OpenedCoffer, open } from './open.ts'
@@ -77,9 +78,12 @@ export class CofferMarket extends CofferBase {
   /**
    * A new random key of 32 bytes.
    *
+   * @param options none
    * @returns the key, as url-safe base64
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any option
    */
-  static generateKeys(): Required<Pick<CofferKeys, 'secureKey'>> {
+  static generateKeys(options: NoOptions = {}): Required<Pick<CofferKeys, 'secureKey'>> {
+    checkOptions(options, 'CofferMarket.generateKeys', [])
     return { secureKey: generateKey('secretbox') }
   }
 }

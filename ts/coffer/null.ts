@@ -1,6 +1,7 @@
 import { checkOptions } from '../check.ts'
 import { keylessKind } from '../keys/kinds.ts'
 import { type SecretOptions, secretNames } from '../keys/secret.ts'
+import type { NoOptions } from '../member/options.ts'
 import { CofferBase } from './coffer.ts'
 import { setKindClass } from './kind-of.ts'
 import { type CofferClass, type OpenedCoffer, open } from './open.ts'
@@ -49,8 +50,9 @@ export class CofferNull extends CofferBase {
     options?: OptionsOf<Flags>,
   ): Promise<Made> {
     const mode = checkOpenMode(flags)
-    checkOpenNames(options ?? {}, 'CofferNull.open', mode, secretNames)
-    return open(this, path, mode, keylessKind, options ?? {})
+    const given = options === undefined ? {} : options
+    checkOpenNames(given, 'CofferNull.open', mode, secretNames)
+    return open(this, path, mode, keylessKind, given)
   }
 
   /**
@@ -70,9 +72,12 @@ export class CofferNull extends CofferBase {
   /**
    * No keys: nothing is sealed.
    *
+   * @param options none
    * @returns an empty object, so that all kinds have the same calls
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any option
    */
-  static generateKeys(): Record<never, string> {
+  static generateKeys(options: NoOptions = {}): Record<never, string> {
+    checkOptions(options, 'CofferNull.generateKeys', [])
     return {}
   }
 }

@@ -2,6 +2,7 @@ import { checkOptions } from '../check.ts'
 import type { CofferKeys } from '../keys/key.ts'
 import { store } from '../keys/kinds.ts'
 import { generateKey, type StoreSecret, secretNames } from '../keys/secret.ts'
+import type { NoOptions } from '../member/options.ts'
 import { CofferBase } from './coffer.ts'
 import { setKindClass } from './kind-of.ts'
 import { type CofferClass, type OpenedCoffer, open } from './open.ts'
@@ -76,9 +77,12 @@ export class CofferStore extends CofferBase {
   /**
    * A new random key of 32 bytes.
    *
+   * @param options none
    * @returns the key, as url-safe base64
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any option
    */
-  static generateKeys(): Required<Pick<CofferKeys, 'cofferKey'>> {
+  static generateKeys(options: NoOptions = {}): Required<Pick<CofferKeys, 'cofferKey'>> {
+    checkOptions(options, 'CofferStore.generateKeys', [])
     return { cofferKey: generateKey('secretbox') }
   }
 }
