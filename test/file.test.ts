@@ -130,7 +130,7 @@ describe('reading', () => {
     await using box = await fresh()
     await box.write('dir/a', 'x')
     await expect(box.file('b')).rejects.toMatchObject(code('MEMBER_NOT_FOUND'))
-    await expect(box.file('dir')).rejects.toMatchObject(code('INVALID_ARG'))
+    await expect(box.file('dir')).rejects.toMatchObject(code('IS_DIRECTORY'))
     await expect(box.file('../a')).rejects.toMatchObject(code('INVALID_ARG'))
     await expect(box.file('a', 'r+' as never)).rejects.toMatchObject(code('INVALID_ARG'))
     await expect(box.file('a', 'w', { flags: 'w' } as never)).rejects.toMatchObject(code('INVALID_ARG'))

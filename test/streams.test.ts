@@ -430,7 +430,7 @@ describe('a stream that stalls', () => {
       await setImmediate()
     })
     go()
-    expect(await late).toMatchObject({ code: 'ERR_COFFER_INVALID_ARG', message: /batch has ended/ })
+    expect(await late).toMatchObject({ code: 'ERR_COFFER_BATCH_ENDED', message: /batch has ended/ })
     expect((await box.members()).map((member) => member.name)).toEqual(['in time'])
   })
 })

@@ -163,7 +163,8 @@ async function openTarget(options: CommonOptions, mode: 'r' | 'a', use: Use): Pr
     await coffer.close().catch(() => {})
     throw error
   }
-  for (const { code, message } of coffer.notices) if (code !== 'legacy') warn(message)
+  const quiet = ['legacy', 'created']
+  for (const { code, message } of coffer.notices) if (!quiet.includes(code)) warn(message)
   return session
 }
 
