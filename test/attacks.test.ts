@@ -39,6 +39,7 @@ import { paxHeader, tarEnd, tarEntry, zstdFrame } from './support/legacy.ts'
 import { tempDir } from './support/temp.ts'
 
 const corrupt = { code: 'ERR_COFFER_CORRUPT' }
+const rolledBack = { code: 'ERR_COFFER_ROLLED_BACK' }
 const tooLarge = { code: 'ERR_COFFER_TOO_LARGE' }
 
 /** A Null as PyCoffer writes it, with a tar of the test's own. */
@@ -155,7 +156,7 @@ describe('what is extracted may be limited', () => {
     await user.ok(['add', 'a'])
     for (const limit of ['--max-member-size=2999', '--max-total-size=2.9 kB', '--max-catalog-size=20']) {
       const { code, stderr } = await user.run(['extract', '--to', 'out', limit])
-      expect([code, stderr]).toEqual([1, expect.stringMatching(/allowed/)])
+      expect([code, stderr]).toEqual([1, expect.stringMatching(/allow/)])
       expect(existsSync(user.path('out'))).toBe(false)
     }
     expect((await user.run(['extract', '--to', 'out', '--max-total-size', '1 parsec'])).code).toBe(2)
@@ -310,7 +311,7 @@ describe.each(kinds)('an older state, $label', (kind) => {
     await using cut = await openKind(kind, path, 'r', keys)
     expect([cut.notices, await cut.readText('a')]).toEqual([[], 'first'])
     for (const mode of ['r', 'a'] as const) {
-      await expect(openKind(kind, path, mode, keys, { lock: 'none', expect: commit })).rejects.toMatchObject(corrupt)
+      await expect(openKind(kind, path, mode, keys, { lock: 'none', expect: commit })).rejects.toMatchObject(rolledBack)
     }
     await cut.close()
 
@@ -319,10 +320,10 @@ describe.each(kinds)('an older state, $label', (kind) => {
     await fork.write('a', 'forked')
     await fork.flush()
     expect(fork.head.generation).toBe(commit.generation)
-    await expect(openKind(kind, path, 'r', keys, { lock: 'none', expect: commit })).rejects.toMatchObject(corrupt)
+    await expect(openKind(kind, path, 'r', keys, { lock: 'none', expect: commit })).rejects.toMatchObject(rolledBack)
     await fork.write('b', 'forked')
     await fork.close()
-    await expect(openKind(kind, path, 'r', keys, { expect: commit })).rejects.toMatchObject(corrupt)
+    await expect(openKind(kind, path, 'r', keys, { expect: commit })).rejects.toMatchObject(rolledBack)
 
     writeFileSync(path, whole)
     await (await openKind(kind, path, 'r', keys, { expect: commit })).close()

@@ -108,10 +108,11 @@ describe.skipIf(process.platform === 'win32').each(['000', '022'])('with the uma
     await box.delete('a')
     await box.compact()
     expect(modeOf(path)).toBe(0o640)
-    await box.rekey(keysFor(kind))
+    const newKeys = keysFor(kind)
+    await box.rekey(newKeys)
     await box.close()
     expect(modeOf(path)).toBe(0o640)
-    await (await openKind(kind, path, 'w', keys)).close()
+    await (await openKind(kind, path, 'w', newKeys)).close()
     expect(modeOf(path)).toBe(0o640)
   })
 

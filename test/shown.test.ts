@@ -484,7 +484,7 @@ describe('no error shows a value that a caller gave', { timeout: 300_000 }, () =
 
   it('but says of which type it was', async () => {
     const keys = api.CofferBank.generateKeys()
-    const open = api.CofferBank.open as (...args: unknown[]) => Promise<unknown>
+    const open = (...args: unknown[]): Promise<unknown> => Reflect.apply(api.CofferBank.open, api.CofferBank, args)
     await expect(open('x.coffer', keys)).rejects.toThrow(/^the mode must be .* not an object$/)
     await expect(open('x.coffer', { passphrase: SECRET })).rejects.toThrow(/^the mode must be .* not an object$/)
     await expect(open(keys, 'w', keys)).rejects.toThrow(
