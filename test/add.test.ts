@@ -121,7 +121,7 @@ describe('add', () => {
     await box.write('file', 'a file')
     await box.write('dir/inner', 'x')
     await expect(box.add(tree, { as: 'file' })).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_EXISTS' })
-    await expect(box.add(join(tree, 'file'), { as: 'dir' })).rejects.toMatchObject({ code: 'ERR_COFFER_MEMBER_EXISTS' })
+    await expect(box.add(join(tree, 'file'), { as: 'dir' })).rejects.toMatchObject({ code: 'ERR_COFFER_IS_DIRECTORY' })
     expect(await box.readText('file')).toBe('a file')
     expect(await box.members()).toHaveLength(2)
   })

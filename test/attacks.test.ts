@@ -86,6 +86,39 @@ describe('what is extracted may be limited', () => {
     expect(one).toMatchObject({ files: 1, bytes: 10 })
   })
 
+  it('of a handle, in every call that returns bytes of a member, and an extraction cannot raise them', async () => {
+    const directory = tempDir()
+    const { path } = await boxWith(directory).then(async (made) => {
+      await made.dump('value', 'x'.repeat(2_000))
+      await made.close()
+      return made
+    })
+    await using box = await CofferNull.open(path, 'r+', { maxMemberSize: 1_000, maxTotalSize: 1_005 })
+    const refused = { ...tooLarge, member: 'a/large', path }
+    await expect(box.read('a/large')).rejects.toMatchObject(refused)
+    await expect(box.readText('a/large')).rejects.toMatchObject(refused)
+    await expect(box.load('value')).rejects.toMatchObject({ ...tooLarge, member: 'value' })
+    await expect(box.readLines('a/large').next()).rejects.toMatchObject(refused)
+    await expect(box.createReadStream('a/large', { start: 5, end: 9 }).toArray()).rejects.toMatchObject(refused)
+    await expect(box.file('a/large', 'r', async (file) => file.readFile())).rejects.toMatchObject(refused)
+    await expect(box.batch(async (batch) => batch.read('a/large'))).rejects.toMatchObject(refused)
+    const target = join(directory, 'out')
+    for (const options of [{}, { maxMemberSize: 1_000_000, maxTotalSize: 1_000_000 }]) {
+      await expect(box.extract('a/large', target, options)).rejects.toMatchObject(refused)
+      await expect(box.extract(['a/small', 'b'], target, options)).rejects.toMatchObject(tooLarge)
+    }
+    expect(existsSync(target)).toBe(false)
+    // What is not returned is not limited.
+    expect((await box.read('a/small')).length).toBe(1_000)
+    expect((await box.stat('a/large')).size).toBe(300_000)
+    expect(await box.members()).toHaveLength(4)
+    await expect(box.verify()).resolves.toMatchObject({ members: 4 })
+    await box.write('more', noise(5_000))
+    await expect(box.read('more')).rejects.toMatchObject({ ...tooLarge, member: 'more' })
+    await box.append('b', 'x')
+    await box.compact()
+  })
+
   it.each([-1, 1.5, Number.NaN, '5' as unknown as number, 2 ** 53])('but not by %s', async (size) => {
     await using box = await CofferNull.open(join(tempDir(), 'box.coffer'), 'x')
     await expect(CofferNull.open(box.path, 'r', { maxCatalogSize: size })).rejects.toMatchObject({

@@ -89,12 +89,20 @@ describe('what is extracted', () => {
     expect(readdirSync(target)).toEqual([])
   })
 
-  it('replaces files that are there, and leaves others alone', async () => {
+  it('replaces files that are there only on request, and leaves others alone', async () => {
     const target = tempDir()
     writeFileSync(join(target, 'a'), 'something older and longer')
     writeFileSync(join(target, 'b'), 'not mine')
-    await using box = await boxWith({ a: '1' })
-    await box.extractAll(target)
+    await using box = await boxWith({ a: '1', c: '2' })
+    for (const options of [{}, { replace: undefined }, { replace: false }]) {
+      const exists = { code: 'ERR_COFFER_EXISTS', path: join(target, 'a'), member: 'a' }
+      await expect(box.extractAll(target, options)).rejects.toMatchObject(exists)
+      await expect(box.extract('a', target, options)).rejects.toMatchObject(exists)
+      await expect(box.extract(['c', 'a'], target, options)).rejects.toMatchObject(exists)
+    }
+    expect(readFileSync(join(target, 'a'), 'utf8')).toBe('something older and longer')
+    expect(below(target)).toEqual(['a', 'b'])
+    await box.extractAll(target, { replace: true })
     expect(readFileSync(join(target, 'a'), 'utf8')).toBe('1')
     expect(readFileSync(join(target, 'b'), 'utf8')).toBe('not mine')
   })
@@ -229,17 +237,21 @@ describe('extraction with from', () => {
   })
 
   it.each([
-    ['a name beside it', { members: ['docs/c', 'other/d'], from: 'docs' }, 'ERR_COFFER_INVALID_ARG', 'other/d'],
-    ['a name that begins like it', { members: ['docs2'], from: 'docs' }, 'ERR_COFFER_INVALID_ARG', 'docs2'],
+    ['a name beside it', { names: ['docs/c', 'other/d'], from: 'docs' }, 'ERR_COFFER_INVALID_ARG', 'other/d'],
+    ['a name that begins like it', { names: ['docs2'], from: 'docs' }, 'ERR_COFFER_INVALID_ARG', 'docs2'],
     ['a directory that is not there', { from: 'missing' }, 'ERR_COFFER_MEMBER_NOT_FOUND', 'missing'],
     ['a file', { from: 'docs2' }, 'ERR_COFFER_INVALID_ARG', 'docs2'],
     ['what is no name', { from: '../x' }, 'ERR_COFFER_INVALID_ARG', '../x'],
-  ])('refuses %s, and extracts nothing', async (_, options, code, member) => {
-    const target = tempDir()
-    await using box = await boxWith({ 'docs/c': '2', docs2: '3', 'other/d': '4' })
-    await expect(box.extractAll(target, options)).rejects.toMatchObject({ code, member })
-    expect(readdirSync(target)).toEqual([])
-  })
+  ])(
+    'refuses %s, and extracts nothing',
+    async (_, { names, ...options }: { names?: string[]; from: string }, code, member) => {
+      const target = tempDir()
+      await using box = await boxWith({ 'docs/c': '2', docs2: '3', 'other/d': '4' })
+      const extracting = names === undefined ? box.extractAll(target, options) : box.extract(names, target, options)
+      await expect(extracting).rejects.toMatchObject({ code, member })
+      expect(readdirSync(target)).toEqual([])
+    },
+  )
 
   it('goes with replace: false', async () => {
     const target = tempDir()
@@ -259,7 +271,11 @@ describe('extraction stays inside its target', () => {
     const root = tempDir()
     const box = await boxWith({ 'box.coffer': 'no coffer', a: '1' }, join(root, 'box.coffer'))
     await box.flush()
-    await expect(box.extractAll(root)).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG', member: 'box.coffer' })
+    await expect(box.extractAll(root)).rejects.toMatchObject({ code: 'ERR_COFFER_EXISTS', member: 'box.coffer' })
+    await expect(box.extractAll(root, { replace: true })).rejects.toMatchObject({
+      code: 'ERR_COFFER_INVALID_ARG',
+      member: 'box.coffer',
+    })
     expect(await box.readText('a')).toBe('1')
     await box.close()
     await using again = await CofferNull.open(join(root, 'box.coffer'), 'r')

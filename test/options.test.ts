@@ -68,7 +68,7 @@ describe('backup', () => {
     const box = await CofferNull.open(path, 'x')
     await box.write('a', 'first')
     await box.close()
-    for (const mode of ['r', 'a'] as const) {
+    for (const mode of ['r+', 'a'] as const) {
       const idle = await CofferNull.open(path, mode, { backup: '.bak' })
       await idle.read('a')
       await idle.close()

@@ -100,7 +100,7 @@ describe.each(kinds)('a damaged $label that PyCoffer wrote', (kind) => {
     })
     const options = { ...optionsFor(kind, keys), legacy: true }
     const whole = await salvage(kind, path, target, options)
-    expect(whole).toMatchObject({ lost: [], complete: true, commit: null })
+    expect(whole).toMatchObject({ lost: [], complete: true, head: null })
     const before = await openKind(kind, path, 'r', keys, { legacy: true })
     const right = await contents(before)
     await before.close()

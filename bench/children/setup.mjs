@@ -17,11 +17,11 @@ export function tell(figures) {
 }
 
 /**
- * A bank at level 3.
+ * A bank, at level 3 where it is written.
  *
  * @param {string} path
  * @param {'r' | 'w'} mode
  */
 export function openBank(path, mode) {
-  return CofferBank.open(path, mode, { ...keys, level: 3 })
+  return mode === 'w' ? CofferBank.open(path, mode, { ...keys, level: 3 }) : CofferBank.open(path, mode, keys)
 }
