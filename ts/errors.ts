@@ -97,15 +97,15 @@ export class CofferError extends Error {
   /** The stable code. */
   readonly code: ErrorCode
   /** The file concerned. */
-  declare readonly path?: string
+  declare readonly path?: string | undefined
   /** The member concerned. */
-  declare readonly member?: string
+  declare readonly member?: string | undefined
   /** The operating system's error number, for `ERR_COFFER_IO`: negative, and on Windows libuv's, as in Node.js. */
-  declare readonly errno?: number
+  declare readonly errno?: number | undefined
   /** The name of that error, for `ERR_COFFER_IO`: `ENOSPC`, say. Absent where the system's error has none. */
-  declare readonly systemCode?: string
+  declare readonly systemCode?: string | undefined
   /** The system call that failed, for `ERR_COFFER_IO`. */
-  declare readonly syscall?: string
+  declare readonly syscall?: string | undefined
 
   static {
     Object.defineProperty(CofferError.prototype, 'name', { value: 'CofferError' })

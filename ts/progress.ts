@@ -9,11 +9,11 @@ export interface CofferProgress {
   /** The bytes of members processed so far. */
   bytes: number
   /** The bytes of members in total, if known. */
-  totalBytes?: number
+  totalBytes?: number | undefined
   /** The number of members processed so far. */
   members: number
   /** The name of the current member, if there is one. */
-  name?: string
+  name?: string | undefined
 }
 
 /** Options of long calls: cancellation and progress. */

@@ -11,13 +11,13 @@ export interface IdentifiedCoffer {
   /** The version of the format. */
   version: number
   /** The kind, if this version of the package supports the format. */
-  kind?: CofferKind
+  kind?: CofferKind | undefined
   /** The cipher of the container, if this version of the package supports the format. */
-  cipher?: CofferCipher
+  cipher?: CofferCipher | undefined
   /** Whether the keys are derived from a passphrase. */
   passphrase: boolean
   /** The parameters of the derivation, as {@link deriveKeys} takes them; absent without a passphrase. */
-  kdf?: KdfParameters
+  kdf?: KdfParameters | undefined
 }
 
 /**

@@ -24,9 +24,9 @@ export interface CofferInfo {
   /** Whether the keys are derived from a passphrase. */
   passphrase: boolean
   /** The parameters of the derivation, as {@link deriveKeys} takes them; absent without a passphrase. */
-  kdf?: KdfParameters
+  kdf?: KdfParameters | undefined
   /** 16 random bytes in hexadecimal that stay for the life of the coffer; absent in PyCoffer's format. */
-  archiveId?: string
+  archiveId?: string | undefined
   /** Whether the file is still in PyCoffer's format, until the first flush. */
   legacy: boolean
   /** The number of the newest commit; 0 in a legacy coffer. */

@@ -41,9 +41,9 @@ export interface SkippedItem {
   /** The reason; its text may change. */
   reason: string
   /** The member concerned, if there is one. */
-  member?: string
+  member?: string | undefined
   /** The operating system's error number, if a call of it failed: the result may be incomplete then. */
-  errno?: number
+  errno?: number | undefined
 }
 
 /** What {@link Coffer.add} did. */

@@ -24,7 +24,7 @@ export interface DecryptStreamOptions {
 /** What {@link Cryptor.createTargetStream} takes. */
 export interface TargetStreamOptions {
   /** Whether an existing file is replaced: false by default. */
-  replace?: boolean
+  replace?: boolean | undefined
 }
 
 /** What encryption and decryption of files take. `bytes` of their progress are those of the source. */

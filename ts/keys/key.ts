@@ -11,9 +11,9 @@ export type CofferKey = Uint8Array | string
 /** Keys as `generateKeys` and {@link deriveKeys} return them: url-safe base64 with padding (RFC 4648). */
 export interface CofferKeys {
   /** The key of the container, where it is sealed. */
-  cofferKey?: string
+  cofferKey?: string | undefined
   /** The key of the members, where they are sealed. */
-  secureKey?: string
+  secureKey?: string | undefined
 }
 
 /** The length of the base64 text of a key of 32 bytes, without padding. */

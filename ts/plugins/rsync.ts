@@ -65,7 +65,7 @@ export interface RsyncAction {
   /** The path outside. */
   path: string
   /** The bytes of a file that is added or updated. */
-  size?: number
+  size?: number | undefined
 }
 
 /** The result of {@link RsyncPlugin.push} and {@link RsyncPlugin.pull}. */
