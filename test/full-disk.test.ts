@@ -14,8 +14,10 @@ const { ENOSPC } = errnos
 const full = { name: 'CofferError', code: 'ERR_COFFER_IO', errno: ENOSPC, systemCode: 'ENOSPC' }
 
 interface Filling {
+  /** What opens the coffer. */
+  readonly keys: object
   readonly className: ClassName
-  readonly options: object
+  readonly autoFlush: boolean
   readonly disk: string
 }
 
@@ -29,7 +31,7 @@ interface Filled {
 }
 
 /** Fills a disk with a coffer, and comes back from there. */
-const fillUp: Body<Filling, Filled> = async ({ coffer, fs }, { className, options, disk }) => {
+const fillUp: Body<Filling, Filled> = async ({ coffer, fs }, { className, keys, autoFlush, disk }) => {
   const path = `${disk}/box.coffer`
   const wrong: string[] = []
   const flushed = new Map<string, Uint8Array>()
@@ -47,7 +49,7 @@ const fillUp: Body<Filling, Filled> = async ({ coffer, fs }, { className, option
     )
   /** Compares the coffer, as somebody else sees it or as the handle does, with what was flushed. */
   const compare = async (when: string, handle?: import('coffer').Coffer): Promise<void> => {
-    const box = handle ?? (await coffer[className].open(path, 'r', { ...options, lock: 'none' }))
+    const box = handle ?? (await coffer[className].open(path, 'r', { ...keys, lock: 'none' }))
     const names = (await box.members()).map((member) => member.name)
     for (const name of new Set([...names, ...flushed.keys()])) {
       const data = flushed.get(name)
@@ -61,7 +63,7 @@ const fillUp: Body<Filling, Filled> = async ({ coffer, fs }, { className, option
   }
 
   fs.writeFileSync(`${disk}/ballast`, new Uint8Array(1 << 20))
-  const box = await coffer[className].open(path, 'x', options)
+  const box = await coffer[className].open(path, 'x', { ...keys, autoFlush })
   let filling: unknown = null
   for (let index = 0; filling === null; index += 1) {
     const name = `m${index}`
@@ -124,7 +126,7 @@ describe.skipIf(!canMount).each(kinds)('on a full disk (needs leave to mount one
     const disk = tempDir()
     const filled = await inChild(
       fillUp,
-      { className: kind.className, options: { ...optionsFor(kind, keysFor(kind)), autoFlush }, disk },
+      { className: kind.className, keys: optionsFor(kind, keysFor(kind)), autoFlush, disk },
       { through: withDisk(disk, 4 << 20) },
     )
     expect(filled.wrong).toEqual([])
@@ -139,7 +141,8 @@ describe.skipIf(!canMount).each(kinds)('on a full disk (needs leave to mount one
 })
 
 interface Places {
-  readonly options: object
+  /** What opens the coffers. */
+  readonly keys: object
   readonly newKeys: { readonly cofferKey: string }
   /** A directory on a disk with room, and one on a small disk. */
   readonly roomy: string
@@ -154,7 +157,8 @@ interface Refused {
 }
 
 /** Has everything refused that needs more room than there is. */
-const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, roomy, disk, legacy }) => {
+const ask: Body<Places, Refused> = async ({ coffer, fs }, { keys, newKeys, roomy, disk, legacy }) => {
+  const making = { ...keys, blockSize: 1 << 20 }
   const wrong: string[] = []
   const refused: Record<string, unknown> = {}
   const same = (found: string, wanted: string, what: string): void => {
@@ -183,7 +187,7 @@ const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, ro
     same(fs.readdirSync(where).sort().join(' '), [...files].sort().join(' '), when)
   }
   const names = async (path: string): Promise<string> => {
-    const box = await coffer.CofferStore.open(path, 'r', options)
+    const box = await coffer.CofferStore.open(path, 'r', keys)
     const members = await box.members()
     await box.verify()
     await box.close()
@@ -194,7 +198,7 @@ const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, ro
   }
 
   // A temp directory without room.
-  const box = await coffer.CofferStore.open(`${roomy}/box.coffer`, 'x', { ...options, tempDir: disk })
+  const box = await coffer.CofferStore.open(`${roomy}/box.coffer`, 'x', { ...making, tempDir: disk })
   await box.write('kept', random(1_200_000))
   leave(300_000)
   await refuse('a long source', async () => box.write('streamed', long()))
@@ -214,7 +218,7 @@ const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, ro
   same(await names(`${roomy}/box.coffer`), 'after kept', 'the members of the first coffer')
 
   // A directory without room, to write to.
-  const source = await coffer.CofferStore.open(`${roomy}/box.coffer`, 'r', options)
+  const source = await coffer.CofferStore.open(`${roomy}/box.coffer`, 'r', keys)
   leave(300_000)
   await refuse('extract', async () => source.extract('kept', disk))
   only(disk, ['ballast'], 'after extract')
@@ -226,18 +230,18 @@ const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, ro
 
   // A coffer without room beside it.
   leave(0)
-  await refuse('create', async () => coffer.CofferStore.open(`${disk}/new.coffer`, 'x', options))
+  await refuse('create', async () => coffer.CofferStore.open(`${disk}/new.coffer`, 'x', making))
   only(disk, ['ballast', 'new.coffer.lock'], 'after create')
   leave(2_000_000)
   const path = `${disk}/box.coffer`
   const files = ['ballast', 'box.coffer', 'box.coffer.lock', 'new.coffer.lock']
   fs.copyFileSync(`${roomy}/box.coffer`, path)
   leave(300_000)
-  const careful = await coffer.CofferStore.open(path, 'a', { ...options, backup: true, autoFlush: true })
+  const careful = await coffer.CofferStore.open(path, 'a', { ...making, backup: true, autoFlush: true })
   await refuse('backup', async () => careful.write('more', 'x'))
   await careful.close()
   only(disk, files, 'after backup')
-  const second = await coffer.CofferStore.open(path, 'a', { ...options, autoFlush: true })
+  const second = await coffer.CofferStore.open(path, 'a', { ...making, autoFlush: true })
   await refuse('batch', async () =>
     second.batch(async (batch) => {
       for (let count = 0; count < 4; count += 1) await batch.write(`of a batch ${count}`, random(140_000))
@@ -248,7 +252,7 @@ const ask: Body<Places, Refused> = async ({ coffer, fs }, { options, newKeys, ro
   await second.close()
   only(disk, files, 'after rekey')
   same(await names(path), 'after kept', 'the members of the second coffer')
-  const third = await coffer.CofferStore.open(path, 'a', { ...options, autoFlush: false })
+  const third = await coffer.CofferStore.open(path, 'a', { ...making, autoFlush: false })
   await third.write('small', random(40_000))
   leave(0)
   await refuse('close', async () => third.close())
@@ -267,8 +271,7 @@ describe.skipIf(!canMount)('what needs more room than there is (needs leave to m
     const [disk, roomy] = [tempDir(), tempDir()]
     const legacy = join(roomy, 'legacy.coffer')
     writeFileSync(legacy, legacyCoffer())
-    const options = { ...CofferStore.generateKeys(), blockSize: 1 << 20 }
-    const places = { options, newKeys: CofferStore.generateKeys(), disk, roomy, legacy }
+    const places = { keys: CofferStore.generateKeys(), newKeys: CofferStore.generateKeys(), disk, roomy, legacy }
     await (await CofferNull.open(legacy, 'r', { legacy: true, tempDir: roomy })).close()
     const { refused, wrong } = await inChild(ask, places, { through: withDisk(disk, 6 << 20) })
     expect(wrong).toEqual([])
