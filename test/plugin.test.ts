@@ -188,7 +188,7 @@ describe('a record', () => {
 
   it('refuses a change within a change, which would wait for ever', async () => {
     const counter = await (await newBox()).plugin(Counter)
-    await expect(counter.countTwice()).rejects.toMatchObject({ code: 'ERR_COFFER_INVALID_ARG' })
+    await expect(counter.countTwice()).rejects.toMatchObject({ code: 'ERR_COFFER_IN_BATCH' })
     expect(await counter.count('after')).toBe(1)
   })
 
