@@ -1,5 +1,4 @@
 import { checkChoice, checkOptions } from '../check.ts'
-import type { CofferKeys } from '../keys/key.ts'
 import { bank } from '../keys/kinds.ts'
 import { type BankCipherOption, type BankSecret, bankCipher, generateKey, secretNames } from '../keys/secret.ts'
 import { CofferBase } from './coffer.ts'
@@ -82,7 +81,9 @@ export class CofferBank extends CofferBase {
    * @returns both keys, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for another cipher or any other option
    */
-  static generateKeys(options: { cipher?: 'fernet' | 'aes-ocb' | undefined } = {}): Required<CofferKeys> {
+  static generateKeys(
+    options: { cipher?: 'fernet' | 'aes-ocb' | undefined } = {},
+  ): Record<'cofferKey' | 'secureKey', string> {
     const { cipher } = checkOptions(options, 'CofferBank.generateKeys', ['cipher'])
     return {
       cofferKey: generateKey(checkChoice(cipher, 'cipher', ['fernet', 'aes-ocb']) ?? 'fernet'),

@@ -1,5 +1,4 @@
 import { checkOptions } from '../check.ts'
-import type { CofferKeys } from '../keys/key.ts'
 import { market } from '../keys/kinds.ts'
 import { generateKey, type MarketSecret, secretNames } from '../keys/secret.ts'
 import type { NoOptions } from '../member/options.ts'
@@ -82,7 +81,7 @@ export class CofferMarket extends CofferBase {
    * @returns the key, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any option
    */
-  static generateKeys(options: NoOptions = {}): Required<Pick<CofferKeys, 'secureKey'>> {
+  static generateKeys(options: NoOptions = {}): Record<'secureKey', string> {
     checkOptions(options, 'CofferMarket.generateKeys', [])
     return { secureKey: generateKey('secretbox') }
   }

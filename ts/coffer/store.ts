@@ -1,5 +1,4 @@
 import { checkOptions } from '../check.ts'
-import type { CofferKeys } from '../keys/key.ts'
 import { store } from '../keys/kinds.ts'
 import { generateKey, type StoreSecret, secretNames } from '../keys/secret.ts'
 import type { NoOptions } from '../member/options.ts'
@@ -81,7 +80,7 @@ export class CofferStore extends CofferBase {
    * @returns the key, as url-safe base64
    * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` for any option
    */
-  static generateKeys(options: NoOptions = {}): Required<Pick<CofferKeys, 'cofferKey'>> {
+  static generateKeys(options: NoOptions = {}): Record<'cofferKey', string> {
     checkOptions(options, 'CofferStore.generateKeys', [])
     return { cofferKey: generateKey('secretbox') }
   }

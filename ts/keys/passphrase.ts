@@ -2,7 +2,6 @@ import { types } from 'node:util'
 import { binding, type NativeDerivation, type NativeKdf, settled } from '../binding/native.ts'
 import { checkInteger, checkOptions, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
-import type { CofferKeys } from './key.ts'
 import { copied, decoded, keyText } from './key.ts'
 
 /**
@@ -65,7 +64,10 @@ const PASSES = { min: 2, max: 16 } as const
  * await store.close()
  * ```
  */
-export async function deriveKeys(passphrase: Passphrase, options: DeriveOptions): Promise<Required<CofferKeys>> {
+export async function deriveKeys(
+  passphrase: Passphrase,
+  options: DeriveOptions,
+): Promise<Record<'cofferKey' | 'secureKey', string>> {
   const { salt, memory, passes } = checkOptions(options, 'deriveKeys', ['salt', 'memory', 'passes'])
   const saltBytes = checkSalt(salt)
   const kdf = checkStrength({ memory, passes }, '')
