@@ -1,0 +1,350 @@
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Readable, Writable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { noise } from './bytes.ts'
+import {
+  type Coffer,
+  type CofferBatch,
+  type CofferFile,
+  CofferStore,
+  type ErrorCode,
+  exportTar,
+  type FileFlags,
+  importTar,
+  type OpenMode,
+  RecordPlugin,
+  type WritableOptions,
+} from './coffer.ts'
+import { deferred } from './deferred.ts'
+import { dataPieces } from './format.ts'
+import { tarEnd, tarEntry } from './legacy.ts'
+import { legacyPickle } from './pickles.ts'
+
+/** A directory for one call, with a coffer that has what the calls are about. */
+export interface Place {
+  readonly at: (name: string) => string
+  readonly path: string
+}
+
+/** The keys of the coffer in each place. */
+export const keys = CofferStore.generateKeys()
+
+/** A member of each kind that calls are made about, and the record of passwords. */
+export async function template(path: string): Promise<Buffer> {
+  const box = await CofferStore.open(path, 'x', { ...keys, autoFlush: false, durability: 'none', lock: 'none' })
+  await box.dump('member', noise(2_000).toString('latin1'))
+  await box.write('mate', noise(2_000, 'mate'))
+  await box.write('dir/below', noise(500, 'below'))
+  await box.write('large', noise(400_000, 'large'))
+  await box.write('.plugins/passwd', legacyPickle)
+  const passwords = await box.plugin('password')
+  await passwords.add({ name: 'mail', password: 'x' })
+  await box.flush()
+  await box.close()
+  return readFileSync(path)
+}
+
+/** A state in which calls fail with a code. */
+export interface Situation {
+  readonly code: ErrorCode
+  readonly mode?: OpenMode
+  readonly options?: WritableOptions
+  /** The name that the calls are given: `member` by default. */
+  readonly name?: string
+  /** Whether it needs what only Linux has. */
+  readonly linux?: boolean
+  /** Changes the file before it is opened. */
+  readonly before?: (place: Place) => void
+  /** Changes the state when the coffer, the handle or the batch of the call is open. */
+  readonly after?: (box: Coffer, place: Place) => Promise<void> | void
+  /** Makes the call: outside of any batch by default. */
+  readonly around?: (box: Coffer, place: Place, act: () => Promise<unknown>) => Promise<unknown>
+}
+
+/** Turns a byte of every block of the members over. */
+export function damage({ path }: Place): void {
+  const file = readFileSync(path)
+  for (const { payload, length } of dataPieces(file, true)) {
+    if (length > 100) file.writeUInt8(file.readUInt8(payload + 40) ^ 1, payload + 40)
+  }
+  writeFileSync(path, file)
+}
+
+/** Puts a directory in the place of every open descriptor of a file: no call of the system on it succeeds any more. */
+export function revoke(path: string, directory: string): void {
+  for (const name of readdirSync('/proc/self/fd')) {
+    let target: string
+    try {
+      target = readlinkSync(`/proc/self/fd/${name}`)
+    } catch {
+      continue
+    }
+    if (target !== path) continue
+    closeSync(Number(name))
+    const opened = openSync(directory, 'r')
+    if (opened !== Number(name)) throw new Error(`the descriptor ${name} was taken by another file meanwhile`)
+  }
+}
+
+async function open({ path }: Place, mode: OpenMode, options: WritableOptions = {}): Promise<Coffer> {
+  return CofferStore.open(path, mode as 'r+', { ...keys, ...options })
+}
+
+const fast = { durability: 'none', lockTimeout: 0 } as const
+
+/** The states, in each of which each call is made. */
+export const situations: readonly Situation[] = [
+  { code: 'ERR_COFFER_CLOSED', after: (box) => box.close() },
+  { code: 'ERR_COFFER_READ_ONLY', mode: 'r', options: { lock: 'rw' } },
+  { code: 'ERR_COFFER_MEMBER_NOT_FOUND', name: 'missing' },
+  { code: 'ERR_COFFER_IS_DIRECTORY', name: 'dir' },
+  { code: 'ERR_COFFER_MEMBER_EXISTS', name: 'member/below' },
+  { code: 'ERR_COFFER_INVALID_ARG', name: 'a/../b' },
+  { code: 'ERR_COFFER_TOO_LARGE', options: { ...fast, maxMemberSize: 10 } },
+  { code: 'ERR_COFFER_CORRUPT', before: damage },
+  {
+    code: 'ERR_COFFER_STALE',
+    mode: 'r',
+    options: { lock: 'w' },
+    after: async (_, place) => {
+      const writer = await open(place, 'r+', { ...fast, lock: 'w' })
+      for (const name of ['member', 'mate', 'large', '.plugins/password']) await writer.write(name, 'new')
+      await writer.flush()
+      await writer.close()
+    },
+  },
+  {
+    code: 'ERR_COFFER_IO',
+    linux: true,
+    after: (_, { path, at }) => revoke(path, at('.')),
+  },
+  {
+    code: 'ERR_COFFER_POISONED',
+    after: async (box, { path }) => {
+      rmSync(`${path}.lock`)
+      await box.write('mate', 'x').catch(() => {})
+      await box.flush().catch(() => {})
+    },
+  },
+  { code: 'ERR_COFFER_IN_BATCH', around: (box, _, act) => box.batch(act) },
+  {
+    code: 'ERR_COFFER_DEADLOCK',
+    around: async (box, { at }, act) => {
+      const other = await CofferStore.open(at('other.coffer'), 'x', { ...keys, ...fast, lock: 'none' })
+      const [began, waits] = [deferred(), deferred()]
+      try {
+        const inside = other.batch(async () => {
+          began.resolve()
+          await waits.promise
+          return act()
+        })
+        await began.promise
+        const outside = box.batch(async () => {
+          const change = other.write('x', 'y')
+          waits.resolve()
+          await change
+        })
+        return await Promise.allSettled([inside, outside]).then(() => inside)
+      } finally {
+        await other.close()
+      }
+    },
+  },
+]
+
+/** A call that is made on a coffer, on a name. */
+type Act = (box: Coffer, name: string, place: Place) => unknown
+
+async function drained(iterable: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of iterable);
+}
+
+async function filled(stream: Writable): Promise<void> {
+  await pipeline(Readable.from([Buffer.from('text')]), stream)
+}
+
+function source({ at }: Place): string {
+  writeFileSync(at('source'), 'text')
+  return at('source')
+}
+
+class Record_ extends RecordPlugin<unknown> {
+  protected record = '.plugins/record'
+
+  of(record: string): this {
+    this.record = record
+    return this
+  }
+
+  protected empty(): unknown {
+    return null
+  }
+
+  shown(): Promise<unknown> {
+    return this.view()
+  }
+
+  changed(): Promise<unknown> {
+    return this.update(() => 1)
+  }
+}
+
+/** The calls on a coffer and, for those that a batch has as well, on a batch. */
+const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, place: Place) => unknown>> = {
+  read: (box, name) => box.read(name),
+  readText: (box, name) => box.readText(name),
+  readLines: (box, name) => drained(box.readLines(name)),
+  load: (box, name) => box.load(name),
+  createReadStream: (box, name) => buffer(box.createReadStream(name)),
+  has: (box, name) => box.has(name),
+  stat: (box, name) => box.stat(name),
+  members: (box) => box.members(),
+  iterate: (box) => drained(box.iterate()),
+  'Symbol.asyncIterator': (box) => drained(box),
+  write: (box, name) => box.write(name, 'text'),
+  append: (box, name) => box.append(name, 'text'),
+  writeLines: (box, name) => box.writeLines(name, ['text']),
+  dump: (box, name) => box.dump(name, 'text'),
+  add: (box, name, place) => box.add(source(place), { as: name }),
+  delete: (box, name) => box.delete(name),
+}
+
+const ofCoffer: Readonly<Record<string, Act>> = {
+  ...shared,
+  file: (box, name) => box.file(name, 'r'),
+  createWriteStream: (box, name) => filled(box.createWriteStream(name)),
+  batch: (box, name) => box.batch(async (batch) => void (await batch.write(name, 'text'))),
+  extract: (box, name, { at }) => box.extract(name, at('out')),
+  extractAll: (box, _, { at }) => box.extractAll(at('out')),
+  flush: (box) => box.flush({ force: true }),
+  close: (box) => box.close(),
+  'Symbol.asyncDispose': (box) => box[Symbol.asyncDispose](),
+  compact: (box) => box.compact(),
+  rekey: (box) => box.rekey(CofferStore.generateKeys()),
+  changePassphrase: (box) => box.changePassphrase('anvil mosaic turnip', { kdf: { memory: 19 << 20, passes: 1 } }),
+  verify: (box) => box.verify(),
+  info: (box) => box.info(),
+  plugin: (box) => box.plugin('rsync'),
+}
+
+const ofPasswords: Readonly<Record<string, Act>> = {
+  list: async (box) => (await box.plugin('password')).list(),
+  search: async (box) => (await box.plugin('password')).search('mail'),
+  get: async (box) => (await box.plugin('password')).get({ name: 'mail' }),
+  add: async (box) => (await box.plugin('password')).add({ name: 'other', password: 'x' }),
+  delete: async (box) => (await box.plugin('password')).delete({ name: 'mail' }),
+  importChrome: async (box) =>
+    (await box.plugin('password')).importChrome({ csv: 'name,url,username,password,note\r\na,b,c,d,\r\n' }),
+  importPyCoffer: async (box) => (await box.plugin('password')).importPyCoffer(),
+}
+
+/** The file handles of a test: how one is opened, and a call on it. */
+const ofFile: Readonly<Record<string, readonly [FileFlags, (file: CofferFile) => unknown]>> = {
+  read: ['r', (file) => file.read()],
+  readFile: ['r', (file) => file.readFile()],
+  readLines: ['r', (file) => drained(file.readLines())],
+  createReadStream: ['r', (file) => buffer(file.createReadStream())],
+  readableWebStream: ['r', (file) => drained(file.readableWebStream())],
+  stat: ['r', (file) => file.stat()],
+  write: ['w', (file) => file.write('text')],
+  writeFile: ['w', (file) => file.writeFile('text')],
+  appendFile: ['w', (file) => file.appendFile('text')],
+  createWriteStream: ['w', (file) => filled(file.createWriteStream())],
+  writableWebStream: ['w', (file) => filled(Writable.fromWeb(file.writableWebStream()))],
+  close: ['w', (file) => file.close()],
+  'Symbol.asyncDispose': ['w', (file) => file[Symbol.asyncDispose]()],
+}
+
+/** One attempt to make a call fail. */
+export interface Attempt {
+  readonly call: string
+  /** What it is to fail with, if the documentation of the call has that code. */
+  readonly code: ErrorCode
+  readonly linux?: boolean
+  /** Fails, or not. */
+  readonly fail: (place: Place) => Promise<unknown>
+}
+
+function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
+  const { code, mode = 'r+', options = fast, name = 'member', before, after, around, linux = false } = situation
+  const fail = async (place: Place): Promise<unknown> => {
+    before?.(place)
+    const box = await open(place, mode, options)
+    try {
+      await after?.(box, place)
+      const acting = async (): Promise<unknown> => act(box, name, place)
+      return await (around ? around(box, place, acting) : acting())
+    } finally {
+      await box.close().catch(() => {})
+    }
+  }
+  return { call, code, linux, fail }
+}
+
+/** A call on a batch, whose own error counts, and not that of the batch. */
+function ofBatch(call: string, situation: Situation, use: (batch: CofferBatch, name: string, place: Place) => unknown): Attempt {
+  const { after, around, ...rest } = situation
+  let failure: { error: unknown } | undefined
+  const attempt = attemptsOf(call, { ...rest, ...(around ? { around } : {}) }, async (box, name, place) => {
+    await box.batch(async (batch) => {
+      // What waits for the batch is not waited for in it.
+      void after?.(box, place)
+      try {
+        await use(batch, name, place)
+      } catch (error) {
+        failure = { error }
+      }
+    })
+  })
+  const fail = async (place: Place): Promise<unknown> => {
+    failure = undefined
+    await attempt.fail(place).catch(() => {})
+    if (failure) throw (failure as { error: unknown }).error
+    return undefined
+  }
+  return { ...attempt, fail }
+}
+
+function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (file: CofferFile) => unknown): Attempt {
+  const { mode = 'r+', options = fast, name = 'member', before, after, around, code, linux = false } = situation
+  const fail = async (place: Place): Promise<unknown> => {
+    before?.(place)
+    const box = await open(place, mode, options)
+    try {
+      const file = await box.file(name, flags).catch(() => undefined)
+      if (file === undefined) return undefined
+      await after?.(box, place)
+      const acting = async (): Promise<unknown> => use(file)
+      return await (around ? around(box, place, acting) : acting())
+    } finally {
+      await box.close().catch(() => {})
+    }
+  }
+  return { call, code, linux, fail }
+}
+
+/** Each call in each state. */
+export const attempts: readonly Attempt[] = situations.flatMap((situation) => [
+  ...Object.entries(ofCoffer).map(([call, act]) => attemptsOf(`Coffer.${call}`, situation, act)),
+  ...Object.entries(ofPasswords).map(([call, act]) => attemptsOf(`PasswordPlugin.${call}`, situation, act)),
+  ...Object.entries(shared).map(([call, use]) => ofBatch(`CofferBatch.${call}`, situation, use)),
+  ...Object.entries(ofFile).map(([call, [flags, use]]) => ofHandle(`CofferFile.${call}`, situation, flags, use)),
+  attemptsOf('RecordPlugin.view', situation, async (box, name) =>
+    (await box.plugin(Record_)).of(name === 'member' ? '.plugins/password' : `.plugins/${name}`).shown(),
+  ),
+  attemptsOf('RecordPlugin.update', situation, async (box, name) =>
+    (await box.plugin(Record_)).of(name === 'member' ? '.plugins/password' : `.plugins/${name}`).changed(),
+  ),
+  attemptsOf('RsyncPlugin.push', situation, async (box, name, place) =>
+    (await box.plugin('rsync')).push(source(place), name),
+  ),
+  attemptsOf('RsyncPlugin.pull', situation, async (box, name, { at }) =>
+    (await box.plugin('rsync')).pull(name, at('out')),
+  ),
+  attemptsOf('exportTar', situation, async (box, name) => buffer(exportTar(box, { members: [name] }))),
+  attemptsOf('importTar', situation, async (box, name) =>
+    importTar(box, Readable.from([Buffer.concat([tarEntry({ name }, 'text'), tarEnd])])),
+  ),
+])
