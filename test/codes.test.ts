@@ -26,14 +26,14 @@ it('probe', async () => {
     if (Date.now() - t > 300) console.log(call, code, Date.now() - t, 'ms')
     const c = code.slice(11)
     if (!got.has(call)) got.set(call, new Map())
-    got.get(call)!.set(c, out as string)
+    got.get(call)!.set(c + (got.get(call)!.has(c) ? n : ''), out as string)
   }
   console.log('time', Date.now() - t0, n)
   let text = ''
   for (const [call, m] of got) {
     const d = new Set([...(docs.get(call) ?? [])].map((c) => c.slice(11)))
-    const outs = new Set(m.values())
-    text += `${call}\n   got: ${[...m].filter(([, o]) => o !== '-').map(([c, o]) => c === o ? c : `${c}=>${o}`).join(' ')}\n   undocumented: ${[...outs].filter((o) => o !== '-' && !d.has(o)).join(' ')}\n   not got: ${[...d].filter((o) => !outs.has(o)).join(' ')}\n`
+    const outs = new Set(m.values()); outs.delete('-')
+    text += `${call}\n   got: ${[...outs].sort().join(' ')}\n   undocumented: ${[...outs].filter((o) => o !== '-' && !d.has(o)).join(' ')}\n   not got: ${[...d].filter((o) => !outs.has(o)).join(' ')}\n`
   }
   console.log(text)
 }, 120000)

@@ -1,4 +1,5 @@
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { closeSync, existsSync, mkdirSync, statSync, symlinkSync, truncateSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -20,7 +21,6 @@ import {
 import { deferred } from './deferred.ts'
 import { dataPieces } from './format.ts'
 import { tarEnd, tarEntry } from './legacy.ts'
-import { legacyPickle } from './pickles.ts'
 
 /** A directory for one call, with a coffer that has what the calls are about. */
 export interface Place {
@@ -33,12 +33,14 @@ export const keys = CofferStore.generateKeys()
 
 /** A member of each kind that calls are made about, and the record of passwords. */
 export async function template(path: string): Promise<Buffer> {
-  const box = await CofferStore.open(path, 'x', { ...keys, autoFlush: false, durability: 'none', lock: 'none' })
+  const box = await CofferStore.open(path, 'x', { ...keys, durability: 'none', lock: 'none', blockSize: 65_536 })
   await box.dump('member', noise(2_000).toString('latin1'))
   await box.write('mate', noise(2_000, 'mate'))
   await box.write('dir/below', noise(500, 'below'))
   await box.write('large', noise(400_000, 'large'))
-  await box.write('.plugins/passwd', legacyPickle)
+  await box.write('.plugins/dir/below', 'x')
+  await box.dump('.plugins/member', 'x')
+  await box.write('.plugins/passwd', readFileSync(new URL('../fixtures/passwd-4.pickle', import.meta.url)))
   const passwords = await box.plugin('password')
   await passwords.add({ name: 'mail', password: 'x' })
   await box.flush()
@@ -88,11 +90,22 @@ export function revoke(path: string, directory: string): void {
   }
 }
 
+/** How long a file may get that this process writes, as RLIMIT_FSIZE has it. */
+export function limitFiles(bytes: number | 'unlimited'): void {
+  const { status } = spawnSync('prlimit', ['--pid', `${process.pid}`, `--fsize=${bytes}:`])
+  if (status !== 0) throw new Error('prlimit failed')
+}
+
+/** Lets no file grow beyond the length of the coffer. */
+const full = (_: Coffer, { path }: Place): void => limitFiles(statSync(path).size)
+
 async function open({ path }: Place, mode: OpenMode, options: WritableOptions = {}): Promise<Coffer> {
   return CofferStore.open(path, mode as 'r+', { ...keys, ...options })
 }
 
-const fast = { durability: 'none', lockTimeout: 0 } as const
+const fast = { durability: 'none', lockTimeout: 0, autoFlush: true } as const
+/** As a coffer that is flushed by hand. */
+const unflushed = { ...fast, autoFlush: false } as const
 
 /** The states, in each of which each call is made. */
 export const situations: readonly Situation[] = [
@@ -104,55 +117,67 @@ export const situations: readonly Situation[] = [
   { code: 'ERR_COFFER_INVALID_ARG', name: 'a/../b' },
   { code: 'ERR_COFFER_TOO_LARGE', options: { ...fast, maxMemberSize: 10 } },
   { code: 'ERR_COFFER_CORRUPT', before: damage },
+  { code: 'ERR_COFFER_CORRUPT', before: damage, options: unflushed, after: (box) => box.delete('mate') },
+  { code: 'ERR_COFFER_CORRUPT', name: 'large', after: (_, place) => damage(place) },
   {
     code: 'ERR_COFFER_STALE',
     mode: 'r',
     options: { lock: 'w' },
+    name: 'large',
     after: async (_, place) => {
-      const writer = await open(place, 'r+', { ...fast, lock: 'w' })
-      for (const name of ['member', 'mate', 'large', '.plugins/password']) await writer.write(name, 'new')
-      await writer.flush()
+      const writer = await open(place, 'r+', { ...unflushed, lock: 'w' })
+      const names = ['member', 'mate', 'large', '.plugins/member', '.plugins/password', '.plugins/passwd']
+      for (const name of names) await writer.write(name, 'new')
       await writer.close()
     },
   },
+  { code: 'ERR_COFFER_IO', linux: true, after: (_, { path, at }) => revoke(path, at('.')) },
+  { code: 'ERR_COFFER_IO', linux: true, name: 'large', after: (_, { path, at }) => revoke(path, at('.')) },
+  { code: 'ERR_COFFER_IO', linux: true, options: { ...fast, tempDir: '/dev/null/none' } },
+  { code: 'ERR_COFFER_IO', linux: true, after: full },
   {
     code: 'ERR_COFFER_IO',
     linux: true,
-    after: (_, { path, at }) => revoke(path, at('.')),
+    options: unflushed,
+    after: async (box, place) => {
+      await box.write('mate', noise(5_000))
+      full(box, place)
+    },
   },
+  { code: 'ERR_COFFER_IO', linux: true, after: () => limitFiles(4_096) },
   {
     code: 'ERR_COFFER_POISONED',
     after: async (box, { path }) => {
       rmSync(`${path}.lock`)
       await box.write('mate', 'x').catch(() => {})
-      await box.flush().catch(() => {})
     },
   },
   { code: 'ERR_COFFER_IN_BATCH', around: (box, _, act) => box.batch(act) },
-  {
-    code: 'ERR_COFFER_DEADLOCK',
-    around: async (box, { at }, act) => {
-      const other = await CofferStore.open(at('other.coffer'), 'x', { ...keys, ...fast, lock: 'none' })
-      const [began, waits] = [deferred(), deferred()]
-      try {
-        const inside = other.batch(async () => {
-          began.resolve()
-          await waits.promise
-          return act()
-        })
-        await began.promise
-        const outside = box.batch(async () => {
-          const change = other.write('x', 'y')
-          waits.resolve()
-          await change
-        })
-        return await Promise.allSettled([inside, outside]).then(() => inside)
-      } finally {
-        await other.close()
-      }
-    },
-  },
+  { code: 'ERR_COFFER_DEADLOCK', around: deadlocked },
 ]
+
+/** Makes a call in a batch of another coffer, for which a batch of this one waits. */
+async function deadlocked(box: Coffer, { at }: Place, act: () => Promise<unknown>): Promise<unknown> {
+  const other = await CofferStore.open(at('other.coffer'), 'x', { ...keys, ...fast, lock: 'none' })
+  const [began, waits] = [deferred(), deferred()]
+  try {
+    const inside = other.batch(async () => {
+      began.resolve()
+      await waits.promise
+      return act()
+    })
+    await began.promise
+    const outside = box.batch(async () => {
+      const change = other.write('x', 'y')
+      waits.resolve()
+      await change
+    })
+    await Promise.allSettled([inside, outside])
+    return await inside
+  } finally {
+    await other.close()
+  }
+}
 
 /** A call that is made on a coffer, on a name. */
 type Act = (box: Coffer, name: string, place: Place) => unknown
@@ -161,16 +186,21 @@ async function drained(iterable: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of iterable);
 }
 
+/** Makes a call until it fails, ten times at most: a write may fail by what became of one before it. */
+async function repeated(call: () => Promise<unknown>): Promise<void> {
+  for (let count = 0; count < 10; count += 1) await call()
+}
+
 async function filled(stream: Writable): Promise<void> {
   await pipeline(Readable.from([Buffer.from('text')]), stream)
 }
 
-function source({ at }: Place): string {
-  writeFileSync(at('source'), 'text')
+function source({ at }: Place, name = ''): string {
+  writeFileSync(at('source'), name === 'large' ? noise(400_000, 'large') : 'text')
   return at('source')
 }
 
-class Record_ extends RecordPlugin<unknown> {
+class Notes extends RecordPlugin<unknown> {
   protected record = '.plugins/record'
 
   of(record: string): this {
@@ -209,11 +239,20 @@ const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, 
   dump: (box, name) => box.dump(name, 'text'),
   add: (box, name, place) => box.add(source(place), { as: name }),
   delete: (box, name) => box.delete(name),
+  'write ': (box, name) => box.write(name, Readable.from([noise(300_000)])),
+  'write  ': (box, name) => box.write(name, noise(5_000_000)),
+  'append ': (box, name) => box.append(name, Readable.from([noise(300_000)])),
+  'add ': (box, name, place) => {
+    writeFileSync(place.at('source'), noise(300_000))
+    return box.add(place.at('source'), { as: name })
+  },
 }
 
 const ofCoffer: Readonly<Record<string, Act>> = {
   ...shared,
   file: (box, name) => box.file(name, 'r'),
+  'file ': (box, name) => box.file(name, 'w', async () => {}),
+  'file  ': (box, name) => box.file(name, 'a', async (file) => void (await file.write('text'))),
   createWriteStream: (box, name) => filled(box.createWriteStream(name)),
   batch: (box, name) => box.batch(async (batch) => void (await batch.write(name, 'text'))),
   extract: (box, name, { at }) => box.extract(name, at('out')),
@@ -223,7 +262,7 @@ const ofCoffer: Readonly<Record<string, Act>> = {
   'Symbol.asyncDispose': (box) => box[Symbol.asyncDispose](),
   compact: (box) => box.compact(),
   rekey: (box) => box.rekey(CofferStore.generateKeys()),
-  changePassphrase: (box) => box.changePassphrase('anvil mosaic turnip', { kdf: { memory: 19 << 20, passes: 1 } }),
+  changePassphrase: (box) => box.changePassphrase('anvil mosaic turnip', { kdf: { memory: 19 << 20, passes: 2 } }),
   verify: (box) => box.verify(),
   info: (box) => box.info(),
   plugin: (box) => box.plugin('rsync'),
@@ -242,15 +281,15 @@ const ofPasswords: Readonly<Record<string, Act>> = {
 
 /** The file handles of a test: how one is opened, and a call on it. */
 const ofFile: Readonly<Record<string, readonly [FileFlags, (file: CofferFile) => unknown]>> = {
-  read: ['r', (file) => file.read()],
+  read: ['r', (file) => file.read({ position: 200_000 })],
   readFile: ['r', (file) => file.readFile()],
   readLines: ['r', (file) => drained(file.readLines())],
   createReadStream: ['r', (file) => buffer(file.createReadStream())],
   readableWebStream: ['r', (file) => drained(file.readableWebStream())],
   stat: ['r', (file) => file.stat()],
-  write: ['w', (file) => file.write('text')],
-  writeFile: ['w', (file) => file.writeFile('text')],
-  appendFile: ['w', (file) => file.appendFile('text')],
+  write: ['w', (file) => repeated(() => file.write(noise(300_000)))],
+  writeFile: ['w', (file) => file.writeFile(noise(300_000))],
+  appendFile: ['w', (file) => file.appendFile(noise(300_000))],
   createWriteStream: ['w', (file) => filled(file.createWriteStream())],
   writableWebStream: ['w', (file) => filled(Writable.fromWeb(file.writableWebStream()))],
   close: ['w', (file) => file.close()],
@@ -277,6 +316,7 @@ function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
       const acting = async (): Promise<unknown> => act(box, name, place)
       return await (around ? around(box, place, acting) : acting())
     } finally {
+      if (linux) limitFiles('unlimited')
       await box.close().catch(() => {})
     }
   }
@@ -288,15 +328,21 @@ function ofBatch(call: string, situation: Situation, use: (batch: CofferBatch, n
   const { after, around, ...rest } = situation
   let failure: { error: unknown } | undefined
   const attempt = attemptsOf(call, { ...rest, ...(around ? { around } : {}) }, async (box, name, place) => {
-    await box.batch(async (batch) => {
-      // What waits for the batch is not waited for in it.
-      void after?.(box, place)
+    const [began, changed] = [deferred(), deferred()]
+    const batch = box.batch(async (batch) => {
+      began.resolve()
+      await changed.promise
       try {
         await use(batch, name, place)
       } catch (error) {
         failure = { error }
       }
     })
+    await Promise.race([began.promise, batch])
+    // A change of the coffer waits for the batch, so it is not waited for here.
+    const change = after?.(box, place)
+    changed.resolve()
+    await Promise.allSettled([change, batch])
   })
   const fail = async (place: Place): Promise<unknown> => {
     failure = undefined
@@ -319,6 +365,7 @@ function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (fi
       const acting = async (): Promise<unknown> => use(file)
       return await (around ? around(box, place, acting) : acting())
     } finally {
+      if (linux) limitFiles('unlimited')
       await box.close().catch(() => {})
     }
   }
@@ -327,18 +374,21 @@ function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (fi
 
 /** Each call in each state. */
 export const attempts: readonly Attempt[] = situations.flatMap((situation) => [
-  ...Object.entries(ofCoffer).map(([call, act]) => attemptsOf(`Coffer.${call}`, situation, act)),
+  ...Object.entries(ofCoffer).map(([call, act]) => attemptsOf(`Coffer.${call.trim()}`, situation, act)),
   ...Object.entries(ofPasswords).map(([call, act]) => attemptsOf(`PasswordPlugin.${call}`, situation, act)),
-  ...Object.entries(shared).map(([call, use]) => ofBatch(`CofferBatch.${call}`, situation, use)),
+  ...Object.entries(shared).map(([call, use]) => ofBatch(`CofferBatch.${call.trim()}`, situation, use)),
   ...Object.entries(ofFile).map(([call, [flags, use]]) => ofHandle(`CofferFile.${call}`, situation, flags, use)),
   attemptsOf('RecordPlugin.view', situation, async (box, name) =>
-    (await box.plugin(Record_)).of(name === 'member' ? '.plugins/password' : `.plugins/${name}`).shown(),
+    (await box.plugin(Notes)).of(`.plugins/${name}`).shown(),
   ),
   attemptsOf('RecordPlugin.update', situation, async (box, name) =>
-    (await box.plugin(Record_)).of(name === 'member' ? '.plugins/password' : `.plugins/${name}`).changed(),
+    (await box.plugin(Notes)).of(`.plugins/${name}`).changed(),
   ),
   attemptsOf('RsyncPlugin.push', situation, async (box, name, place) =>
     (await box.plugin('rsync')).push(source(place), name),
+  ),
+  attemptsOf('RsyncPlugin.push', situation, async (box, name, place) =>
+    (await box.plugin('rsync')).push(source(place, name), name, { checksum: true }),
   ),
   attemptsOf('RsyncPlugin.pull', situation, async (box, name, { at }) =>
     (await box.plugin('rsync')).pull(name, at('out')),
