@@ -1,5 +1,4 @@
-import { spawnSync } from 'node:child_process'
-import { closeSync, existsSync, mkdirSync, statSync, symlinkSync, truncateSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -31,6 +30,9 @@ export interface Place {
 /** The keys of the coffer in each place. */
 export const keys = CofferStore.generateKeys()
 
+/** CBOR of more levels than a value may have. */
+const deep = Buffer.alloc(500, 0x81)
+
 /** A member of each kind that calls are made about, and the record of passwords. */
 export async function template(path: string): Promise<Buffer> {
   const box = await CofferStore.open(path, 'x', { ...keys, durability: 'none', lock: 'none', blockSize: 65_536 })
@@ -39,7 +41,10 @@ export async function template(path: string): Promise<Buffer> {
   await box.write('dir/below', noise(500, 'below'))
   await box.write('large', noise(400_000, 'large'))
   await box.write('.plugins/dir/below', 'x')
-  await box.dump('.plugins/member', 'x')
+  await box.dump('.plugins/member', 'a value of more than ten bytes')
+  await box.dump('.plugins/large', 'another value of more than ten bytes')
+  await box.write('deep', deep)
+  await box.write('.plugins/deep', deep)
   await box.write('.plugins/passwd', readFileSync(new URL('../fixtures/passwd-4.pickle', import.meta.url)))
   const passwords = await box.plugin('password')
   await passwords.add({ name: 'mail', password: 'x' })
@@ -55,8 +60,12 @@ export interface Situation {
   readonly options?: WritableOptions
   /** The name that the calls are given: `member` by default. */
   readonly name?: string
-  /** Whether it needs what only Linux has. */
+  /** Whether it needs the descriptors of the process as files, which only Linux has, and other calls must not run beside it. */
   readonly linux?: boolean
+  /** Whether no file may grow beyond the length of the coffer: the caller sees to that. */
+  readonly full?: boolean
+  /** The calls that it is for: all by default. */
+  readonly only?: RegExp
   /** Changes the file before it is opened. */
   readonly before?: (place: Place) => void
   /** Changes the state when the coffer, the handle or the batch of the call is open. */
@@ -90,15 +99,6 @@ export function revoke(path: string, directory: string): void {
   }
 }
 
-/** How long a file may get that this process writes, as RLIMIT_FSIZE has it. */
-export function limitFiles(bytes: number | 'unlimited'): void {
-  const { status } = spawnSync('prlimit', ['--pid', `${process.pid}`, `--fsize=${bytes}:`])
-  if (status !== 0) throw new Error('prlimit failed')
-}
-
-/** Lets no file grow beyond the length of the coffer. */
-const full = (_: Coffer, { path }: Place): void => limitFiles(statSync(path).size)
-
 async function open({ path }: Place, mode: OpenMode, options: WritableOptions = {}): Promise<Coffer> {
   return CofferStore.open(path, mode as 'r+', { ...keys, ...options })
 }
@@ -126,7 +126,7 @@ export const situations: readonly Situation[] = [
     name: 'large',
     after: async (_, place) => {
       const writer = await open(place, 'r+', { ...unflushed, lock: 'w' })
-      const names = ['member', 'mate', 'large', '.plugins/member', '.plugins/password', '.plugins/passwd']
+      const names = ['member', 'mate', 'large', '.plugins/member', '.plugins/large', '.plugins/password', '.plugins/passwd']
       for (const name of names) await writer.write(name, 'new')
       await writer.close()
     },
@@ -134,22 +134,36 @@ export const situations: readonly Situation[] = [
   { code: 'ERR_COFFER_IO', linux: true, after: (_, { path, at }) => revoke(path, at('.')) },
   { code: 'ERR_COFFER_IO', linux: true, name: 'large', after: (_, { path, at }) => revoke(path, at('.')) },
   { code: 'ERR_COFFER_IO', linux: true, options: { ...fast, tempDir: '/dev/null/none' } },
-  { code: 'ERR_COFFER_IO', linux: true, after: full },
+  { code: 'ERR_COFFER_IO', full: true },
   {
     code: 'ERR_COFFER_IO',
-    linux: true,
+    full: true,
     options: unflushed,
-    after: async (box, place) => {
-      await box.write('mate', noise(5_000))
-      full(box, place)
-    },
+    after: async (box) => void (await box.write('mate', noise(5_000))),
   },
-  { code: 'ERR_COFFER_IO', linux: true, after: () => limitFiles(4_096) },
   {
     code: 'ERR_COFFER_POISONED',
     after: async (box, { path }) => {
       rmSync(`${path}.lock`)
       await box.write('mate', 'x').catch(() => {})
+    },
+  },
+  { code: 'ERR_COFFER_LIMIT', name: 'deep', after: (box) => box.write('.plugins/password', deep) },
+  {
+    code: 'ERR_COFFER_IS_DIRECTORY',
+    only: /^PasswordPlugin/,
+    after: async (box) => {
+      await box.delete('.plugins', { recursive: true })
+      await box.write('.plugins/password/below', 'x')
+      await box.write('.plugins/passwd/below', 'x')
+    },
+  },
+  {
+    code: 'ERR_COFFER_MEMBER_EXISTS',
+    only: /^PasswordPlugin/,
+    after: async (box) => {
+      await box.delete('.plugins', { recursive: true })
+      await box.write('.plugins', 'x')
     },
   },
   { code: 'ERR_COFFER_IN_BATCH', around: (box, _, act) => box.batch(act) },
@@ -240,7 +254,6 @@ const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, 
   add: (box, name, place) => box.add(source(place), { as: name }),
   delete: (box, name) => box.delete(name),
   'write ': (box, name) => box.write(name, Readable.from([noise(300_000)])),
-  'write  ': (box, name) => box.write(name, noise(5_000_000)),
   'append ': (box, name) => box.append(name, Readable.from([noise(300_000)])),
   'add ': (box, name, place) => {
     writeFileSync(place.at('source'), noise(300_000))
@@ -268,15 +281,27 @@ const ofCoffer: Readonly<Record<string, Act>> = {
   plugin: (box) => box.plugin('rsync'),
 }
 
-const ofPasswords: Readonly<Record<string, Act>> = {
-  list: async (box) => (await box.plugin('password')).list(),
-  search: async (box) => (await box.plugin('password')).search('mail'),
-  get: async (box) => (await box.plugin('password')).get({ name: 'mail' }),
-  add: async (box) => (await box.plugin('password')).add({ name: 'other', password: 'x' }),
-  delete: async (box) => (await box.plugin('password')).delete({ name: 'mail' }),
-  importChrome: async (box) =>
-    (await box.plugin('password')).importChrome({ csv: 'name,url,username,password,note\r\na,b,c,d,\r\n' }),
-  importPyCoffer: async (box) => (await box.plugin('password')).importPyCoffer(),
+const chrome = 'name,url,username,password,note\r\na,b,c,d,\r\n'
+
+const ofPlugins: Readonly<Record<string, Act>> = {
+  'PasswordPlugin.list': async (box) => (await box.plugin('password')).list(),
+  'PasswordPlugin.search': async (box) => (await box.plugin('password')).search('mail'),
+  'PasswordPlugin.get': async (box) => (await box.plugin('password')).get({ name: 'mail' }),
+  'PasswordPlugin.get ': async (box) => (await box.plugin('password')).get({ name: 'missing' }),
+  'PasswordPlugin.add': async (box) => (await box.plugin('password')).add({ name: 'other', password: 'x' }),
+  'PasswordPlugin.add ': async (box) => (await box.plugin('password')).add({ name: 'mail' }, { replace: false }),
+  'PasswordPlugin.delete': async (box) => (await box.plugin('password')).delete({ name: 'mail' }),
+  'PasswordPlugin.delete ': async (box) => (await box.plugin('password')).delete({ name: 'missing' }),
+  'PasswordPlugin.importChrome': async (box) => (await box.plugin('password')).importChrome({ csv: chrome }),
+  'PasswordPlugin.importPyCoffer': async (box) => (await box.plugin('password')).importPyCoffer(),
+  'RecordPlugin.view': async (box, name) => (await box.plugin(Notes)).of(`.plugins/${name}`).shown(),
+  'RecordPlugin.update': async (box, name) => (await box.plugin(Notes)).of(`.plugins/${name}`).changed(),
+  'RsyncPlugin.push': async (box, name, place) => (await box.plugin('rsync')).push(source(place), name),
+  'RsyncPlugin.push ': async (box, name, place) =>
+    (await box.plugin('rsync')).push(source(place, name), name, { checksum: true }),
+  'RsyncPlugin.pull': async (box, name, { at }) => (await box.plugin('rsync')).pull(name, at('out')),
+  exportTar: (box, name) => buffer(exportTar(box, { members: [name] })),
+  importTar: (box, name) => importTar(box, Readable.from([Buffer.concat([tarEntry({ name }, 'text'), tarEnd])])),
 }
 
 /** The file handles of a test: how one is opened, and a call on it. */
@@ -288,8 +313,8 @@ const ofFile: Readonly<Record<string, readonly [FileFlags, (file: CofferFile) =>
   readableWebStream: ['r', (file) => drained(file.readableWebStream())],
   stat: ['r', (file) => file.stat()],
   write: ['w', (file) => repeated(() => file.write(noise(300_000)))],
-  writeFile: ['w', (file) => file.writeFile(noise(300_000))],
-  appendFile: ['w', (file) => file.appendFile(noise(300_000))],
+  writeFile: ['w', (file) => file.writeFile(noise(3_000_000))],
+  appendFile: ['w', (file) => file.appendFile(noise(3_000_000))],
   createWriteStream: ['w', (file) => filled(file.createWriteStream())],
   writableWebStream: ['w', (file) => filled(Writable.fromWeb(file.writableWebStream()))],
   close: ['w', (file) => file.close()],
@@ -301,13 +326,14 @@ export interface Attempt {
   readonly call: string
   /** What it is to fail with, if the documentation of the call has that code. */
   readonly code: ErrorCode
-  readonly linux?: boolean
+  readonly linux: boolean
+  readonly full: boolean
   /** Fails, or not. */
   readonly fail: (place: Place) => Promise<unknown>
 }
 
 function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
-  const { code, mode = 'r+', options = fast, name = 'member', before, after, around, linux = false } = situation
+  const { code, mode = 'r+', options = fast, name = 'member', before, after, around, linux = false, full = false } = situation
   const fail = async (place: Place): Promise<unknown> => {
     before?.(place)
     const box = await open(place, mode, options)
@@ -316,11 +342,10 @@ function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
       const acting = async (): Promise<unknown> => act(box, name, place)
       return await (around ? around(box, place, acting) : acting())
     } finally {
-      if (linux) limitFiles('unlimited')
       await box.close().catch(() => {})
     }
   }
-  return { call, code, linux, fail }
+  return { call, code, linux, full, fail }
 }
 
 /** A call on a batch, whose own error counts, and not that of the batch. */
@@ -354,7 +379,7 @@ function ofBatch(call: string, situation: Situation, use: (batch: CofferBatch, n
 }
 
 function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (file: CofferFile) => unknown): Attempt {
-  const { mode = 'r+', options = fast, name = 'member', before, after, around, code, linux = false } = situation
+  const { mode = 'r+', options = fast, name = 'member', before, after, around, code, linux = false, full = false } = situation
   const fail = async (place: Place): Promise<unknown> => {
     before?.(place)
     const box = await open(place, mode, options)
@@ -365,36 +390,18 @@ function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (fi
       const acting = async (): Promise<unknown> => use(file)
       return await (around ? around(box, place, acting) : acting())
     } finally {
-      if (linux) limitFiles('unlimited')
       await box.close().catch(() => {})
     }
   }
-  return { call, code, linux, fail }
+  return { call, code, linux, full, fail }
 }
 
 /** Each call in each state. */
-export const attempts: readonly Attempt[] = situations.flatMap((situation) => [
-  ...Object.entries(ofCoffer).map(([call, act]) => attemptsOf(`Coffer.${call.trim()}`, situation, act)),
-  ...Object.entries(ofPasswords).map(([call, act]) => attemptsOf(`PasswordPlugin.${call}`, situation, act)),
-  ...Object.entries(shared).map(([call, use]) => ofBatch(`CofferBatch.${call.trim()}`, situation, use)),
-  ...Object.entries(ofFile).map(([call, [flags, use]]) => ofHandle(`CofferFile.${call}`, situation, flags, use)),
-  attemptsOf('RecordPlugin.view', situation, async (box, name) =>
-    (await box.plugin(Notes)).of(`.plugins/${name}`).shown(),
-  ),
-  attemptsOf('RecordPlugin.update', situation, async (box, name) =>
-    (await box.plugin(Notes)).of(`.plugins/${name}`).changed(),
-  ),
-  attemptsOf('RsyncPlugin.push', situation, async (box, name, place) =>
-    (await box.plugin('rsync')).push(source(place), name),
-  ),
-  attemptsOf('RsyncPlugin.push', situation, async (box, name, place) =>
-    (await box.plugin('rsync')).push(source(place, name), name, { checksum: true }),
-  ),
-  attemptsOf('RsyncPlugin.pull', situation, async (box, name, { at }) =>
-    (await box.plugin('rsync')).pull(name, at('out')),
-  ),
-  attemptsOf('exportTar', situation, async (box, name) => buffer(exportTar(box, { members: [name] }))),
-  attemptsOf('importTar', situation, async (box, name) =>
-    importTar(box, Readable.from([Buffer.concat([tarEntry({ name }, 'text'), tarEnd])])),
-  ),
-])
+export const attempts: readonly Attempt[] = situations.flatMap((situation) =>
+  [
+    ...Object.entries(ofCoffer).map(([call, act]) => attemptsOf(`Coffer.${call.trim()}`, situation, act)),
+    ...Object.entries(ofPlugins).map(([call, act]) => attemptsOf(call.trim(), situation, act)),
+    ...Object.entries(shared).map(([call, use]) => ofBatch(`CofferBatch.${call.trim()}`, situation, use)),
+    ...Object.entries(ofFile).map(([call, [flags, use]]) => ofHandle(`CofferFile.${call}`, situation, flags, use)),
+  ].filter(({ call }) => situation.only?.test(call) ?? true),
+)

@@ -1,0 +1,588 @@
+/** Calls that fail with a code in a way of their own, beside what `provocations.ts` does with all of them. */
+import { createHash } from 'node:crypto'
+import {
+  closeSync,
+  copyFileSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { Readable, type Transform, type Writable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { fileURLToPath } from 'node:url'
+import { mostBytesOf } from '../../ts/member/text.ts'
+import { lines, noise } from './bytes.ts'
+import * as coffer from './coffer.ts'
+import {
+  Coffer,
+  type CofferBatch,
+  CofferBank,
+  type CofferFile,
+  CofferNull,
+  CofferPlugin,
+  CofferStore,
+  type Cryptor,
+  type ErrorCode,
+  importTar,
+  KeyPlugin,
+} from './coffer.ts'
+import { flipped, headerMarks } from './format.ts'
+import { type AnyClass, type AnyOptions, classOf, type Kind, keysFor, kindOf, kinds, optionsFor } from './kinds.ts'
+import { tarEnd, tarEntry, zstdFrame } from './legacy.ts'
+import { type Attempt, keys, type Place } from './provocations.ts'
+import { legacyKeys } from './pycoffer.ts'
+
+type Fail = (place: Place) => Promise<unknown>
+
+function attempt(call: string, code: string, fail: Fail): Attempt {
+  return { call, code: `ERR_COFFER_${code}` as ErrorCode, linux: false, full: false, fail }
+}
+
+const open = (place: Place): Promise<CofferStore> => CofferStore.open(place.path, 'r+', { ...keys, durability: 'none' })
+
+/** A call on the open coffer of a place. */
+function on(call: string, code: string, use: (box: CofferStore, place: Place) => unknown): Attempt {
+  return attempt(call, code, async (place) => {
+    const box = await open(place)
+    try {
+      return await use(box, place)
+    } finally {
+      await box.close().catch(() => {})
+    }
+  })
+}
+
+/** What is wrong as any argument. */
+const wrong = { nonsense: 1 }
+
+/** Calls a method with what is wrong, in each place. */
+function misused(of: object, method: string): unknown {
+  return Reflect.apply(Reflect.get(of, method) as () => unknown, of, [wrong, wrong, wrong, wrong])
+}
+
+class Reads extends CofferPlugin {
+  has(): Promise<boolean> {
+    return this.coffer.has('member')
+  }
+
+  check(): void {
+    this.checkOpen()
+  }
+}
+
+class Crypts extends KeyPlugin {
+  cryptor(): Cryptor {
+    return this.crypt
+  }
+}
+
+class Notes extends coffer.RecordPlugin<unknown> {
+  protected readonly record = '.plugins/notes'
+
+  protected empty(): unknown {
+    return null
+  }
+
+  shown(): Promise<unknown> {
+    return this.view()
+  }
+
+  changed(): Promise<unknown> {
+    return this.update(() => 1)
+  }
+}
+
+/** What the methods of each class are called on. */
+const receivers: Readonly<Record<string, (box: Coffer) => object | Promise<object>>> = {
+  Coffer: (box) => box,
+  PasswordPlugin: (box) => box.plugin('password'),
+  RsyncPlugin: (box) => box.plugin('rsync'),
+  CryptPlugin: (box) => box.plugin('crypt'),
+  Cryptor: async (box) => (await box.plugin(Crypts)).cryptor(),
+}
+
+/** A call with arguments that make no sense, for each call whose documentation has the code for that. */
+export function misuses(documented: ReadonlyMap<string, ReadonlySet<string>>): Attempt[] {
+  const calls = [...documented].filter(([, codes]) => codes.has('ERR_COFFER_INVALID_ARG')).map(([call]) => call)
+  return calls.flatMap((call) => {
+    const [owner = '', method = ''] = call.includes('.') ? call.split('.') : ['', call]
+    if (owner === '') return [attempt(call, 'INVALID_ARG', async () => misused(coffer, method))]
+    const receiver = receivers[owner]
+    if (['open', 'salvage', 'generateKeys'].includes(method))
+      return [attempt(call, 'INVALID_ARG', async () => misused(Reflect.get(coffer, owner) as object, method))]
+    if (receiver) return [on(call, 'INVALID_ARG', async (box) => misused(await receiver(box), method))]
+    if (owner === 'CofferBatch') return [on(call, 'INVALID_ARG', (box) => box.batch(async (b) => misused(b, method)))]
+    if (owner === 'CofferFile') {
+      return (['r', 'w'] as const).map((flags) =>
+        on(call, 'INVALID_ARG', (box) => box.file('member', flags, async (file) => misused(file, method))),
+      )
+    }
+    return []
+  })
+}
+
+const drained = async (iterable: AsyncIterable<unknown>): Promise<void> => {
+  for await (const _ of iterable);
+}
+
+/** The calls of a batch, made when it has ended. */
+const late: Readonly<Record<string, (batch: CofferBatch) => unknown>> = {
+  write: (batch) => batch.write('a', 'x'),
+  append: (batch) => batch.append('a', 'x'),
+  writeLines: (batch) => batch.writeLines('a', ['x']),
+  dump: (batch) => batch.dump('a', 'x'),
+  add: (batch) => batch.add('x'),
+  delete: (batch) => batch.delete('member'),
+  read: (batch) => batch.read('member'),
+  readText: (batch) => batch.readText('member'),
+  readLines: (batch) => batch.readLines('member'),
+  load: (batch) => batch.load('member'),
+  createReadStream: (batch) => batch.createReadStream('member'),
+  has: (batch) => batch.has('member'),
+  stat: (batch) => batch.stat('member'),
+  members: (batch) => batch.members(),
+  iterate: (batch) => batch.iterate(),
+  'Symbol.asyncIterator': (batch) => batch[Symbol.asyncIterator](),
+}
+
+/** The calls of a handle that write or read, made on one that is closed, or for the other. */
+const writes: Readonly<Record<string, (file: CofferFile) => unknown>> = {
+  write: (file) => file.write('x'),
+  writeFile: (file) => file.writeFile('x'),
+  appendFile: (file) => file.appendFile('x'),
+  createWriteStream: (file) => file.createWriteStream(),
+  writableWebStream: (file) => file.writableWebStream(),
+}
+const reads: Readonly<Record<string, (file: CofferFile) => unknown>> = {
+  read: (file) => file.read(),
+  readFile: (file) => file.readFile(),
+  readLines: (file) => drained(file.readLines()),
+  createReadStream: (file) => file.createReadStream(),
+  readableWebStream: (file) => file.readableWebStream(),
+  stat: (file) => file.stat(),
+}
+
+const handles: readonly Attempt[] = [
+  ...Object.entries(writes).flatMap(([call, use]) => [
+    on(`CofferFile.${call}`, 'READ_ONLY', async (box) => use(await box.file('member', 'r'))),
+    on(`CofferFile.${call}`, 'CLOSED', async (box) => {
+      const file = await box.file('new', 'w')
+      await file.close()
+      return use(file)
+    }),
+  ]),
+  ...Object.entries(reads).map(([call, use]) =>
+    on(`CofferFile.${call}`, 'CLOSED', async (box) => {
+      const file = await box.file('member', 'r')
+      await file.close()
+      return use(file)
+    }),
+  ),
+  ...(['close', 'Symbol.asyncDispose'] as const).flatMap((call) => {
+    const use = (file: CofferFile) => (call === 'close' ? file.close() : file[Symbol.asyncDispose]())
+    return [
+      on(`CofferFile.${call}`, 'IS_DIRECTORY', async (box) => {
+        const file = await box.file('new', 'w')
+        await box.write('new/below', 'x')
+        return use(file)
+      }),
+      attempt(`CofferFile.${call}`, 'CORRUPT', async (place) => {
+        const box = await open(place)
+        try {
+          const file = await box.file('member', 'a')
+          await file.write('x')
+          const bytes = readFileSync(place.path)
+          for (let at = 0; at < bytes.length - 64; at += 64) bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
+          writeFileSync(place.path, bytes)
+          return await use(file)
+        } finally {
+          await box.close().catch(() => {})
+        }
+      }),
+    ]
+  }),
+]
+
+/** A coffer with a member that no string can hold in hexadecimal. */
+async function vast({ at }: Place): Promise<CofferNull> {
+  const zeros = openSync(at('zeros'), 'w')
+  ftruncateSync(zeros, mostBytesOf('hex') + 1)
+  closeSync(zeros)
+  const box = await CofferNull.open(at('vast.coffer'), 'x', { durability: 'none' })
+  await box.add(at('zeros'))
+  return box
+}
+
+const nested = (): unknown => {
+  let value: unknown = 1
+  for (let level = 0; level < 201; level += 1) value = [value]
+  return value
+}
+
+const tree = ({ at }: Place, link = true): string => {
+  mkdirSync(at('tree'))
+  writeFileSync(at('tree/file'), 'x')
+  if (link) symlinkSync(at('tree/file'), at('tree/link'))
+  return at('tree')
+}
+
+/** A target with a link where a directory of the coffer goes. */
+const linked = ({ at }: Place): string => {
+  mkdirSync(at('out'))
+  symlinkSync(at('.'), at('out/dir'))
+  return at('out')
+}
+
+const taken = ({ at }: Place): string => {
+  mkdirSync(at('out'))
+  writeFileSync(at('out/member'), 'x')
+  return at('out')
+}
+
+const replacedMeanwhile = async (
+  iterable: AsyncIterable<unknown>,
+  write: (name: string, data: string) => Promise<void>,
+): Promise<void> => {
+  let first = true
+  for await (const _ of iterable) {
+    if (first) await write('lines', 'new')
+    first = false
+  }
+}
+
+const calls: readonly Attempt[] = [
+  ...Object.entries(late).map(([call, use]) =>
+    on(`CofferBatch.${call}`, 'BATCH_ENDED', async (box) => {
+      const ended = await box.batch(async (batch) => ({ batch }))
+      return use(ended.batch)
+    }),
+  ),
+  attempt('Coffer.readText', 'LIMIT', async (place) => {
+    await using box = await vast(place)
+    return await box.readText('zeros', { encoding: 'hex' })
+  }),
+  attempt('CofferBatch.readText', 'LIMIT', async (place) => {
+    await using box = await vast(place)
+    return await box.batch((batch) => batch.readText('zeros', { encoding: 'hex' }))
+  }),
+  attempt('CofferFile.readFile', 'LIMIT', async (place) => {
+    await using box = await vast(place)
+    return await (await box.file('zeros')).readFile('hex')
+  }),
+  on('Coffer.dump', 'LIMIT', (box) => box.dump('a', nested())),
+  on('CofferBatch.dump', 'LIMIT', (box) => box.batch((batch) => batch.dump('a', nested()))),
+  on('Coffer.file', 'MEMBER_EXISTS', (box) => box.file('member', 'x')),
+  on('Coffer.add', 'UNSAFE_PATH', (box, place) => box.add(tree(place), { symlinks: 'error' })),
+  on('Coffer.add', 'IO', (box, { at }) => box.add(at('missing'))),
+  on('CofferBatch.add', 'UNSAFE_PATH', (box, place) => box.batch((b) => b.add(tree(place), { symlinks: 'error' }))),
+  on('CofferBatch.add', 'IO', (box, { at }) => box.batch((batch) => batch.add(at('missing')))),
+  on('RsyncPlugin.push', 'UNSAFE_PATH', async (box, place) =>
+    (await box.plugin('rsync')).push(tree(place), 'tree', { symlinks: 'error' }),
+  ),
+  on('RsyncPlugin.push', 'IO', async (box, { at }) => (await box.plugin('rsync')).push(at('missing'), 'tree')),
+  on('Coffer.extract', 'UNSAFE_PATH', (box, place) => box.extract('dir', linked(place))),
+  on('Coffer.extractAll', 'UNSAFE_PATH', (box, place) => box.extractAll(linked(place))),
+  on('RsyncPlugin.pull', 'UNSAFE_PATH', async (box, place) => (await box.plugin('rsync')).pull('', linked(place))),
+  on('Coffer.extract', 'EXISTS', (box, place) => box.extract('member', taken(place))),
+  on('Coffer.extractAll', 'EXISTS', (box, place) => box.extractAll(taken(place))),
+  ...(['Coffer', 'CofferBatch'] as const).flatMap((owner) => [
+    on(`${owner}.readLines`, 'STALE', async (box) => {
+      await box.writeLines('lines', lines(100_000))
+      if (owner === 'Coffer') return replacedMeanwhile(box.readLines('lines'), (...args) => box.write(...args))
+      return box.batch((batch) => replacedMeanwhile(batch.readLines('lines'), (...args) => batch.write(...args)))
+    }),
+    on(`${owner}.createReadStream`, 'STALE', async (box) => {
+      await box.writeLines('lines', lines(100_000))
+      const small = { highWaterMark: 1_000 }
+      if (owner === 'Coffer')
+        return replacedMeanwhile(box.createReadStream('lines', small), (...args) => box.write(...args))
+      return box.batch((batch) =>
+        replacedMeanwhile(batch.createReadStream('lines', small), (...args) => batch.write(...args)),
+      )
+    }),
+  ]),
+  on('importTar', 'CORRUPT', (box) => importTar(box, Readable.from([Buffer.alloc(1_024, 1)]))),
+  on('importTar', 'INVALID_ARG', (box) => importTar(box, Readable.from(['']), { prefix: '..' })),
+  on('importTar', 'LIMIT', (box) => {
+    const header = tarEntry({ name: 'x', type: 'x', size: 0o77777777777 })
+    const endless = async function* () {
+      yield header.subarray(0, 512)
+      for (let count = 0; count < 1_000; count += 1) yield Buffer.alloc(65_536)
+    }
+    return importTar(box, Readable.from(endless(), { objectMode: false }))
+  }),
+  on('PasswordPlugin.importPyCoffer', 'MEMBER_NOT_FOUND', async (box) => {
+    await box.delete('.plugins/passwd')
+    return (await box.plugin('password')).importPyCoffer()
+  }),
+  on('PasswordPlugin.importPyCoffer', 'MEMBER_EXISTS', async (box) => {
+    const passwords = await box.plugin('password')
+    await passwords.importPyCoffer()
+    return passwords.importPyCoffer({ replace: false })
+  }),
+  on('PasswordPlugin.importPyCoffer', 'LIMIT', async (box) => {
+    await box.write('.plugins/passwd', Buffer.concat([Buffer.from('8004', 'hex'), Buffer.alloc(100_000, 0x5d)]))
+    return (await box.plugin('password')).importPyCoffer()
+  }),
+  on('PasswordPlugin.importChrome', 'MEMBER_EXISTS', async (box) => {
+    const passwords = await box.plugin('password')
+    const csv = 'name,url,username,password,note\r\na,b,c,d,\r\n'
+    await passwords.importChrome({ csv })
+    return passwords.importChrome({ csv }, { replace: false })
+  }),
+  on('PasswordPlugin.importChrome', 'IO', async (box, { at }) =>
+    (await box.plugin('password')).importChrome(at('missing')),
+  ),
+  ...Object.entries({
+    'CofferPlugin.coffer': [Reads, (plugin: Reads) => plugin.has()],
+    'Plugin.checkOpen': [Reads, (plugin: Reads) => plugin.check()],
+    'KeyPlugin.crypt': [Crypts, (plugin: Crypts) => plugin.cryptor()],
+    'RecordPlugin.view': [Notes, (plugin: Notes) => plugin.shown()],
+    'RecordPlugin.update': [Notes, (plugin: Notes) => plugin.changed()],
+  } as const).map(([call, [type, use]]) =>
+    on(call, 'CLOSED', async (box) => {
+      const plugin = await box.plugin<Reads & Crypts & Notes>(type as never)
+      await plugin.close()
+      return (use as (plugin: object) => unknown)(plugin)
+    }),
+  ),
+]
+
+/** The bytes that come out of a stream of a crypt. */
+async function through(stream: Transform, data: Uint8Array): Promise<Buffer> {
+  const [out] = await Promise.all([buffer(stream), pipeline(Readable.from([data]), stream)])
+  return out
+}
+
+const plain = ({ at }: Place): string => {
+  writeFileSync(at('plain'), noise(1_000))
+  return at('plain')
+}
+
+/** An encrypted file, as it is or changed. */
+async function encrypted(by: Cryptor | coffer.CryptPlugin, place: Place, change = (file: Buffer) => file): Promise<string> {
+  await by.encrypt(plain(place), place.at('file'))
+  writeFileSync(place.at('file'), change(readFileSync(place.at('file'))))
+  return place.at('file')
+}
+
+type Crypt = Cryptor | coffer.CryptPlugin
+
+/** A file that the crypt of another coffer has made. */
+async function foreign(place: Place, other: Promise<Coffer>): Promise<string> {
+  await using box = await other
+  return await encrypted(await box.plugin('crypt'), place)
+}
+
+const others = {
+  key: ({ at }: Place) => CofferStore.open(at('other'), 'x', CofferStore.generateKeys()),
+  kind: ({ at }: Place) =>
+    Coffer.open(at('other'), 'x', {
+      member: { cipher: 'fernet', level: null },
+      container: { cipher: 'none', level: 3 },
+      secureKey: Coffer.generateKeys({ member: { cipher: 'fernet' }, container: { cipher: 'none' } }).secureKey ?? '',
+    }),
+} as const
+
+const damaged = (file: Buffer): Buffer => flipped(file, file.length - 40)
+const newer = (file: Buffer): Buffer => {
+  const at = file.indexOf('cofE', 0, 'latin1')
+  return at < 0 ? file : flipped(file, at + 4, 0x40)
+}
+const headless = (file: Buffer): Buffer => file.subarray(32 + file.readUInt32LE(0))
+
+/** The calls of a crypt, by the class that has them. */
+const crypts = (['Cryptor', 'CryptPlugin'] as const).flatMap((owner) => {
+  const get = async (box: Coffer): Promise<Crypt> =>
+    owner === 'Cryptor' ? (await box.plugin(Crypts)).cryptor() : box.plugin('crypt')
+  const by = (call: string, code: string, use: (crypt: Crypt, place: Place) => unknown): Attempt =>
+    on(`${owner}.${call}`, code, async (box, place) => use(await get(box), place))
+  const changed = (code: string, make: (crypt: Crypt, place: Place) => Promise<string>): Attempt[] => [
+    by('decrypt', code, async (crypt, place) => crypt.decrypt(await make(crypt, place), place.at('back'))),
+    by('createDecryptStream', code, async (crypt, place) =>
+      through(crypt.createDecryptStream(), readFileSync(await make(crypt, place))),
+    ),
+  ]
+  const closed = (call: string, use: (crypt: Crypt, place: Place) => unknown): Attempt[] => [
+    on(`${owner}.${call}`, 'CLOSED', async (box, place) => {
+      const crypt = await get(box)
+      await box.close()
+      return use(crypt, place)
+    }),
+    ...(owner === 'Cryptor'
+      ? []
+      : [
+          on(`${owner}.${call}`, 'CLOSED', async (box, place) => {
+            const plugin = await box.plugin('crypt')
+            await plugin.close()
+            return use(plugin, place)
+          }),
+        ]),
+  ]
+  return [
+    ...changed('CORRUPT', (crypt, place) => encrypted(crypt, place, damaged)),
+    ...changed('LEGACY', (crypt, place) => encrypted(crypt, place, headless)),
+    ...changed('VERSION', (crypt, place) => encrypted(crypt, place, newer)),
+    ...changed('WRONG_KEY', (_, place) => foreign(place, others.key(place))),
+    ...changed('WRONG_KIND', (_, place) => foreign(place, others.kind(place))),
+    by('encrypt', 'EXISTS', (crypt, place) => crypt.encrypt(plain(place), plain(place))),
+    by('encrypt', 'IO', (crypt, { at }) => crypt.encrypt(at('missing'), at('file'))),
+    by('decrypt', 'EXISTS', async (crypt, place) => crypt.decrypt(await encrypted(crypt, place), place.at('plain'))),
+    by('decrypt', 'IO', (crypt, { at }) => crypt.decrypt(at('missing'), at('file'))),
+    by('createTargetStream', 'EXISTS', (crypt, place) =>
+      pipeline(Readable.from(['x']), crypt.createTargetStream(plain(place)) as Writable),
+    ),
+    by('createTargetStream', 'IO', (crypt, place) =>
+      pipeline(Readable.from(['x']), crypt.createTargetStream(join(plain(place), 'below')) as Writable),
+    ),
+    ...closed('encrypt', (crypt, place) => crypt.encrypt(plain(place), place.at('file'))),
+    ...closed('decrypt', (crypt, place) => crypt.decrypt(plain(place), place.at('file'))),
+    ...closed('createEncryptStream', (crypt) => through(crypt.createEncryptStream(), noise(10))),
+    ...closed('createDecryptStream', (crypt) => through(crypt.createDecryptStream(), noise(10))),
+    ...closed('createTargetStream', (crypt, place) =>
+      pipeline(Readable.from(['x']), crypt.createTargetStream(place.at('file')) as Writable),
+    ),
+  ]
+})
+
+const passphrase = 'anvil mosaic turnip lantern'
+const kdf = { memory: 32 << 20, passes: 2 }
+/** A digest of no commit. */
+const digest = createHash('sha256').update('none').digest('hex')
+
+/** A coffer of a kind that is made, and what opens it. */
+async function made(kind: Kind, { at }: Place, options: AnyOptions = {}): Promise<{ path: string; secret: AnyOptions }> {
+  const path = at('made.coffer')
+  const secret = options.passphrase === undefined ? optionsFor(kind, keysFor(kind)) : {}
+  const box = await classOf(kind.className).open(path, 'x', { ...secret, ...options, durability: 'none' })
+  await box.write('member', noise(1_000))
+  await box.close()
+  return { path, secret }
+}
+
+const layers = { member: { cipher: 'none' }, container: { level: 9, cipher: 'secretbox' } } as const
+
+/** `open` and `salvage` of each class. */
+const classes: readonly Attempt[] = [...kinds.filter(({ label }) => label !== 'bank-aes-ocb'), undefined].flatMap((own) => {
+  const kind = own ?? kindOf('store')
+  const name = own?.className ?? 'Coffer'
+  const type: AnyClass = own ? classOf(own.className) : (Coffer as unknown as AnyClass)
+  const isKeyed = kind.container !== null || kind.sealedMembers
+  /** `salvage` of the class Coffer needs layers, and so do its modes that make coffers. */
+  const more: AnyOptions = own ? {} : (layers as AnyOptions)
+  const opens = (code: string, use: (place: Place) => Promise<unknown>): Attempt => attempt(`${name}.open`, code, use)
+  const both = (
+    code: string,
+    arrange: (place: Place) => Promise<{ path: string; options: AnyOptions }>,
+    salvage: AnyOptions = more,
+  ): Attempt[] => [
+    opens(code, async (place) => {
+      const { path, options } = await arrange(place)
+      return type.open(path, 'r', { lockTimeout: 0, ...options })
+    }),
+    attempt(`${name}.salvage`, code, async (place) => {
+      const { path, options } = await arrange(place)
+      return type.salvage(path, place.at('target'), { lockTimeout: 0, ...salvage, ...options })
+    }),
+  ]
+  const changed = (code: string, change: (file: Buffer) => void): Attempt[] =>
+    both(code, async (place) => {
+      const { path, secret } = await made(kind, place)
+      const file = readFileSync(path)
+      change(file)
+      writeFileSync(path, file)
+      return { path, options: secret }
+    })
+  const held: Coffer[] = []
+  return [
+    ...both('LOCKED', async (place) => {
+      const { path, secret } = await made(kind, place)
+      held.push(await classOf(kind.className).open(path, 'r+', secret))
+      return { path, options: secret }
+    }),
+    ...both('NOT_FOUND', async ({ at }) => ({ path: at('missing'), options: optionsFor(kind, keysFor(kind)) })),
+    ...both('IO', async ({ path }) => ({ path: join(path, 'below'), options: optionsFor(kind, keysFor(kind)) })),
+    ...(isKeyed
+      ? [
+          ...both('WRONG_KEY', async (place) => ({
+            path: (await made(kind, place)).path,
+            options: optionsFor(kind, keysFor(kind)),
+          })),
+          ...both('LIMIT', async (place) => ({
+            path: (await made(kind, place, { passphrase, kdf })).path,
+            options: { passphrase, maxKdfMemory: 19 << 20 },
+          })),
+        ]
+      : []),
+    ...both('WRONG_KIND', async (place) => {
+      const other = kindOf(kind.label === 'market' ? 'store' : 'market')
+      const { path } = await made(other, place)
+      return { path, options: own ? optionsFor(kind, keysFor(kind)) : { ...layers, ...keysFor(kind) } }
+    }),
+    ...both('KEYLESS', async (place) => {
+      const { path } = await made(kindOf('null'), place)
+      return { path, options: optionsFor(kind, keysFor(isKeyed ? kind : kindOf('store'))) }
+    }),
+    ...changed('CORRUPT', (file) => file.fill(1)),
+    ...changed('VERSION', (file) => {
+      for (const mark of headerMarks(file, 'header')) file.writeUInt8(9, mark + 4)
+    }),
+    ...both('LEGACY', async ({ at }) => {
+      const fixture = fileURLToPath(new URL(`../fixtures/${kind.label}.pycoffer`, import.meta.url))
+      copyFileSync(fixture, at('legacy'))
+      return { path: at('legacy'), options: legacyKeys[kind.label] ?? {} }
+    }),
+    opens('EXISTS', async (place) => {
+      const { path, secret } = await made(kind, place)
+      return type.open(path, 'x', { ...more, ...secret })
+    }),
+    attempt(`${name}.salvage`, 'EXISTS', async (place) => {
+      const { path, secret } = await made(kind, place)
+      return type.salvage(path, path, { ...more, ...secret })
+    }),
+    attempt(`${name}.salvage`, 'EXISTS', async (place) => {
+      const { path, secret } = await made(kind, place)
+      writeFileSync(place.at('target'), 'x')
+      return type.salvage(path, place.at('target'), { ...more, ...secret })
+    }),
+    opens('ROLLED_BACK', async (place) => {
+      const { path, secret } = await made(kind, place)
+      return type.open(path, 'r', { ...secret, expect: { generation: 99, digest } })
+    }),
+    opens('TOO_LARGE', async (place) => {
+      const { path, secret } = await made(kind, place)
+      return type.open(path, 'r', { ...secret, maxCatalogSize: 1 })
+    }),
+    opens('UNSAFE_PATH', async ({ at }) => {
+      writeFileSync(at('hostile'), zstdFrame(Buffer.concat([tarEntry({ name: '../evil' }, 'x'), tarEnd])))
+      return type.open(at('hostile'), 'r', { ...more, ...keysFor(kind), legacy: true })
+    }),
+  ].map((made) => ({
+    ...made,
+    fail: async (place: Place) => {
+      try {
+        const opened = await made.fail(place)
+        if (opened instanceof Coffer) await opened.close()
+      } finally {
+        for (const box of held.splice(0)) await box.close()
+      }
+    },
+  }))
+})
+
+const functions: readonly Attempt[] = [
+  attempt('identify', 'NOT_FOUND', ({ at }) => coffer.identify(at('missing'))),
+  attempt('identify', 'IO', ({ path }) => coffer.identify(join(path, 'below'))),
+]
+
+/** All of them. */
+export const special: readonly Attempt[] = [...calls, ...handles, ...crypts, ...classes, ...functions]
+
+void CofferBank
+void truncateSync
