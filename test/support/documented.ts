@@ -8,8 +8,8 @@ import { root } from '../../scripts/prepare.mjs'
  * refers to. The grammar of the text:
  *
  * - `ERR_COFFER_X` and `…_X` in backquotes are codes.
- * - "as {@link a}", also "as {@link a}, {@link b} and {@link c}", adds the codes of other calls.
- * - "except" takes the codes between it and the next period, semicolon or closing parenthesis out of those of the other calls.
+ * - "as {@link a}", also "as {@link a} and {@link b}", adds the codes of other calls.
+ * - "except" takes the codes that follow it out of those of the other calls.
  * - "as the first form" is for an overload, and adds nothing.
  */
 interface Text {
@@ -162,18 +162,13 @@ function textOf(node: ts.Node): Text {
 
 /** What the text of a tag says. */
 export function textIn(comment: string): Text {
-  const codes = new Set<string>()
-  const except = new Set<string>()
-  const as: string[] = []
-  for (const [part] of comment.matchAll(/[^.;)]+(?:\.(?! )[^.;)]*)*[.;)]?/g)) {
-    const [named = '', ...others] = part.split(/\bexcept\b/)
-    for (const code of codesIn(named)) codes.add(code)
-    for (const code of codesIn(others.join(' '))) except.add(code)
-    for (const [, links = ''] of named.matchAll(/\bas ((?:\{@link [\w.[\]]+\}(?:, | and |, and )?)+)/g)) {
-      for (const [, name = ''] of links.matchAll(/\{@link ([\w.]+)\}/g)) as.push(name)
-    }
-  }
-  return { codes, except, as }
+  const excepting = /\bexcept ((?:`[^`]+`(?:, and | and |, )?)+)/g
+  const except = [...comment.matchAll(excepting)].flatMap(([, codes = '']) => codesIn(codes))
+  const rest = comment.replaceAll(excepting, '')
+  const as = [...rest.matchAll(/\bas ((?:\{@link [\w.]+\}(?:, and | and |, )?)+)/g)].flatMap(([, links = '']) =>
+    [...links.matchAll(/\{@link ([\w.]+)\}/g)].map(([, name = '']) => name),
+  )
+  return { codes: new Set(codesIn(rest)), except: new Set(except), as }
 }
 
 function codesIn(text: string): string[] {

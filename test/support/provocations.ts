@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
-import { noise } from './bytes.ts'
+import { lines, noise } from './bytes.ts'
 import {
   type Coffer,
   type CofferBatch,
@@ -39,7 +39,7 @@ export async function template(path: string): Promise<Buffer> {
   await box.dump('member', noise(2_000).toString('latin1'))
   await box.write('mate', noise(2_000, 'mate'))
   await box.write('dir/below', noise(500, 'below'))
-  await box.write('large', noise(400_000, 'large'))
+  await box.write('large', noise(200_000, 'large'))
   await box.write('.plugins/dir/below', 'x')
   await box.dump('.plugins/member', 'a value of more than ten bytes')
   await box.dump('.plugins/large', 'another value of more than ten bytes')
@@ -210,7 +210,7 @@ async function filled(stream: Writable): Promise<void> {
 }
 
 function source({ at }: Place, name = ''): string {
-  writeFileSync(at('source'), name === 'large' ? noise(400_000, 'large') : 'text')
+  writeFileSync(at('source'), name === 'large' ? noise(200_000, 'large') : 'text')
   return at('source')
 }
 
@@ -253,11 +253,21 @@ const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, 
   dump: (box, name) => box.dump(name, 'text'),
   add: (box, name, place) => box.add(source(place), { as: name }),
   delete: (box, name) => box.delete(name),
+  'writeLines ': (box, name) => box.writeLines(name, lines(30_000)),
+  'dump ': (box, name) => box.dump(name, noise(1_000_000)),
   'write ': (box, name) => box.write(name, Readable.from([noise(300_000)])),
   'append ': (box, name) => box.append(name, Readable.from([noise(300_000)])),
   'add ': (box, name, place) => {
     writeFileSync(place.at('source'), noise(300_000))
     return box.add(place.at('source'), { as: name })
+  },
+}
+
+const ofBatches: Readonly<Record<string, (batch: CofferBatch, name: string, place: Place) => unknown>> = {
+  ...shared,
+  'delete ': async (batch, name) => {
+    await batch.write('other', Readable.from([noise(300_000)])).catch(() => {})
+    return batch.delete(name)
   },
 }
 
@@ -267,7 +277,8 @@ const ofCoffer: Readonly<Record<string, Act>> = {
   'file ': (box, name) => box.file(name, 'w', async () => {}),
   'file  ': (box, name) => box.file(name, 'a', async (file) => void (await file.write('text'))),
   createWriteStream: (box, name) => filled(box.createWriteStream(name)),
-  batch: (box, name) => box.batch(async (batch) => void (await batch.write(name, 'text'))),
+  'createWriteStream ': (box, name) => filled(box.createWriteStream(name, { flags: 'a' })),
+  batch: (box, name) => box.batch((batch) => batch.write(name, 'text').catch(() => {})),
   extract: (box, name, { at }) => box.extract(name, at('out')),
   extractAll: (box, _, { at }) => box.extractAll(at('out')),
   flush: (box) => box.flush({ force: true }),
@@ -306,7 +317,7 @@ const ofPlugins: Readonly<Record<string, Act>> = {
 
 /** The file handles of a test: how one is opened, and a call on it. */
 const ofFile: Readonly<Record<string, readonly [FileFlags, (file: CofferFile) => unknown]>> = {
-  read: ['r', (file) => file.read({ position: 200_000 })],
+  read: ['r', (file) => file.read({ position: 150_000 })],
   readFile: ['r', (file) => file.readFile()],
   readLines: ['r', (file) => drained(file.readLines())],
   createReadStream: ['r', (file) => buffer(file.createReadStream())],
@@ -401,7 +412,7 @@ export const attempts: readonly Attempt[] = situations.flatMap((situation) =>
   [
     ...Object.entries(ofCoffer).map(([call, act]) => attemptsOf(`Coffer.${call.trim()}`, situation, act)),
     ...Object.entries(ofPlugins).map(([call, act]) => attemptsOf(call.trim(), situation, act)),
-    ...Object.entries(shared).map(([call, use]) => ofBatch(`CofferBatch.${call.trim()}`, situation, use)),
+    ...Object.entries(ofBatches).map(([call, use]) => ofBatch(`CofferBatch.${call.trim()}`, situation, use)),
     ...Object.entries(ofFile).map(([call, [flags, use]]) => ofHandle(`CofferFile.${call}`, situation, flags, use)),
   ].filter(({ call }) => situation.only?.test(call) ?? true),
 )
