@@ -88,7 +88,9 @@ function declarations(): (ts.ClassDeclaration | ts.FunctionDeclaration)[] {
     module: ts.ModuleKind.NodeNext,
     moduleResolution: ts.ModuleResolutionKind.NodeNext,
     target: ts.ScriptTarget.ES2022,
-    types: ['node'],
+    // The names of the package are enough.
+    noLib: true,
+    types: [],
   })
   const checker = program.getTypeChecker()
   const found = new Set<ts.ClassDeclaration | ts.FunctionDeclaration>()
@@ -157,7 +159,12 @@ function both(one: Text, other: Text): Text {
 function textOf(node: ts.Node): Text {
   const comment = ts.getJSDocCommentsAndTags(node).at(-1)?.getText() ?? ''
   const tags = comment.replace(/\n\s*\*\/?/g, '\n').split(/^\s*@(?=[a-z]+\b)/m)
-  return textIn(tags.filter((tag) => tag.startsWith('throws')).join('. ').replace(/\s+/g, ' '))
+  return textIn(
+    tags
+      .filter((tag) => tag.startsWith('throws'))
+      .join('. ')
+      .replace(/\s+/g, ' '),
+  )
 }
 
 /** What the text of a tag says. */

@@ -33,7 +33,7 @@ import {
 import { flipped, headerMarks } from './format.ts'
 import { type AnyClass, type AnyOptions, classOf, type Kind, keysFor, kindOf, kinds, optionsFor } from './kinds.ts'
 import { tarEnd, tarEntry, zstdFrame } from './legacy.ts'
-import { type Attempt, keys, type Place } from './provocations.ts'
+import { type Attempt, damage, keys, type Place, revoke } from './provocations.ts'
 import { legacyKeys } from './pycoffer.ts'
 
 type Fail = (place: Place) => Promise<unknown>
@@ -119,7 +119,8 @@ export function misuses(documented: ReadonlyMap<string, ReadonlySet<string>>): A
     if (receiver) return [on(call, 'INVALID_ARG', async (box) => misused(await receiver(box), method))]
     if (owner === 'CofferBatch') return [on(call, 'INVALID_ARG', (box) => box.batch(async (b) => misused(b, method)))]
     if (owner === 'CofferFile') {
-      return (['r', 'w'] as const).map((flags) =>
+      const both = ['read', 'readFile', 'createReadStream', 'stat'].includes(method)
+      return (both ? (['r', 'w'] as const) : (['w'] as const)).map((flags) =>
         on(call, 'INVALID_ARG', (box) => box.file('member', flags, async (file) => misused(file, method))),
       )
     }
@@ -131,13 +132,13 @@ const drained = async (iterable: AsyncIterable<unknown>): Promise<void> => {
   for await (const _ of iterable);
 }
 
-/** The calls of a batch, made when it has ended. */
-const late: Readonly<Record<string, (batch: CofferBatch) => unknown>> = {
+/** The calls of a batch, made when it has ended, or cannot go on. */
+const late: Readonly<Record<string, (batch: CofferBatch, place: Place) => unknown>> = {
   write: (batch) => batch.write('a', 'x'),
   append: (batch) => batch.append('a', 'x'),
   writeLines: (batch) => batch.writeLines('a', ['x']),
   dump: (batch) => batch.dump('a', 'x'),
-  add: (batch) => batch.add('x'),
+  add: (batch, place) => batch.add(plain(place)),
   delete: (batch) => batch.delete('member'),
   read: (batch) => batch.read('member'),
   readText: (batch) => batch.readText('member'),
@@ -168,6 +169,14 @@ const reads: Readonly<Record<string, (file: CofferFile) => unknown>> = {
   stat: (file) => file.stat(),
 }
 
+/** What makes the member of a handle part of the coffer. */
+const ends: Readonly<Record<string, (file: CofferFile) => Promise<unknown>>> = {
+  close: (file) => file.close(),
+  'Symbol.asyncDispose': (file) => file[Symbol.asyncDispose](),
+  createWriteStream: (file) => pipeline(Readable.from(['x']), file.createWriteStream()),
+  writableWebStream: async (file) => new Response('x').body?.pipeTo(file.writableWebStream() as WritableStream),
+}
+
 const handles: readonly Attempt[] = [
   ...Object.entries(writes).flatMap(([call, use]) => [
     on(`CofferFile.${call}`, 'READ_ONLY', async (box) => use(await box.file('member', 'r'))),
@@ -184,29 +193,18 @@ const handles: readonly Attempt[] = [
       return use(file)
     }),
   ),
-  ...(['close', 'Symbol.asyncDispose'] as const).flatMap((call) => {
-    const use = (file: CofferFile) => (call === 'close' ? file.close() : file[Symbol.asyncDispose]())
-    return [
-      on(`CofferFile.${call}`, 'IS_DIRECTORY', async (box) => {
-        const file = await box.file('new', 'w')
-        await box.write('new/below', 'x')
-        return use(file)
-      }),
-      attempt(`CofferFile.${call}`, 'CORRUPT', async (place) => {
-        const box = await open(place)
-        try {
-          const file = await box.file('member', 'a')
-          await file.write('x')
-          const bytes = readFileSync(place.path)
-          for (let at = 0; at < bytes.length - 64; at += 64) bytes.writeUInt8(bytes.readUInt8(at) ^ 1, at)
-          writeFileSync(place.path, bytes)
-          return await use(file)
-        } finally {
-          await box.close().catch(() => {})
-        }
-      }),
-    ]
-  }),
+  ...Object.entries(ends).flatMap(([call, use]) => [
+    on(`CofferFile.${call}`, 'IS_DIRECTORY', async (box) => {
+      const file = await box.file('new', 'w')
+      await box.write('new/below', 'x')
+      return use(file)
+    }),
+    on(`CofferFile.${call}`, 'CORRUPT', async (box, place) => {
+      const file = await box.file('member', 'a')
+      damage(place)
+      return use(file)
+    }),
+  ]),
 ]
 
 let vastFile: Promise<Buffer> | undefined
@@ -266,11 +264,23 @@ const replacedMeanwhile = async (
 
 const calls: readonly Attempt[] = [
   ...Object.entries(late).map(([call, use]) =>
-    on(`CofferBatch.${call}`, 'BATCH_ENDED', async (box) => {
+    on(`CofferBatch.${call}`, 'BATCH_ENDED', async (box, place) => {
       const ended = await box.batch(async (batch) => ({ batch }))
-      return use(ended.batch)
+      return use(ended.batch, place)
     }),
   ),
+  ...Object.entries(late)
+    .filter(([call]) => ['write', 'append', 'writeLines', 'dump', 'add', 'delete'].includes(call))
+    .map(([call, use]) => ({
+      ...on(`CofferBatch.${call}`, 'POISONED', (box, place) =>
+        box.batch(async (batch) => {
+          revoke(place.path, place.at('.'))
+          await batch.write('large', Readable.from([noise(300_000)])).catch(() => {})
+          await use(batch, place)
+        }),
+      ),
+      linux: true,
+    })),
   attempt('Coffer.readText', 'LIMIT', async (place) => {
     await using box = await vast(place)
     return await box.readText('zeros', { encoding: 'hex' })
@@ -301,12 +311,12 @@ const calls: readonly Attempt[] = [
   on('Coffer.extractAll', 'EXISTS', (box, place) => box.extractAll(taken(place))),
   ...(['Coffer', 'CofferBatch'] as const).flatMap((owner) => [
     on(`${owner}.readLines`, 'STALE', async (box) => {
-      await box.writeLines('lines', lines(20_000))
+      await box.writeLines('lines', lines(60_000))
       if (owner === 'Coffer') return replacedMeanwhile(box.readLines('lines'), (...args) => box.write(...args))
       return box.batch((batch) => replacedMeanwhile(batch.readLines('lines'), (...args) => batch.write(...args)))
     }),
     on(`${owner}.createReadStream`, 'STALE', async (box) => {
-      await box.writeLines('lines', lines(20_000))
+      await box.writeLines('lines', lines(60_000))
       const small = { highWaterMark: 1_000 }
       if (owner === 'Coffer')
         return replacedMeanwhile(box.createReadStream('lines', small), (...args) => box.write(...args))
@@ -370,7 +380,11 @@ const plain = ({ at }: Place): string => {
 }
 
 /** An encrypted file, as it is or changed. */
-async function encrypted(by: Cryptor | coffer.CryptPlugin, place: Place, change = (file: Buffer) => file): Promise<string> {
+async function encrypted(
+  by: Cryptor | coffer.CryptPlugin,
+  place: Place,
+  change = (file: Buffer) => file,
+): Promise<string> {
   await by.encrypt(plain(place), place.at('file'))
   writeFileSync(place.at('file'), change(readFileSync(place.at('file'))))
   return place.at('file')
@@ -461,7 +475,11 @@ const kdf = { memory: 32 << 20, passes: 2 }
 const digest = createHash('sha256').update('none').digest('hex')
 
 /** A coffer of a kind that is made, and what opens it. */
-async function made(kind: Kind, { at }: Place, options: AnyOptions = {}): Promise<{ path: string; secret: AnyOptions }> {
+async function made(
+  kind: Kind,
+  { at }: Place,
+  options: AnyOptions = {},
+): Promise<{ path: string; secret: AnyOptions }> {
   const path = at('made.coffer')
   const secret = options.passphrase === undefined ? optionsFor(kind, keysFor(kind)) : {}
   const box = await classOf(kind.className).open(path, 'x', { ...secret, ...options, durability: 'none' })
@@ -476,120 +494,123 @@ const unsealed: AnyOptions = { member: { cipher: 'none' }, container: { level: 3
 const layers = { member: { cipher: 'none' }, container: { level: 9, cipher: 'secretbox' } } as const
 
 /** `open` and `salvage` of each class. */
-const classes: readonly Attempt[] = [...kinds.filter(({ label }) => label !== 'bank-aes-ocb'), undefined].flatMap((own) => {
-  const kind = own ?? kindOf('store')
-  const name = own?.className ?? 'Coffer'
-  const type: AnyClass = own ? classOf(own.className) : (Coffer as unknown as AnyClass)
-  const isKeyed = kind.container !== null || kind.sealedMembers
-  /** `salvage` of the class Coffer needs layers, and so do its modes that make coffers. */
-  const more: AnyOptions = own ? {} : (layers as AnyOptions)
-  const opens = (code: string, use: (place: Place) => Promise<unknown>): Attempt => attempt(`${name}.open`, code, use)
-  const both = (
-    code: string,
-    arrange: (place: Place) => Promise<{ path: string; options: AnyOptions }>,
-    salvage: AnyOptions = more,
-  ): Attempt[] => [
-    opens(code, async (place) => {
-      const { path, options } = await arrange(place)
-      return type.open(path, 'r', { lockTimeout: 0, ...options })
-    }),
-    attempt(`${name}.salvage`, code, async (place) => {
-      const { path, options } = await arrange(place)
-      return type.salvage(path, place.at('target'), { lockTimeout: 0, ...salvage, ...options })
-    }),
-  ]
-  const changed = (code: string, change: (file: Buffer) => void): Attempt[] =>
-    both(code, async (place) => {
-      const { path, secret } = await made(kind, place)
-      const file = readFileSync(path)
-      change(file)
-      writeFileSync(path, file)
-      return { path, options: secret }
-    })
-  const held: Coffer[] = []
-  return [
-    ...both('LOCKED', async (place) => {
-      const { path, secret } = await made(kind, place)
-      held.push(await classOf(kind.className).open(path, 'r+', secret))
-      return { path, options: secret }
-    }),
-    ...both('NOT_FOUND', async ({ at }) => ({ path: at('missing'), options: optionsFor(kind, keysFor(kind)) })),
-    ...both('IO', async ({ path }) => ({ path: join(path, 'below'), options: optionsFor(kind, keysFor(kind)) })),
-    ...(isKeyed
-      ? [
-          ...both('WRONG_KEY', async (place) => ({
-            path: (await made(kind, place)).path,
-            options: optionsFor(kind, keysFor(kind)),
-          })),
-          ...both('LIMIT', async (place) => ({
-            path: (await made(kind, place, { passphrase, kdf })).path,
-            options: { passphrase, maxKdfMemory: 19 << 20 },
-          })),
-        ]
-      : []),
-    ...both('WRONG_KIND', async (place) => {
-      const other = kindOf(kind.label === 'market' ? 'store' : 'market')
-      const { path } = await made(other, place)
-      return { path, options: own ? optionsFor(kind, keysFor(kind)) : { ...layers, ...keysFor(kind) } }
-    }),
-    ...(own === undefined || own.label === 'null'
-      ? both(
-          'KEYLESS',
-          async (place) => ({ path: (await made(kindOf('null'), place)).path, options: keysFor(kindOf('store')) }),
-          own ? {} : unsealed,
-        )
-      : []),
-    ...changed('CORRUPT', (file) => file.fill(1)),
-    ...changed('VERSION', (file) => {
-      for (const mark of headerMarks(file, 'header')) file.writeUInt8(9, mark + 4)
-    }),
-    ...both('LEGACY', async ({ at }) => {
-      const fixture = fileURLToPath(new URL(`../fixtures/${kind.label}.pycoffer`, import.meta.url))
-      copyFileSync(fixture, at('legacy'))
-      return { path: at('legacy'), options: legacyKeys[kind.label] ?? {} }
-    }),
-    opens('EXISTS', async (place) => {
-      const { path, secret } = await made(kind, place)
-      return type.open(path, 'x', { ...more, ...secret })
-    }),
-    attempt(`${name}.salvage`, 'EXISTS', async (place) => {
-      const { path, secret } = await made(kind, place)
-      return type.salvage(path, path, { ...more, ...secret })
-    }),
-    attempt(`${name}.salvage`, 'EXISTS', async (place) => {
-      const { path, secret } = await made(kind, place)
-      writeFileSync(place.at('target'), 'x')
-      return type.salvage(path, place.at('target'), { ...more, ...secret })
-    }),
-    opens('ROLLED_BACK', async (place) => {
-      const { path, secret } = await made(kind, place)
-      return type.open(path, 'r', { ...secret, expect: { generation: 99, digest } })
-    }),
-    opens('TOO_LARGE', async (place) => {
-      const { path, secret } = await made(kind, place)
-      return type.open(path, 'r', { ...secret, maxCatalogSize: 1 })
-    }),
-    ...(kind.container === null || own === undefined
-      ? [
-          opens('UNSAFE_PATH', async ({ at }) => {
-            writeFileSync(at('hostile'), zstdFrame(Buffer.concat([tarEntry({ name: '../evil' }, 'x'), tarEnd])))
-            const secret = own ? keysFor(kind) : unsealed
-            return type.open(at('hostile'), 'r', { ...secret, legacy: true })
-          }),
-        ]
-      : []),
-  ].map((made) => ({
-    ...made,
-    fail: async (place: Place) => {
-      try {
-        const opened = await made.fail(place)
-        if (opened instanceof Coffer) await opened.close()
-      } finally {
-        for (const box of held.splice(0)) await box.close()
-      }
-    },
-  }))
-})
+const classes: readonly Attempt[] = [...kinds.filter(({ label }) => label !== 'bank-aes-ocb'), undefined].flatMap(
+  (own) => {
+    const kind = own ?? kindOf('store')
+    const name = own?.className ?? 'Coffer'
+    const type: AnyClass = own ? classOf(own.className) : (Coffer as unknown as AnyClass)
+    const isKeyed = kind.container !== null || kind.sealedMembers
+    /** `salvage` of the class Coffer needs layers, and so do its modes that make coffers. */
+    const more: AnyOptions = own ? {} : (layers as AnyOptions)
+    const opens = (code: string, use: (place: Place) => Promise<unknown>): Attempt => attempt(`${name}.open`, code, use)
+    const both = (
+      code: string,
+      arrange: (place: Place) => Promise<{ path: string; options: AnyOptions }>,
+      salvage: AnyOptions = more,
+    ): Attempt[] => [
+      opens(code, async (place) => {
+        const { path, options } = await arrange(place)
+        return type.open(path, 'r', { lockTimeout: 0, ...options })
+      }),
+      attempt(`${name}.salvage`, code, async (place) => {
+        const { path, options } = await arrange(place)
+        return type.salvage(path, place.at('target'), { lockTimeout: 0, ...salvage, ...options })
+      }),
+    ]
+    const changed = (code: string, change: (file: Buffer) => void): Attempt[] =>
+      both(code, async (place) => {
+        const { path, secret } = await made(kind, place)
+        const file = readFileSync(path)
+        change(file)
+        writeFileSync(path, file)
+        return { path, options: secret }
+      })
+    const held = new Map<Place, Coffer>()
+    return [
+      ...both('LOCKED', async (place) => {
+        const { path, secret } = await made(kind, place)
+        held.set(place, await classOf(kind.className).open(path, 'r+', secret))
+        return { path, options: secret }
+      }),
+      ...both('NOT_FOUND', async ({ at }) => ({ path: at('missing'), options: optionsFor(kind, keysFor(kind)) })),
+      ...both('IO', async ({ path }) => ({ path: join(path, 'below'), options: optionsFor(kind, keysFor(kind)) })),
+      ...(isKeyed
+        ? [
+            ...both('WRONG_KEY', async (place) => ({
+              path: (await made(kind, place)).path,
+              options: optionsFor(kind, keysFor(kind)),
+            })),
+            ...both('LIMIT', async (place) => ({
+              path: (await made(kind, place, { passphrase, kdf })).path,
+              options: { passphrase, maxKdfMemory: 19 << 20 },
+            })),
+          ]
+        : []),
+      ...both('WRONG_KIND', async (place) => {
+        const other = kindOf(kind.label === 'market' ? 'store' : 'market')
+        const { path } = await made(other, place)
+        return { path, options: own ? optionsFor(kind, keysFor(kind)) : { ...layers, ...keysFor(kind) } }
+      }),
+      ...(own === undefined || own.label === 'null'
+        ? both(
+            'KEYLESS',
+            async (place) => ({ path: (await made(kindOf('null'), place)).path, options: keysFor(kindOf('store')) }),
+            own ? {} : unsealed,
+          )
+        : []),
+      ...changed('CORRUPT', (file) => file.fill(1)),
+      ...changed('VERSION', (file) => {
+        for (const mark of headerMarks(file, 'header')) file.writeUInt8(9, mark + 4)
+      }),
+      ...both('LEGACY', async ({ at }) => {
+        const fixture = fileURLToPath(new URL(`../fixtures/${kind.label}.pycoffer`, import.meta.url))
+        copyFileSync(fixture, at('legacy'))
+        return { path: at('legacy'), options: legacyKeys[kind.label] ?? {} }
+      }),
+      opens('EXISTS', async (place) => {
+        const { path, secret } = await made(kind, place)
+        return type.open(path, 'x', { ...more, ...secret })
+      }),
+      attempt(`${name}.salvage`, 'EXISTS', async (place) => {
+        const { path, secret } = await made(kind, place)
+        return type.salvage(path, path, { ...more, ...secret })
+      }),
+      attempt(`${name}.salvage`, 'EXISTS', async (place) => {
+        const { path, secret } = await made(kind, place)
+        writeFileSync(place.at('target'), 'x')
+        return type.salvage(path, place.at('target'), { ...more, ...secret })
+      }),
+      opens('ROLLED_BACK', async (place) => {
+        const { path, secret } = await made(kind, place)
+        return type.open(path, 'r', { ...secret, expect: { generation: 99, digest } })
+      }),
+      opens('TOO_LARGE', async (place) => {
+        const { path, secret } = await made(kind, place)
+        return type.open(path, 'r', { ...secret, maxCatalogSize: 1 })
+      }),
+      ...(kind.container === null || own === undefined
+        ? [
+            opens('UNSAFE_PATH', async ({ at }) => {
+              writeFileSync(at('hostile'), zstdFrame(Buffer.concat([tarEntry({ name: '../evil' }, 'x'), tarEnd])))
+              const secret = own ? keysFor(kind) : unsealed
+              return type.open(at('hostile'), 'r', { ...secret, legacy: true })
+            }),
+          ]
+        : []),
+    ].map((made) => ({
+      ...made,
+      fail: async (place: Place) => {
+        try {
+          const opened = await made.fail(place)
+          if (opened instanceof Coffer) await opened.close()
+        } finally {
+          await held.get(place)?.close()
+          held.delete(place)
+        }
+      },
+    }))
+  },
+)
 
 const functions: readonly Attempt[] = [
   attempt('identify', 'NOT_FOUND', ({ at }) => coffer.identify(at('missing'))),
