@@ -9,8 +9,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { CofferError } from './support/coffer.ts'
 import { documented, errorCodes, textIn } from './support/documented.ts'
-import { type Attempt, attempts, template } from './support/provocations.ts'
-import { misuses, special } from './support/provoked.ts'
+import { misuses, special } from './support/failing-calls.ts'
+import { type Attempt, attempts, template } from './support/failing-states.ts'
 
 const listed = documented()
 
@@ -83,6 +83,18 @@ describe('the text after @throws', () => {
   })
 })
 
+it('calls without codes are those that cannot fail', () => {
+  expect([...listed].filter(([, codes]) => codes.size === 0).map(([call]) => call)).toEqual([
+    ...['closed', 'head', 'modified', 'mtime', 'notices', 'readable', 'writable'].map(ofCoffer),
+    ...['abort', 'closed'].map(ofFile),
+    ...['Market', 'Null', 'Store'].map((kind) => `Coffer${kind}.generateKeys`),
+    // What a plugin implements for its base.
+    ...['empty', 'restore', 'stored'].map((call) => `PasswordPlugin.${call}`),
+    ...['Symbol.asyncDispose', 'close', 'closed'].map((call) => `Plugin.${call}`),
+    ...['empty', 'restore', 'stored'].map((call) => `RecordPlugin.${call}`),
+  ])
+})
+
 describe('every code', () => {
   const table = readFileSync(new URL('../docs/api.md', import.meta.url), 'utf8')
   // The import of the package gives it, and no call.
@@ -111,7 +123,7 @@ function limitFiles(bytes: number | 'unlimited'): void {
 /** How many calls are made at the same time. */
 const AT_ONCE = 8
 
-// Links, locks that can be removed, and descriptors as files: what the calls give is the same elsewhere.
+// It takes links, locks that can be removed, and the descriptors of a process as files.
 describe.runIf(process.platform === 'linux')('a call', () => {
   /** What each call failed with, and what it should not have done. */
   const given = new Map<string, Set<string>>()
@@ -145,7 +157,7 @@ describe.runIf(process.platform === 'linux')('a call', () => {
       rmSync(place, { recursive: true, force: true })
     }
     const all = [...attempts, ...own]
-    for (const attempt of all) if (attempt.linux) await make(attempt)
+    for (const attempt of all) if (attempt.alone) await make(attempt)
     if (canLimit) {
       limitFiles(file.length)
       try {
@@ -154,7 +166,7 @@ describe.runIf(process.platform === 'linux')('a call', () => {
         limitFiles('unlimited')
       }
     }
-    const rest = all.filter(({ linux, full }) => !linux && !full)
+    const rest = all.filter(({ alone, full }) => !alone && !full)
     const some = async (): Promise<void> => {
       for (let attempt = rest.pop(); attempt; attempt = rest.pop()) await make(attempt)
     }

@@ -1,3 +1,4 @@
+/** States in which calls fail, and each call made in each of them. */
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { Readable, Writable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
@@ -53,14 +54,14 @@ export async function template(path: string): Promise<Buffer> {
 }
 
 /** A state in which calls fail with a code. */
-export interface Situation {
+export interface State {
   readonly code: ErrorCode
   readonly mode?: OpenMode
   readonly options?: WritableOptions
   /** The name that the calls are given: `member` by default. */
   readonly name?: string
-  /** Whether it needs the descriptors of the process as files, which only Linux has, and other calls must not run beside it. */
-  readonly linux?: boolean
+  /** Whether no other call may run beside it: it replaces descriptors of the process. */
+  readonly alone?: boolean
   /** Whether no file may grow beyond the length of the coffer: the caller sees to that. */
   readonly full?: boolean
   /** The calls that it is for: all by default. */
@@ -98,6 +99,7 @@ export function revoke(path: string, directory: string): void {
   }
 }
 
+/** Opens the coffer of a place. */
 async function open({ path }: Place, mode: OpenMode, options: WritableOptions = {}): Promise<Coffer> {
   return CofferStore.open(path, mode as 'r+', { ...keys, ...options })
 }
@@ -107,7 +109,7 @@ const fast = { durability: 'none', lockTimeout: 0, autoFlush: true } as const
 const unflushed = { ...fast, autoFlush: false } as const
 
 /** The states, in each of which each call is made. */
-export const situations: readonly Situation[] = [
+export const states: readonly State[] = [
   { code: 'ERR_COFFER_CLOSED', after: (box) => box.close() },
   { code: 'ERR_COFFER_READ_ONLY', mode: 'r', options: { lock: 'rw' } },
   { code: 'ERR_COFFER_MEMBER_NOT_FOUND', name: 'missing' },
@@ -138,9 +140,9 @@ export const situations: readonly Situation[] = [
       await writer.close()
     },
   },
-  { code: 'ERR_COFFER_IO', linux: true, after: (_, { path, at }) => revoke(path, at('.')) },
-  { code: 'ERR_COFFER_IO', linux: true, name: 'large', after: (_, { path, at }) => revoke(path, at('.')) },
-  { code: 'ERR_COFFER_IO', linux: true, options: { ...fast, tempDir: '/dev/null/none' } },
+  { code: 'ERR_COFFER_IO', alone: true, after: (_, { path, at }) => revoke(path, at('.')) },
+  { code: 'ERR_COFFER_IO', alone: true, name: 'large', after: (_, { path, at }) => revoke(path, at('.')) },
+  { code: 'ERR_COFFER_IO', alone: true, options: { ...fast, tempDir: '/dev/null/none' } },
   { code: 'ERR_COFFER_IO', full: true },
   {
     code: 'ERR_COFFER_IO',
@@ -221,8 +223,9 @@ function source({ at }: Place, name = ''): string {
   return at('source')
 }
 
-class Notes extends RecordPlugin<unknown> {
-  protected record = '.plugins/record'
+/** A plugin whose record a test names. */
+export class Notes extends RecordPlugin<unknown> {
+  protected record = '.plugins/notes'
 
   of(record: string): this {
     this.record = record
@@ -242,7 +245,7 @@ class Notes extends RecordPlugin<unknown> {
   }
 }
 
-/** The calls on a coffer and, for those that a batch has as well, on a batch. */
+/** The calls that a coffer and a batch have. */
 const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, place: Place) => unknown>> = {
   read: (box, name) => box.read(name),
   readText: (box, name) => box.readText(name),
@@ -314,7 +317,7 @@ const ofPlugins: Readonly<Record<string, Act>> = {
   importTar: (box, name) => importTar(box, Readable.from([Buffer.concat([tarEntry({ name }, 'text'), tarEnd])])),
 }
 
-/** The file handles of a test: how one is opened, and a call on it. */
+/** The calls on a handle, each with the mode that the handle is opened with. */
 const ofFile: Readonly<Record<string, readonly [FileFlags, (file: CofferFile) => unknown]>> = {
   read: ['r', (file) => file.read({ position: 150_000 })],
   readFile: ['r', (file) => file.readFile()],
@@ -337,15 +340,16 @@ const ofFile: Readonly<Record<string, readonly [FileFlags, (file: CofferFile) =>
 /** One attempt to make a call fail. */
 export interface Attempt {
   readonly call: string
-  /** What it is to fail with, if the documentation of the call has that code. */
+  /** What it is to fail with. */
   readonly code: ErrorCode
-  readonly linux: boolean
+  readonly alone: boolean
   readonly full: boolean
   /** Fails, or not. */
   readonly fail: (place: Place) => Promise<unknown>
 }
 
-function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
+/** A call on an open coffer, in a state. */
+function inState(call: string, state: State, act: Act): Attempt {
   const {
     code,
     mode = 'r+',
@@ -354,9 +358,9 @@ function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
     before,
     after,
     around,
-    linux = false,
+    alone = false,
     full = false,
-  } = situation
+  } = state
   const fail = async (place: Place): Promise<unknown> => {
     before?.(place)
     const box = await open(place, mode, options)
@@ -368,18 +372,18 @@ function attemptsOf(call: string, situation: Situation, act: Act): Attempt {
       await box.close().catch(() => {})
     }
   }
-  return { call, code, linux, full, fail }
+  return { call, code, alone, full, fail }
 }
 
 /** A call on a batch, whose own error counts, and not that of the batch. */
-function ofBatch(
+function onBatch(
   call: string,
-  situation: Situation,
+  state: State,
   use: (batch: CofferBatch, name: string, place: Place) => unknown,
 ): Attempt {
-  const { after, around, ...rest } = situation
+  const { after, around, ...rest } = state
   let failure: { error: unknown } | undefined
-  const attempt = attemptsOf(call, { ...rest, ...(around ? { around } : {}) }, async (box, name, place) => {
+  const attempt = inState(call, { ...rest, ...(around ? { around } : {}) }, async (box, name, place) => {
     const [began, changed] = [deferred(), deferred()]
     const batch = box.batch(async (batch) => {
       began.resolve()
@@ -405,7 +409,8 @@ function ofBatch(
   return { ...attempt, fail }
 }
 
-function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (file: CofferFile) => unknown): Attempt {
+/** A call on a handle that was opened before the state came about. */
+function onHandle(call: string, state: State, flags: FileFlags, use: (file: CofferFile) => unknown): Attempt {
   const {
     mode = 'r+',
     options = fast,
@@ -414,9 +419,9 @@ function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (fi
     after,
     around,
     code,
-    linux = false,
+    alone = false,
     full = false,
-  } = situation
+  } = state
   const fail = async (place: Place): Promise<unknown> => {
     before?.(place)
     const box = await open(place, mode, options)
@@ -430,23 +435,23 @@ function ofHandle(call: string, situation: Situation, flags: FileFlags, use: (fi
       await box.close().catch(() => {})
     }
   }
-  return { call, code, linux, full, fail }
+  return { call, code, alone, full, fail }
 }
 
 /**
  * Each call in each state. Calls of a name with a space are another way to make that one; those with a plus have many
  * bytes, and are made only where the system refuses.
  */
-export const attempts: readonly Attempt[] = situations.flatMap((situation) => {
-  const { code, only } = situation
+export const attempts: readonly Attempt[] = states.flatMap((state) => {
+  const { code, only } = state
   const of = <T>(acts: Readonly<Record<string, T>>, make: (call: string, act: T) => Attempt): Attempt[] =>
     Object.entries(acts)
       .filter(([call]) => code === 'ERR_COFFER_IO' || !call.endsWith('+'))
       .map(([call, act]) => make(call.replace(/[ +]+$/, ''), act))
   return [
-    ...of(ofCoffer, (call, act) => attemptsOf(`Coffer.${call}`, situation, act)),
-    ...of(ofPlugins, (call, act) => attemptsOf(call, situation, act)),
-    ...of(shared, (call, act) => ofBatch(`CofferBatch.${call}`, situation, act)),
-    ...of(ofFile, (call, [flags, act]) => ofHandle(`CofferFile.${call}`, situation, flags, act)),
+    ...of(ofCoffer, (call, act) => inState(`Coffer.${call}`, state, act)),
+    ...of(ofPlugins, (call, act) => inState(call, state, act)),
+    ...of(shared, (call, act) => onBatch(`CofferBatch.${call}`, state, act)),
+    ...of(ofFile, (call, [flags, act]) => onHandle(`CofferFile.${call}`, state, flags, act)),
   ].filter(({ call }) => only?.test(call) ?? true)
 })

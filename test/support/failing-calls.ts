@@ -1,4 +1,4 @@
-/** Calls that fail with a code in a way of their own, beside what `provocations.ts` does with all of them. */
+/** Calls that fail with a code in ways of their own, besides the states of `failing-states.ts`. */
 import { createHash } from 'node:crypto'
 import {
   closeSync,
@@ -30,16 +30,16 @@ import {
   importTar,
   KeyPlugin,
 } from './coffer.ts'
+import { type Attempt, damage, keys, Notes, type Place, revoke } from './failing-states.ts'
 import { flipped, headerMarks } from './format.ts'
 import { type AnyClass, type AnyOptions, classOf, type Kind, keysFor, kindOf, kinds, optionsFor } from './kinds.ts'
 import { tarEnd, tarEntry, zstdFrame } from './legacy.ts'
-import { type Attempt, damage, keys, type Place, revoke } from './provocations.ts'
 import { legacyKeys } from './pycoffer.ts'
 
 type Fail = (place: Place) => Promise<unknown>
 
 function attempt(call: string, code: string, fail: Fail): Attempt {
-  return { call, code: `ERR_COFFER_${code}` as ErrorCode, linux: false, full: false, fail }
+  return { call, code: `ERR_COFFER_${code}` as ErrorCode, alone: false, full: false, fail }
 }
 
 const open = (place: Place): Promise<CofferStore> => CofferStore.open(place.path, 'r+', { ...keys, durability: 'none' })
@@ -77,22 +77,6 @@ class Reads extends CofferPlugin {
 class Crypts extends KeyPlugin {
   cryptor(): Cryptor {
     return this.crypt
-  }
-}
-
-class Notes extends coffer.RecordPlugin<unknown> {
-  protected readonly record = '.plugins/notes'
-
-  protected empty(): unknown {
-    return null
-  }
-
-  shown(): Promise<unknown> {
-    return this.view()
-  }
-
-  changed(): Promise<unknown> {
-    return this.update(() => 1)
   }
 }
 
@@ -279,7 +263,7 @@ const calls: readonly Attempt[] = [
           await use(batch, place)
         }),
       ),
-      linux: true,
+      alone: true,
     })),
   attempt('Coffer.readText', 'LIMIT', async (place) => {
     await using box = await vast(place)
