@@ -4,7 +4,18 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** The suites that take longest, which begin first, so that none of them is left alone at the end. */
-const slow = ['interop/pycoffer', 'streams', 'trees', 'deleted', 'kill', 'cli/commands', 'cli/plugins', 'cost', 'torn']
+const slow = [
+  'interop/pycoffer',
+  'streams',
+  'trees',
+  'deleted',
+  'kill',
+  'cli/commands',
+  'cli/plugins',
+  'cost',
+  'torn',
+  'codes',
+]
 
 class SlowFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

@@ -43,7 +43,7 @@ export class CofferBank extends CofferBase {
    * @param options `cofferKey` and `secureKey`, or `passphrase`; and other
    *   options
    * @returns the open bank
-   * @throws {@link CofferError} as {@link Coffer.open}
+   * @throws {@link CofferError} as {@link Coffer.open} except `…_KEYLESS`
    */
   static async open<Made extends CofferBank = CofferBank, Flags extends OpenFlags = OpenFlags>(
     this: CofferClass<Made>,
@@ -63,7 +63,7 @@ export class CofferBank extends CofferBase {
    * @param target the path of the new bank, which must not exist
    * @param options `cofferKey` and `secureKey`, or `passphrase`
    * @returns what was recovered, and what is lost
-   * @throws {@link CofferError} as {@link Coffer.salvage}
+   * @throws {@link CofferError} as {@link Coffer.salvage} except `…_KEYLESS`
    */
   static async salvage(
     path: string | URL,

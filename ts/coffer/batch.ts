@@ -262,7 +262,8 @@ export class CofferBatch implements CofferWriter {
    * @param data text, bytes, a stream or another iterable of them
    * @param options permissions, time, and a signal for streams
    * @returns when the change is part of the batch
-   * @throws {@link CofferError} as {@link Coffer.write}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.write} except `…_READ_ONLY`,
+   *   `…_CLOSED`, `…_IN_BATCH` and `…_DEADLOCK`
    */
   async write(name: string, data: MemberData, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#open().write(name, data, options)
@@ -275,7 +276,8 @@ export class CofferBatch implements CofferWriter {
    * @param data text, bytes, a stream or another iterable of them
    * @param options a signal for streams
    * @returns when the change is part of the batch
-   * @throws {@link CofferError} as {@link Coffer.append}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.append} except `…_READ_ONLY`,
+   *   `…_CLOSED`, `…_IN_BATCH` and `…_DEADLOCK`
    */
   async append(name: string, data: MemberData, options: SourceOptions = {}): Promise<void> {
     return this.#open().append(name, data, options)
@@ -288,7 +290,8 @@ export class CofferBatch implements CofferWriter {
    * @param lines any iterable of strings
    * @param options permissions and time
    * @returns when the change is part of the batch
-   * @throws {@link CofferError} as {@link Coffer.writeLines}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.writeLines} except
+   *   `…_READ_ONLY`, `…_CLOSED`, `…_IN_BATCH` and `…_DEADLOCK`
    */
   async writeLines(name: string, lines: Iterable<string>, options: WriteOptions = {}): Promise<void> {
     return this.#open().writeLines(name, lines, options)
@@ -301,7 +304,8 @@ export class CofferBatch implements CofferWriter {
    * @param value the value
    * @param options permissions and time
    * @returns when the change is part of the batch
-   * @throws {@link CofferError} as {@link Coffer.dump}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.dump} except `…_READ_ONLY`,
+   *   `…_CLOSED`, `…_IN_BATCH` and `…_DEADLOCK`
    */
   async dump(name: string, value: unknown, options: WriteOptions = {}): Promise<void> {
     return this.#open().dump(name, value, options)
@@ -313,7 +317,8 @@ export class CofferBatch implements CofferWriter {
    * @param source a path or a `file:` URL
    * @param options the name in the coffer, replacement, links, cancellation and progress
    * @returns what was stored and left out
-   * @throws {@link CofferError} as {@link Coffer.add}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.add} except `…_READ_ONLY`,
+   *   `…_CLOSED`, `…_IN_BATCH` and `…_DEADLOCK`
    */
   async add(source: string | URL, options: AddOptions = {}): Promise<AddResult> {
     return this.#open().add(source, options)
@@ -335,7 +340,8 @@ export class CofferBatch implements CofferWriter {
    * @param name the name of the member
    * @param options whether a directory is deleted with everything below it
    * @returns when the change is part of the batch
-   * @throws {@link CofferError} as {@link Coffer.delete}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.delete} except `…_READ_ONLY`,
+   *   `…_CLOSED`, `…_IN_BATCH`, `…_DEADLOCK` and `…_IO`
    */
   async delete(name: string, options: DeleteOptions = {}): Promise<void> {
     return this.#open().delete(name, options)
@@ -347,7 +353,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name of the member
    * @param options none
    * @returns its bytes
-   * @throws {@link CofferError} as {@link Coffer.read}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.read} except `…_STALE`
    */
   async read(name: string, options: NoOptions = {}): Promise<CofferBytes> {
     return this.#reader().read(name, options)
@@ -359,7 +365,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name of the member
    * @param options its encoding: `utf8` by default
    * @returns its text
-   * @throws {@link CofferError} as {@link Coffer.readText}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.readText} except `…_STALE`
    */
   async readText(name: string, options: TextOptions = {}): Promise<string> {
     return this.#reader().readText(name, options)
@@ -371,7 +377,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name of the member
    * @param options a signal that ends it
    * @returns the lines
-   * @throws {@link CofferError} as {@link Coffer.readLines}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED` at the call, and as {@link Coffer.readLines}
    */
   readLines(name: string, options: LinesOptions = {}): AsyncGenerator<string, void, undefined> {
     return this.#reader().readLines(name, options)
@@ -384,7 +390,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name of the member
    * @param options none
    * @returns the value
-   * @throws {@link CofferError} as {@link Coffer.load}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.load} except `…_STALE`
    */
   async load<T = unknown>(name: string, options: NoOptions = {}): Promise<T> {
     return this.#reader().load<T>(name, options)
@@ -396,7 +402,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name of the member
    * @param options which part, and the size of chunks
    * @returns the stream
-   * @throws {@link CofferError} as {@link Coffer.createReadStream}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED` at the call, and as {@link Coffer.createReadStream}
    */
   createReadStream(name: string, options: ReadStreamOptions = {}): Readable {
     return this.#reader().createReadStream(name, options)
@@ -408,7 +414,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name
    * @param options none
    * @returns whether it exists
-   * @throws {@link CofferError} as {@link Coffer.has}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.has}
    */
   async has(name: string, options: NoOptions = {}): Promise<boolean> {
     return this.#reader().has(name, options)
@@ -420,7 +426,7 @@ export class CofferBatch implements CofferWriter {
    * @param name the name
    * @param options as for {@link Coffer.stat}
    * @returns the member
-   * @throws {@link CofferError} as {@link Coffer.stat}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.stat}
    */
   async stat(
     name: string,
@@ -462,7 +468,7 @@ export class CofferBatch implements CofferWriter {
    *
    * @param query as for {@link Coffer.members}
    * @returns the members, sorted by the bytes of their names
-   * @throws {@link CofferError} as {@link Coffer.members}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.members}
    */
   async members(query: MemberQuery & { bigint: true }): Promise<BigIntMember[]>
   /**
@@ -482,7 +488,7 @@ export class CofferBatch implements CofferWriter {
    *
    * @param query as for {@link Coffer.members}
    * @returns the members
-   * @throws {@link CofferError} as {@link Coffer.iterate}
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED` at the call, and as {@link Coffer.iterate}
    */
   iterate(query: MemberQuery & { bigint: true }): AsyncGenerator<BigIntMember, void, undefined>
   /**
@@ -501,6 +507,7 @@ export class CofferBatch implements CofferWriter {
    * Iterates over all members: see {@link iterate}.
    *
    * @returns the members
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED` and `…_CLOSED`
    */
   [Symbol.asyncIterator](): AsyncGenerator<Member, void, undefined> {
     return this.iterate()

@@ -125,8 +125,8 @@ export class CofferHandle {
    *
    * @param options cancellation and progress
    * @returns the extent of what was checked
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`: the message names the damaged members, and the damage.
-   *   `…_LIMIT`, `…_INVALID_ARG`, `…_CLOSED`, `…_IO`; or the signal's reason
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT`: the message names the members that cannot be read, and
+   *   why. `…_INVALID_ARG`, `…_CLOSED`; or the signal's reason
    *
    * @example
    * ```js

@@ -43,7 +43,7 @@ export class CofferMarket extends CofferBase {
    * @param flags the mode, as for {@link Coffer.open}
    * @param options `secureKey` or `passphrase`; and other options
    * @returns the open market
-   * @throws {@link CofferError} as {@link Coffer.open}
+   * @throws {@link CofferError} as {@link Coffer.open} except `…_KEYLESS`
    */
   static async open<Made extends CofferMarket = CofferMarket, Flags extends OpenFlags = OpenFlags>(
     this: CofferClass<Made>,
@@ -63,7 +63,7 @@ export class CofferMarket extends CofferBase {
    * @param target the path of the new market, which must not exist
    * @param options `secureKey` or `passphrase`
    * @returns what was recovered, and what is lost
-   * @throws {@link CofferError} as {@link Coffer.salvage}
+   * @throws {@link CofferError} as {@link Coffer.salvage} except `…_KEYLESS`
    */
   static async salvage(
     path: string | URL,

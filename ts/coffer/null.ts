@@ -41,7 +41,7 @@ export class CofferNull extends CofferBase {
    * @param flags the mode, as for {@link Coffer.open}
    * @param options other options
    * @returns the open coffer
-   * @throws {@link CofferError} as {@link Coffer.open}
+   * @throws {@link CofferError} as {@link Coffer.open} except `…_WRONG_KEY` and `…_LIMIT`
    */
   static async open<Made extends CofferNull = CofferNull, Flags extends OpenFlags = OpenFlags>(
     this: CofferClass<Made>,
@@ -62,7 +62,7 @@ export class CofferNull extends CofferBase {
    * @param target the path of the new coffer, which must not exist
    * @param options the lock, cancellation and progress
    * @returns what was recovered, and what is lost
-   * @throws {@link CofferError} as {@link Coffer.salvage}
+   * @throws {@link CofferError} as {@link Coffer.salvage} except `…_WRONG_KEY` and `…_LIMIT`
    */
   static async salvage(path: string | URL, target: string | URL, options: SalvageOptions = {}): Promise<SalvageResult> {
     checkOptions<SalvageOptions & SecretOptions>(options, 'CofferNull.salvage', salvageOptions)

@@ -156,7 +156,8 @@ export class CofferReads extends CofferHandle implements CofferReader {
    * @param options which part, and the size of chunks
    * @returns the stream. It fails as {@link read}, with `ERR_COFFER_STALE` also once the member is
    *   replaced or deleted, and with the signal's reason
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; the stream fails as {@link read}, and
+   *   with `…_STALE` also if the member is replaced meanwhile
    *
    * @example
    * ```js
@@ -359,9 +360,10 @@ export class CofferReads extends CofferHandle implements CofferReader {
    * @param options replacement, limits, cancellation and progress
    * @returns the extent of what was written
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_EXISTS` (without `replace: true`),
-   *   `…_NAME_COLLISION` (two members have one name on the target's file system), `…_UNSAFE_PATH` (a link, or something
-   *   of another type, is in the way), `…_TOO_LARGE`, `…_INVALID_ARG` also for a name that is not below
-   *   `from` and where the coffer itself is in the way, and as {@link read}; or the signal's reason
+   *   `…_NAME_COLLISION` (two members have one name on the target's file system), `…_UNSAFE_PATH` (a link, or
+   *   something of another type, is in the way), `…_TOO_LARGE`, `…_INVALID_ARG` also for a name that is not
+   *   below `from` and where the coffer itself is in the way, and as {@link read} except `…_IS_DIRECTORY`; or
+   *   the signal's reason
    *
    * @example
    * ```js
@@ -393,7 +395,7 @@ export class CofferReads extends CofferHandle implements CofferReader {
    * @param target a directory, which is created if it is missing
    * @param options as for {@link extract}, and whether records of plugins take part
    * @returns the extent of what was written
-   * @throws {@link CofferError} as {@link extract}
+   * @throws {@link CofferError} as {@link extract} except `…_MEMBER_NOT_FOUND`
    *
    * @example
    * ```js

@@ -42,7 +42,7 @@ export class CofferStore extends CofferBase {
    * @param flags the mode, as for {@link Coffer.open}
    * @param options `cofferKey` or `passphrase`; and other options
    * @returns the open store
-   * @throws {@link CofferError} as {@link Coffer.open}
+   * @throws {@link CofferError} as {@link Coffer.open} except `…_KEYLESS`
    */
   static async open<Made extends CofferStore = CofferStore, Flags extends OpenFlags = OpenFlags>(
     this: CofferClass<Made>,
@@ -62,7 +62,7 @@ export class CofferStore extends CofferBase {
    * @param target the path of the new store, which must not exist
    * @param options `cofferKey` or `passphrase`
    * @returns what was recovered, and what is lost
-   * @throws {@link CofferError} as {@link Coffer.salvage}
+   * @throws {@link CofferError} as {@link Coffer.salvage} except `…_KEYLESS`
    */
   static async salvage(
     path: string | URL,

@@ -49,10 +49,9 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param options permissions, time, and a signal for streams
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
    * @throws {@link CofferError} `ERR_COFFER_IS_DIRECTORY` (the name is that of a directory), `…_MEMBER_EXISTS`
-   *   (a file is above it), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT`, `…_CORRUPT` (members
-   *   that share a block with the old one have to be moved, and are damaged), `…_POISONED` (an earlier
-   *   failure, or the file or its lock was replaced), `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}),
-   *   `…_IO`; or the error of `data`, or the signal's reason
+   *   (a file is above it), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_LIMIT` (the coffer has as many
+   *   members as the format allows), `…_POISONED` (an earlier failure, or the file or its lock was replaced),
+   *   `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}), `…_IO`; or the error of `data`, or the signal's reason
    *
    * @example
    * ```js
@@ -77,8 +76,7 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param data as for {@link write}
    * @param options a signal for streams
    * @returns as {@link write}
-   * @throws {@link CofferError} as {@link write}; `ERR_COFFER_CORRUPT` also if the end of the member
-   *   is damaged
+   * @throws {@link CofferError} as {@link write}; `ERR_COFFER_CORRUPT` if the end of the member is damaged
    *
    * @example
    * ```js
@@ -181,7 +179,7 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param options whether a directory is deleted with everything below it
    * @returns as {@link write}
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_NOT_EMPTY` (a directory with members in it,
-   *   without `recursive`), and as {@link write}
+   *   without `recursive`), and as {@link write} except `…_IS_DIRECTORY` and `…_MEMBER_EXISTS`
    *
    * @example
    * ```js
@@ -207,9 +205,9 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param work the function that makes the changes
    * @param options none
    * @returns the function's result, with `autoFlush` when the changes are on the disk
-   * @throws {@link CofferError} `ERR_COFFER_IN_BATCH` inside another batch of the coffer,
-   *   `…_DEADLOCK` inside a batch that the open batch of this coffer waits for, or if the function waits for a change
-   *   outside of the batch, which waits for the batch, and as {@link write}; or the error of the function
+   * @throws {@link CofferError} `ERR_COFFER_IN_BATCH` inside another batch of the coffer, `…_DEADLOCK` inside a
+   *   batch that the open batch of this coffer waits for, or if the function waits for a change outside of the
+   *   batch, which waits for the batch, and as {@link flush}; or the error of the function
    *
    * @example
    * ```js
@@ -239,10 +237,10 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param mode `r` to read, `w` to write it anew, `a` to append, `x` to create it; a `b` may follow
    * @param work the function
    * @returns the function's result
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a file is above it),
-   *   `…_IS_DIRECTORY`, `…_TOO_LARGE` (`r`, `maxMemberSize`), `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`,
-   *   `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}), `…_IO`, and as {@link CofferFile.close}; or the error of the
-   *   function
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` (`r`), `…_MEMBER_EXISTS` (`x`, or a file is above
+   *   it), `…_IS_DIRECTORY`, `…_TOO_LARGE` (`r`, `maxMemberSize`), `…_STALE` (`r`), `…_CORRUPT` (`r`, `a`),
+   *   `…_READ_ONLY`, `…_CLOSED`, `…_INVALID_ARG`, `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}), `…_IO`,
+   *   and as {@link CofferFile.close}; or the error of the function
    *
    * @example
    * ```js
@@ -324,7 +322,8 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * @param options the treatment of an existing member, permissions and time
    * @returns the stream. It fails as {@link write}, with `ERR_COFFER_MEMBER_EXISTS` also for
    *   `flags: 'x'`, and with the signal's reason
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`; `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch})
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}) at
+   *   the call; the stream fails as {@link append}, and with `…_MEMBER_EXISTS` also with `x`
    *
    * @example
    * ```js
@@ -353,8 +352,8 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * bytes are overwritten in the file.
    *
    * @param options `force`: commit even if nothing has changed
-   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_CORRUPT` (as {@link write}),
-   *   `…_POISONED`, `…_LIMIT`, `…_IN_BATCH` and `…_DEADLOCK` (see {@link batch}), `…_INVALID_ARG`, `…_IO`
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`, `…_POISONED`, `…_LIMIT`, `…_IN_BATCH` and
+   *   `…_DEADLOCK` (see {@link batch}), `…_INVALID_ARG`, `…_IO`
    *
    * @example
    * ```js
@@ -379,8 +378,9 @@ export class CofferWrites extends CofferReads implements CofferWriter {
    * Waits for the calls under way, commits, and releases the file and its locks. May be called more than
    * once. If the commit fails, the coffer is closed anyway.
    *
-   * @throws {@link CofferError} `ERR_COFFER_IN_BATCH` and `…_DEADLOCK` (see {@link batch}): the coffer stays open;
-   *   and as {@link flush} if the last changes could not be committed
+   * @throws {@link CofferError} `ERR_COFFER_IN_BATCH` and `…_DEADLOCK` (see {@link batch}): the coffer stays
+   *   open; and if the last changes could not be committed as {@link flush} except `…_READ_ONLY`, `…_CLOSED`
+   *   and `…_INVALID_ARG`
    */
   close(): Promise<void> {
     return CofferBatch.waiting(this, 'close', async () => {

@@ -100,7 +100,8 @@ export class Cryptor {
    * @param options compression
    * @returns the stream, from bytes to bytes. It fails with `ERR_COFFER_INVALID_ARG` if the coffer
    *   has no key, `…_LIMIT` and `…_CLOSED`
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; the stream fails with `…_CLOSED` if the
+   *   coffer is closed, `…_LIMIT`
    */
   createEncryptStream(options: EncryptStreamOptions = {}): Transform {
     checkOptions(options, 'createEncryptStream', ['level'])
@@ -121,7 +122,8 @@ export class Cryptor {
    * @param options whether files of PyCoffer are accepted
    * @returns the stream, from bytes to bytes. It fails with `ERR_COFFER_CORRUPT`, `…_WRONG_KEY`,
    *   `…_WRONG_KIND`, `…_LEGACY`, `…_VERSION`, and as {@link createEncryptStream}
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; the stream fails as {@link decrypt}
+   *   except `…_EXISTS` and `…_IO`
    */
   createDecryptStream(options: DecryptStreamOptions = {}): Transform {
     checkOptions(options, 'createDecryptStream', ['legacy'])
@@ -148,7 +150,8 @@ export class Cryptor {
    * @param target a path or a `file:` URL
    * @param options whether an existing file is replaced
    * @returns the stream. It fails as {@link encrypt}
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; the stream fails with `…_INVALID_ARG`
+   *   also if the target exists and is not a file, `…_EXISTS`, `…_CLOSED`, `…_IO`
    */
   createTargetStream(target: string | URL, options: TargetStreamOptions = {}): Writable {
     const to = checkPath(target, 'the target of createTargetStream')

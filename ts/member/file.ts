@@ -333,7 +333,8 @@ export class CofferFile implements AsyncDisposable {
    *
    * @param options none
    * @returns the member
-   * @throws {@link CofferError} `ERR_COFFER_STALE` if it was replaced or deleted, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_STALE` if it was replaced or deleted, `…_CORRUPT`, `…_INVALID_ARG`,
+   *   `…_CLOSED`, `…_IO`
    */
   async stat(options: NoOptions = {}): Promise<Member> {
     checkOptions(options, 'stat', [])
@@ -353,7 +354,8 @@ export class CofferFile implements AsyncDisposable {
    * @param options which part, and the size of chunks; `autoClose`: whether the handle closes with the
    *   stream, true by default
    * @returns the stream, which fails as {@link read}
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED` at the call; the stream fails as
+   *   {@link read}
    */
   createReadStream(options: ReadStreamOptions & { autoClose?: boolean | undefined } = {}): Readable {
     const version = this.#reading('createReadStream')
@@ -370,7 +372,8 @@ export class CofferFile implements AsyncDisposable {
    *
    * @param options the size of the buffer, and the signal that destroys the stream
    * @returns the stream, which fails as {@link write} and {@link close}
-   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_INVALID_ARG`, `…_CLOSED` at the call; the stream
+   *   fails as {@link write}, and at its end as {@link close}
    */
   createWriteStream(options: Pick<WriteStreamOptions, 'highWaterMark' | 'signal'> = {}): Writable {
     this.#writing('createWriteStream')
@@ -382,7 +385,8 @@ export class CofferFile implements AsyncDisposable {
    * A web stream of the member, from the end of the last read. The handle stays open.
    *
    * @returns the stream, which fails as {@link read}
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED` at the call; the stream fails as
+   *   {@link read}
    *
    * @example
    * ```js
@@ -406,7 +410,8 @@ export class CofferFile implements AsyncDisposable {
    * is discarded.
    *
    * @returns the stream, which fails as {@link write} and {@link close}
-   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_READ_ONLY`, `…_CLOSED` at the call; the stream fails as
+   *   {@link createWriteStream} except `…_INVALID_ARG`
    */
   writableWebStream(): WritableStream<string | Uint8Array> {
     return Writable.toWeb(this.createWriteStream())
@@ -418,7 +423,8 @@ export class CofferFile implements AsyncDisposable {
    *
    * @returns when the change is accepted, and with `autoFlush` when it is on the disk
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` also if the member was created meanwhile (`x`),
-   *   `…_CLOSED` (the coffer), and as {@link Coffer.write}; or the error of an earlier write
+   *   `…_CLOSED` (the coffer), `…_CORRUPT` (`a`, if the end of the member is damaged), and as
+   *   {@link Coffer.write} except `…_READ_ONLY` and `…_INVALID_ARG`; or the error of an earlier write
    */
   close(): Promise<void> {
     if (this.#side instanceof MemberWriter && !this.closed) return this.#host.change('close', () => this.#close())

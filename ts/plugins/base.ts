@@ -150,8 +150,8 @@ export abstract class RecordPlugin<T> extends Plugin {
    * The current record. Changes to the returned value do not change the coffer.
    *
    * @returns the record
-   * @throws {@link CofferError} as {@link Coffer.load}, and errors of {@link restore}. A missing record
-   *   is {@link empty}, not an error
+   * @throws {@link CofferError} as {@link Coffer.load} except `…_MEMBER_NOT_FOUND`: a missing record is
+   *   {@link empty}, not an error. And errors of {@link restore}
    */
   protected async view(): Promise<T> {
     this.checkOpen()
@@ -166,7 +166,8 @@ export abstract class RecordPlugin<T> extends Plugin {
    * @typeParam R the return type of the function
    * @param change the function that changes the record
    * @returns the function's result
-   * @throws {@link CofferError} as {@link view} and {@link Coffer.batch}
+   * @throws {@link CofferError} as {@link view} except `…_STALE`; `ERR_COFFER_MEMBER_EXISTS` if a file has the
+   *   name of a directory above the record, and as {@link Coffer.batch}; or the error of the function
    */
   protected async update<R>(change: (record: T) => R | Promise<R>): Promise<R> {
     this.checkOpen()

@@ -62,7 +62,8 @@ export class CryptPlugin extends KeyPlugin {
    *
    * @param options compression
    * @returns the stream, from bytes to bytes
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED` (the plugin, or the coffer), and as
+   *   {@link Cryptor.createEncryptStream}
    *
    * @example
    * ```js
@@ -86,7 +87,8 @@ export class CryptPlugin extends KeyPlugin {
    *
    * @param options whether files of PyCoffer are accepted
    * @returns the stream, from bytes to bytes
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, `…_CLOSED`
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED` (the plugin, or the coffer), and as
+   *   {@link Cryptor.createDecryptStream}
    */
   createDecryptStream(options: DecryptStreamOptions = {}): Transform {
     return this.crypt.createDecryptStream(options)
@@ -98,7 +100,8 @@ export class CryptPlugin extends KeyPlugin {
    * @param target a path or a `file:` URL
    * @param options whether an existing file is replaced
    * @returns the stream
-   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+   * @throws {@link CofferError} `ERR_COFFER_CLOSED` (the plugin, or the coffer), and as
+   *   {@link Cryptor.createTargetStream}
    */
   createTargetStream(target: string | URL, options: TargetStreamOptions = {}): Writable {
     return this.crypt.createTargetStream(target, options)

@@ -74,9 +74,9 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    * All passwords, without the passwords themselves.
    *
    * @returns the entries without their passwords, sorted by owner and name
-   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the record is not one of passwords,
-   *   `…_CLOSED` (the plugin, or the coffer), and as {@link Coffer.load}, except that a missing record is
-   *   not an error
+   * @throws {@link CofferError} `ERR_COFFER_CORRUPT` also if the record is not one of passwords, `…_CLOSED`
+   *   (the plugin, or the coffer), and as {@link Coffer.load} except `…_MEMBER_NOT_FOUND` and `…_INVALID_ARG`:
+   *   a missing record is not an error
    */
   async list(): Promise<PasswordInfo[]> {
     return (await this.view()).sort(byOwnerAndName).map(infoOf)
@@ -88,7 +88,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    *
    * @param text the text
    * @returns the entries without their passwords, sorted by owner and name
-   * @throws {@link CofferError} as {@link list}
+   * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`, and as {@link list}
    */
   async search(text: string): Promise<PasswordInfo[]> {
     if (typeof text !== 'string') throw invalid('search takes a text')
@@ -104,7 +104,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    *
    * @param key its name and owner
    * @returns the password
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, and as {@link list}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_INVALID_ARG`, and as {@link list}
    */
   async get(key: PasswordKey): Promise<PasswordEntry> {
     const { name, owner } = checkKey(key, 'get')
@@ -120,8 +120,8 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    * @param password the password
    * @param options whether an existing one is replaced
    * @returns as {@link Coffer.write}
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`, and as {@link list}
-   *   and {@link Coffer.batch}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` with `replace: false`, and if a file has the name
+   *   `.plugins`; as {@link list} except `…_STALE`, and as {@link Coffer.batch}
    */
   async add(password: NewPassword, options: AddPasswordOptions = {}): Promise<void> {
     const entry = checkNew(password)
@@ -134,7 +134,7 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    *
    * @param key its name and owner
    * @returns as {@link Coffer.write}
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, and as {@link list} and
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`; as {@link list} except `…_STALE`, and as
    *   {@link Coffer.batch}
    */
   async delete(key: PasswordKey): Promise<void> {
@@ -186,8 +186,8 @@ export class PasswordPlugin extends RecordPlugin<PasswordEntry[]> {
    *
    * @param options whether existing ones are replaced, and PyCoffer's record deleted
    * @returns the number of entries added
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT`
-   *   also if it has anything but passwords, and as {@link add}
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND` if there is no such record, `…_CORRUPT` also if
+   *   it has anything but passwords, `…_STALE`, and as {@link add}
    */
   async importPyCoffer(options: ImportPyCofferOptions = {}): Promise<ImportPasswordsResult> {
     this.checkOpen()

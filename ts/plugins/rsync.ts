@@ -136,9 +136,9 @@ export class RsyncPlugin extends CofferPlugin {
    * @param options comparison, patterns, cancellation and progress
    * @returns the actions that were done, or would be
    * @throws {@link CofferError} `ERR_COFFER_MEMBER_EXISTS` if a directory has the name of a file and `delete`
-   *   is off, or a file is above `name`; `…_STALE` if a file changes meanwhile; as
-   *   {@link Coffer.add}, and with `checksum` as {@link Coffer.read}. A call that would change nothing is not
-   *   `…_READ_ONLY` or `…_IN_BATCH`
+   *   is off, or a file is above `name`; `…_STALE` if a file changes meanwhile, or if a coffer that is open for
+   *   reading is changed; and as {@link Coffer.add} except `…_IS_DIRECTORY`. A call that would change nothing
+   *   is not `…_READ_ONLY` or `…_IN_BATCH`
    */
   async push(source: string | URL, name?: string, options: PushOptions = {}): Promise<RsyncResult> {
     const from = checkPath(source, 'the source of push')
@@ -187,9 +187,9 @@ export class RsyncPlugin extends CofferPlugin {
    * @param target the directory, which is created if it is missing: a path or a `file:` URL
    * @param options comparison, patterns, cancellation and progress
    * @returns the actions that were done, or would be
-   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a directory has
-   *   the path of a file and `delete` is off, and as {@link Coffer.extract}. What was done before the error
-   *   stays
+   * @throws {@link CofferError} `ERR_COFFER_MEMBER_NOT_FOUND`, `…_UNSAFE_PATH` if a link or a directory has the
+   *   path of a file and `delete` is off, and as {@link Coffer.extract} except `…_EXISTS`. What was done before
+   *   the error stays
    */
   async pull(name: string, target: string | URL, options: PullOptions = {}): Promise<RsyncResult> {
     const from = checkRoot(name)

@@ -37,7 +37,8 @@ const MS_PER_S = 1000
  * @param options the members, cancellation and progress
  * @returns a stream of bytes, which fails as {@link Coffer.read}, with `ERR_COFFER_STALE` if a member
  *   was replaced or deleted meanwhile, and with the signal's reason
- * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG`
+ * @throws {@link CofferError} `ERR_COFFER_INVALID_ARG` at the call; the stream fails as {@link Coffer.read} except
+ *   `…_IS_DIRECTORY`; or with the signal's reason
  *
  * @example
  * ```js

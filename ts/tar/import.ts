@@ -47,7 +47,7 @@ const WHOLE_BYTES = 128 * 1024
  * @throws {@link CofferError} `ERR_COFFER_UNSAFE_PATH` if a name leads out of the coffer,
  *   `…_CORRUPT` also if it is not an archive or is truncated, `…_LIMIT` also if a header does not fit
  *   into memory, `…_MEMBER_EXISTS` also with `replace: false` and where a directory of the
- *   archive is a file of the coffer, and as {@link Coffer.batch}; or the error of `source`, or the signal's
+ *   archive is a file of the coffer, and as {@link Coffer.write}; or the error of `source`, or the signal's
  *   reason
  *
  * @example
