@@ -87,7 +87,6 @@ it('calls without codes are those that cannot fail', () => {
   expect([...listed].filter(([, codes]) => codes.size === 0).map(([call]) => call)).toEqual([
     ...['closed', 'head', 'modified', 'mtime', 'notices', 'readable', 'writable'].map(ofCoffer),
     ...['abort', 'closed'].map(ofFile),
-    ...['Market', 'Null', 'Store'].map((kind) => `Coffer${kind}.generateKeys`),
     // What a plugin implements for its base.
     ...['empty', 'restore', 'stored'].map((call) => `PasswordPlugin.${call}`),
     ...['Symbol.asyncDispose', 'close', 'closed'].map((call) => `Plugin.${call}`),
