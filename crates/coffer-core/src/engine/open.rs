@@ -182,7 +182,8 @@ fn check_header(header: &Header, newest: &Newest) -> Result<()> {
 
 fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
     let mut notices = Vec::new();
-    let behind = size - newest.end;
+    // Another process may have written the newest commit after the size was asked for.
+    let behind = size.saturating_sub(newest.end);
     match newest.tail {
         Tail::Clean => {}
         Tail::Torn => notices.push(Notice {
