@@ -168,7 +168,8 @@ pub(crate) fn worker_failed() -> Error {
 }
 
 /// Does `job` for each item, in parallel. It comes back to the pool often, so that other calls get
-/// their turn while a long one runs.
+/// their turn while a long one runs. Of several errors it gives that of the first item, whichever
+/// came first: what is wrong with a file does not depend on the timing of threads.
 pub(crate) fn each<T: Sync, R: Send>(
     items: &[T],
     job: impl Fn(&T) -> crate::error::Result<R> + Sync,
@@ -176,9 +177,10 @@ pub(crate) fn each<T: Sync, R: Send>(
     use rayon::prelude::*;
     let mut results = Vec::with_capacity(items.len());
     for window in items.chunks(2 * self::window()) {
-        let done: Vec<R> =
-            within(|| window.par_iter().map(&job).collect::<crate::error::Result<_>>())?;
-        results.extend(done);
+        let done: Vec<crate::error::Result<R>> = within(|| window.par_iter().map(&job).collect());
+        for result in done {
+            results.push(result?);
+        }
     }
     Ok(results)
 }
@@ -279,5 +281,24 @@ mod tests {
             });
             assert_eq!(after.join().unwrap(), (nice + 10).min(19), "from {nice}");
         }
+    }
+
+    #[test]
+    fn of_several_errors_that_of_the_first_item_counts() {
+        let items: Vec<usize> = (0..16).collect();
+        let failed = AtomicUsize::new(0);
+        let error = each(&items, |item| -> Result<()> {
+            // The first item fails last.
+            let patience = std::time::Instant::now() + std::time::Duration::from_millis(200);
+            while *item == 0
+                && failed.load(Ordering::SeqCst) == 0
+                && std::time::Instant::now() < patience
+            {
+                std::thread::yield_now();
+            }
+            failed.fetch_add(1, Ordering::SeqCst);
+            Err(Error::corrupt(format!("item {item}")))
+        });
+        assert_eq!(error.unwrap_err().message(), "item 0");
     }
 }
