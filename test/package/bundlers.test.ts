@@ -29,7 +29,7 @@ describe('esbuild', () => {
     const outfile = at(format === 'esm' ? 'esbuild.mjs' : 'esbuild.cjs')
     const entryPoints = [at(format === 'esm' ? 'src/main.mjs' : 'src/main.cjs')]
     await esbuild({ ...options, entryPoints, outfile, format, external: ['coffer'] })
-    expect(await user.node(outfile)).toMatchObject(ran)
+    expect(await user.example(outfile)).toMatchObject(ran)
   })
 
   it('with the addon external, and the facade in the bundle', async () => {
@@ -37,7 +37,7 @@ describe('esbuild', () => {
     const { warnings } = await esbuild({ ...options, entryPoints: [at('src/main.mjs')], outfile, format: 'esm' })
     expect(warnings).toEqual([])
     expect(readFileSync(outfile, 'utf8')).not.toMatch(imported)
-    expect(await user.node(outfile)).toMatchObject(ran)
+    expect(await user.example(outfile)).toMatchObject(ran)
   })
 })
 
@@ -82,7 +82,7 @@ describe('Vite, for a server', () => {
     })
     const bundle = join(outDir, 'main.mjs')
     expect(imported.test(readFileSync(bundle, 'utf8'))).toBe(noExternal === undefined)
-    expect(await user.node(bundle)).toMatchObject(ran)
+    expect(await user.example(bundle)).toMatchObject(ran)
   })
 })
 
@@ -90,13 +90,15 @@ it.each(['src/main.mjs', 'esbuild-all.mjs'])('a worker thread loads it, and so d
   user.save(
     'workers.mjs',
     `import { once } from 'node:events'
+     import { rmSync } from 'node:fs'
      import { Worker } from 'node:worker_threads'
      for (let round = 0; round < 2; round++) {
        const [code] = await once(new Worker(new URL('./${file}', import.meta.url)), 'exit')
        console.log(code)
+       rmSync('vault.coffer')
      }`,
   )
-  expect(await user.node('workers.mjs')).toMatchObject({ ...ran, stdout: `${printed}0\n${printed}0\n` })
+  expect(await user.example('workers.mjs')).toMatchObject({ ...ran, stdout: `${printed}0\n${printed}0\n` })
 })
 
 describe('an ASAR archive', () => {
@@ -119,7 +121,7 @@ describe('an ASAR archive', () => {
       `const { dlopen } = process
        process.dlopen = (module, file, ...rest) => dlopen(module, file.replace('app.asar', 'app.asar.unpacked'), ...rest)`,
     )
-    expect(await user.node('--require', './electron.cjs', at('app.asar', 'main.mjs'))).toMatchObject(ran)
+    expect(await user.example('--require', './electron.cjs', at('app.asar', 'main.mjs'))).toMatchObject(ran)
     // Without that part the file in the archive is what is loaded, and it is not the binary.
     expect((await user.node(at('app.asar', 'main.mjs'))).stderr).toContain('ERR_COFFER_NO_BINARY')
   })

@@ -45,12 +45,12 @@ describe.each(versions)('with %s', (_, node) => {
 
   it('the README’s first example runs as an ES module', async () => {
     user.save('first.mjs', example)
-    expect(await user.node('first.mjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
+    expect(await user.example('first.mjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
   })
 
   it('and as CommonJS', async () => {
     user.save('first.cjs', exampleInCommonJs)
-    expect(await user.node('first.cjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
+    expect(await user.example('first.cjs')).toMatchObject({ stdout: printed, stderr: '', status: 0 })
   })
 
   it.each(['import', 'require'])('every entry point loads by %s', async (how) => {
@@ -98,7 +98,7 @@ describe('in TypeScript', () => {
 
   it.each(Object.entries(settings))('its types are found and strict under %s, and it runs', async (_, options) => {
     expect(await compile({ ...options, outDir: 'out' }, ['first.mts'])).toBe('')
-    expect(await user.node('out/first.mjs')).toMatchObject({ stdout: printed, status: 0 })
+    expect(await user.example('out/first.mjs')).toMatchObject({ stdout: printed, status: 0 })
   })
 
   it.each(Object.entries(settings))('what is wrong is an error under %s', async (_, options) => {

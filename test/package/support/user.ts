@@ -71,6 +71,12 @@ export class User {
     return this.#run(this.#node, args)
   }
 
+  /** Runs node with the first example, whose coffer must not be there yet. */
+  example(...args: readonly string[]): Promise<Ended> {
+    rmSync(join(this.folder, 'vault.coffer'), { force: true })
+    return this.node(...args)
+  }
+
   /** Runs npm; that it fails is an error. */
   async npm(...args: readonly string[]): Promise<string> {
     const { status, stdout, stderr } = await this.node(join(npmPrograms, 'npm-cli.js'), ...args)
