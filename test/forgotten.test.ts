@@ -227,4 +227,35 @@ describe.each(classes)('a %s that nothing refers to any more', (className) => {
     expect(await run(path, className, program, options)).toMatchObject({ code: 0, stdout: '0\n' })
     expect(statSync(path).size).toBeGreaterThan(0)
   })
+
+  it('stays open while what came from it is in use', async () => {
+    const program = `${collect}
+      const { exportTar } = await import('coffer')
+      const box = await open('x')
+      await box.write('big', 'a line\\n'.repeat(400_000))
+      for (let at = 0; at < 200; at += 1) await box.write('m' + at, 'x')
+      await box.close()
+      const uses = {
+        iterate: (box) => box.iterate(),
+        lines: (box) => box.readLines('big'),
+        stream: (box) => box.createReadStream('big', { highWaterMark: 10_000 }),
+        tar: (box) => exportTar(box),
+        handle: async (box) => (await box.file('big')).readLines(),
+      }
+      for (const [name, use] of Object.entries(uses)) {
+        const source = await (async () => use(await open('r+', { lock: 'none' })))()
+        let parts = 0
+        for await (const part of source) {
+          parts += 1
+          for (let round = 0; parts < 4 && round < 3; round += 1) {
+            gc()
+            await new Promise((resolve) => setTimeout(resolve, 5))
+          }
+        }
+        console.log(name, parts > 1)
+      }
+    `
+    const stdout = ['iterate', 'lines', 'stream', 'tar', 'handle'].map((name) => `${name} true\n`).join('')
+    expect(await run(newPath(), className, program, options)).toEqual({ code: 0, stdout, stderr: '' })
+  })
 })

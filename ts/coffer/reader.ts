@@ -174,7 +174,7 @@ export class CofferReads extends CofferHandle implements CofferReader {
   createReadStream(name: string, options: ReadStreamOptions = {}): Readable {
     checkName(name)
     checkReadStream(options, readStreamOptions)
-    return new MemberReadable(() => MemberSnapshot.open(this.#native, name), options)
+    return new MemberReadable(() => MemberSnapshot.open(this, this.#native, name), options)
   }
 
   /**
@@ -328,9 +328,10 @@ export class CofferReads extends CofferHandle implements CofferReader {
   iterate(query?: MemberQuery): AsyncGenerator<Member, void, undefined>
   iterate(query: MemberQuery = {}): AsyncGenerator<Member, void, undefined> {
     const checked = checkQuery(query, 'iterate')
-    const native = this.#native
+    // The generator refers to the coffer, which is not collected while it is iterated.
+    const coffer = this
     return (async function* () {
-      for await (const page of pages(native, checked)) {
+      for await (const page of pages(coffer.#native, checked)) {
         for (const member of page) {
           checked.signal?.throwIfAborted()
           yield member
@@ -424,7 +425,7 @@ export class CofferReads extends CofferHandle implements CofferReader {
     const versions = await settled(this.#native.versions(names && [...names]))
     return versions.map(({ member: native, version }) => {
       const member = bigIntMemberFrom(native)
-      return { member, version: MemberSnapshot.of(this.#native, member, version) }
+      return { member, version: MemberSnapshot.of(this, this.#native, member, version) }
     })
   }
 }

@@ -95,7 +95,7 @@ export class CofferFile implements AsyncDisposable {
     checkName(name)
     const mode = checkFileMode(modeText)
     const attributes = checkAttributes(checkOptions(options, 'file', ['mode', 'mtime']))
-    if (mode === 'r') return new CofferFile(host, name, mode, await MemberSnapshot.open(host.native, name))
+    if (mode === 'r') return new CofferFile(host, name, mode, await MemberSnapshot.open(host, host.native, name))
     const writing = await host.change('file', () => MemberWriter.open(host, name, mode, attributes))
     return new CofferFile(host, name, mode, writing)
   }

@@ -12,13 +12,16 @@ export const SNAPSHOTS: unique symbol = Symbol('versions')
 export class MemberSnapshot {
   /** The bytes of the member. */
   readonly size: number
+  /** The coffer, or what refers to it: it is not collected while one of its members is being read. */
+  readonly owner: object
   readonly #native: NativeCoffer
   readonly #name: string
   readonly #version: bigint
   /** The bytes decoded last, and their offset. */
   #known: { at: number; bytes: Buffer } = { at: 0, bytes: Buffer.alloc(0) }
 
-  private constructor(native: NativeCoffer, name: string, { size, version }: Range) {
+  private constructor(owner: object, native: NativeCoffer, name: string, { size, version }: Range) {
+    this.owner = owner
     this.size = size
     this.#native = native
     this.#name = name
@@ -26,13 +29,13 @@ export class MemberSnapshot {
   }
 
   /** The snapshot of a version that the engine listed. */
-  static of(native: NativeCoffer, { name, size }: Member, version: bigint): MemberSnapshot {
-    return new MemberSnapshot(native, name, { size, version, bytes: new Uint8Array() })
+  static of(owner: object, native: NativeCoffer, { name, size }: Member, version: bigint): MemberSnapshot {
+    return new MemberSnapshot(owner, native, name, { size, version, bytes: new Uint8Array() })
   }
 
   /** The snapshot of the current version. */
-  static async open(native: NativeCoffer, name: string): Promise<MemberSnapshot> {
-    return new MemberSnapshot(native, name, await settled(native.readRange(name, 0, 0)))
+  static async open(owner: object, native: NativeCoffer, name: string): Promise<MemberSnapshot> {
+    return new MemberSnapshot(owner, native, name, await settled(native.readRange(name, 0, 0)))
   }
 
   /** Reads `length` bytes; up to `most`, if the engine had to decode them anyway. */
