@@ -122,8 +122,7 @@ impl Run {
             let mut container = self.open();
             if container.is_some() && self.rng.one_in(3) {
                 drop(container);
-                self.replace();
-                container = self.open();
+                container = if self.replace() { self.open() } else { None };
             }
             if let Some(container) = container {
                 self.work(container);
@@ -179,8 +178,10 @@ impl Run {
     }
 
     /// Opens the coffer in the mode `w`, and writes members. Then it is dropped without a commit, and
-    /// the old state stays, or flushed, or closed.
-    fn replace(&mut self) {
+    /// the old state stays, or flushed, or closed. Whether the name at its path is durable: where the
+    /// directory could not be synced, a power failure may bring the old file back, with what is
+    /// committed in the new one until then.
+    fn replace(&mut self) -> bool {
         let mut keys = self.keys;
         let mut options = self.options(Mode::Write, &self.opener.keys[keys]);
         if self.opener.kind.is_sealed() && self.rng.one_in(2) {
@@ -215,13 +216,14 @@ impl Run {
             self.settle(state);
             Ok(())
         });
-        if let Err(e) = result {
-            self.check_failure(&e);
+        if let Err(e) = &result {
+            self.check_failure(e);
         }
         // Its thread may still write.
         while self.disk.open() > 0 {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
+        result.err().is_none_or(|e| e.syscall() != Some("fsync"))
     }
 
     fn create(&mut self) {
