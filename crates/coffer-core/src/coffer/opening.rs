@@ -23,7 +23,7 @@ use crate::io::file_lock;
 use crate::io::lock_set::{Locks, Patience};
 use crate::io::new_file::{NewFile, PublishError, sweep_unfinished};
 use crate::io::pool;
-use crate::io::protected_paths::{suffixed, torn};
+use crate::io::protected_paths::{suffixed, swept};
 use crate::io::spool::SpoolDir;
 use crate::io::storage::{Namespace, ReadAt, Share, WriteAt, is_link};
 use crate::ops::legacy;
@@ -202,9 +202,7 @@ impl OpenCall<'_> {
         if !locks.held() || cfg!(not(unix)) && is_link(self.path) {
             return;
         }
-        let own = [self.path.to_path_buf(), torn(self.path)];
-        let targets: Vec<PathBuf> = own.into_iter().chain(self.backup()).collect();
-        sweep_unfinished(&*self.directory, &targets);
+        sweep_unfinished(&*self.directory, &swept(self.path, self.backup()));
     }
 
     fn to_write(&self, secret: &Credentials, locks: Locks) -> Result<Option<Coffer>> {

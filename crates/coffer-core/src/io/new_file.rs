@@ -1,5 +1,6 @@
 //! A file that gets its name when it is complete, and the removal of what killed processes left.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,17 +111,55 @@ impl Drop for NewFile {
     }
 }
 
+/// A file whose unfinished successors are removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SweepTarget {
+    /// The file at a path.
+    One(PathBuf),
+    /// The file at a path, and those with a dot and a number behind that name.
+    Numbered(PathBuf),
+}
+
+impl SweepTarget {
+    fn path(&self) -> &Path {
+        let (Self::One(path) | Self::Numbered(path)) = self;
+        path
+    }
+
+    fn resolved(&self) -> Self {
+        match self {
+            Self::One(path) => Self::One(resolved(path)),
+            Self::Numbered(path) => Self::Numbered(resolved(path)),
+        }
+    }
+
+    /// Whether a path is one that [`NewFile`] chooses for this target.
+    fn is_of(&self, unfinished: &Path) -> bool {
+        let name = unfinished.file_name().and_then(OsStr::to_str).and_then(target_of_unfinished);
+        let Some(name) = name else { return false };
+        let target = self.path().file_name().unwrap_or_default().to_string_lossy();
+        let Some(behind) = name.strip_prefix(&*target) else { return false };
+        behind.is_empty() || matches!(self, Self::Numbered(_)) && is_number(behind)
+    }
+}
+
+/// Whether a part of a name is a dot and a number.
+pub(crate) fn is_number(part: &str) -> bool {
+    part.strip_prefix('.').is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
+    })
+}
+
 /// Removes what a killed process left unfinished beside each target. Each directory is listed once:
 /// it may be large. The caller must hold the locks of all targets.
-pub(crate) fn sweep_unfinished(directory: &dyn Namespace, targets: &[PathBuf]) {
-    let mut targets: Vec<PathBuf> = targets.iter().map(|target| resolved(target)).collect();
-    targets.sort_by(|one, other| one.parent().cmp(&other.parent()));
-    for together in targets.chunk_by(|one, other| one.parent() == other.parent()) {
+pub(crate) fn sweep_unfinished(directory: &dyn Namespace, targets: &[SweepTarget]) {
+    let mut targets: Vec<SweepTarget> = targets.iter().map(SweepTarget::resolved).collect();
+    targets.sort_by(|one, other| one.path().parent().cmp(&other.path().parent()));
+    for together in targets.chunk_by(|one, other| one.path().parent() == other.path().parent()) {
         let Some(first) = together.first() else { continue };
-        let wanted = |path: &Path| {
-            together.iter().find(|target| is_made_by_us(target, path)).map(PathBuf::as_path)
-        };
-        let found = directory.leftovers(self::directory(first), &wanted).unwrap_or_default();
+        let wanted =
+            |path: &Path| together.iter().find(|target| target.is_of(path)).map(SweepTarget::path);
+        let found = directory.leftovers(self::directory(first.path()), &wanted).unwrap_or_default();
         for path in found {
             // What cannot be removed now is removed at the next open.
             let _ = directory.remove(&path);
@@ -134,22 +173,13 @@ pub(crate) fn target_of_unfinished(name: &str) -> Option<&str> {
     is_random(random).then_some(target)
 }
 
-/// Whether a path is exactly one that [`NewFile`] chooses for `target`.
-fn is_made_by_us(target: &Path, path: &Path) -> bool {
-    let Some(name) = path.file_name().and_then(std::ffi::OsStr::to_str) else { return false };
-    let random = name
-        .strip_prefix(&unfinished_prefix(target))
-        .and_then(|rest| rest.strip_suffix(UNFINISHED));
-    random.is_some_and(is_random)
-}
-
 /// Whether a part of a name is one that [`under_free_name`] chooses.
 pub(crate) fn is_random(part: &str) -> bool {
     part.len() == RANDOM && part.bytes().all(|b| LETTERS.contains(&b))
 }
 
 /// The path with links resolved, also where the last one leads to a file that does not exist yet.
-fn resolved(path: &Path) -> PathBuf {
+pub(crate) fn resolved(path: &Path) -> PathBuf {
     let mut path = path.to_path_buf();
     for _ in 0..MOST_LINKS {
         match std::fs::canonicalize(&path) {
@@ -177,6 +207,36 @@ pub(crate) fn under_free_name<T>(mut make: impl FnMut(&str) -> io::Result<T>) ->
         match make(&random) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && tried < ATTEMPTS => {}
             made => return made,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unfinished_files_of_numbered_targets_are_known() {
+        let of = |target: &SweepTarget, name: &str| target.is_of(&Path::new("/d").join(name));
+        let one = SweepTarget::One("/d/x.coffer".into());
+        let torn = SweepTarget::Numbered("/d/x.coffer.torn".into());
+        assert!(of(&one, ".x.coffer.abc012.coffer-new"));
+        assert!(of(&torn, ".x.coffer.torn.abc012.coffer-new"));
+        assert!(of(&torn, ".x.coffer.torn.1.abc012.coffer-new"));
+        assert!(of(&torn, ".x.coffer.torn.20.abc012.coffer-new"));
+        // Those of other files.
+        for name in [
+            ".x.coffer.1.abc012.coffer-new",
+            ".x.coffer.torn.abc012.coffer-new",
+            ".y.coffer.abc012.coffer-new",
+            "x.coffer.abc012.coffer-new",
+            ".x.coffer.ABC012.coffer-new",
+            ".x.coffer.abc01.coffer-new",
+        ] {
+            assert!(!of(&one, name), "{name}");
+        }
+        for name in [".x.coffer.torn.a.abc012.coffer-new", ".x.coffer.torn..abc012.coffer-new"] {
+            assert!(!of(&torn, name), "{name}");
         }
     }
 }

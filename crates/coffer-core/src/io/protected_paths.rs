@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Code, Error, Result};
 use crate::io::beneath::{self, About, Id};
 use crate::io::lock_file;
+use crate::io::new_file::{SweepTarget, is_number, target_of_unfinished};
 use crate::io::storage;
 
 /// The files of a coffer that may lie in a tree that is added to it: the coffer, its lock file, the
@@ -48,6 +49,9 @@ impl DirectoryIdentity {
 
 /// The suffix of backups unless another is given.
 const BACKUP: &str = ".bak";
+
+/// The suffix of the damaged ends of coffers.
+const TORN: &str = ".torn";
 
 impl ProtectedPaths {
     /// `backup` is the suffix of the backups that this handle makes.
@@ -100,24 +104,24 @@ impl ProtectedPaths {
             name.strip_prefix(&home.name).is_some_and(|suffix| {
                 matches!(suffix, "" | lock_file::SUFFIX | BACKUP)
                     || self.backup.as_deref() == Some(suffix)
-                    || suffix.strip_prefix(".torn").is_some_and(is_number)
+                    || suffix
+                        .strip_prefix(TORN)
+                        .is_some_and(|number| number.is_empty() || is_number(number))
             })
         };
-        is_final(name) || crate::io::new_file::target_of_unfinished(name).is_some_and(is_final)
+        is_final(name) || target_of_unfinished(name).is_some_and(is_final)
     }
 }
 
-/// What follows `.torn`: nothing, or a dot and a number.
-fn is_number(text: &str) -> bool {
-    text.is_empty()
-        || text.strip_prefix('.').is_some_and(|number| {
-            !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit())
-        })
+/// Where the damaged end of a coffer is moved to: a dot and a number follow where that is taken.
+pub(crate) fn torn(coffer: &Path) -> PathBuf {
+    suffixed(coffer, TORN)
 }
 
-/// Where the damaged end of a coffer is moved to.
-pub(crate) fn torn(coffer: &Path) -> PathBuf {
-    suffixed(coffer, ".torn")
+/// The files whose unfinished successors a writer of a coffer removes.
+pub(crate) fn swept(coffer: &Path, backup: Option<PathBuf>) -> Vec<SweepTarget> {
+    let own = [SweepTarget::One(coffer.to_path_buf()), SweepTarget::Numbered(torn(coffer))];
+    own.into_iter().chain(backup.map(SweepTarget::One)).collect()
 }
 
 /// A path with `suffix` appended to its name.

@@ -15,7 +15,7 @@ use crate::format::catalog::Entry;
 use crate::format::keys::Keys;
 use crate::format::kind::{Kind, KindName};
 use crate::io::new_file::sweep_unfinished;
-use crate::io::protected_paths::torn;
+use crate::io::protected_paths::{swept, torn};
 use crate::progress::Cancel;
 
 /// The parameters of opening a coffer on a simulated disk.
@@ -71,7 +71,7 @@ impl ModelOpener {
             Code::Io => Trouble::Io(e),
             _ => Trouble::Wrong(format!("{e:?}")),
         };
-        sweep_unfinished(&*directory, &[self.path.clone(), torn(&self.path)]);
+        sweep_unfinished(&*directory, &swept(&self.path, None));
         if disk.image().file(&self.path).is_none() {
             let may = acceptable.iter().any(|state| state.members.is_none());
             return if may { Ok(None) } else { Err("the coffer is gone".to_owned().into()) };

@@ -8,7 +8,7 @@ use crate::engine::recovery::{Loaded, Newest, Tail};
 use crate::error::{Error, Result};
 use crate::format::commit::Position;
 use crate::format::header::Header;
-use crate::io::new_file::NewFile;
+use crate::io::new_file::{NewFile, resolved};
 use crate::io::protected_paths::{suffixed, torn};
 
 impl CommitLog {
@@ -29,7 +29,8 @@ impl CommitLog {
     }
 
     /// Continues a file of `size` bytes behind its newest commit: cuts off what follows, after saving
-    /// it if it holds authentic parts of a commit, and does what a crash left undone of that commit.
+    /// it if it holds authentic parts of a commit, and does what a crash left undone of that commit. With
+    /// `durable` the name of the file is made durable first.
     pub(crate) fn resume(
         file: Arc<ArchiveFile>,
         durable: bool,
@@ -37,6 +38,9 @@ impl CommitLog {
         loaded: &Loaded,
         size: u64,
     ) -> Result<Self> {
+        if durable {
+            sync_name(&file)?;
+        }
         if newest.tail == Tail::Authentic {
             save_tail(&file, newest.end, size)?;
         }
@@ -93,6 +97,15 @@ impl CommitLog {
             since_snapshot: 0,
         }
     }
+}
+
+/// Makes the name of a file durable: the process that renamed it into its place may have been killed
+/// before it did so, and a power failure would then bring the file before it back, without what is
+/// committed to this one.
+fn sync_name(file: &ArchiveFile) -> Result<()> {
+    let at = |call| move |e: std::io::Error| Error::io(call, &file.path, &e);
+    let names = file.directory.names(&resolved(&file.path)).map_err(at("open"))?;
+    names.sync().map_err(at("fsync"))
 }
 
 /// Saves the bytes behind the newest commit as `<path>.torn`: they hold parts of a commit that can
