@@ -188,7 +188,11 @@ fn without_a_descriptor_for_the_directory_no_file_changes() {
     scarce(true);
     assert_eq!(code(open(Mode::Write)), Code::Io);
     assert_eq!(fs::read(&path).unwrap(), before);
+    assert_eq!(code(open(Mode::Append)), Code::Io);
+    assert_eq!(fs::read(&path).unwrap(), before);
+    scarce(false);
     let coffer = open(Mode::Append).unwrap();
+    scarce(true);
     assert_eq!(code(coffer.change(Change::Compact { watch: CallObserver::silent() })), Code::Io);
     assert_eq!(code(coffer.change(rekey())), Code::Io);
     // The coffer stays usable.

@@ -219,7 +219,9 @@ impl OpenCall<'_> {
                 if locks.lost(&*file).is_some() {
                     return Ok(None);
                 }
-                let container = Container::resume(source, header, durable, newest, loaded, size)?;
+                let mut container =
+                    Container::resume(source, header, durable, newest, loaded, size)?;
+                container.erase_stale(&locks)?;
                 self.start_writer(container, locks, self.backup(), Origin::Coffer, notices)
                     .map(Some)
             }
@@ -342,6 +344,7 @@ impl OpenCall<'_> {
             locks,
             path: path.to_path_buf(),
             auto_flush: options.auto_flush.unwrap_or(options.kind.auto_flush),
+            scrub_delay: options.scrub_delay,
             backup,
             origin,
             notices: notices.clone(),
@@ -383,6 +386,7 @@ impl OpenCall<'_> {
             credentials,
             level: self.options.level,
             max_catalog: self.options.max_catalog.unwrap_or(u64::MAX),
+            to_write: self.options.mode != Mode::Read,
             directory: self.directory.clone(),
         };
         open::open(file.clone(), self.path, &expected)

@@ -244,12 +244,6 @@ fn heading(name: &str, entry: &Entry) -> Result<Vec<u8>> {
     })
 }
 
-/// The length of a member in the tar of a pack, header and padding included.
-pub(crate) fn entry_len(name: &str, entry: &Entry) -> Result<u64> {
-    let stored = entry.stored();
-    Ok(heading(name, entry)?.len() as u64 + stored + tar::padding(stored) as u64)
-}
-
 /// The error of a block whose tar disagrees with the catalog.
 pub(crate) fn contradiction(block: &Block) -> Error {
     Error::corrupt(format!(

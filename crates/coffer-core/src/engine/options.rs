@@ -79,6 +79,9 @@ pub struct Options {
     pub max_kdf_memory: Option<u32>,
     /// Whether each change is flushed before it returns; by default as the kind has it.
     pub auto_flush: Option<bool>,
+    /// How long, with `auto_flush`, what a change replaced or removed may stay in the file after the
+    /// change is durable. A flush and a close do not wait.
+    pub scrub_delay: Duration,
     /// The suffix of the path of a copy that is made before the first change.
     pub backup: Option<String>,
     /// Which locks to take.
@@ -113,6 +116,7 @@ pub struct Options {
 
 const CHUNK_SIZE: u32 = 64 << 10;
 const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const SCRUB_DELAY: Duration = Duration::from_secs(1);
 
 impl Options {
     /// The defaults.
@@ -129,6 +133,7 @@ impl Options {
             kdf: KdfChoice::default(),
             max_kdf_memory: None,
             auto_flush: None,
+            scrub_delay: SCRUB_DELAY,
             backup: None,
             lock: LockMode::default(),
             lock_timeout: LOCK_TIMEOUT,

@@ -364,7 +364,12 @@ impl Catalog {
 
     /// The blocks that hold a member.
     pub(crate) fn blocks_of(entry: &Entry) -> Vec<BlockId> {
-        match &entry.place {
+        Self::blocks_at(&entry.place)
+    }
+
+    /// The blocks of a place.
+    pub(crate) fn blocks_at(place: &Place) -> Vec<BlockId> {
+        match place {
             Place::Packed { block, .. } => vec![*block],
             Place::Pieces { header, pieces } => {
                 std::iter::once(*header).chain(pieces.iter().map(|p| p.block)).collect()

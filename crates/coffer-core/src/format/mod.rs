@@ -23,5 +23,6 @@ pub(crate) mod mark_search;
 pub(crate) mod member;
 pub(crate) mod name;
 pub(crate) mod record;
+pub(crate) mod stale;
 pub(crate) mod tar;
 pub(crate) mod work;

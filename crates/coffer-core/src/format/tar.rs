@@ -44,6 +44,27 @@ pub(crate) fn header(heading: &Heading<'_>) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// The length of the header of an entry, in bytes: one record, and for a name that ustar cannot hold a
+/// PAX record of a header and its lines before it.
+pub(crate) fn header_len(name: &str, member_type: MemberType) -> usize {
+    let slash = usize::from(member_type.is_directory() && !name.ends_with('/'));
+    let len = name.len() + slash;
+    if len <= SHORT_NAME && name.is_ascii() {
+        return RECORD;
+    }
+    // "<length> path=<name>\n", whose length counts its own digits.
+    let rest = " path=\n".len() + len;
+    let digits = |number: usize| number.to_string().len();
+    let line = rest + digits(rest + digits(rest));
+    RECORD + line.div_ceil(RECORD) * RECORD + RECORD
+}
+
+/// The length of an entry, in bytes: its header, and its content of `stored` bytes with its padding.
+pub(crate) fn entry_len(name: &str, member_type: MemberType, stored: u64) -> u64 {
+    let padded = stored.saturating_add(padding(stored) as u64);
+    padded.saturating_add(header_len(name, member_type) as u64)
+}
+
 /// The permanent first entry, whole.
 pub(crate) fn root() -> Result<Vec<u8>> {
     header(&Heading {
@@ -143,6 +164,22 @@ pub(crate) mod tests {
             found.push((entry.path().unwrap().to_str().unwrap().to_owned(), content));
         }
         assert_eq!(found, places);
+    }
+
+    #[test]
+    fn the_length_of_an_entry_is_known_from_its_name() {
+        let lengths = (1..260).chain([489, 490, 491, 960, 980, 990, 993, 1000, 3799, 3800]);
+        for len in lengths {
+            for letter in ["a", "é"] {
+                let name = letter.repeat(len.max(2) / letter.len());
+                for member_type in [MemberType::File, MemberType::Directory] {
+                    let heading = Heading { member_type, ..heading(&name, 700) };
+                    let written = header(&heading).unwrap().len();
+                    assert_eq!(header_len(&name, member_type), written, "{len} of {letter}");
+                    assert_eq!(entry_len(&name, member_type, 700), written as u64 + 1024);
+                }
+            }
+        }
     }
 
     #[test]

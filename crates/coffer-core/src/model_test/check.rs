@@ -14,6 +14,7 @@ use crate::error::{Code, Error};
 use crate::format::catalog::Entry;
 use crate::format::keys::Keys;
 use crate::format::kind::{Kind, KindName};
+use crate::io::lock_set::Locks;
 use crate::io::new_file::sweep_unfinished;
 use crate::io::protected_paths::{swept, torn};
 use crate::progress::Cancel;
@@ -90,6 +91,7 @@ impl ModelOpener {
                 credentials: &CredentialLookup::new(&secret, &cancel),
                 level: None,
                 max_catalog: u64::MAX,
+                to_write: true,
                 directory: directory.clone(),
             };
             let opened = match open::open(storage.clone(), &self.path, &expected) {
@@ -101,8 +103,13 @@ impl ModelOpener {
                 Err(e) => return Err(failed(e)),
             };
             let open::Opened { source, header, newest, loaded, size, .. } = opened;
-            let container = Container::resume(source, header, self.durable, newest, loaded, size)
-                .map_err(failed)?;
+            let mut container =
+                Container::resume(source, header, self.durable, newest, loaded, size)
+                    .map_err(failed)?;
+            container.erase_stale(&Locks::none(&self.path)).map_err(failed)?;
+            if container.has_stale() && disk.failed().is_none() {
+                return Err("what a commit left stale is not erased".to_owned().into());
+            }
             return Ok(Some(self.find(disk, container, keys, acceptable)?));
         }
         Err("no key that it may have opens it".to_owned().into())
@@ -151,6 +158,10 @@ impl ModelOpener {
             }
         }
         let members = state.members.as_ref().ok_or("there is to be no coffer")?;
+        if container.has_stale() {
+            // What was replaced and removed is still there, until the next full commit.
+            return Ok(());
+        }
         check_tar(&whole, container, members, held)?;
         let live = |trace: &Trace| {
             view.catalog

@@ -172,9 +172,6 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
         write(&coffer, "new");
         coffer.change(Change::Flush { force: false }).unwrap();
         check(&coffer, &["d", "new"], &["b", "c"]);
-        coffer.close().unwrap();
-        let coffer = scene.open_bad();
-        check(&coffer, &["d", "new"], &["b", "c"]);
         coffer.change(Change::Compact { watch: CallObserver::silent() }).unwrap();
         check(&coffer, &["d", "new"], &["b", "c"]);
         coffer.close().unwrap();
@@ -186,6 +183,28 @@ fn a_pack_that_the_disk_cannot_read_stays_and_everything_else_goes_on() {
         write(&coffer, "c");
         coffer.close().unwrap();
         check(&scene.open(), &["b", "c", "d", "new"], &[]);
+    }
+}
+
+#[test]
+fn a_pack_that_can_be_read_again_is_erased_when_the_coffer_is_opened() {
+    for kind in [Kind::store(), Kind::bank(Cipher::AesOcb), Kind::null()] {
+        let scene = DamageScene::new(kind);
+        let coffer = scene.open_bad();
+        delete(&coffer, "a");
+        coffer.change(Change::Flush { force: false }).unwrap();
+        check(&coffer, &["d"], &["b", "c"]);
+        coffer.close().unwrap();
+        scene.disk.refuse(None);
+        let held = || {
+            let image = scene.disk.image();
+            image.file(&scene.path).unwrap()[scene.pack.start + 32..][..40].to_vec()
+        };
+        let before = held();
+        let coffer = scene.open();
+        check(&coffer, &["b", "c", "d"], &[]);
+        assert!(before.iter().zip(held()).filter(|(one, other)| *one != other).count() > 8);
+        coffer.close().unwrap();
     }
 }
 

@@ -143,7 +143,7 @@ impl Run {
         for name in ["kept", "replaced", "replaced"] {
             self.put(&mut container, &mut model, name.to_owned(), 3000).unwrap();
             if name == "replaced" {
-                self.commit(&mut container, &mut model, &mut Vec::new()).unwrap();
+                self.flush(&mut container, &mut model).unwrap();
             }
         }
     }
@@ -156,14 +156,19 @@ impl Run {
         for name in ["kept", "deleted"] {
             self.put(&mut container, &mut model, name.to_owned(), 3000).unwrap();
         }
-        self.commit(&mut container, &mut model, &mut Vec::new()).unwrap();
+        self.flush(&mut container, &mut model).unwrap();
         container.remove("deleted").unwrap();
         model.remove("deleted");
         self.disk.fail(Some(fault));
-        let done = self.commit(&mut container, &mut model, &mut Vec::new()).is_ok();
+        let done = self.flush(&mut container, &mut model).is_ok();
         let failed = self.disk.failed().is_some();
         self.disk.fail(None);
         done && container.ready().is_ok() && failed
+    }
+
+    /// Commits, and scrubs.
+    fn flush(&mut self, container: &mut Container, model: &mut Members) -> Result<()> {
+        self.commit_as(container, model, &mut Vec::new(), false, true)
     }
 
     fn options(&self, mode: Mode, keys: &Keys) -> Options {
@@ -411,10 +416,26 @@ impl Run {
         model: &mut Members,
         saved: &mut Vec<Members>,
     ) -> Result<()> {
-        let force = self.rng.one_in(4);
-        self.tell(|| format!("commit of {} members", model.len()));
+        let (force, scrub) = (self.rng.one_in(4), self.rng.one_in(2));
+        self.commit_as(container, model, saved, force, scrub)
+    }
+
+    /// Commits with or without a scrub; with one and `force` also without changes.
+    fn commit_as(
+        &mut self,
+        container: &mut Container,
+        model: &mut Members,
+        saved: &mut Vec<Members>,
+        force: bool,
+        scrub: bool,
+    ) -> Result<()> {
+        self.tell(|| format!("commit of {} members, scrub: {scrub}", model.len()));
         self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
-        let result = container.commit(force, &self.locks());
+        let result = if scrub {
+            container.commit(force, &self.locks())
+        } else {
+            container.commit_without_scrub(&self.locks())
+        };
         match &result {
             Ok(()) => {
                 if !saved.is_empty() {

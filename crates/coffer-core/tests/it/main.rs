@@ -17,6 +17,7 @@ mod passphrase;
 mod regressions;
 mod rules;
 mod salvage;
+mod scrub;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod tree;

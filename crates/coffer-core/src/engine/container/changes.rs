@@ -7,16 +7,16 @@ use super::pending::Pending;
 use crate::engine::commit_log::TailMark;
 use crate::format::catalog::{BlockId, Entry};
 
-/// The changes since the last commit.
+/// The changes since the last commit, and the blocks that are to be erased.
 #[derive(Default)]
 pub(super) struct Changes {
     /// Names of members that were set or removed.
     pub(super) touched: BTreeSet<Arc<str>>,
     /// Blocks that were appended, in ascending order.
     pub(super) added: Vec<BlockId>,
-    /// Packs that hold members which were replaced or removed.
+    /// Packs that hold members which were replaced or removed, since the last commit or before it.
     pub(super) dirty: BTreeSet<BlockId>,
-    /// Blocks that no member is in any more.
+    /// Blocks that no member is in any more, since the last commit or before it.
     pub(super) dead: BTreeSet<BlockId>,
 }
 

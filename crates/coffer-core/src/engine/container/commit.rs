@@ -18,19 +18,58 @@ pub(crate) struct Ancestry {
 }
 
 impl Container {
-    /// Commits the changes; with `force` also if there are none. The locks must still hold.
+    /// Commits the changes, and erases what is stale; with `force` also if there is neither. The locks
+    /// must still hold.
     ///
-    /// When this returns, the changes are durable and the bytes that they replaced are overwritten.
+    /// When this returns, the changes are durable and the bytes that they, and all changes before
+    /// them, replaced are overwritten.
     pub(crate) fn commit(&mut self, force: bool, locks: &Locks) -> Result<()> {
         self.ready()?;
-        if !force && !self.modified() {
+        if !(force || self.modified() || self.has_stale()) {
             return Ok(());
         }
         self.log.check(locks)?;
         self.gather()?;
+        if !(force || self.modified() || self.has_stale()) {
+            // All that was stale are damaged packs with live members, which stay.
+            return Ok(());
+        }
         let scrub = self.dead_blocks();
         self.write_commit(scrub.clone(), Ancestry::default())?;
         if scrub.is_empty() { Ok(()) } else { self.log.scrub(&scrub) }
+    }
+
+    /// Commits the changes, and leaves the bytes that they replaced in the file until the next
+    /// [`Self::commit`]: blocks are only added, so that one sync is enough. A snapshot, which may not
+    /// have stale blocks, is a full commit even so.
+    pub(crate) fn commit_without_scrub(&mut self, locks: &Locks) -> Result<()> {
+        self.ready()?;
+        if self.log.snapshot_is_due() {
+            return self.commit(false, locks);
+        }
+        if !self.modified() {
+            return Ok(());
+        }
+        self.log.check(locks)?;
+        self.flush_pending()?;
+        let Changes { dirty, dead, .. } = &mut self.changes;
+        let (dirty, dead) = (std::mem::take(dirty), std::mem::take(dead));
+        let written = self.write_commit(Vec::new(), Ancestry::default());
+        // Also after an error: they are as stale as before.
+        (self.changes.dirty, self.changes.dead) = (dirty, dead);
+        written
+    }
+
+    /// Erases what the writer before left stale. If there is no room for that now, or memory, the blocks
+    /// stay stale until the next [`Self::commit`].
+    ///
+    /// # Errors
+    /// Only if the container is poisoned by it.
+    pub(crate) fn erase_stale(&mut self, locks: &Locks) -> Result<()> {
+        match self.commit(false, locks) {
+            Err(e) if self.ready().is_err() => Err(e),
+            _ => Ok(()),
+        }
     }
 
     fn dead_blocks(&self) -> Vec<Block> {
@@ -45,7 +84,8 @@ impl Container {
         self.repack()
     }
 
-    /// Moves the live members of dirty packs into new packs. A pack that cannot be read is left as it
+    /// Moves the live members of dirty packs into new packs of their own, apart from what was just
+    /// written, so that what changes often comes to stand alone. A pack that cannot be read is left as it
     /// is while it has live members: those are damaged, and all others are still committed.
     fn repack(&mut self) -> Result<()> {
         let dirty = self.take_dirty();
@@ -79,7 +119,7 @@ impl Container {
         for name in live {
             let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
             let Place::Packed { at, stored, .. } = entry.place else { continue };
-            self.make_room(stored as usize)?;
+            self.make_small_room(stored as usize)?;
             let stored = Arc::new(self.source.slice(&tar, &block, at, stored)?.to_vec());
             let pending = repacked(name.clone(), &entry, stored.clone());
             let moved = Entry { place: Place::Memory(stored), ..entry };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Container;
 use super::commit::Ancestry;
 use super::pending::repacked;
-use crate::engine::file::{self, ArchiveFile};
+use crate::engine::file::ArchiveFile;
 use crate::engine::grouping::Grouped;
 use crate::engine::pack_cache::PackCache;
 use crate::engine::recovery;
@@ -17,13 +17,12 @@ use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Plac
 use crate::format::commit::{MAX_HISTORY, Position};
 use crate::format::header::Header;
 use crate::format::record::MetaSeal;
+use crate::format::tar;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::{NewFile, PublishError};
 use crate::io::storage::{ReadAt, WriteAt};
 use crate::progress::{CallObserver, Report};
 
-/// The bytes of tar from which a pack is copied as it is; smaller packs are merged.
-const FULL_PACK: u32 = 128 << 10;
 /// The most bytes of live blocks that a coffer is compacted with when it closes.
 const SMALL_LIVE: u64 = 64 << 20;
 /// The bytes of dead blocks above which a coffer is compacted when it closes, if they also exceed the
@@ -195,7 +194,8 @@ impl Container {
         damaged: Damaged,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        let copied = block.tar >= FULL_PACK && is_filled(block, members)?;
+        // Smaller packs are merged.
+        let copied = block.tar as usize >= self.pack_size() / 2 && is_filled(block, members);
         let tar = if copied { None } else { from.intact(|file| file.block(block))? };
         let Some(tar) = tar else {
             let block = self.copy_block(from, block, damaged)?;
@@ -296,10 +296,10 @@ impl Container {
 
 /// Whether these members are all that a pack holds. A pack that could not be read at a flush still
 /// holds the members that were deleted then.
-fn is_filled(block: &Block, members: &[(&Arc<str>, &Entry)]) -> Result<bool> {
+fn is_filled(block: &Block, members: &[(&Arc<str>, &Entry)]) -> bool {
     let mut len = 0;
     for (name, entry) in members {
-        len += file::entry_len(name, entry)?;
+        len += tar::entry_len(name, entry.member_type, entry.stored());
     }
-    Ok(len == u64::from(block.tar))
+    len == u64::from(block.tar)
 }

@@ -62,7 +62,8 @@ impl Container {
     }
 
     /// Continues an existing file of `size` bytes behind its newest commit: see
-    /// [`CommitLog::resume`].
+    /// [`CommitLog::resume`]. What that commit left to be erased is erased by the next
+    /// [`Self::commit`].
     pub(crate) fn resume(
         source: Arc<ArchiveFile>,
         header: Header,
@@ -72,7 +73,10 @@ impl Container {
         size: u64,
     ) -> Result<Self> {
         let log = CommitLog::resume(source.clone(), durable, &newest, &loaded, size)?;
-        Ok(Self::new(source, header, loaded.catalog, log))
+        let Loaded { catalog, stale, .. } = loaded;
+        let mut container = Self::new(source, header, catalog, log);
+        container.changes.dirty = stale;
+        Ok(container)
     }
 
     fn new(source: Arc<ArchiveFile>, header: Header, catalog: Catalog, log: CommitLog) -> Self {
@@ -113,6 +117,11 @@ impl Container {
     /// Whether there are changes that no commit has.
     pub(crate) fn modified(&self) -> bool {
         !self.changes.touched.is_empty()
+    }
+
+    /// Whether there are blocks with dead entries, which the next [`Self::commit`] erases.
+    pub(crate) fn has_stale(&self) -> bool {
+        !(self.changes.dirty.is_empty() && self.changes.dead.is_empty())
     }
 
     /// Fails if an earlier failure has left the state of the file unknown.

@@ -17,8 +17,12 @@ use crate::io::pool;
 
 /// The most bytes of a member that is put into a pack.
 pub(crate) const SMALL: u64 = 128 << 10;
-/// The bytes of tar from which a pack is closed.
-const PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
+/// The bytes of tar from which a pack is closed, if its members are compressed or sealed together.
+const LARGE_PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
+/// The bytes of tar from which a pack is closed, if its members are sealed one by one, which leaves
+/// little to gain from many of them; and of any pack with members that moved out of another, so that
+/// the next change there moves fewer.
+const SMALL_PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 4 << 10 } else { 16 << 10 };
 /// A job that gives the bytes of one piece; the pool runs it.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
@@ -109,9 +113,23 @@ impl Container {
         Ok(())
     }
 
+    /// The bytes of tar from which a pack is closed.
+    pub(super) fn pack_size(&self) -> usize {
+        if self.source.layers.member.is_some() { SMALL_PACK } else { LARGE_PACK }
+    }
+
     /// Closes the pack that is being filled if it has no room for `len` more bytes of content.
     pub(super) fn make_room(&mut self, len: usize) -> Result<()> {
-        if self.pending_len + len + HEADING > PACK { self.close_pack(pool::start) } else { Ok(()) }
+        self.make_room_within(self.pack_size(), len)
+    }
+
+    /// As [`Self::make_room`], for a member that moves out of another pack.
+    pub(super) fn make_small_room(&mut self, len: usize) -> Result<()> {
+        self.make_room_within(SMALL_PACK, len)
+    }
+
+    fn make_room_within(&mut self, pack: usize, len: usize) -> Result<()> {
+        if self.pending_len + len + HEADING > pack { self.close_pack(pool::start) } else { Ok(()) }
     }
 
     /// Adds a member to the pack that is being filled.

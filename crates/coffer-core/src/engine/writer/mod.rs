@@ -9,8 +9,9 @@ mod task;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
 pub(crate) use self::task::{Answer, BulkWork, Done, Edit, Given, Message, Task, Verification};
@@ -60,6 +61,8 @@ pub(crate) struct Writer {
     pub(crate) locks: Arc<Locks>,
     pub(crate) path: PathBuf,
     pub(crate) auto_flush: bool,
+    /// How long, with `auto_flush`, stale blocks may stay in the file.
+    pub(crate) scrub_delay: Duration,
     /// The path of the backup that the first change makes.
     pub(crate) backup: Option<PathBuf>,
     /// [`Origin::Coffer`] from the first commit on.
@@ -82,6 +85,8 @@ pub(crate) struct State {
     batches: u64,
     /// Messages that wait for the end of the batch.
     deferred: VecDeque<Message>,
+    /// When stale blocks are to be erased; `None` if there are none.
+    scrub_at: Option<Instant>,
 }
 
 impl Writer {
@@ -104,8 +109,12 @@ impl Writer {
             self.publish();
         }
         self.commit_group();
+        if self.state.batch.take().is_some() {
+            self.container.rollback();
+        }
         self.container.abandon();
         if self.is_in_place() {
+            self.scrub();
             self.container.note_durable(&self.locks);
         }
         self.release();
@@ -129,7 +138,36 @@ impl Writer {
         }
         self.commit_group();
         self.publish();
-        self.receiver.recv().ok()
+        loop {
+            let Some(at) = self.state.scrub_at.filter(|_| self.state.batch.is_none()) else {
+                return self.receiver.recv().ok();
+            };
+            match self.receiver.recv_deadline(at) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.scrub();
+                    self.publish();
+                }
+            }
+        }
+    }
+
+    /// Erases stale blocks, if there are any and no change waits for a commit. An error is not lost: the
+    /// blocks stay stale, and the next flush tries again and tells.
+    fn scrub(&mut self) {
+        if self.container.has_stale() && !self.container.modified() {
+            let _ = self.container.commit(false, &self.locks);
+        }
+        self.state.scrub_at = None;
+        self.schedule_scrub();
+    }
+
+    /// Notes when stale blocks are to be erased.
+    fn schedule_scrub(&mut self) {
+        let has_stale = self.container.has_stale() && self.container.ready().is_ok();
+        let at = self.state.scrub_at.or_else(|| Instant::now().checked_add(self.scrub_delay));
+        self.state.scrub_at = at.filter(|_| has_stale);
     }
 
     /// Handles a message, or defers it. Gives back the answer of a request to close the coffer.
@@ -237,7 +275,7 @@ impl Writer {
             return Ok(Outcome::Done);
         }
         if self.auto_flush
-            && let Err(e) = self.commit(false)
+            && let Err(e) = self.commit_changes()
         {
             self.container.rollback();
             return Err(e);
@@ -266,7 +304,7 @@ impl Writer {
         if self.state.group.is_empty() {
             return;
         }
-        match self.commit(false) {
+        match self.commit_changes() {
             Ok(()) => {
                 self.container.keep();
                 self.publish();
@@ -287,17 +325,35 @@ impl Writer {
         }
     }
 
-    /// Commits. The first commit of a legacy coffer converts it, and that of a coffer which replaces a
+    /// Commits changes that no flush asked for. What they replace is erased with them if it is due, or
+    /// may stay for a while.
+    fn commit_changes(&mut self) -> Result<()> {
+        let due = match self.state.scrub_at {
+            Some(at) => at <= Instant::now(),
+            None => self.scrub_delay.is_zero(),
+        };
+        if due || !self.is_in_place() {
+            return self.commit(false);
+        }
+        let committed = self.container.commit_without_scrub(&self.locks);
+        self.schedule_scrub();
+        committed
+    }
+
+    /// Commits, and erases what is stale. The first commit of a legacy coffer converts it, and that of a coffer which replaces a
     /// file puts it in the place of that file.
     fn commit(&mut self, force: bool) -> Result<()> {
-        if !force && !self.container.modified() {
+        if !(force || self.container.modified() || self.container.has_stale()) {
             return self.container.ready();
         }
-        match self.origin {
+        let committed = match self.origin {
             Origin::Coffer => self.container.commit(force, &self.locks),
             Origin::Legacy(_) => self.convert(&CallObserver::silent()),
             Origin::Replaces(_) => self.take_place(force),
-        }
+        };
+        self.state.scrub_at = None;
+        self.schedule_scrub();
+        committed
     }
 
     /// Whether the container writes the file at the path of the coffer.
@@ -313,7 +369,7 @@ impl Writer {
         }
         let result = if let Origin::Replaces(_) = self.origin {
             self.take_place(false)
-        } else if self.container.modified() {
+        } else if self.container.modified() || self.container.has_stale() {
             self.commit(false)
         } else {
             Ok(())
