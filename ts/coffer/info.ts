@@ -49,6 +49,8 @@ export interface CofferInfo {
   liveBytes: number
   /** The bytes of dead blocks, superseded commits and old footers, which {@link Coffer.compact} frees. */
   deadBytes: number
+  /** Whether this handle is compacting the file, beside other calls: see `autoCompact`. */
+  compacting: boolean
   /** `bytes / fileSize`: the bytes of members per byte of the file. */
   ratio: number
 }

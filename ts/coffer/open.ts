@@ -22,6 +22,8 @@ export type NoticeCode =
   | 'legacy'
   /** A new file could not get the owner or the group of the one that it replaced. */
   | 'owner'
+  /** The file has much dead space, and could not be compacted. */
+  | 'not-compacted'
   /** Salvage found no commit that can be read. */
   | 'no-commit'
   /** Salvage met bytes that the disk cannot read. */

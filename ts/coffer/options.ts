@@ -67,6 +67,17 @@ export interface WritableOptions extends OpenOptions {
    * {@link Coffer.close} store the changes, and a warning tells when a process ends without either.
    */
   autoFlush?: boolean | undefined
+  /**
+   * How long, with `autoFlush`, contents that a change replaced or deleted may stay in the file after the change is on
+   * the disk, in milliseconds: 1,000 by default, and 0 for none. `flush` and `close` do not wait for it. While a batch
+   * is open, they stay until its end; where the process ends before, until the coffer is opened for writing again.
+   */
+  scrubDelay?: number | undefined
+  /**
+   * Whether the file is compacted when more than three quarters of what lives in it is dead: true by default. It
+   * is copied in small parts beside the changes, and when the coffer closes if it is small.
+   */
+  autoCompact?: boolean | undefined
   /** Copies the file before the first change, to its name with this suffix; `true` is `.bak`. No copy by default. */
   backup?: string | true | undefined
   /** The zstd level of members that this handle writes, from 1 to 22: that of the kind by default. */
@@ -128,7 +139,8 @@ const openOptions = [
   'expect',
   'signal',
 ] as const satisfies (keyof OpenOptions)[]
-const writableOptions = [...openOptions, 'autoFlush', 'backup', 'level', 'durability'] as const
+const writingOptions = ['autoFlush', 'scrubDelay', 'autoCompact', 'backup', 'level', 'durability'] as const
+const writableOptions = [...openOptions, ...writingOptions] as const
 const newOptions = [...writableOptions, 'kdf', 'chunkSize', 'blockSize'] as const
 const namesOf: Record<OpenMode, readonly (keyof ReplaceOptions)[]> = {
   r: openOptions,
@@ -140,7 +152,7 @@ const namesOf: Record<OpenMode, readonly (keyof ReplaceOptions)[]> = {
 
 /** What a mode may do that others do not, for the error about an option that needs it. */
 const neededFor: readonly [names: readonly string[], need: string][] = [
-  [['autoFlush', 'backup', 'level', 'durability'], 'is for a handle that writes'],
+  [writingOptions, 'is for a handle that writes'],
   [['kdf', 'chunkSize', 'blockSize'], "is for a coffer that is made: with 'a', 'w' or 'x'"],
   [['replace'], "is for the mode 'w'"],
 ]
@@ -177,6 +189,8 @@ export function checkOpenOptions(options: ReplaceOptions): Omit<NativeOptions, '
   return {
     maxKdfMemory: checkKdfCeiling(options.maxKdfMemory),
     autoFlush: checkBoolean(options.autoFlush, 'autoFlush'),
+    scrubDelay: checkInteger(options.scrubDelay, 'scrubDelay', 0, MAX_TIMEOUT),
+    autoCompact: checkBoolean(options.autoCompact, 'autoCompact'),
     backup: checkBackup(options.backup),
     lock: checkChoice(options.lock, 'lock', ['rw', 'w', 'none']),
     lockTimeout: checkInteger(options.lockTimeout, 'lockTimeout', 0, MAX_TIMEOUT),

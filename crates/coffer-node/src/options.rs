@@ -105,6 +105,10 @@ pub struct NativeOptions {
     pub max_kdf_memory: Option<u32>,
     /// Whether each change is flushed before its promise is settled.
     pub auto_flush: Option<bool>,
+    /// How long what a change replaced may stay in the file, in milliseconds.
+    pub scrub_delay: Option<u32>,
+    /// Whether a file with much dead space is compacted.
+    pub auto_compact: Option<bool>,
     /// The suffix of the copy made before the first change.
     pub backup: Option<String>,
     /// `rw`, `w` or `none`.
@@ -146,6 +150,12 @@ impl NativeOptions {
         options.kdf = self.kdf.map(NativeKdf::into_core).unwrap_or_default();
         options.max_kdf_memory = self.max_kdf_memory;
         options.auto_flush = self.auto_flush;
+        if let Some(millis) = self.scrub_delay {
+            options.scrub_delay = Duration::from_millis(millis.into());
+        }
+        if let Some(auto_compact) = self.auto_compact {
+            options.auto_compact = auto_compact;
+        }
         options.backup = self.backup;
         options.temp_dir = self.temp_dir.map(PathBuf::from);
         options.level = self.level;

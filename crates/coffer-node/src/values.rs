@@ -363,6 +363,8 @@ pub struct NativeInfo {
     pub live_bytes: f64,
     /// Bytes that compaction gives back.
     pub dead_bytes: f64,
+    /// Whether the handle is compacting the file.
+    pub compacting: bool,
 }
 
 impl From<Info> for NativeInfo {
@@ -391,6 +393,7 @@ impl From<Info> for NativeInfo {
             file_size: info.file_size as f64,
             live_bytes: info.live_bytes as f64,
             dead_bytes: info.dead_bytes as f64,
+            compacting: info.compacting,
         }
     }
 }

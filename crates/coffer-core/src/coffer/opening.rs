@@ -345,6 +345,7 @@ impl OpenCall<'_> {
             path: path.to_path_buf(),
             auto_flush: options.auto_flush.unwrap_or(options.kind.auto_flush),
             scrub_delay: options.scrub_delay,
+            auto_compact: options.auto_compact,
             backup,
             origin,
             notices: notices.clone(),

@@ -192,8 +192,9 @@ impl Coffer {
     /// # Errors
     /// [`Code::Closed`], [`Code::Io`].
     pub fn info(&self) -> Result<Info> {
-        let generation = self.status().commit.generation;
-        self.reading(|reader| info::info(reader, &self.0.path, generation))
+        let Status { commit, compacting, .. } = self.status();
+        let info = self.reading(|reader| info::info(reader, &self.0.path, commit.generation))?;
+        Ok(Info { compacting, ..info })
     }
 
     /// Reads and checks every member and every block.

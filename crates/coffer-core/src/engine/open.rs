@@ -19,7 +19,8 @@ use crate::io::storage::{self, Namespace, ReadAt, WriteAt};
 /// Something unusual that was found at opening or later, and was repaired or ignored. Not an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header`, `legacy`, `owner` or `created`.
+    /// `torn-tail`, `damaged-commit`, `damaged-footer`, `damaged-header`, `legacy`, `owner`, `created` or
+    /// `not-compacted`.
     pub code: &'static str,
     /// What was found, and what was done about it.
     pub message: String,

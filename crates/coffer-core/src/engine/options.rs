@@ -82,6 +82,8 @@ pub struct Options {
     /// How long, with `auto_flush`, what a change replaced or removed may stay in the file after the
     /// change is durable. A flush and a close do not wait.
     pub scrub_delay: Duration,
+    /// Whether a coffer with much dead space is compacted while it is open and when it closes.
+    pub auto_compact: bool,
     /// The suffix of the path of a copy that is made before the first change.
     pub backup: Option<String>,
     /// Which locks to take.
@@ -134,6 +136,7 @@ impl Options {
             max_kdf_memory: None,
             auto_flush: None,
             scrub_delay: SCRUB_DELAY,
+            auto_compact: true,
             backup: None,
             lock: LockMode::default(),
             lock_timeout: LOCK_TIMEOUT,

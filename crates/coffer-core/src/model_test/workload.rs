@@ -328,7 +328,8 @@ impl Run {
         let mut model = self.members();
         let mut saved: Vec<Members> = Vec::new();
         for _ in 0..self.rng.below(30) {
-            let result = match self.rng.below(24) {
+            let go_on = container.is_compacting() && self.rng.one_in(3);
+            let result = match if go_on { 20 } else { self.rng.below(25) } {
                 0..=6 => self.put_small(&mut container, &mut model),
                 7..=8 => self.put_large(&mut container, &mut model),
                 9 => self.put_staged(&mut container, &mut model),
@@ -361,6 +362,9 @@ impl Run {
                     let Some(opened) = self.open() else { return };
                     (container, saved, model) = (opened, Vec::new(), self.members());
                     Ok(())
+                }
+                20 if saved.is_empty() && !container.modified() => {
+                    self.compact_in_steps(&mut container, &model)
                 }
                 // A commit inside a savepoint is followed by its keeping or undoing at once.
                 _ if saved.len() <= 1 => self.commit(&mut container, &mut model, &mut saved),
@@ -465,6 +469,24 @@ impl Run {
         self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
         let (path, locks) = (&self.opener.path, self.locks());
         container.compact(path, &locks, Damaged::Kept, &CallObserver::silent())?;
+        self.committed(container, model);
+        Ok(())
+    }
+
+    /// Begins a compaction, goes on with it, or ends it.
+    fn compact_in_steps(&mut self, container: &mut Container, model: &Members) -> Result<()> {
+        if !container.is_compacting() {
+            self.tell(|| "begin to compact".to_owned());
+            return container.begin_compaction(&self.opener.path);
+        }
+        let budget = self.rng.below(20_000);
+        self.tell(|| format!("compact {budget} bytes"));
+        if !container.compact_step(budget)? || self.rng.one_in(2) {
+            return Ok(());
+        }
+        self.tell(|| format!("end of the compaction, {} members", model.len()));
+        self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
+        container.finish_compaction(&self.opener.path.clone(), &self.locks())?;
         self.committed(container, model);
         Ok(())
     }

@@ -45,6 +45,8 @@ pub struct Info {
     pub live_bytes: u64,
     /// What dead blocks, superseded commits and old footers take, which compaction gives back.
     pub dead_bytes: u64,
+    /// Whether the handle is compacting the file.
+    pub compacting: bool,
 }
 
 /// Describes the coffer that `reader` reads, at the commit with this number or, for a handle that
@@ -79,6 +81,7 @@ pub(crate) fn info(reader: &Reader, path: &Path, generation: u64) -> Result<Info
         file_size,
         live_bytes: catalog.blocks.values().map(|block| u64::from(block.len)).sum(),
         dead_bytes: catalog.dead,
+        compacting: false,
     };
     if legacy {
         // The blocks of the view are those of that copy.

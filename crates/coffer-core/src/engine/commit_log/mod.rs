@@ -84,6 +84,11 @@ impl CommitLog {
         self.last.position
     }
 
+    /// The offset of the next write: the length of the file.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail
+    }
+
     /// Whether every commit is synced, not only those that a scrub follows.
     pub(crate) fn is_durable(&self) -> bool {
         self.durable

@@ -7,7 +7,7 @@ use super::changes::Changes;
 use super::pending::repacked;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
-use crate::format::commit::{Commit, Position};
+use crate::format::commit::{Commit, MAX_HISTORY, Position};
 use crate::io::lock_set::Locks;
 
 /// The commits that came before the first commit of a compacted file.
@@ -72,7 +72,7 @@ impl Container {
         }
     }
 
-    fn dead_blocks(&self) -> Vec<Block> {
+    pub(super) fn dead_blocks(&self) -> Vec<Block> {
         let view = self.view.read();
         let dead = self.changes.dead.iter();
         dead.filter_map(|id| view.catalog.blocks.get(id).cloned()).collect()
@@ -134,6 +134,12 @@ impl Container {
     pub(super) fn write_commit(&mut self, scrub: Vec<Block>, ancestry: Ancestry) -> Result<()> {
         let mut commit = self.next_commit(scrub, ancestry)?;
         self.log.commit(&self.header, self.added_len(), &mut commit)?;
+        let Position { generation, digest, .. } = self.log.committed();
+        if let Some(known) = &mut self.ancestors {
+            known.push((generation, digest));
+            let most = known.len().saturating_sub(MAX_HISTORY);
+            known.drain(..most);
+        }
         let changes = std::mem::take(&mut self.changes);
         let mut view = self.view.write();
         view.catalog.dead = commit.dead;

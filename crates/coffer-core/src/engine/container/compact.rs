@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Container;
 use super::commit::Ancestry;
 use super::pending::repacked;
+use super::put::SMALL_PACK;
 use crate::engine::file::ArchiveFile;
 use crate::engine::grouping::Grouped;
 use crate::engine::pack_cache::PackCache;
@@ -45,13 +46,24 @@ pub(super) struct Form {
     pub(super) meta: MetaSeal,
 }
 
+/// A new file that is to replace that of a coffer, and the container in it.
+pub(super) struct Copy {
+    file: NewFile,
+    pub(super) container: Container,
+}
+
 /// The progress of a copy, reported after each member.
 pub(super) struct Progress<'a> {
     pub(super) watch: &'a CallObserver,
     pub(super) report: Report,
 }
 
-impl Progress<'_> {
+impl<'a> Progress<'a> {
+    /// Progress that is not reported.
+    pub(super) fn silent(watch: &'a CallObserver) -> Self {
+        Self { watch, report: Report::default() }
+    }
+
     /// Counts a member, unless the caller has cancelled the call.
     pub(super) fn done(&mut self, name: &str, entry: &Entry) -> Result<()> {
         self.report.bytes += entry.size;
@@ -95,14 +107,18 @@ impl Container {
         damaged: Damaged,
         watch: &CallObserver,
     ) -> Result<()> {
-        let form = Form {
+        self.replace(path, old, locks, ancestry, self.form(), |new, old| {
+            new.copy_live(old, damaged, watch)
+        })
+    }
+
+    /// The form of a file with the same header and keys.
+    pub(super) fn form(&self) -> Form {
+        Form {
             header: self.header.clone(),
             layers: self.source.layers.clone(),
             meta: self.source.meta.clone(),
-        };
-        self.replace(path, old, locks, ancestry, form, |new, old| {
-            new.copy_live(old, damaged, watch)
-        })
+        }
     }
 
     /// Has `fill` copy the members into a new file at `path`, commits there, puts the file in the place
@@ -116,14 +132,42 @@ impl Container {
         form: Form,
         fill: impl FnOnce(&mut Self, &Self) -> Result<()>,
     ) -> Result<()> {
+        self.stop_compaction();
+        let mut new = self.new_copy(path, old, form)?;
+        fill(&mut new.container, self)?;
+        new.container.flush_pending()?;
+        self.put_in_place(new, path, old, locks, ancestry)
+    }
+
+    /// A new file beside `path`, with the permissions of `old`, and the empty container in it.
+    pub(super) fn new_copy(&self, path: &Path, old: &dyn ReadAt, form: Form) -> Result<Copy> {
         let file = NewFile::create(&self.source.directory, path)
             .map_err(|e| Error::io("open", path, &e))?;
         file.permit_as(old).map_err(|e| Error::io("fchmod", path, &e))?;
-        let mut copy = self.empty_copy(file.storage(), path, form)?;
-        fill(&mut copy, self)?;
-        copy.flush_pending()?;
-        copy.write_commit(Vec::new(), ancestry)?;
+        let container = self.empty_copy(file.storage(), path, form)?;
+        Ok(Copy { file, container })
+    }
+
+    /// Commits what was copied, erases what died in the new file meanwhile, puts it in the place of
+    /// `old`, and continues in it.
+    pub(super) fn put_in_place(
+        &mut self,
+        new: Copy,
+        path: &Path,
+        old: &dyn ReadAt,
+        locks: &Locks,
+        ancestry: Ancestry,
+    ) -> Result<()> {
+        let Copy { file, container: mut copy } = new;
+        let (scrub, mut ancestors) = (copy.dead_blocks(), ancestry.history.clone());
+        copy.write_commit(scrub.clone(), ancestry)?;
         copy.log.sync()?;
+        if !scrub.is_empty() {
+            copy.log.scrub(&scrub)?;
+        }
+        let committed = copy.committed();
+        ancestors.push((committed.generation, committed.digest));
+        copy.ancestors = Some(ancestors);
         locks.take(&*copy.source.storage)?;
         locks.check(old)?;
         let published = file.publish(true);
@@ -194,8 +238,32 @@ impl Container {
         damaged: Damaged,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
+        self.copy_pack_into(self.pack_size(), from, block, members, damaged, progress)
+    }
+
+    /// As [`Self::copy_pack`], into small packs: those of members that change would only be taken apart
+    /// again. A damaged one is an error.
+    pub(super) fn copy_small_pack(
+        &mut self,
+        from: &ArchiveFile,
+        block: &Block,
+        members: &[(&Arc<str>, &Entry)],
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
+        self.copy_pack_into(SMALL_PACK, from, block, members, Damaged::Refused, progress)
+    }
+
+    fn copy_pack_into(
+        &mut self,
+        size: usize,
+        from: &ArchiveFile,
+        block: &Block,
+        members: &[(&Arc<str>, &Entry)],
+        damaged: Damaged,
+        progress: &mut Progress<'_>,
+    ) -> Result<()> {
         // Smaller packs are merged.
-        let copied = block.tar as usize >= self.pack_size() / 2 && is_filled(block, members);
+        let copied = block.tar as usize >= size / 2 && is_filled(block, members);
         let tar = if copied { None } else { from.intact(|file| file.block(block))? };
         let Some(tar) = tar else {
             let block = self.copy_block(from, block, damaged)?;
@@ -210,7 +278,7 @@ impl Container {
         for (name, entry) in members {
             progress.done(name, entry)?;
             let Place::Packed { at, stored, .. } = entry.place else { continue };
-            self.make_room(stored as usize)?;
+            self.make_room_within(size, stored as usize)?;
             let stored = Arc::new(from.slice(&tar, block, at, stored)?.to_vec());
             self.put_repacked(name, entry, stored);
         }
@@ -239,7 +307,7 @@ impl Container {
         Ok(Place::Pieces { header, pieces: Arc::new(copied) })
     }
 
-    fn copy_block(
+    pub(super) fn copy_block(
         &mut self,
         from: &ArchiveFile,
         block: &Block,
@@ -267,7 +335,17 @@ impl Container {
 
     /// The commits that a compacted file remembers without holding them: the last
     /// [`MAX_HISTORY`], as far as they can be read.
-    pub(super) fn ancestry(&self) -> Result<Ancestry> {
+    pub(super) fn ancestry(&mut self) -> Result<Ancestry> {
+        let history = match self.ancestors.take() {
+            Some(known) => known,
+            None => self.read_ancestors()?,
+        };
+        self.ancestors = Some(history.clone());
+        let previous = Position { offset: 0, len: 0, ..self.committed() };
+        Ok(Ancestry { previous: Some(previous), history })
+    }
+
+    fn read_ancestors(&self) -> Result<Vec<(u64, Digest)>> {
         let mut history: Vec<(u64, Digest)> = Vec::new();
         let mut at = self.committed();
         loop {
@@ -289,8 +367,7 @@ impl Container {
         history.truncate(MAX_HISTORY);
         history.reverse();
         history.dedup();
-        let previous = Position { offset: 0, len: 0, ..self.committed() };
-        Ok(Ancestry { previous: Some(previous), history })
+        Ok(history)
     }
 }
 

@@ -8,6 +8,7 @@
 mod changes;
 mod commit;
 mod compact;
+mod incremental;
 mod pending;
 mod put;
 mod rekey;
@@ -18,7 +19,9 @@ use std::sync::Arc;
 
 use self::changes::{Changes, Savepoints};
 pub(crate) use self::commit::Ancestry;
+use self::compact::Copy;
 pub(crate) use self::compact::Damaged;
+use self::incremental::Compaction;
 use self::pending::{Inflight, Pending};
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use crate::engine::commit_log::CommitLog;
@@ -27,7 +30,7 @@ use crate::engine::recovery::{Loaded, Newest};
 use crate::engine::view::{Shared, View};
 use crate::error::{Error, Result};
 use crate::format::block::{Encoded, Form};
-use crate::format::catalog::{BlockId, Catalog, Entry, Place};
+use crate::format::catalog::{BlockId, Catalog, Digest, Entry, Place};
 use crate::format::commit::Position;
 use crate::format::header::Header;
 use crate::format::tar;
@@ -47,6 +50,11 @@ pub(crate) struct Container {
     inflight: VecDeque<Inflight>,
     changes: Changes,
     savepoints: Savepoints,
+    /// The compaction that is under way.
+    compaction: Option<Box<Compaction>>,
+    /// The last commits by generation and digest, oldest first, at most
+    /// [`MAX_HISTORY`](crate::format::commit::MAX_HISTORY). They are read when a compaction first needs them.
+    ancestors: Option<Vec<(u64, Digest)>>,
 }
 
 impl Container {
@@ -91,7 +99,14 @@ impl Container {
             inflight: VecDeque::new(),
             changes: Changes::default(),
             savepoints: Savepoints::default(),
+            compaction: None,
+            ancestors: None,
         }
+    }
+
+    /// The length of the file, in bytes.
+    pub(crate) fn len(&self) -> u64 {
+        self.log.tail()
     }
 
     /// The position of the last commit.

@@ -22,7 +22,8 @@ const LARGE_PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } e
 /// The bytes of tar from which a pack is closed, if its members are sealed one by one, which leaves
 /// little to gain from many of them; and of any pack with members that moved out of another, so that
 /// the next change there moves fewer.
-const SMALL_PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 4 << 10 } else { 16 << 10 };
+pub(super) const SMALL_PACK: usize =
+    if cfg!(any(test, feature = "fuzzing")) { 4 << 10 } else { 16 << 10 };
 /// A job that gives the bytes of one piece; the pool runs it.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
@@ -128,7 +129,7 @@ impl Container {
         self.make_room_within(SMALL_PACK, len)
     }
 
-    fn make_room_within(&mut self, pack: usize, len: usize) -> Result<()> {
+    pub(super) fn make_room_within(&mut self, pack: usize, len: usize) -> Result<()> {
         if self.pending_len + len + HEADING > pack { self.close_pack(pool::start) } else { Ok(()) }
     }
 
@@ -240,13 +241,7 @@ impl Container {
                 Ok(())
             }
             Err(e) => {
-                // The tar must end with a complete entry.
-                let mut view = self.view.write();
-                for id in self.changes.added.drain(added..) {
-                    view.catalog.drop_block(id);
-                }
-                drop(view);
-                self.log.cut_back(mark);
+                self.cut_back(mark, added);
                 Err(e)
             }
         }

@@ -118,6 +118,9 @@ impl Container {
 
     /// Records that a member was set, moved or removed; `old` is the entry that it had before.
     pub(super) fn record(&mut self, name: Arc<str>, old: Option<Entry>) {
+        if let Some(compaction) = &mut self.compaction {
+            compaction.touch(&name);
+        }
         self.savepoints.note(|| Step::Member(name.clone(), old));
         if !self.changes.touched.contains(&name) {
             self.savepoints.note(|| Step::Touched(name.clone()));

@@ -2,6 +2,7 @@
 //! changes that wait together share a commit.
 
 mod apply;
+mod compaction;
 mod outcome;
 mod rewrite;
 mod task;
@@ -63,6 +64,8 @@ pub(crate) struct Writer {
     pub(crate) auto_flush: bool,
     /// How long, with `auto_flush`, stale blocks may stay in the file.
     pub(crate) scrub_delay: Duration,
+    /// Whether a file with much dead space is compacted.
+    pub(crate) auto_compact: bool,
     /// The path of the backup that the first change makes.
     pub(crate) backup: Option<PathBuf>,
     /// [`Origin::Coffer`] from the first commit on.
@@ -85,6 +88,8 @@ pub(crate) struct State {
     batches: u64,
     /// Messages that wait for the end of the batch.
     deferred: VecDeque<Message>,
+    /// The length of the file when compaction last went on.
+    compacted_at: u64,
     /// When stale blocks are to be erased; `None` if there are none.
     scrub_at: Option<Instant>,
 }
@@ -113,6 +118,8 @@ impl Writer {
             self.container.rollback();
         }
         self.container.abandon();
+        self.container.stop_compaction();
+        self.auto_compact = false;
         if self.is_in_place() {
             self.scrub();
             self.container.note_durable(&self.locks);
@@ -139,18 +146,28 @@ impl Writer {
         self.commit_group();
         self.publish();
         loop {
-            let Some(at) = self.state.scrub_at.filter(|_| self.state.batch.is_none()) else {
-                return self.receiver.recv().ok();
+            let idle = self.state.batch.is_none();
+            let wait = match self.state.scrub_at {
+                _ if idle && self.container.is_compacting() => Some(Instant::now()),
+                at => at.filter(|_| idle),
             };
-            match self.receiver.recv_deadline(at) {
+            let Some(until) = wait else { return self.receiver.recv().ok() };
+            match self.receiver.recv_deadline(until) {
                 Ok(message) => return Some(message),
                 Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.scrub();
-                    self.publish();
-                }
+                Err(RecvTimeoutError::Timeout) => self.work_unasked(),
             }
         }
+    }
+
+    /// Does what is due while no message waits: a scrub, or a step of a compaction.
+    fn work_unasked(&mut self) {
+        if self.state.scrub_at.is_some_and(|at| at <= Instant::now()) {
+            self.scrub();
+        } else {
+            self.compact_while_idle();
+        }
+        self.publish();
     }
 
     /// Erases stale blocks, if there are any and no change waits for a commit. An error is not lost: the
@@ -161,6 +178,7 @@ impl Writer {
         }
         self.state.scrub_at = None;
         self.schedule_scrub();
+        self.begin_compaction();
     }
 
     /// Notes when stale blocks are to be erased.
@@ -296,7 +314,9 @@ impl Writer {
             // Also without changes: the caller wants the state that it sees.
             return self.take_place(force).map(|()| Outcome::Done);
         }
-        self.commit(force).map(|()| Outcome::Done)
+        self.commit(force)?;
+        self.compact_beside_changes();
+        Ok(Outcome::Done)
     }
 
     /// Commits the changes that share a commit, and gives their answers.
@@ -311,6 +331,7 @@ impl Writer {
                 for (answer, outcome) in self.state.group.drain(..) {
                     answer.give(Ok(outcome));
                 }
+                self.compact_beside_changes();
             }
             Err(e) => self.fail_group(&e),
         }
@@ -374,7 +395,9 @@ impl Writer {
         } else {
             Ok(())
         };
-        if result.is_ok() && self.is_in_place() && self.container.wants_compaction() {
+        self.container.stop_compaction();
+        let wanted = self.auto_compact && self.container.wants_compaction();
+        if result.is_ok() && self.is_in_place() && wanted {
             // An error is ignored: the coffer is complete without it, and the next close tries again.
             // Damage stops it, because no caller asked for a rewrite.
             let _ = self.before_change().and_then(|()| {
@@ -420,6 +443,7 @@ impl Writer {
         }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.modified = self.container.modified();
+        status.compacting = self.container.is_compacting();
         status.commit = commit;
     }
 

@@ -20,6 +20,8 @@ pub struct Status {
     pub closed: bool,
     /// It has changes that no commit has.
     pub modified: bool,
+    /// Its file is being compacted, between changes.
+    pub compacting: bool,
     /// The last commit; all zero in a legacy coffer. That of a coffer which replaces a file is in the
     /// new file.
     pub commit: CommitId,

@@ -140,7 +140,7 @@ impl Writer {
     }
 
     /// Adds a notice if the file that replaced `old` has another owner.
-    fn replaced(&self, old: &dyn ReadAt) {
+    pub(super) fn replaced(&self, old: &dyn ReadAt) {
         let lost = Notice::owner(&self.path, old, &*self.container.source.storage);
         self.notices.lock().unwrap_or_else(PoisonError::into_inner).extend(lost);
     }
