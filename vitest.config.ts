@@ -5,6 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** The suites that take longest, which begin first, so that none of them is left alone at the end. */
 const slow = [
+  'soak',
   'interop/pycoffer',
   'streams',
   'trees',

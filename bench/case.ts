@@ -4,7 +4,7 @@ import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { median } from './statistics.ts'
 
-export type Unit = 's' | 'ms' | 'µs' | 'MB/s' | 'MB' | 'MiB' | 'bytes' | '×'
+export type Unit = 's' | 'ms' | 'µs' | 'MB/s' | 'MB' | 'MiB' | 'KiB' | 'bytes' | 'members/s' | '×'
 
 /** One figure of one contestant, measured several times. */
 export interface Series {
@@ -106,7 +106,9 @@ export function isReached(goal: Goal): boolean | null {
   return goal.bound === 'at least' ? value >= goal.wanted : value <= goal.wanted
 }
 
-/** The path of a child's program. */
-export function child(name: string): string {
-  return join(import.meta.dirname, 'children', name)
+/** The figures that a program of bench/children prints, run in a process of its own. */
+export function inChild<T>(program: string, job: unknown): T {
+  const argument = typeof job === 'string' ? job : JSON.stringify(job)
+  const path = join(import.meta.dirname, 'children', program)
+  return JSON.parse(execFileSync(process.execPath, [path, argument], { encoding: 'utf8' })) as T
 }

@@ -35,6 +35,8 @@ export function machine(): Machine {
       restic: versionOf('restic'),
       mlar: versionOf('mlar'),
       'better-sqlite3': versionOfModule('better-sqlite3'),
+      'classic-level': versionOfModule('classic-level'),
+      lmdb: versionOfModule('lmdb'),
       'node-tar': versionOfModule('tar'),
     },
   }

@@ -75,13 +75,13 @@ const typescript = [
   {
     folder: 'bench',
     layers: [
-      ['statistics.ts', 'coffers.ts', 'children'],
+      ['statistics.ts', 'usage.ts', 'coffers.ts', 'children'],
       ['case.ts'],
       ['peers'],
       ['corpus', 'machine.ts'],
-      ['cases'],
+      ['cases', 'soak'],
       ['report'],
-      ['main.ts'],
+      ['main.ts', 'soak.ts'],
     ],
   },
   { folder: 'scripts', layers: [] },

@@ -4,8 +4,10 @@ import { largeFile, smallFiles } from './archives.ts'
 import { commits } from './commits.ts'
 import { documents } from './documents.ts'
 import { engine } from './engine.ts'
+import { million } from './million.ts'
 import { eventLoop, memory, start } from './process.ts'
 import { oneMember, opening } from './reading.ts'
+import { updates } from './updates.ts'
 
 export const cases: readonly Case[] = [
   documents,
@@ -14,6 +16,8 @@ export const cases: readonly Case[] = [
   oneMember,
   opening,
   commits,
+  updates,
+  million,
   memory,
   eventLoop,
   start,

@@ -1,18 +1,11 @@
 /** What Coffer costs the process it is in: memory, the event loop, the time to start. Each in a process of its own. */
-import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { alternate, type Case, child, type Figures, type Goal, samplesOf } from '../case.ts'
+import { alternate, type Case, type Figures, type Goal, inChild, samplesOf } from '../case.ts'
 import { large } from '../corpus/large.ts'
 import { percentile, ratios } from '../statistics.ts'
 
 const MiB = 1 << 20
 const ways = ['in', 'out', 'stream in', 'stream out'] as const
-
-function run<T>(program: string, job: unknown): T {
-  const argument = typeof job === 'string' ? job : JSON.stringify(job)
-  const output = execFileSync(process.execPath, [child(program), argument], { encoding: 'utf8' })
-  return JSON.parse(output) as T
-}
 
 export const memory: Case = {
   name: 'memory',
@@ -22,7 +15,7 @@ export const memory: Case = {
     const contestant = (mebibytes: number) => (): Figures => {
       const [source, coffer, target] = [large(mebibytes), join(scratch, 'box'), join(scratch, 'out')]
       const grown = (what: string): readonly [number, 'MiB'] => [
-        run<{ grown: number }>('memory.mjs', { what, source, coffer, target }).grown / MiB,
+        inChild<{ grown: number }>('memory.mjs', { what, source, coffer, target }).grown / MiB,
         'MiB',
       ]
       return Object.fromEntries(ways.map((what) => [what, grown(what)]))
@@ -69,7 +62,7 @@ export const eventLoop: Case = {
     const contestants = {
       CofferBank: (): Figures => {
         const job = { source: large(mebibytes), coffer: join(scratch, 'box') }
-        const { idle, busy } = run<{ idle: Watched; busy: Watched }>('event-loop.mjs', job)
+        const { idle, busy } = inChild<{ idle: Watched; busy: Watched }>('event-loop.mjs', job)
         return {
           'event-loop delay p99, idle': [idle.delay, 'ms'],
           'event-loop delay p99, busy': [busy.delay, 'ms'],
@@ -110,7 +103,7 @@ export const start: Case = {
   async run({ rounds, scratch }) {
     const contestants = {
       CofferBank: (): Figures => {
-        const { imported, sealed, written } = run<{ imported: number; sealed: number; written: number }>(
+        const { imported, sealed, written } = inChild<{ imported: number; sealed: number; written: number }>(
           'start.mjs',
           join(scratch, 'box'),
         )

@@ -1,8 +1,8 @@
 // @ts-check
 /** By how much the process grows, at most, while a large file goes into a bank, comes out, or is streamed. */
-import { createReadStream, readFileSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
-import { job, openBank, tell } from './setup.mjs'
+import { job, openBank, peak, tell } from './setup.mjs'
 
 const { what, source, coffer, target } = job
 // The package is loaded, and a bank has been made and closed: the process is idle.
@@ -24,10 +24,3 @@ if (what === 'stream out') {
 }
 await bank.close()
 tell({ grown: peak() - idle })
-
-/** The most resident memory of this process, in bytes. What `getrusage` says counts its parent's, too. */
-function peak() {
-  const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]
-  if (kibibytes === undefined) throw new Error('this system does not say')
-  return Number(kibibytes) * 1024
-}

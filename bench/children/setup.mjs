@@ -1,5 +1,6 @@
 // @ts-check
 /** What the children of the benchmark have in common: a job as JSON in, figures as JSON out. */
+import { readFileSync } from 'node:fs'
 import { CofferBank } from 'coffer'
 
 /** The keys of every bank. */
@@ -24,4 +25,11 @@ export function tell(figures) {
  */
 export function openBank(path, mode) {
   return mode === 'w' ? CofferBank.open(path, mode, { ...keys, level: 3 }) : CofferBank.open(path, mode, keys)
+}
+
+/** The most resident memory of this process, in bytes. What `getrusage` says counts its parent's, too. */
+export function peak() {
+  const kibibytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]
+  if (kibibytes === undefined) throw new Error('this system does not say')
+  return Number(kibibytes) * 1024
 }

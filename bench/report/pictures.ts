@@ -37,6 +37,12 @@ const sketches: readonly Sketch[] = [
   { file: 'small-out', case: 'small-files', title: '50,000 small files: out', figure: 'out' },
   { file: 'one-member', case: 'one-member', title: 'Open 1 GiB, read one member of 4 KB, close', figure: 'one member' },
   { file: 'commits', case: 'commits', title: 'A new member of 1 KB, durable: one caller', figure: 'one caller' },
+  {
+    file: 'updates',
+    case: 'updates',
+    title: 'A member of 1 KB replaced, durable: one caller',
+    figure: 'replace, one caller',
+  },
 ]
 
 /** The charts for the cases that there are, by file name. */
