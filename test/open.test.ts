@@ -97,7 +97,14 @@ describe('the options of each mode', () => {
   const kind = kindOf('store')
   const keys = keysFor(kind)
   const kdf = { memory: 19 * 1024 * 1024, passes: 2 }
-  const writing = { autoFlush: true, scrubDelay: 500, autoCompact: false, backup: '.old', level: 5, durability: 'none' } as const
+  const writing = {
+    autoFlush: true,
+    scrubDelay: 500,
+    autoCompact: false,
+    backup: '.old',
+    level: 5,
+    durability: 'none',
+  } as const
   const making = { chunkSize: 4_096, blockSize: 65_536 } as const
   const values: AnyOptions = { ...writing, ...making, kdf, replace: true }
   const modes = { r: [], 'r+': ['w'], a: ['w', 'n'], w: ['w', 'n', 'r'], x: ['w', 'n'] } as const

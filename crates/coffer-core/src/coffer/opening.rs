@@ -387,7 +387,6 @@ impl OpenCall<'_> {
             credentials,
             level: self.options.level,
             max_catalog: self.options.max_catalog.unwrap_or(u64::MAX),
-            to_write: self.options.mode != Mode::Read,
             directory: self.directory.clone(),
         };
         open::open(file.clone(), self.path, &expected)

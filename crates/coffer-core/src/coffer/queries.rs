@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::Coffer;
 use crate::engine::reader::{Member, Range};
 use crate::engine::selection::Selection;
+use crate::engine::writer::Status;
 #[cfg(doc)]
 use crate::error::Code;
 use crate::error::Result;

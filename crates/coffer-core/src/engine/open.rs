@@ -47,8 +47,6 @@ pub(crate) struct Expected<'a> {
     pub(crate) level: Option<i32>,
     /// The most bytes that the commits of the catalog may have together before compression.
     pub(crate) max_catalog: u64,
-    /// Whether the file is to be written.
-    pub(crate) to_write: bool,
     /// Where the file lies.
     pub(crate) directory: Arc<dyn Namespace>,
 }
@@ -168,7 +166,7 @@ impl Opening<'_> {
         let source = Arc::new(source);
         let mut newest = recovery::newest(&source, size)?;
         check_header(&header, &newest)?;
-        let loaded = recovery::catalog(&source, &mut newest, expected.to_write)?;
+        let loaded = recovery::catalog(&source, &mut newest)?;
         let notices = notices(&newest, size);
         Ok(Opened { source, header, newest, loaded, size, notices })
     }

@@ -361,7 +361,7 @@ fn latest(
         if !recovery::has_ancestor(source, &newest, own.generation, &own.digest)? {
             return Ok(None);
         }
-        let catalog = recovery::catalog(source, &mut newest, false)?.catalog;
+        let catalog = recovery::catalog(source, &mut newest)?.catalog;
         Ok(Some(Arc::new(Newer { generation: newest.position.generation, catalog })))
     };
     let found = recovery::steadily(&*source.storage, look, |_| true)?;

@@ -4,19 +4,18 @@
 mod forwards;
 mod newest;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use crate::buffer::Buffer;
 use crate::crypto::key;
 use crate::engine::file::ArchiveFile;
 use crate::error::{self, Code, Error, Result};
-use crate::format::catalog::{BlockId, Catalog};
+use crate::format::catalog::Catalog;
 use crate::format::commit::{Commit, Position, Room};
 use crate::format::extents;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::FOOTER_TAG;
-use crate::format::stale::StaleBlocks;
 use crate::format::work;
 use crate::io::storage::ReadAt;
 
@@ -227,8 +226,8 @@ fn own_footers(source: &ArchiveFile, position: &Position) -> Result<(u64, Option
 }
 
 /// Reads the chain of commits back to a snapshot, and builds the catalog. The blocks and members of
-/// the newest commit are moved into it. Only who is to write needs to know the stale blocks.
-pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest, to_write: bool) -> Result<Loaded> {
+/// the newest commit are moved into it.
+pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loaded> {
     let mut since_snapshot = 0;
     let mut older = Vec::<Commit>::new();
     let mut at = newest.position;
@@ -267,26 +266,20 @@ pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest, to_write: bool)
         older.push(commit);
     };
     error::check_memory(memory, "the catalog")?;
-    let (mut catalog, mut stale) = (Catalog::default(), StaleBlocks::default());
+    let mut catalog = Catalog::default();
     for commit in older.iter_mut().rev().chain([&mut newest.commit]) {
         commit.check_after(&catalog)?;
-        if to_write {
-            stale.follow(&catalog, commit);
-        }
         commit.apply(&mut catalog);
     }
     catalog.check()?;
     let (scrub, end) = (&newest.commit.scrub, newest.position.offset);
     extents::check(&source.layers, &catalog, scrub, &extents, copy, end)?;
-    let stale = stale.in_catalog(&catalog);
-    Ok(Loaded { catalog, stale, since_snapshot, snapshot_len: at.len })
+    Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
 }
 
 /// A catalog, and the sizes of the commits that it was read from.
 pub(crate) struct Loaded {
     pub(crate) catalog: Catalog,
-    /// The blocks that a writer has to erase dead entries from.
-    pub(crate) stale: BTreeSet<BlockId>,
     /// Bytes of the commits after the snapshot.
     pub(crate) since_snapshot: u64,
     pub(crate) snapshot_len: u64,

@@ -19,7 +19,7 @@ pub(crate) type Digest = [u8; 32];
 pub(crate) const MAX_BLOCK: u32 = 64 << 20;
 
 /// The number of the root block.
-const ROOT: BlockId = 0;
+pub(crate) const ROOT: BlockId = 0;
 
 /// The highest number of blocks, versions or dead bytes that a commit may have.
 pub(crate) const MAX_COUNT: u64 = 1 << 62;
@@ -364,12 +364,7 @@ impl Catalog {
 
     /// The blocks that hold a member.
     pub(crate) fn blocks_of(entry: &Entry) -> Vec<BlockId> {
-        Self::blocks_at(&entry.place)
-    }
-
-    /// The blocks of a place.
-    pub(crate) fn blocks_at(place: &Place) -> Vec<BlockId> {
-        match place {
+        match &entry.place {
             Place::Packed { block, .. } => vec![*block],
             Place::Pieces { header, pieces } => {
                 std::iter::once(*header).chain(pieces.iter().map(|p| p.block)).collect()

@@ -91,7 +91,6 @@ impl ModelOpener {
                 credentials: &CredentialLookup::new(&secret, &cancel),
                 level: None,
                 max_catalog: u64::MAX,
-                to_write: true,
                 directory: directory.clone(),
             };
             let opened = match open::open(storage.clone(), &self.path, &expected) {

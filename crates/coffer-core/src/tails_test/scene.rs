@@ -83,7 +83,6 @@ impl ThreeCommits {
         let credentials = self.options.credentials().unwrap();
         let expected = Expected {
             max_catalog: u64::MAX,
-            to_write: true,
             kind: &self.options.kind,
             accept_file_cipher: false,
             credentials: &CredentialLookup::new(&credentials, &self.options.cancel),

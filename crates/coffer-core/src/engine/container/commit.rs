@@ -5,10 +5,12 @@ use std::sync::Arc;
 use super::Container;
 use super::changes::Changes;
 use super::pending::repacked;
+use super::put::SPLIT_PACK;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::commit::{Commit, MAX_HISTORY, Position};
 use crate::io::lock_set::Locks;
+use crate::io::pool;
 
 /// The commits that came before the first commit of a compacted file.
 #[derive(Default)]
@@ -40,13 +42,9 @@ impl Container {
     }
 
     /// Commits the changes, and leaves the bytes that they replaced in the file until the next
-    /// [`Self::commit`]: blocks are only added, so that one sync is enough. A snapshot, which may not
-    /// have stale blocks, is a full commit even so.
+    /// [`Self::commit`]: blocks are only added, so that one sync is enough.
     pub(crate) fn commit_without_scrub(&mut self, locks: &Locks) -> Result<()> {
         self.ready()?;
-        if self.log.snapshot_is_due() {
-            return self.commit(false, locks);
-        }
         if !self.modified() {
             return Ok(());
         }
@@ -58,6 +56,20 @@ impl Container {
         // Also after an error: they are as stale as before.
         (self.changes.dirty, self.changes.dead) = (dirty, dead);
         written
+    }
+
+    /// As [`Self::commit`], but erases only those stale packs that are in `part`, and all dead blocks.
+    pub(crate) fn commit_scrubbing(&mut self, part: &[BlockId], locks: &Locks) -> Result<()> {
+        let mut rest = std::mem::take(&mut self.changes.dirty);
+        self.changes.dirty = part.iter().filter(|id| rest.remove(id)).copied().collect();
+        let committed = self.commit(false, locks);
+        self.changes.dirty.append(&mut rest);
+        committed
+    }
+
+    /// The packs with dead entries.
+    pub(crate) fn stale_packs(&self) -> impl Iterator<Item = BlockId> {
+        self.changes.dirty.iter().copied()
     }
 
     /// Erases what the writer before left stale. If there is no room for that now, or memory, the blocks
@@ -89,45 +101,56 @@ impl Container {
     /// is while it has live members: those are damaged, and all others are still committed.
     fn repack(&mut self) -> Result<()> {
         let dirty = self.take_dirty();
-        for id in &dirty {
-            match self.empty_pack(*id) {
-                Ok(true) => self.mark_dead(*id),
-                Ok(false) => {}
-                Err(e) => {
-                    dirty.iter().for_each(|id| self.mark_dirty(*id));
-                    return Err(e);
-                }
+        let packs: Vec<BlockId> = dirty.iter().copied().collect();
+        for some in packs.chunks(pool::window()) {
+            if let Err(e) = self.empty_packs(some) {
+                dirty.iter().for_each(|id| self.mark_dirty(*id));
+                return Err(e);
             }
         }
         self.flush_pending()
     }
 
-    /// Moves the live members of a pack into the one that is being filled. `false` if the pack cannot
-    /// be read or is not there: then nothing is moved.
-    fn empty_pack(&mut self, id: BlockId) -> Result<bool> {
-        let (block, live) = {
+    /// Moves the live members of packs into the one that is being filled, and marks as dead those that
+    /// are empty then. Nothing is moved out of a pack that cannot be read.
+    fn empty_packs(&mut self, ids: &[BlockId]) -> Result<()> {
+        let packs: Vec<(BlockId, Block, Vec<Arc<str>>)> = {
             let view = self.view.read();
-            let Some(block) = view.catalog.blocks.get(&id).cloned() else { return Ok(false) };
-            (block, view.catalog.live_in_pack(id))
+            let pack = |id: &BlockId| {
+                Some((*id, view.catalog.blocks.get(id)?.clone(), view.catalog.live_in_pack(*id)))
+            };
+            ids.iter().filter_map(pack).collect()
         };
-        if live.is_empty() {
-            return Ok(true);
+        let source = self.source.clone();
+        let tars = pool::each(&packs, |(_, block, live)| {
+            if live.is_empty() { Ok(None) } else { source.intact(|source| source.block(block)) }
+        })?;
+        for ((id, block, live), tar) in packs.into_iter().zip(tars) {
+            let is_empty = live.is_empty() || tar.is_some();
+            if let Some(tar) = tar {
+                self.move_members(&block, &tar, live)?;
+            }
+            if is_empty {
+                self.mark_dead(id);
+            }
         }
-        let Some(tar) = self.source.intact(|source| source.block(&block))? else {
-            return Ok(false);
-        };
-        for name in live {
+        Ok(())
+    }
+
+    /// Moves members out of a pack with this tar.
+    fn move_members(&mut self, block: &Block, tar: &[u8], members: Vec<Arc<str>>) -> Result<()> {
+        for name in members {
             let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
             let Place::Packed { at, stored, .. } = entry.place else { continue };
-            self.make_small_room(stored as usize)?;
-            let stored = Arc::new(self.source.slice(&tar, &block, at, stored)?.to_vec());
+            self.make_room_within(SPLIT_PACK, stored as usize)?;
+            let stored = Arc::new(self.source.slice(tar, block, at, stored)?.to_vec());
             let pending = repacked(name.clone(), &entry, stored.clone());
             let moved = Entry { place: Place::Memory(stored), ..entry };
             let old = self.view.write().catalog.set(name.clone(), moved);
             self.record(name, old);
             self.push(pending);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes a commit of all changes, and begins to collect those of the next.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Container;
 use super::commit::Ancestry;
 use super::pending::repacked;
-use super::put::SMALL_PACK;
+use super::put::SPLIT_PACK;
 use crate::engine::file::ArchiveFile;
 use crate::engine::grouping::Grouped;
 use crate::engine::pack_cache::PackCache;
@@ -250,7 +250,7 @@ impl Container {
         members: &[(&Arc<str>, &Entry)],
         progress: &mut Progress<'_>,
     ) -> Result<()> {
-        self.copy_pack_into(SMALL_PACK, from, block, members, Damaged::Refused, progress)
+        self.copy_pack_into(SPLIT_PACK, from, block, members, Damaged::Refused, progress)
     }
 
     fn copy_pack_into(

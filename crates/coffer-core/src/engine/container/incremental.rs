@@ -18,9 +18,8 @@ use crate::format::catalog::{BlockId, Entry, Piece, Place};
 use crate::io::lock_set::Locks;
 use crate::progress::CallObserver;
 
-/// The bytes of dead blocks above which compaction begins, if they also exceed three quarters of the
-/// live ones.
-const MIN_DEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 4 << 20 };
+/// The bytes of dead blocks above which compaction begins, beside three quarters of the live ones.
+const MIN_DEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 16 << 20 };
 /// The most names that the last step has to copy once more.
 const LAST_NAMES: usize = 256;
 
@@ -66,7 +65,7 @@ impl Container {
     pub(crate) fn wants_incremental_compaction(&self) -> bool {
         let dead = self.dead_len();
         let live = self.log.tail().saturating_sub(dead);
-        dead > MIN_DEAD && dead > live - live / 4
+        dead.saturating_sub(MIN_DEAD) > live - live / 4
     }
 
     pub(crate) fn is_compacting(&self) -> bool {

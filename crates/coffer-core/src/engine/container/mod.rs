@@ -33,6 +33,7 @@ use crate::format::block::{Encoded, Form};
 use crate::format::catalog::{BlockId, Catalog, Digest, Entry, Place};
 use crate::format::commit::Position;
 use crate::format::header::Header;
+use crate::format::stale::stale_blocks;
 use crate::format::tar;
 use crate::io::lock_set::Locks;
 
@@ -81,9 +82,8 @@ impl Container {
         size: u64,
     ) -> Result<Self> {
         let log = CommitLog::resume(source.clone(), durable, &newest, &loaded, size)?;
-        let Loaded { catalog, stale, .. } = loaded;
-        let mut container = Self::new(source, header, catalog, log);
-        container.changes.dirty = stale;
+        let mut container = Self::new(source, header, loaded.catalog, log);
+        container.changes.dirty = stale_blocks(&container.view.read().catalog);
         Ok(container)
     }
 

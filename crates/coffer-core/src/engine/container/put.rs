@@ -20,10 +20,11 @@ pub(crate) const SMALL: u64 = 128 << 10;
 /// The bytes of tar from which a pack is closed, if its members are compressed or sealed together.
 const LARGE_PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 16 << 10 } else { 256 << 10 };
 /// The bytes of tar from which a pack is closed, if its members are sealed one by one, which leaves
-/// little to gain from many of them; and of any pack with members that moved out of another, so that
-/// the next change there moves fewer.
-pub(super) const SMALL_PACK: usize =
-    if cfg!(any(test, feature = "fuzzing")) { 4 << 10 } else { 16 << 10 };
+/// little to gain from many of them.
+const SMALL_PACK: usize = if cfg!(any(test, feature = "fuzzing")) { 4 << 10 } else { 16 << 10 };
+/// The bytes of tar from which a pack is closed, if its members change: they moved out of another pack,
+/// or replace members. The next change moves few neighbours then.
+pub(super) const SPLIT_PACK: usize = 4 << 10;
 /// A job that gives the bytes of one piece; the pool runs it.
 pub(crate) type RawJob = Box<dyn FnOnce() -> Result<Buffer> + Send>;
 
@@ -101,8 +102,10 @@ impl Container {
         stored: Vec<u8>,
     ) -> Result<()> {
         self.ready()?;
+        let replaces = self.view.read().catalog.get(name).is_some();
+        let pack = if replaces { SPLIT_PACK } else { self.pack_size() };
         // Before the catalog changes, because it can fail.
-        self.make_room(stored.len())?;
+        self.make_room_within(pack, stored.len())?;
         let version = self.next_version(name, member_type)?;
         let name: Arc<str> = name.into();
         let stored = Arc::new(stored);
@@ -124,11 +127,7 @@ impl Container {
         self.make_room_within(self.pack_size(), len)
     }
 
-    /// As [`Self::make_room`], for a member that moves out of another pack.
-    pub(super) fn make_small_room(&mut self, len: usize) -> Result<()> {
-        self.make_room_within(SMALL_PACK, len)
-    }
-
+    /// As [`Self::make_room`], in a pack of `pack` bytes of tar.
     pub(super) fn make_room_within(&mut self, pack: usize, len: usize) -> Result<()> {
         if self.pending_len + len + HEADING > pack { self.close_pack(pool::start) } else { Ok(()) }
     }

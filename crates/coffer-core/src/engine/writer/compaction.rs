@@ -62,7 +62,7 @@ impl Writer {
         let old = self.container.source.storage.clone();
         self.container.finish_compaction(&self.path, &self.locks)?;
         self.replaced(&*old);
-        self.schedule_scrub();
+        self.end_scrub();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ mod apply;
 mod compaction;
 mod outcome;
 mod rewrite;
+mod scrub;
 mod task;
 
 use std::collections::VecDeque;
@@ -20,6 +21,7 @@ use crate::engine::container::{Container, Damaged};
 use crate::engine::open::Notices;
 use crate::engine::upload::Uploads;
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::BlockId;
 use crate::format::commit::CommitId;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
@@ -90,8 +92,10 @@ pub(crate) struct State {
     deferred: VecDeque<Message>,
     /// The length of the file when compaction last went on.
     compacted_at: u64,
-    /// When stale blocks are to be erased; `None` if there are none.
+    /// When a scrub of stale blocks is to begin; `None` if there are none.
     scrub_at: Option<Instant>,
+    /// The stale packs that the scrub which has begun has still to erase.
+    scrubbing: Option<Vec<BlockId>>,
 }
 
 impl Writer {
@@ -121,7 +125,7 @@ impl Writer {
         self.container.stop_compaction();
         self.auto_compact = false;
         if self.is_in_place() {
-            self.scrub();
+            let _ = self.container.commit(false, &self.locks);
             self.container.note_durable(&self.locks);
         }
         self.release();
@@ -148,7 +152,9 @@ impl Writer {
         loop {
             let idle = self.state.batch.is_none();
             let wait = match self.state.scrub_at {
-                _ if idle && self.container.is_compacting() => Some(Instant::now()),
+                _ if idle && (self.state.scrubbing.is_some() || self.container.is_compacting()) => {
+                    Some(Instant::now())
+                }
                 at => at.filter(|_| idle),
             };
             let Some(until) = wait else { return self.receiver.recv().ok() };
@@ -162,30 +168,12 @@ impl Writer {
 
     /// Does what is due while no message waits: a scrub, or a step of a compaction.
     fn work_unasked(&mut self) {
-        if self.state.scrub_at.is_some_and(|at| at <= Instant::now()) {
-            self.scrub();
+        if self.scrub_is_due() {
+            self.scrub_part();
         } else {
             self.compact_while_idle();
         }
         self.publish();
-    }
-
-    /// Erases stale blocks, if there are any and no change waits for a commit. An error is not lost: the
-    /// blocks stay stale, and the next flush tries again and tells.
-    fn scrub(&mut self) {
-        if self.container.has_stale() && !self.container.modified() {
-            let _ = self.container.commit(false, &self.locks);
-        }
-        self.state.scrub_at = None;
-        self.schedule_scrub();
-        self.begin_compaction();
-    }
-
-    /// Notes when stale blocks are to be erased.
-    fn schedule_scrub(&mut self) {
-        let has_stale = self.container.has_stale() && self.container.ready().is_ok();
-        let at = self.state.scrub_at.or_else(|| Instant::now().checked_add(self.scrub_delay));
-        self.state.scrub_at = at.filter(|_| has_stale);
     }
 
     /// Handles a message, or defers it. Gives back the answer of a request to close the coffer.
@@ -346,21 +334,6 @@ impl Writer {
         }
     }
 
-    /// Commits changes that no flush asked for. What they replace is erased with them if it is due, or
-    /// may stay for a while.
-    fn commit_changes(&mut self) -> Result<()> {
-        let due = match self.state.scrub_at {
-            Some(at) => at <= Instant::now(),
-            None => self.scrub_delay.is_zero(),
-        };
-        if due || !self.is_in_place() {
-            return self.commit(false);
-        }
-        let committed = self.container.commit_without_scrub(&self.locks);
-        self.schedule_scrub();
-        committed
-    }
-
     /// Commits, and erases what is stale. The first commit of a legacy coffer converts it, and that of a coffer which replaces a
     /// file puts it in the place of that file.
     fn commit(&mut self, force: bool) -> Result<()> {
@@ -372,8 +345,7 @@ impl Writer {
             Origin::Legacy(_) => self.convert(&CallObserver::silent()),
             Origin::Replaces(_) => self.take_place(force),
         };
-        self.state.scrub_at = None;
-        self.schedule_scrub();
+        self.end_scrub();
         committed
     }
 

@@ -141,7 +141,6 @@ pub(super) fn salvaged(
         credentials: &CredentialLookup::new(&credentials, &watch.cancel),
         level: None,
         max_catalog: u64::MAX,
-        to_write: true,
         directory: Arc::new(DiskNamespace),
     };
     match crate::engine::open::open(new, path, &expected).unwrap() {

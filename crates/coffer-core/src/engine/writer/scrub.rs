@@ -1,0 +1,73 @@
+//! The scrub of what changes replaced and removed: after them, in parts, and within a delay.
+//!
+//! A change with `auto_flush` only adds to the file. The blocks that it leaves stale are erased
+//! together, from half the delay on, in parts between changes that keep none of them waiting long.
+
+use std::time::Instant;
+
+use super::Writer;
+use crate::error::Result;
+
+/// The most stale packs that a part of a scrub erases.
+const PART: usize = 32;
+
+impl Writer {
+    /// Commits changes that no flush asked for. What they replace is erased with them if there is no
+    /// delay. Or else it stays for a while, and a part of what is due is erased with them.
+    pub(super) fn commit_changes(&mut self) -> Result<()> {
+        if self.scrub_delay.is_zero() || !self.is_in_place() {
+            return self.commit(false);
+        }
+        if self.scrub_is_due() {
+            return self.commit_scrubbing();
+        }
+        let committed = self.container.commit_without_scrub(&self.locks);
+        self.schedule_scrub();
+        committed
+    }
+
+    /// Whether a scrub has begun, or is to begin now.
+    pub(super) fn scrub_is_due(&self) -> bool {
+        let begins = self.state.scrub_at.is_some_and(|at| at <= Instant::now());
+        begins || self.state.scrubbing.is_some()
+    }
+
+    /// Erases a part of the stale blocks while no change waits. An error is not lost: the blocks stay
+    /// stale, and the next flush tries again and tells.
+    pub(super) fn scrub_part(&mut self) {
+        if self.container.modified() || self.commit_scrubbing().is_err() {
+            self.end_scrub();
+        }
+        self.begin_compaction();
+    }
+
+    /// Commits, and erases the next part of what was stale when the scrub began.
+    fn commit_scrubbing(&mut self) -> Result<()> {
+        let mut left = match self.state.scrubbing.take() {
+            Some(left) => left,
+            None => self.container.stale_packs().collect(),
+        };
+        let part = left.split_off(left.len().saturating_sub(PART));
+        let committed = self.container.commit_scrubbing(&part, &self.locks);
+        if left.is_empty() || committed.is_err() {
+            self.end_scrub();
+        } else {
+            self.state.scrubbing = Some(left);
+        }
+        committed
+    }
+
+    /// Ends a scrub, and notes when the next is to begin.
+    pub(super) fn end_scrub(&mut self) {
+        (self.state.scrub_at, self.state.scrubbing) = (None, None);
+        self.schedule_scrub();
+    }
+
+    /// Notes when a scrub is to begin, if there is none yet and anything is stale: early enough that it
+    /// ends within the delay.
+    pub(super) fn schedule_scrub(&mut self) {
+        let has_stale = self.container.has_stale() && self.container.ready().is_ok();
+        let at = self.state.scrub_at.or_else(|| Instant::now().checked_add(self.scrub_delay / 2));
+        self.state.scrub_at = at.filter(|_| has_stale);
+    }
+}
