@@ -74,8 +74,8 @@ export interface WritableOptions extends OpenOptions {
    */
   scrubDelay?: number | undefined
   /**
-   * Whether the file is compacted when more than three quarters of what lives in it is dead: true by default. It
-   * is copied in small parts beside the changes, and when the coffer closes if it is small.
+   * Whether the file is compacted when what is dead in it exceeds three quarters of what lives by 8 MiB: true by
+   * default. It is copied in small parts beside the changes; and when the coffer closes, if it is small.
    */
   autoCompact?: boolean | undefined
   /** Copies the file before the first change, to its name with this suffix; `true` is `.bak`. No copy by default. */

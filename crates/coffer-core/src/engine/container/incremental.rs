@@ -19,7 +19,7 @@ use crate::io::lock_set::Locks;
 use crate::progress::CallObserver;
 
 /// The bytes of dead blocks above which compaction begins, beside three quarters of the live ones.
-const MIN_DEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 16 << 20 };
+const MIN_DEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else { 8 << 20 };
 /// The most names that the last step has to copy once more.
 const LAST_NAMES: usize = 256;
 

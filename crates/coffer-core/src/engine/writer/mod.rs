@@ -94,6 +94,8 @@ pub(crate) struct State {
     compacted_at: u64,
     /// When a scrub of stale blocks is to begin; `None` if there are none.
     scrub_at: Option<Instant>,
+    /// The length of the file when the first of them became stale.
+    stale_from: u64,
     /// The stale packs that the scrub which has begun has still to erase.
     scrubbing: Option<Vec<BlockId>>,
 }

@@ -10,6 +10,8 @@ use crate::error::Result;
 
 /// The most stale packs that a part of a scrub erases.
 const PART: usize = 32;
+/// The most bytes that changes append before a scrub begins, however short the time since the first.
+const MOST_APPENDED: u64 = 8 << 20;
 
 impl Writer {
     /// Commits changes that no flush asked for. What they replace is erased with them if there is no
@@ -28,8 +30,9 @@ impl Writer {
 
     /// Whether a scrub has begun, or is to begin now.
     pub(super) fn scrub_is_due(&self) -> bool {
-        let begins = self.state.scrub_at.is_some_and(|at| at <= Instant::now());
-        begins || self.state.scrubbing.is_some()
+        let appended = self.container.len().saturating_sub(self.state.stale_from);
+        let begins = |at| at <= Instant::now() || appended > MOST_APPENDED;
+        self.state.scrubbing.is_some() || self.state.scrub_at.is_some_and(begins)
     }
 
     /// Erases a part of the stale blocks while no change waits. An error is not lost: the blocks stay
@@ -66,8 +69,11 @@ impl Writer {
     /// Notes when a scrub is to begin, if there is none yet and anything is stale: early enough that it
     /// ends within the delay.
     pub(super) fn schedule_scrub(&mut self) {
-        let has_stale = self.container.has_stale() && self.container.ready().is_ok();
-        let at = self.state.scrub_at.or_else(|| Instant::now().checked_add(self.scrub_delay / 2));
-        self.state.scrub_at = at.filter(|_| has_stale);
+        if !self.container.has_stale() || self.container.ready().is_err() {
+            self.state.scrub_at = None;
+        } else if self.state.scrub_at.is_none() {
+            self.state.scrub_at = Instant::now().checked_add(self.scrub_delay / 2);
+            self.state.stale_from = self.container.len();
+        }
     }
 }
