@@ -59,6 +59,7 @@ const optionNames = [
   'glob',
   'highWaterMark',
   'include',
+  'interval',
   'kdf',
   'legacy',
   'length',

@@ -119,9 +119,8 @@ impl Container {
     /// Records that a member was set, moved or removed; `old` is the entry that it had before.
     pub(super) fn record(&mut self, name: Arc<str>, old: Option<Entry>) {
         self.savepoints.note(|| Step::Member(name.clone(), old));
-        if !self.changes.touched.contains(&name) {
-            self.savepoints.note(|| Step::Touched(name.clone()));
-            self.changes.touched.insert(name);
+        if self.changes.touched.insert(name.clone()) {
+            self.savepoints.note(|| Step::Touched(name));
         }
     }
 

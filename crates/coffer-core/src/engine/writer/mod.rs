@@ -2,7 +2,9 @@
 //! changes that wait together share a commit.
 
 mod apply;
+mod many;
 mod outcome;
+mod packed;
 mod rewrite;
 mod task;
 
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::{Receiver, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
+pub use self::packed::PackedMembers;
 pub(crate) use self::task::{Answer, BulkWork, Done, Edit, Given, Message, Task, Verification};
 use crate::engine::container::{Container, Damaged};
 use crate::engine::open::Notices;
