@@ -82,7 +82,7 @@ fn a_file_that_lost_commits_is_no_newer_one() {
     flush(&writer);
     let reader = beside(case, &path);
     let own = reader.status().commit;
-    drop(writer);
+    writer.close().unwrap();
     std::fs::write(&path, &before).unwrap();
     assert_eq!(reader.refresh().unwrap_err().code(), Code::RolledBack);
     assert_eq!(reader.status().commit, own);
