@@ -20,9 +20,10 @@ const hard: readonly { why: string; code: string; calls: readonly string[] }[] =
     why: 'the counts and the list of members of a coffer come to their end: crates/coffer-core/src/engine/container/commit.rs',
     code: 'ERR_COFFER_LIMIT',
     calls: [
-      ...['write', 'append', 'writeLines', 'add', 'delete', 'batch', 'file', 'createWriteStream'].map(ofCoffer),
+      ...['write', 'writeMany', 'append', 'writeLines', 'add', 'delete', 'batch', 'file'].map(ofCoffer),
+      ofCoffer('createWriteStream'),
       ...['flush', 'close', 'Symbol.asyncDispose', 'compact', 'rekey', 'changePassphrase'].map(ofCoffer),
-      ...['write', 'append', 'writeLines', 'add', 'delete'].map((call) => `CofferBatch.${call}`),
+      ...['write', 'writeMany', 'append', 'writeLines', 'add', 'delete'].map((call) => `CofferBatch.${call}`),
       ...['write', 'writeFile', 'appendFile', 'createWriteStream', 'writableWebStream', 'close'].map(ofFile),
       ofFile('Symbol.asyncDispose'),
       'RsyncPlugin.push',

@@ -200,6 +200,31 @@ const coffer = (
   [`${label}.iterate`]: call(box, 'iterate', [{}], [query]),
   [`${label}.extract`]: call(box, 'extract', ['a', '/dev/null/x', {}], ['name', 'name', extracting]),
   [`${label}.extractAll`]: call(box, 'extractAll', ['/dev/null/x', {}], ['name', { plugins: 'value', ...extracting }]),
+  [`${label}.writeMany`]: {
+    call: (name: never, data: never, given: object, options: object) =>
+      box.writeMany([Object(given) === given ? { name, data, ...given } : given] as never, options),
+    args: ['a', 'x', {}, {}],
+    parameters: ['name', 'value', attributes, watch],
+  },
+  [`${label}.writeMany of pairs`]: {
+    call: (name: never, data: never) => box.writeMany([[name, data]]),
+    args: ['a', 'x'],
+    parameters: ['name', 'value'],
+  },
+  [`${label}.writeMany of entries`]: {
+    // The keys of a map are names.
+    call: (entries: never, options: object) =>
+      box.writeMany((entries as unknown) instanceof Map ? [] : entries, options),
+    args: [[], {}],
+    parameters: ['value', watch],
+  },
+  [`${label}.refresh`]: call(box, 'refresh', [{}], ['value']),
+  [`${label}.commits`]: {
+    // It would wait for a commit.
+    call: (options: object) => void box.commits(options).return(),
+    args: [{}],
+    parameters: [{ signal: 'value', interval: 'number' }],
+  },
   [`${label}.flush`]: call(box, 'flush', [{}], [{ force: 'value' }]),
   [`${label}.verify`]: call(box, 'verify', [{}], [watch]),
   [`${label}.compact`]: call(box, 'compact', [{}], [watch]),
@@ -256,6 +281,12 @@ const coffer = (
 
 const inBatch = (batch: api.CofferBatch): Record<string, Case> => ({
   'batch.write': call(batch, 'write', ['a', 'x', {}], ['name', 'value', { ...attributes, signal: 'value' }]),
+  'batch.writeMany': {
+    // What is wrong with an entry ends the batch; the coffer's own call has these cases.
+    call: (options: object) => batch.writeMany([], options),
+    args: [{}],
+    parameters: [watch],
+  },
   'batch.append': call(batch, 'append', ['a', 'x', {}], ['name', 'value', { signal: 'value' }]),
   'batch.writeLines': call(batch, 'writeLines', ['a', ['x'], {}], ['name', 'value', attributes]),
   'batch.dump': call(batch, 'dump', ['a', 'x', {}], ['name', 'value', attributes]),

@@ -60,6 +60,7 @@ const optionNames = [
   'glob',
   'highWaterMark',
   'include',
+  'interval',
   'kdf',
   'legacy',
   'length',

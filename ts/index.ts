@@ -30,6 +30,7 @@ export { CofferBank } from './coffer/bank.ts'
 export type { CofferBatch } from './coffer/batch.ts'
 export type { CofferReader, CofferWriter } from './coffer/calls.ts'
 export { type ChangePassphraseOptions, Coffer, type NoLayers } from './coffer/coffer.ts'
+export type { CommitsOptions } from './coffer/commits.ts'
 export type { ExtractAllOptions, ExtractOptions, ExtractResult } from './coffer/extraction.ts'
 export type { VerifyResult } from './coffer/handle.ts'
 export { type CofferIdentity, type IdentifiedCoffer, type IdentifiedOther, identify } from './coffer/identify.ts'
@@ -49,6 +50,7 @@ export type {
 } from './coffer/options.ts'
 export type { LostMember, SalvageOptions, SalvageResult } from './coffer/salvage.ts'
 export { CofferStore } from './coffer/store.ts'
+export type { MemberEntry, NamedEntry, WriteManyResult } from './coffer/write-many.ts'
 export type { AddOptions, AddResult, DeleteOptions, SkippedItem } from './coffer/writes.ts'
 export type {
   ConvertOptions,

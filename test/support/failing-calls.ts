@@ -7,6 +7,8 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -119,6 +121,7 @@ const drained = async (iterable: AsyncIterable<unknown>): Promise<void> => {
 /** The calls of a batch, made when it has ended, or cannot go on. */
 const late: Readonly<Record<string, (batch: CofferBatch, place: Place) => unknown>> = {
   write: (batch) => batch.write('a', 'x'),
+  writeMany: (batch) => batch.writeMany([['a', 'x']]),
   append: (batch) => batch.append('a', 'x'),
   writeLines: (batch) => batch.writeLines('a', ['x']),
   dump: (batch) => batch.dump('a', 'x'),
@@ -254,7 +257,7 @@ const calls: readonly Attempt[] = [
     }),
   ),
   ...Object.entries(late)
-    .filter(([call]) => ['write', 'append', 'writeLines', 'dump', 'add', 'delete'].includes(call))
+    .filter(([call]) => ['write', 'writeMany', 'append', 'writeLines', 'dump', 'add', 'delete'].includes(call))
     .map(([call, use]) => ({
       ...on(`CofferBatch.${call}`, 'POISONED', (box, place) =>
         box.batch(async (batch) => {
@@ -601,5 +604,58 @@ const functions: readonly Attempt[] = [
   attempt('identify', 'IO', ({ path }) => coffer.identify(join(path, 'below'))),
 ]
 
+/** What becomes of the file that a reader has open, for the calls that look for a newer commit. */
+const superseded: Readonly<Record<string, (place: Place) => Promise<void> | void>> = {
+  NOT_FOUND: ({ at }) => rmSync(at('sub/box.coffer')),
+  IO: ({ at }) => {
+    renameSync(at('sub'), at('moved'))
+    writeFileSync(at('sub'), '')
+  },
+  CORRUPT: (place) => replaceBy(place, Buffer.alloc(10_000, 1)),
+  VERSION: (place) => {
+    const file = readFileSync(place.path)
+    for (const mark of headerMarks(file, 'header')) file.writeUInt8(9, mark + 4)
+    replaceBy(place, file)
+  },
+  ROLLED_BACK: async ({ at }) => {
+    const box = await CofferStore.open(at('sub/box.coffer'), 'w', { ...keys, durability: 'none' })
+    await box.close()
+  },
+  WRONG_KEY: async (place) => {
+    const { path } = await made(kindOf('store'), place)
+    replaceBy(place, readFileSync(path))
+  },
+  WRONG_KIND: async (place) => {
+    const { path } = await made(kindOf('market'), place)
+    replaceBy(place, readFileSync(path))
+  },
+  TOO_LARGE: async ({ at }) => {
+    const box = await CofferStore.open(at('sub/box.coffer'), 'r+', { ...keys, durability: 'none' })
+    await box.writeMany(Array.from({ length: 500 }, (_, n): [string, string] => [`${'long'.repeat(50)}${n}`, '']))
+    await box.close()
+  },
+}
+
+function replaceBy({ at }: Place, file: Buffer): void {
+  writeFileSync(at('new'), file)
+  renameSync(at('new'), at('sub/box.coffer'))
+}
+
+const refreshes: readonly Attempt[] = Object.entries(superseded).flatMap(([code, change]) =>
+  [
+    ['refresh', (box: Coffer) => box.refresh()] as const,
+    ['commits', (box: Coffer) => box.commits({ interval: 10 }).next()] as const,
+  ].map(([call, use]) =>
+    attempt(`Coffer.${call}`, code, async (place) => {
+      mkdirSync(place.at('sub'))
+      copyFileSync(place.path, place.at('sub/box.coffer'))
+      const options = { ...keys, lock: 'none', maxCatalogSize: 20_000 } as const
+      await using box = await CofferStore.open(place.at('sub/box.coffer'), 'r', options)
+      await change(place)
+      return await use(box)
+    }),
+  ),
+)
+
 /** All of them. */
-export const special: readonly Attempt[] = [...calls, ...handles, ...crypts, ...classes, ...functions]
+export const special: readonly Attempt[] = [...calls, ...handles, ...crypts, ...classes, ...refreshes, ...functions]

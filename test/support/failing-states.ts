@@ -258,6 +258,7 @@ const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, 
   iterate: (box) => drained(box.iterate()),
   'Symbol.asyncIterator': (box) => drained(box),
   write: (box, name) => box.write(name, 'text'),
+  writeMany: (box, name) => box.writeMany([[name, 'text']]),
   append: (box, name) => box.append(name, 'text'),
   writeLines: (box, name) => box.writeLines(name, ['text']),
   dump: (box, name) => box.dump(name, 'text'),
@@ -266,6 +267,7 @@ const shared: Readonly<Record<string, (box: Coffer | CofferBatch, name: string, 
   'writeLines+': (box, name) => box.writeLines(name, lines(30_000)),
   'dump+': (box, name) => box.dump(name, noise(1_000_000)),
   'write+': (box, name) => box.write(name, Readable.from([noise(300_000)])),
+  'writeMany+': (box, name) => box.writeMany([[name, noise(1_000_000)]]),
   'append+': (box, name) => box.append(name, Readable.from([noise(300_000)])),
   'add+': (box, name, place) => {
     writeFileSync(place.at('source'), noise(150_000))
@@ -291,6 +293,17 @@ const ofCoffer: Readonly<Record<string, Act>> = {
   changePassphrase: (box) => box.changePassphrase('anvil mosaic turnip', { kdf: { memory: 19 << 20, passes: 2 } }),
   verify: (box) => box.verify(),
   info: (box) => box.info(),
+  refresh: (box) => box.refresh(),
+  commits: async (box) => {
+    // It waits as long as nothing fails.
+    const signal = AbortSignal.timeout(20)
+    await box
+      .commits({ signal, interval: 1 })
+      .next()
+      .catch((error: unknown) => {
+        if (error !== signal.reason) throw error
+      })
+  },
   plugin: (box) => box.plugin('rsync'),
 }
 

@@ -391,6 +391,7 @@ describe('an option that a call does not have', () => {
   } satisfies Record<string, Call<CofferReader>>
   const writing = {
     write: (on, options) => on.write('a', 'x', options),
+    writeMany: (on, options) => on.writeMany([], options),
     append: (on, options) => on.append('a', 'x', options),
     writeLines: (on, options) => on.writeLines('a', ['x'], options),
     dump: (on, options) => on.dump('a', 'x', options),
@@ -407,6 +408,8 @@ describe('an option that a call does not have', () => {
     batch: (on, options) => on.batch(async () => {}, options),
     flush: (on, options) => on.flush(options),
     info: (on, options) => on.info(options),
+    refresh: (on, options) => on.refresh(options),
+    commits: (on, options) => on.commits(options),
     verify: (on, options) => on.verify(options),
     compact: (on, options) => on.compact(options),
     rekey: (on, options) => on.rekey(CofferStore.generateKeys(), options),

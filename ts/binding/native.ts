@@ -41,7 +41,8 @@ export async function settled<T>(call: Settled<T> | Promise<Settled<T>>): Promis
   throw errorFrom(failure)
 }
 
-function errorFrom({ code, message, ...details }: Failure): Error {
+/** The error of a failure that a call has listed in its value. */
+export function errorFrom({ code, message, ...details }: Failure): Error {
   if (code === ABORTED) return new Aborted(message)
   return new CofferError(code as ErrorCode, message, { ...details, systemCode: systemCode(details.errno) })
 }

@@ -16,8 +16,11 @@ import type {
   WriteOptions,
 } from '../member/options.ts'
 import type { MemberQuery } from '../member/query.ts'
+import type { WatchOptions } from '../progress.ts'
 import type { CofferWriter } from './calls.ts'
+import { STIR } from './handle.ts'
 import type { CofferReads } from './reader.ts'
+import { ManyWrites, type MemberEntry, type WriteManyResult } from './write-many.ts'
 import type { AddOptions, AddResult, DeleteOptions } from './writes.ts'
 import { MemberWrites } from './writes.ts'
 
@@ -69,10 +72,12 @@ class Change<T> extends Promise<T> {
       work.then(
         (value) => {
           change.#settled = true
+          coffer[STIR]()
           resolve(value)
         },
         (error: unknown) => {
           change.#settled = true
+          coffer[STIR]()
           reject(error)
         },
       )
@@ -146,6 +151,10 @@ export class CofferBatch implements CofferWriter {
   readonly #coffer: CofferReads
   readonly #writes: MemberWrites
   #ended = false
+  /** The calls of {@link writeMany} that have not returned. */
+  #many = 0
+  /** Why nothing of the batch is kept. */
+  #failed: { reason: unknown } | undefined
 
   private constructor(coffer: CofferReads, writes: MemberWrites) {
     this.#coffer = coffer
@@ -169,6 +178,24 @@ export class CofferBatch implements CofferWriter {
     })
   }
 
+  /**
+   * Writes many members in a batch of their own. The first of them are copied during the call.
+   *
+   * @internal
+   */
+  static writeMany(
+    coffer: CofferReads,
+    native: NativeCoffer,
+    entries: Iterable<MemberEntry> | AsyncIterable<MemberEntry>,
+    options: WatchOptions,
+  ): Promise<WriteManyResult> {
+    return CofferBatch.#tracked(coffer, 'writeMany', false, async () => {
+      const many = new ManyWrites(entries, options)
+      many.prepare()
+      return CofferBatch.#run(coffer, native, (batch) => batch.#writeMany(batch.#open(), () => many))
+    })
+  }
+
   static async #run<T>(
     coffer: CofferReads,
     native: NativeCoffer,
@@ -185,11 +212,13 @@ export class CofferBatch implements CofferWriter {
     const end = async (commit: boolean): Promise<void> => {
       batch.#ended = true
       open.delete(coffer)
+      batch.#writes.send()
       await settled(native.end(token, commit))
     }
     let result: T
     try {
       result = await running.run(scope, () => work(batch))
+      batch.#checkMany()
     } catch (error) {
       // The first error is thrown; a coffer that cannot roll back fails at its next call.
       await end(false).catch(() => {})
@@ -267,6 +296,53 @@ export class CofferBatch implements CofferWriter {
    */
   async write(name: string, data: MemberData, options: WriteOptions & SourceOptions = {}): Promise<void> {
     return this.#open().write(name, data, options)
+  }
+
+  /**
+   * Creates or replaces many members: see {@link Coffer.writeMany}. If it fails, nothing of the batch is kept: its other
+   * calls are `ERR_COFFER_BATCH_ENDED` from then on, and the batch rejects with the error.
+   *
+   * @param entries the members: `[name, data]`, or `{ name, data, mode, mtime }`
+   * @param options cancellation and progress
+   * @returns the extent of what was written, when it is part of the batch
+   * @throws {@link CofferError} `ERR_COFFER_BATCH_ENDED`, and as {@link Coffer.writeMany} except `…_READ_ONLY`,
+   *   `…_CLOSED`, `…_IN_BATCH` and `…_DEADLOCK`
+   */
+  async writeMany(
+    entries: Iterable<MemberEntry> | AsyncIterable<MemberEntry>,
+    options: WatchOptions = {},
+  ): Promise<WriteManyResult> {
+    const writes = this.#open()
+    const many = new ManyWrites(entries, options)
+    return this.#writeMany(writes, () => {
+      many.prepare()
+      return many
+    })
+  }
+
+  /** Writes many members of a coffer in a batch of their own. */
+  async #writeMany(writes: MemberWrites, prepared: () => ManyWrites): Promise<WriteManyResult> {
+    this.#many += 1
+    try {
+      return await writes.writeMany(prepared())
+    } catch (reason) {
+      this.#failed ??= { reason }
+      throw reason
+    } finally {
+      this.#many -= 1
+    }
+  }
+
+  /** Throws if a call of {@link writeMany} has failed, or has not returned. */
+  #checkMany(): void {
+    if (this.#failed) throw this.#failed.reason
+    if (this.#many > 0) {
+      throw new CofferError(
+        'ERR_COFFER_BATCH_ENDED',
+        'the function of the batch has returned while writeMany was still writing, so nothing of the batch is kept: await writeMany',
+        { path: this.#coffer.path },
+      )
+    }
   }
 
   /**
@@ -524,6 +600,13 @@ export class CofferBatch implements CofferWriter {
         'ERR_COFFER_BATCH_ENDED',
         'the batch has ended: await every call of it before its function returns',
         { path: this.#coffer.path },
+      )
+    }
+    if (this.#failed) {
+      throw new CofferError(
+        'ERR_COFFER_BATCH_ENDED',
+        'writeMany has failed in the batch, so nothing of it is kept: let the function of the batch end',
+        { path: this.#coffer.path, cause: this.#failed.reason },
       )
     }
     return this.#writes

@@ -12,6 +12,8 @@ import type {
   WriteOptions,
 } from '../member/options.ts'
 import type { MemberQuery } from '../member/query.ts'
+import type { WatchOptions } from '../progress.ts'
+import type { MemberEntry, WriteManyResult } from './write-many.ts'
 import type { AddOptions, AddResult, DeleteOptions } from './writes.ts'
 
 /**
@@ -134,6 +136,17 @@ export interface CofferWriter extends CofferReader {
    * @returns when the change is accepted
    */
   write(name: string, data: MemberData, options?: WriteOptions & SourceOptions): Promise<void>
+  /**
+   * Creates or replaces many members: see {@link Coffer.writeMany}.
+   *
+   * @param entries the members
+   * @param options cancellation and progress
+   * @returns the extent of what was written
+   */
+  writeMany(
+    entries: Iterable<MemberEntry> | AsyncIterable<MemberEntry>,
+    options?: WatchOptions,
+  ): Promise<WriteManyResult>
   /**
    * Appends to a member: see {@link Coffer.append}.
    *

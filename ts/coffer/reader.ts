@@ -142,9 +142,11 @@ export class CofferReads extends CofferHandle implements CofferReader {
   readLines(name: string, options: LinesOptions = {}): AsyncGenerator<string, void, undefined> {
     checkName(name)
     const signal = checkSignal(checkOptions(options, 'readLines', ['signal']).signal)
+    let own: NativeCoffer | undefined
     return streamLines((start, length, version) => {
       signal?.throwIfAborted()
-      return settled(this.#native.readRange(name, start, length, version))
+      own ??= this.#native.pinned() ?? this.#native
+      return settled(own.readRange(name, start, length, version))
     })
   }
 
@@ -422,10 +424,11 @@ export class CofferReads extends CofferHandle implements CofferReader {
    * @internal
    */
   async [SNAPSHOTS](names?: readonly string[]): Promise<{ member: BigIntMember; version: MemberSnapshot }[]> {
-    const versions = await settled(this.#native.versions(names && [...names]))
+    const own = this.#native.pinned() ?? this.#native
+    const versions = await settled(own.versions(names && [...names]))
     return versions.map(({ member: native, version }) => {
       const member = bigIntMemberFrom(native)
-      return { member, version: MemberSnapshot.of(this, this.#native, member, version) }
+      return { member, version: MemberSnapshot.of(this, own, member, version) }
     })
   }
 }

@@ -1,7 +1,7 @@
 import { COPIED_BYTES, feed, ownBytes } from '../binding/feed.ts'
 import { type NativeCoffer, settled } from '../binding/native.ts'
 import { encode } from '../cbor/encode.ts'
-import { checkBoolean, checkName, checkOptions, checkPath, checkSignal, shown } from '../check.ts'
+import { checkBoolean, checkName, checkOptions, checkPath, checkSignal, checkThere, shown } from '../check.ts'
 import { invalid } from '../errors.ts'
 import { Cancellation, cancelledBy } from '../member/cancellation.ts'
 import { isWhole, type MemberData, pour } from '../member/input.ts'
@@ -15,8 +15,11 @@ import {
   type SymlinkPolicy,
   type WriteOptions,
 } from '../member/options.ts'
+import { isSmall } from '../member/packed.ts'
 import { type Flag, Upload } from '../member/upload.ts'
 import { type WatchOptions, watched, watchOptions } from '../progress.ts'
+import { GatheredWrites, sendPacked } from './gathered.ts'
+import type { ManyWrites, WriteManyResult } from './write-many.ts'
 
 /** What {@link Coffer.add} takes. */
 export interface AddOptions extends WatchOptions {
@@ -66,18 +69,32 @@ export interface DeleteOptions {
 
 /**
  * The changes of a coffer or a batch. Each is handed to the engine before its first `await`, so they
- * take effect in the order of the calls.
+ * take effect in the order of the calls. Small members that a batch writes are handed over together, at
+ * the next microtask or before the next other change.
  */
 export class MemberWrites {
-  readonly #native: NativeCoffer
+  readonly #coffer: NativeCoffer
   readonly #batch: bigint | undefined
+  readonly #gathered: GatheredWrites | undefined
   /** Cancels the changes that wait for their input when the coffer closes. */
   readonly #closing = new Cancellation()
 
   /** @param batch the token of the batch that the changes belong to, if any */
   constructor(native: NativeCoffer, batch?: bigint) {
-    this.#native = native
+    this.#coffer = native
     this.#batch = batch
+    this.#gathered = batch === undefined ? undefined : new GatheredWrites(native, batch)
+  }
+
+  /** The engine's coffer, which has every change that was called before. */
+  get #native(): NativeCoffer {
+    this.send()
+    return this.#coffer
+  }
+
+  /** Hands over what was gathered. */
+  send(): void {
+    this.#gathered?.send()
   }
 
   /** Cancels every change that still waits for its input. */
@@ -91,11 +108,24 @@ export class MemberWrites {
     if (!isWhole(data)) return this.#pour(name, 'w', data, options)
     const { mode, mtime } = checkAttributes(options)
     checkSignal(signal)?.throwIfAborted()
+    if (this.#gathered && isSmall(name, data, mtime)) {
+      if (typeof data !== 'string') checkThere(data, 'the data')
+      return this.#gathered.write(name, data, mode, mtime)
+    }
     const bytes = checkData(data)
     if (bytes.length > COPIED_BYTES) {
       return feed(bytes, (native) => this.#native.writeFed(this.#batch, name, native, mode, mtime))
     }
     await settled(this.#native.write(this.#batch, name, ownBytes(bytes), mode, mtime))
+  }
+
+  /** Writes many members. In a batch alone: what was written before an error is undone with the batch. */
+  async writeMany(many: ManyWrites): Promise<WriteManyResult> {
+    return many.write({
+      send: (packed) => sendPacked(this.#native, this.#batch, packed),
+      write: (name, data, options) => this.write(name, data, options),
+      sizeOf: async (name) => (await settled(this.#coffer.stat(name)))?.size ?? 0,
+    })
   }
 
   async append(name: string, data: MemberData, options: SourceOptions): Promise<void> {
@@ -114,13 +144,14 @@ export class MemberWrites {
   async #pour(name: string, flag: Flag, data: MemberData, options: WriteOptions & SourceOptions): Promise<void> {
     const { mode, mtime } = checkAttributes(options)
     const signal = cancelledBy(checkSignal(options.signal))
-    const upload = new Upload(this.#native, name, this.#batch)
+    const upload = new Upload(this.#coffer, name, this.#batch)
     try {
       await pour(data, upload, signal, this.#closing)
     } catch (error) {
       upload.abort()
       throw error
     }
+    this.send()
     await upload.finish(flag, mode, mtime)
   }
 

@@ -95,7 +95,11 @@ export class CofferFile implements AsyncDisposable {
     checkName(name)
     const mode = checkFileMode(modeText)
     const attributes = checkAttributes(checkOptions(options, 'file', ['mode', 'mtime']))
-    if (mode === 'r') return new CofferFile(host, name, mode, await MemberSnapshot.open(host, host.native, name))
+    if (mode === 'r') {
+      // What the handle reads stays on one commit, also if the coffer is refreshed.
+      const own = { ...host, native: host.native.pinned() ?? host.native }
+      return new CofferFile(own, name, mode, await MemberSnapshot.open(own, own.native, name))
+    }
     const writing = await host.change('file', () => MemberWriter.open(host, name, mode, attributes))
     return new CofferFile(host, name, mode, writing)
   }

@@ -110,7 +110,8 @@ export async function pour(data: MemberData, sink: Sink, ...given: (Canceller | 
   }
 }
 
-interface Chunks {
+/** The chunks of an input, or the items of another iterable. */
+export interface Chunks {
   next(): IteratorResult<unknown> | Promise<IteratorResult<unknown>>
   /** Stops the input. It never throws. */
   stop(reason: unknown): void

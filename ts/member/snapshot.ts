@@ -35,7 +35,9 @@ export class MemberSnapshot {
 
   /** The snapshot of the current version. */
   static async open(owner: object, native: NativeCoffer, name: string): Promise<MemberSnapshot> {
-    return new MemberSnapshot(owner, native, name, await settled(native.readRange(name, 0, 0)))
+    // A refresh moves the coffer to another commit, and this stays.
+    const own = native.pinned() ?? native
+    return new MemberSnapshot(owner, own, name, await settled(own.readRange(name, 0, 0)))
   }
 
   /** Reads `length` bytes; up to `most`, if the engine had to decode them anyway. */

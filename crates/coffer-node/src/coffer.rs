@@ -12,7 +12,7 @@ use napi_derive::napi;
 
 use crate::bytes::{self, NativeFeed};
 use crate::ended::Handle;
-use crate::options::{NativeOptions, NativeSecret};
+use crate::options::{NativeCommit, NativeOptions, NativeSecret};
 use crate::promise::{self, Promise, Settled, done, unexpected, whole};
 use crate::stage::NativeStage;
 use crate::values::{
@@ -426,6 +426,23 @@ impl NativeCoffer {
         self.ask(env, move |coffer| coffer.verify(&watch).map(NativeVerified::from))
     }
 
+    /// Goes on to the newest commit of the file, on a thread of its own, since it may wait for a write that is
+    /// under way. Resolves with the commit.
+    #[napi(ts_return_type = "Promise<Settled<NativeCommit>>")]
+    pub fn refresh<'env>(&self, env: &'env Env) -> napi::Result<Object<'env>> {
+        let (promise, object) = Promise::new(env)?;
+        let refresh = |coffer: &Coffer| coffer.refresh().map(NativeCommit::from);
+        self.coffer.ask_apart(refresh, move |answer| promise.settle(answer));
+        Ok(object)
+    }
+
+    /// The same coffer at the commit that is its newest now, which stays so; null if it is open for writing.
+    #[napi]
+    #[must_use]
+    pub fn pinned(&self) -> Option<NativeCoffer> {
+        self.coffer.pinned().map(|coffer| NativeCoffer { coffer })
+    }
+
     /// Releases the coffer without a commit, for a handle that was collected as garbage.
     #[napi]
     pub fn abandon(&self) {
@@ -448,7 +465,7 @@ impl NativeCoffer {
 }
 
 impl NativeCoffer {
-    fn submit<'env, T>(
+    pub(crate) fn submit<'env, T>(
         &self,
         env: &'env Env,
         batch: Option<BigInt>,

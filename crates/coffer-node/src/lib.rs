@@ -13,6 +13,7 @@ pub mod crypt;
 pub mod ended;
 mod errno;
 pub mod identify;
+pub mod many;
 pub mod options;
 pub mod passphrase;
 pub mod promise;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::engine::credentials::NewCredentials;
 use crate::engine::upload::Upload;
+use crate::engine::writer::PackedMembers;
 use crate::ops::add::Item;
 use crate::ops::fs_tree::Symlinks;
 use crate::progress::CallObserver;
@@ -21,6 +22,12 @@ pub enum Change {
         mode: Option<u32>,
         /// Its time in seconds and nanoseconds, by default now.
         mtime: Option<(i64, u32)>,
+    },
+    /// Puts small members in their order, each as [`Self::Write`] does: one that fails leaves the others.
+    /// See [`Outcome::Wrote`](super::Outcome::Wrote).
+    WriteMany {
+        /// The members, of at most 128 KiB each.
+        members: PackedMembers,
     },
     /// Appends to a member, or creates it.
     Append {

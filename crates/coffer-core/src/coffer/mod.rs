@@ -25,9 +25,11 @@
 mod change;
 mod opening;
 mod queries;
+mod reads;
+mod refresh;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 
 use crossbeam_channel::Sender;
 
@@ -38,13 +40,12 @@ use crate::engine::upload::Uploads;
 use crate::engine::writer::{Answer, Done, Edit, Given, Message, Task};
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::Catalog;
-use crate::io::lock_set::Locks;
 use crate::io::pool;
-use crate::io::spool::SpoolDir;
-use crate::io::storage::WriteAt;
 use crate::ops::add;
 use crate::ops::verify;
 use crate::progress::CallObserver;
+
+use self::reads::Reads;
 
 pub use self::change::{Change, Existing};
 pub use crate::engine::credentials::NewCredentials;
@@ -56,7 +57,7 @@ pub use crate::engine::reader::{Member, Range};
 pub use crate::engine::selection::Selection;
 pub use crate::engine::upload::{Ready, Upload};
 pub use crate::engine::writer::{Added, Skipped};
-pub use crate::engine::writer::{Outcome, Status};
+pub use crate::engine::writer::{Outcome, PackedMembers, Status};
 pub use crate::format::commit::CommitId;
 pub use crate::io::data::{Bytes, Data};
 pub use crate::io::lock_set::LockMode;
@@ -76,19 +77,21 @@ impl WeakCoffer {
     /// The handle, unless the last one is gone.
     #[must_use]
     pub fn upgrade(&self) -> Option<Coffer> {
-        self.0.upgrade().map(Coffer)
+        self.0.upgrade().map(|inner| Coffer(inner, None))
     }
 }
 
-/// A handle on an open coffer. Clones are the same handle.
+/// A handle on an open coffer. Clones are the same handle; the second field is the commit that one stays
+/// on: see [`Coffer::pinned`].
 #[derive(Clone)]
-pub struct Coffer(Arc<Inner>);
+pub struct Coffer(Arc<Inner>, Option<Arc<Reader>>);
 
 struct Inner {
     path: PathBuf,
     /// The suffix of the backups that this handle makes.
     backup: Option<String>,
-    reader: Reader,
+    /// A handle that only reads gets another one when it is refreshed.
+    reader: RwLock<Arc<Reader>>,
     status: Arc<Mutex<Status>>,
     notices: Notices,
     /// The number of reads in progress. `idle` is notified when it becomes 0.
@@ -100,17 +103,19 @@ struct Inner {
 /// The part of a handle that depends on its mode.
 enum Side {
     Writes(Sender<Message>, Arc<Uploads>),
-    Reads(Mutex<Option<ReadResources>>),
-}
-
-/// The resources of a read-only handle, released when it closes.
-struct ReadResources {
-    locks: Locks,
-    file: Arc<dyn WriteAt>,
-    _spool: Option<SpoolDir>,
+    Reads(Reads),
 }
 
 impl Coffer {
+    fn of(inner: Inner) -> Self {
+        Self(Arc::new(inner), None)
+    }
+
+    /// What this handle reads with.
+    fn reader(&self) -> Arc<Reader> {
+        self.1.clone().unwrap_or_else(|| self.0.reader())
+    }
+
     /// Queues a change. Changes take effect in the order they are submitted. `done` is called once,
     /// on a thread of the core, when the change is accepted, or flushed where auto-flush is on.
     pub fn submit(&self, change: Change, batch: Option<u64>, done: Done) {
@@ -166,6 +171,7 @@ impl Coffer {
                 let given = Given { mode, mtime, exclusive: false };
                 self.write(named(&name)?, data, given)
             }
+            Change::WriteMany { members } => self.write_many(members),
             Change::Append { name, data } => {
                 let given = Given::default();
                 Task::Edit(Edit::Write { name: named(&name)?, data, append: true, given })
@@ -216,7 +222,7 @@ impl Coffer {
         if size > SMALL || size <= TINY && idle {
             return Task::Edit(Edit::Write { name, data, append: false, given });
         }
-        let source = self.0.reader.view.read().source.clone();
+        let source = self.0.reader().view.read().source.clone();
         let sealing = source.clone();
         let stored = pool::start(move || {
             let mut bytes = vec![0; data.size()];
@@ -226,6 +232,13 @@ impl Coffer {
         Task::Edit(Edit::Small { name, size, given, stored, source })
     }
 
+    fn write_many(&self, members: PackedMembers) -> Task {
+        let source = self.0.reader().view.read().source.clone();
+        let sealing = source.clone();
+        let encoded = pool::start(move || members.encode(&sealing.layers));
+        Task::Edit(Edit::Many { encoded, source })
+    }
+
     /// An upload: it takes the bytes of a member in parts, blocks no other change meanwhile, and
     /// becomes a member with [`Change::Upload`]. On a read-only coffer, or for an invalid name,
     /// every write to it fails with that error.
@@ -233,7 +246,7 @@ impl Coffer {
     pub fn upload(&self, name: &str) -> Upload {
         let upload = crate::format::name::check(name).and_then(|_| match &self.0.side {
             Side::Writes(_, uploads) => {
-                let layers = self.0.reader.view.read().source.layers.clone();
+                let layers = self.0.reader().view.read().source.layers.clone();
                 Ok(uploads.upload(layers))
             }
             Side::Reads(_) => Err(read_only()),
@@ -334,12 +347,12 @@ impl Coffer {
     /// The file, for tests of what is kept of it.
     #[cfg(test)]
     pub(crate) fn source(&self) -> Arc<crate::engine::file::ArchiveFile> {
-        self.0.reader.view.read().source.clone()
+        self.reader().view.read().source.clone()
     }
 
     fn reading<T>(&self, read: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
-        let reading = Reading::begin(self.0.clone())?;
-        read(&reading.0.reader).map_err(|e| e.at(&self.0.path))
+        let _reading = Reading::begin(self.0.clone())?;
+        read(&self.reader()).map_err(|e| e.at(&self.0.path))
     }
 }
 
@@ -385,6 +398,10 @@ impl Inner {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn reader(&self) -> Arc<Reader> {
+        self.reader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn wait_until_idle(&self) {
         let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         while *active > 0 {
@@ -399,10 +416,8 @@ impl Inner {
     }
 
     fn let_go(&self) -> Option<Catalog> {
-        let Side::Reads(resources) = &self.side else { return None };
-        if let Some(mut held) = resources.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            held.locks.release(&*held.file);
-        }
-        Some(self.reader.view.close(&self.path))
+        let Side::Reads(reads) = &self.side else { return None };
+        reads.release(&self.path);
+        Some(self.reader().view.close(&self.path))
     }
 }

@@ -2,22 +2,25 @@
 
 use crate::io::disk::DiskNamespace;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
 use std::time::Instant;
 
 use crossbeam_channel::unbounded;
 
-use super::{Coffer, CommitId, Inner, Mode, Notice, Options, ReadResources, Side, Status};
+use super::reads::{ReadResources, Reads, Reopening};
+use super::{Coffer, CommitId, Inner, Mode, Notice, Options, Side, Status};
 use crate::engine::container::Container;
 use crate::engine::credentials::{CredentialLookup, Credentials};
 use crate::engine::file::ArchiveFile;
 use crate::engine::open::{self, Expected, OpenResult, Opened};
 use crate::engine::reader::Reader;
 use crate::engine::recovery;
+use crate::engine::successor::rolled_back;
 use crate::engine::upload::Uploads;
 use crate::engine::view::{Shared, View};
 use crate::engine::writer::{Origin, Replacement, Spooled, State, Writer};
 use crate::error::{Code, Error, Result};
+use crate::format::keys::Keys;
 use crate::io::disk::failed_to_open;
 use crate::io::file_lock;
 use crate::io::lock_set::{Locks, Patience};
@@ -212,7 +215,7 @@ impl OpenCall<'_> {
             OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
                 self.options.check_made(&opened.header)?;
-                let Opened { source, header, newest, loaded, size, notices } = *opened;
+                let Opened { source, header, newest, loaded, size, notices, .. } = *opened;
                 let durable = self.options.durable;
                 // Deriving keys takes time, in which the lock may have been lost; from here on the file
                 // is written.
@@ -246,10 +249,10 @@ impl OpenCall<'_> {
             })
         };
         let mtime = file.modified().ok().flatten();
-        let (reader, status, notices, spool) = match found? {
+        let (reader, status, notices, spool, reopening) = match found? {
             OpenResult::Coffer(opened) => {
                 self.check_history(&opened)?;
-                let Opened { source, header, newest, loaded, mut notices, .. } = *opened;
+                let Opened { source, header, keys, newest, loaded, mut notices, .. } = *opened;
                 if !locks.held() {
                     // Without a lock, a torn tail may be another process's write under way.
                     notices.retain(|n| n.code != "torn-tail");
@@ -259,24 +262,38 @@ impl OpenCall<'_> {
                 let position = newest.position;
                 let commit = CommitId { generation: position.generation, digest: position.digest };
                 let status = Status { commit, mtime, ..Status::default() };
-                (Reader::of_commit(view, commit), status, notices, None)
+                (Reader::of_commit(view, commit), status, notices, None, Some(self.reopening(keys)))
             }
             OpenResult::Legacy => {
                 let (container, dir, notices) = self.import(secret, &*file)?;
                 let reader = Reader::of_writer(container.view.clone());
-                (reader, Status { mtime, ..Status::default() }, notices, Some(dir))
+                (reader, Status { mtime, ..Status::default() }, notices, Some(dir), None)
             }
         };
-        Ok(Coffer(Arc::new(Inner {
+        Ok(Coffer::of(Inner {
             path: self.path.to_path_buf(),
             backup: self.options.backup.clone(),
-            reader: reader.within(self.options.limits),
+            reader: RwLock::new(Arc::new(reader.within(self.options.limits))),
             status: Arc::new(Mutex::new(status)),
             notices: Arc::new(Mutex::new(notices)),
             active: Mutex::new(0),
             idle: Condvar::new(),
-            side: Side::Reads(Mutex::new(Some(ReadResources { locks, file, _spool: spool }))),
-        })))
+            side: Side::Reads(Reads::new(ReadResources { locks, file, reopening, _spool: spool })),
+        }))
+    }
+
+    /// What opens the file at the path again, without the passphrase: its keys are kept, which a new salt
+    /// makes useless.
+    fn reopening(&self, keys: Keys) -> Arc<Reopening> {
+        let options = self.options;
+        Arc::new(Reopening {
+            directory: self.directory.clone(),
+            credentials: Credentials::Keys(keys),
+            kind: options.kind,
+            accept_file_cipher: options.accept_file_cipher,
+            level: options.level,
+            max_catalog: options.max_catalog.unwrap_or(u64::MAX),
+        })
     }
 
     fn import(
@@ -359,16 +376,16 @@ impl OpenCall<'_> {
             .name("coffer-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|e| Error::thread(&e))?;
-        Ok(Coffer(Arc::new(Inner {
+        Ok(Coffer::of(Inner {
             path: path.to_path_buf(),
             backup: self.options.backup.clone(),
-            reader: Reader::of_writer(view).within(options.limits),
+            reader: RwLock::new(Arc::new(Reader::of_writer(view).within(options.limits))),
             status,
             notices,
             active: Mutex::new(0),
             idle: Condvar::new(),
             side: Side::Writes(sender, uploads),
-        })))
+        }))
     }
 
     fn lookup<'b>(&'b self, credentials: &'b Credentials) -> CredentialLookup<'b> {
@@ -418,14 +435,6 @@ impl OpenCall<'_> {
         let suffix = self.options.backup.as_ref()?;
         Some(suffixed(self.path, suffix))
     }
-}
-
-/// The error of a file that is not what the caller had before, though it may be whole.
-fn rolled_back(what: &str) -> Error {
-    let message = format!(
-        "{what}. Find out who or what replaced it before you go on; do not put a backup in its place"
-    );
-    Error::new(Code::RolledBack, message)
 }
 
 fn missing(path: &Path) -> Error {

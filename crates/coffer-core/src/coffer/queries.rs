@@ -43,7 +43,7 @@ impl Coffer {
     /// block. For `None`, use [`Self::ask`].
     #[must_use]
     pub fn read_at_once(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
-        if self.status().closed { None } else { self.0.reader.read_at_once(name) }
+        if self.status().closed { None } else { self.reader().read_at_once(name) }
     }
 
     /// Reads at most `len` bytes of a member from `start`, decoding only the blocks they are in.
@@ -111,7 +111,7 @@ impl Coffer {
     /// As [`Self::has`], for a thread that must not block; `None` where it would.
     #[must_use]
     pub fn has_at_once(&self, name: &str) -> Option<bool> {
-        if self.status().closed { None } else { self.0.reader.has_at_once(name) }
+        if self.status().closed { None } else { self.reader().has_at_once(name) }
     }
 
     /// A member, or a directory that the names of members imply.
@@ -125,7 +125,7 @@ impl Coffer {
     /// As [`Self::stat`], for a thread that must not block; `None` where more than a look-up is needed.
     #[must_use]
     pub fn stat_at_once(&self, name: &str) -> Option<Member> {
-        if self.status().closed { None } else { self.0.reader.stat_at_once(name) }
+        if self.status().closed { None } else { self.reader().stat_at_once(name) }
     }
 
     /// Extracts members below a directory.

@@ -14,6 +14,7 @@ pub(crate) mod pack_cache;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod selection;
+pub(crate) mod successor;
 pub(crate) mod upload;
 pub(crate) mod view;
 pub(crate) mod writer;

@@ -11,6 +11,7 @@ use crate::error::{Code, Error, Result};
 use crate::format::chunk;
 use crate::format::frame;
 use crate::format::header::{self, Header};
+use crate::format::keys::Keys;
 use crate::format::kind::Kind;
 use crate::format::mark_search;
 use crate::format::record::{self, ARCHIVE_ID, COMMIT_TAG, FOOTER_TAG, HEADER_MARKS, HEADER_TAG};
@@ -55,6 +56,8 @@ pub(crate) struct Expected<'a> {
 pub(crate) struct Opened {
     pub(crate) source: Arc<ArchiveFile>,
     pub(crate) header: Header,
+    /// The keys that opened it.
+    pub(crate) keys: Keys,
     pub(crate) newest: Newest,
     pub(crate) loaded: Loaded,
     pub(crate) size: u64,
@@ -168,7 +171,7 @@ impl Opening<'_> {
         check_header(&header, &newest)?;
         let loaded = recovery::catalog(&source, &mut newest)?;
         let notices = notices(&newest, size);
-        Ok(Opened { source, header, newest, loaded, size, notices })
+        Ok(Opened { source, header, keys, newest, loaded, size, notices })
     }
 }
 
@@ -181,7 +184,8 @@ fn check_header(header: &Header, newest: &Newest) -> Result<()> {
     Err(Error::corrupt("the header is damaged: the newest commit authenticates another"))
 }
 
-fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
+/// The notices about the end of a file of `size` bytes.
+pub(crate) fn notices(newest: &Newest, size: u64) -> Vec<Notice> {
     let mut notices = Vec::new();
     // Another process may have written the newest commit after the size was asked for.
     let behind = size.saturating_sub(newest.end);

@@ -96,6 +96,11 @@ impl Reader {
         Self { view, newer: Some(Mutex::new(None)), own, limits: Limits::default() }
     }
 
+    /// The commit that a handle for reading stays on.
+    pub(crate) fn commit(&self) -> CommitId {
+        self.own
+    }
+
     /// The same with limits on what callers get.
     pub(crate) fn within(self, limits: Limits) -> Self {
         Self { limits, ..self }

@@ -187,13 +187,23 @@ impl Catalog {
                 return Err(taken(Code::MemberExists, member, parent, "a file"));
             }
         }
-        if !member_type.is_directory()
-            && (self.has_below(member) || self.get(member).is_some_and(|e| e.is_directory()))
-        {
-            return Err(taken(Code::IsDirectory, member, member, "a directory"));
+        // Most names are new, and begin no other: one look-up tells.
+        let next = self.members.range::<str, _>((Bound::Included(member), Bound::Unbounded)).next();
+        let Some((name, entry)) = next.filter(|(name, _)| name.starts_with(member)) else {
+            return Ok(());
+        };
+        let is_own = &**name == member;
+        if member_type.is_directory() {
+            return if is_own && !entry.is_directory() {
+                Err(taken(Code::MemberExists, member, member, "a file"))
+            } else {
+                Ok(())
+            };
         }
-        if member_type.is_directory() && self.get(member).is_some_and(|e| !e.is_directory()) {
-            return Err(taken(Code::MemberExists, member, member, "a file"));
+        // Nothing is below a file.
+        let is_directory = if is_own { entry.is_directory() } else { self.has_below(member) };
+        if is_directory {
+            return Err(taken(Code::IsDirectory, member, member, "a directory"));
         }
         Ok(())
     }
@@ -216,6 +226,19 @@ impl Catalog {
         for (name, entry) in members {
             self.set(name, entry);
         }
+    }
+
+    /// Moves a version of a member from memory to a place in a pack; false if it is not there any more.
+    pub(crate) fn place(&mut self, name: &Arc<str>, version: u64, place: Place) -> bool {
+        let Some(entry) = self.members.get_mut(name) else { return false };
+        if entry.version != version || !matches!(entry.place, Place::Memory(_)) {
+            return false;
+        }
+        if let (Place::Packed { block, .. }, Some(packs)) = (&place, self.packs.get_mut()) {
+            packs.entry(*block).or_default().push(name.clone());
+        }
+        entry.place = place;
+        true
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {

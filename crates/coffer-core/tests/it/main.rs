@@ -10,10 +10,12 @@ mod coffer;
 mod damage;
 mod damaged;
 mod format;
+mod many;
 #[cfg(target_os = "linux")]
 mod memory;
 mod opening;
 mod passphrase;
+mod refresh;
 mod regressions;
 mod rules;
 mod salvage;

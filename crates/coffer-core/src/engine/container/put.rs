@@ -198,16 +198,11 @@ impl Container {
         let (mut entered, mut gone) = (Vec::new(), false);
         let mut view = self.view.write();
         for (member, at) in members.iter().zip(places) {
-            let current = view
-                .catalog
-                .get(&member.name)
-                .filter(|e| e.version == member.version && matches!(e.place, Place::Memory(_)));
-            let Some(entry) = current.cloned() else {
+            let place = Place::Packed { block, at, stored: member.stored.len() as u32 };
+            if !view.catalog.place(&member.name, member.version, place) {
                 gone = true;
                 continue;
-            };
-            let place = Place::Packed { block, at, stored: member.stored.len() as u32 };
-            view.catalog.set(member.name.clone(), Entry { place, ..entry });
+            }
             entered.push(member);
         }
         drop(view);

@@ -122,9 +122,8 @@ impl Container {
             compaction.touch(&name);
         }
         self.savepoints.note(|| Step::Member(name.clone(), old));
-        if !self.changes.touched.contains(&name) {
-            self.savepoints.note(|| Step::Touched(name.clone()));
-            self.changes.touched.insert(name);
+        if self.changes.touched.insert(name.clone()) {
+            self.savepoints.note(|| Step::Touched(name));
         }
     }
 

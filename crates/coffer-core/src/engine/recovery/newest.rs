@@ -4,7 +4,7 @@ use crate::buffer::Buffer;
 use crate::engine::file::ArchiveFile;
 use crate::error::Result;
 use crate::format::catalog::Block;
-use crate::format::commit::{Commit, Position};
+use crate::format::commit::{Commit, CommitId, Position};
 use crate::format::footer::Footer;
 
 /// What follows the newest intact commit.
@@ -30,6 +30,11 @@ pub(crate) struct Newest {
 }
 
 impl Newest {
+    /// What identifies the commit.
+    pub(crate) fn id(&self) -> CommitId {
+        CommitId { generation: self.position.generation, digest: self.position.digest }
+    }
+
     /// The dead blocks that are not known to be overwritten.
     pub(crate) fn unscrubbed(&self) -> &[Block] {
         if self.footer.as_ref().is_some_and(|f| f.durable) { &[] } else { &self.commit.scrub }

@@ -25,15 +25,10 @@ impl Writer {
     pub(super) fn apply(&mut self, edit: Edit) -> Result<Outcome> {
         match edit {
             Edit::Small { name, size, given, stored, source } => {
-                let mut stored = pool::receive(&stored)?;
-                let layers = &self.container.source.layers;
-                if !layers.seals_members_as(&source.layers) {
-                    // It was sealed before the keys of the coffer were changed.
-                    stored = layers.transcode_member(&source.layers, &stored, size)?.into_vec();
-                }
-                let attributes = self.attributes(&name, given)?;
-                self.container.put_small(&name, MemberType::File, size, attributes, stored)?;
+                let stored = pool::receive(&stored)?;
+                self.put_stored(&name, size, given, stored, &source)?;
             }
+            Edit::Many { encoded, source } => return self.write_many(&encoded, &source),
             Edit::Write { name, data, append, given } => {
                 let attributes = self.attributes(&name, given)?;
                 let (kept, head) = if append { self.kept(&name)? } else { Default::default() };
@@ -82,7 +77,7 @@ impl Writer {
 
     /// The attributes of a file that is written: those that the caller gave, or else the mode that it had
     /// and the current time.
-    fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
+    pub(super) fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
         let view = self.container.view.read();
         let old = view.catalog.get(name).map(|e| e.attributes.mode);
         let is_file = |entry: &Entry| !entry.is_directory();

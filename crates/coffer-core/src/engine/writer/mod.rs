@@ -3,7 +3,9 @@
 
 mod apply;
 mod compaction;
+mod many;
 mod outcome;
+mod packed;
 mod rewrite;
 mod scrub;
 mod task;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
+pub use self::packed::PackedMembers;
 pub(crate) use self::task::{Answer, BulkWork, Done, Edit, Given, Message, Task, Verification};
 use crate::engine::container::{Container, Damaged};
 use crate::engine::open::Notices;

@@ -1,5 +1,6 @@
 //! The results of changes to a coffer, and its status.
 
+use crate::error::Error;
 use crate::format::commit::CommitId;
 
 /// The result of a change.
@@ -9,6 +10,8 @@ pub enum Outcome {
     Done,
     /// The members that an add or an update added, or that a directory became.
     Added(Added),
+    /// The members among many that were not written: the position of each, from 0 on, and its error.
+    Wrote(Vec<(usize, Error)>),
     /// The batch's token. Changes given with it belong to the batch, all others wait until it ends.
     Batch(u64),
 }

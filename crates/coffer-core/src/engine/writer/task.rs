@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::Receiver;
 
 use super::outcome::{Added, Outcome};
+use super::packed::EncodedMember;
 use crate::engine::container::Container;
 use crate::engine::credentials::NewCredentials;
 use crate::engine::file::ArchiveFile;
@@ -88,6 +89,12 @@ pub(crate) enum Edit {
         given: Given,
         /// The bytes after the member layer of `source`.
         stored: Receiver<Result<Vec<u8>>>,
+        source: Arc<ArchiveFile>,
+    },
+    /// Writes small members that the pool encodes, each with its own result.
+    Many {
+        /// The members after the member layer of `source`, in their order.
+        encoded: Receiver<Result<Vec<Result<EncodedMember>>>>,
         source: Arc<ArchiveFile>,
     },
     /// Writes a member, or appends to it, with bytes that the writer thread encodes or cuts into pieces.
