@@ -14,6 +14,7 @@ pub mod ended;
 mod errno;
 pub mod identify;
 pub mod options;
+mod pages;
 pub mod passphrase;
 pub mod promise;
 pub mod salvage;

@@ -145,8 +145,8 @@ struct UnpackedCommit {
 
 impl UnpackedCommit {
     /// The commit, which must have the generation and the archive id of its parts.
-    fn decode(&self, generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
-        let mut commit = Commit::decode_within(&self.bytes, self.room)?;
+    fn decode(self, generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
+        let mut commit = Commit::decode_within(self.bytes.into_vec(), self.room)?;
         commit.well_cut = self.well_cut;
         if commit.generation != generation || commit.archive != *archive {
             return Err(malformed("its parts speak of another commit"));
@@ -177,7 +177,7 @@ fn unpack(parts: &[&CommitPart], most: u64) -> Result<UnpackedCommit> {
         ));
     }
     let room = Room::new(packed, first.offset);
-    let packed: Vec<u8> = parts.iter().flat_map(|p| p.bytes.iter().copied()).collect();
+    let packed = parts.iter().map(|part| part.bytes.as_slice()).collect::<Vec<_>>().concat();
     // In one call, since a streaming decoder would also allocate the window that the frame asks for.
     let bytes = crate::format::frame::decompress(&packed, first.raw_len as usize).map_err(|e| {
         if e.code() == Code::Corrupt {
@@ -214,7 +214,7 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// What it says. Its bytes are what was committed, so an error here is no damage.
-    pub(crate) fn decode(&self) -> Result<Commit> {
+    pub(crate) fn decode(self) -> Result<Commit> {
         self.raw.decode(self.position.generation, &self.archive)
     }
 }

@@ -8,6 +8,7 @@ use super::pending::repacked;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::commit::{Commit, Position};
+use crate::format::members::MemberRows;
 use crate::io::lock_set::Locks;
 
 /// The commits that came before the first commit of a compacted file.
@@ -77,7 +78,7 @@ impl Container {
             return Ok(false);
         };
         for name in live {
-            let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
+            let Some(entry) = self.view.read().catalog.get(&name) else { continue };
             let Place::Packed { at, stored, .. } = entry.place else { continue };
             self.make_room(stored as usize)?;
             let stored = Arc::new(self.source.slice(&tar, &block, at, stored)?.to_vec());
@@ -129,6 +130,7 @@ impl Container {
             blocks: Vec::new(),
             removed: Vec::new(),
             set: Vec::new(),
+            rows: MemberRows::default(),
             scrub,
             history: ancestry.history,
             ahead: None,
@@ -148,7 +150,7 @@ impl Container {
         let dead = &self.changes.dead;
         let live = catalog.blocks.iter().filter(|(id, _)| !dead.contains(id));
         commit.blocks = live.map(|(id, block)| (*id, block.clone())).collect();
-        commit.set = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        commit.set = catalog.iter().map(|(name, entry)| (name.into(), entry)).collect();
     }
 
     /// Lists what has changed since the last commit, as a delta does.
@@ -163,7 +165,7 @@ impl Container {
             .collect();
         for name in touched {
             match catalog.get(name) {
-                Some(entry) => commit.set.push((name.clone(), entry.clone())),
+                Some(entry) => commit.set.push((name.clone(), entry)),
                 None => commit.removed.push(name.clone()),
             }
         }

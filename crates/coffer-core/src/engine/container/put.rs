@@ -184,7 +184,7 @@ impl Container {
                 .catalog
                 .get(&member.name)
                 .filter(|e| e.version == member.version && matches!(e.place, Place::Memory(_)));
-            let Some(entry) = current.cloned() else {
+            let Some(entry) = current else {
                 gone = true;
                 continue;
             };
