@@ -205,6 +205,12 @@ impl Catalog {
         PackIndex { stored: self.members.by_pack(), changed }
     }
 
+    /// The bytes of memory that members take which are as commits list them.
+    #[cfg(test)]
+    pub(super) fn members_memory(&self) -> usize {
+        self.members.stored_memory()
+    }
+
     /// Takes the number of the next block.
     ///
     /// # Errors

@@ -210,6 +210,29 @@ mod tests {
         }
 
         #[test]
+        fn an_integer_is_the_same_wherever_it_stands(mut bytes in proptest::collection::vec(any::<u8>(), 0..11), ends: bool) {
+            if ends && let Some(last) = bytes.last_mut() {
+                *last &= 0x7f;
+            }
+            let mut far = bytes.clone();
+            far.extend([0xff; 10]);
+            let (mut near, mut far) = (Decoder::new(&bytes), Decoder::new(&far));
+            let value = near.uint();
+            let whole = bytes.iter().position(|byte| byte & 0x80 == 0).filter(|at| *at < 9);
+            if let Some(at) = whole {
+                let parts = bytes.iter().take(at + 1).enumerate();
+                let sum: u64 = parts.map(|(at, byte)| u64::from(byte & 0x7f) << (7 * at)).sum();
+                prop_assert_eq!(value.unwrap(), sum);
+                prop_assert_eq!(far.uint().unwrap(), sum);
+                prop_assert_eq!(near.left() + 10, far.left());
+            } else if bytes.len() >= 10 {
+                prop_assert_eq!(value.ok(), far.uint().ok());
+            } else {
+                prop_assert!(value.is_err());
+            }
+        }
+
+        #[test]
         fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
             let mut d = Decoder::new(&bytes);
             let _ = d.list(u64::MAX, |d| { d.uint()?; d.string().map(str::len) });

@@ -150,10 +150,16 @@ impl Commit {
         e.finish()
     }
 
-    /// Decodes a commit of any size.
+    /// Decodes a commit of any size, as a reader does.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes.to_vec(), Room::ANY)
+    }
+
+    /// Decodes a commit of any size into the form in which one is written.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        let mut commit = Self::decode_within(bytes.to_vec(), Room::ANY)?;
+        let mut commit = Self::read(bytes)?;
         (commit.removed, commit.set) = std::mem::take(&mut commit.rows).lists();
         Ok(commit)
     }

@@ -225,6 +225,12 @@ impl Members {
             if commit.rows.is_empty() {
                 continue;
             }
+            if !self.changed.is_empty() {
+                for row in &commit.rows {
+                    let name = std::str::from_utf8(name_at(&commit.bytes, *row));
+                    self.changed.remove(name.unwrap_or_default());
+                }
+            }
             let (last, first) =
                 (stored.name(stored.rows.len().wrapping_sub(1)), commit.rows.first());
             let behind = first.is_some_and(|row| last < Some(name_at(&commit.bytes, *row)));
@@ -237,9 +243,11 @@ impl Members {
             stored.bytes.extend_from_slice(commit.bytes.get(commit.from..).unwrap_or_default());
             stored.rows.extend(commit.rows.iter().map(|row| row - from + to));
         }
-        if !plain || !self.changed.is_empty() {
+        if !plain {
             self.settle(&mut stored);
         }
+        stored.bytes.shrink_to_fit();
+        stored.rows.shrink_to_fit();
         let new = |(name, entry): (&Arc<str>, &Option<Entry>)| {
             i64::from(entry.is_some()) - i64::from(stored.find(name).is_some())
         };
@@ -258,9 +266,6 @@ impl Members {
             if next.next().is_some_and(|next| name_at(bytes, next) == name) {
                 return false;
             }
-            if !self.changed.is_empty() {
-                self.changed.remove(std::str::from_utf8(name).unwrap_or_default());
-            }
             if row & GONE != 0 {
                 return false;
             }
@@ -272,7 +277,6 @@ impl Members {
                 .extend(member_at(bytes, *row).map(|(name, entry)| (name.into(), Some(entry))));
             false
         });
-        rows.shrink_to_fit();
     }
 
     /// The packed members of commits by the blocks that hold them.
@@ -292,6 +296,13 @@ impl Members {
         let first = rows.partition_point(|(id, _)| *id < block);
         let own = rows.iter().skip(first).take_while(|(id, _)| *id == block);
         own.filter_map(|(_, row)| Some(self.stored.member(*row)?.0.into())).collect()
+    }
+
+    /// The bytes of memory that members take which are as commits list them; the others are none.
+    #[cfg(test)]
+    pub(super) fn stored_memory(&self) -> usize {
+        assert!(self.changed.is_empty());
+        self.stored.bytes.capacity() + size_of::<Row>() * self.stored.rows.capacity()
     }
 
     /// The members that differ from what commits list, or are in pieces.

@@ -23,6 +23,8 @@ pub mod kind;
 pub(crate) mod mark_search;
 pub(crate) mod member;
 pub(crate) mod members;
+#[cfg(test)]
+mod members_tests;
 pub(crate) mod name;
 pub(crate) mod record;
 pub(crate) mod tar;

@@ -122,6 +122,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn a_name_that_needs_no_closer_look_has_no_fault(name in "[ab./\0é]{0,8}", long in 0usize..300) {
+            for name in [name.clone(), format!("{name}{}", "x".repeat(long))] {
+                let faulty = name.is_empty()
+                    || name.split('/').any(|c| matches!(c, "" | "." | "..") || c.len() > 255)
+                    || name.contains('\0');
+                proptest::prop_assert_eq!(fault(&name).is_some(), faulty);
+            }
+        }
+    }
+
     #[test]
     fn a_leading_slash_is_dropped_and_nothing_else_is_changed() {
         assert_eq!(check("/a/ b").unwrap(), "a/ b");
