@@ -12,6 +12,7 @@ use crate::engine::file::ArchiveFile;
 use crate::error::{self, Code, Error, Result};
 use crate::format::catalog::Catalog;
 use crate::format::commit::{Commit, Loading, Position, Room};
+use crate::format::commit_parts::{Open, OpenedPart, RawPart};
 use crate::format::extents;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
@@ -138,6 +139,7 @@ impl Looked {
             container,
             &source.meta,
             most,
+            in_pool,
             reader(source),
         )?
         .filter(|standing| standing.archive == source.archive);
@@ -329,7 +331,13 @@ pub(crate) fn has_ancestor(
 /// Reads the commit at a position.
 pub(crate) fn read_commit(source: &ArchiveFile, position: &Position) -> Result<Commit> {
     let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
-    crate::format::commit_parts::read_at(position, container, &source.meta, most, reader(source))
+    let read = reader(source);
+    crate::format::commit_parts::read_at(position, container, &source.meta, most, in_pool, read)
+}
+
+/// Opens the parts of a commit in parallel.
+pub(crate) fn in_pool(parts: &[RawPart], open: Open<'_>) -> Vec<OpenedPart> {
+    pool::each(parts, |part| Ok(open(part))).unwrap_or_default()
 }
 
 /// The authentic footers of a coffer, from the end of its file backwards.

@@ -306,7 +306,7 @@ impl Catalog {
                         pack = (*block, self.blocks.get(block).map(|block| block.tar));
                         held.packs.push(*block);
                     }
-                    pack.1.is_some_and(|tar| is_within(tar, &entry))
+                    *block != ROOT && pack.1.is_some_and(|tar| is_within(tar, &entry))
                 }
                 Place::Pieces { header, .. } => {
                     held.own.extend(Self::blocks_of(&entry));

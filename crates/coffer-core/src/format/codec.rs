@@ -73,6 +73,7 @@ impl<'a> Decoder<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(malformed("bytes are left over")) }
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8> {
         Ok(self.array::<1>()?[0])
     }
@@ -84,6 +85,7 @@ impl<'a> Decoder<'a> {
         Ok(*head)
     }
 
+    #[inline]
     pub(crate) fn raw(&mut self, len: usize) -> Result<&'a [u8]> {
         let (head, rest) =
             self.0.split_at_checked(len).ok_or_else(|| malformed("it ends early"))?;
@@ -120,6 +122,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// An integer of more than eight bytes, or near the end.
+    #[cold]
     fn long_uint(&mut self) -> Result<u64> {
         let mut value = 0u64;
         for (at, byte) in self.0.iter().enumerate().take(MAX_UINT) {
@@ -137,20 +140,24 @@ impl<'a> Decoder<'a> {
         Err(malformed(if whole { "a number is too long" } else { "it ends early" }))
     }
 
+    #[inline]
     pub(crate) fn uint32(&mut self) -> Result<u32> {
         u32::try_from(self.uint()?).map_err(|_| malformed("a number is too large"))
     }
 
+    #[inline]
     pub(crate) fn int(&mut self) -> Result<i64> {
         let value = self.uint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<&'a str> {
         std::str::from_utf8(self.bytes()?).map_err(|_| malformed("a name is not UTF-8"))
     }
 
     /// The bytes of a string.
+    #[inline]
     pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
         let len = usize::try_from(self.uint()?).map_err(|_| malformed("a number is too large"))?;
         self.raw(len)

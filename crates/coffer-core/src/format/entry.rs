@@ -100,6 +100,7 @@ pub(super) fn encode(e: &mut Encoder, entry: &Entry) {
 }
 
 /// Reads what [`encode`] wrote, and takes the number of its pieces off `left`, which bounds those of the commit.
+#[inline]
 pub(super) fn decode(d: &mut Decoder<'_>, left: &mut u64) -> Result<Entry> {
     let place = d.byte()?;
     let version = d.uint()?;

@@ -7,6 +7,7 @@ use super::span::Span;
 use crate::buffer::Buffer;
 use crate::coffer::CommitId;
 use crate::engine::file::ArchiveFile;
+use crate::engine::recovery;
 use crate::error::Result;
 use crate::format::catalog::Catalog;
 use crate::format::commit::{Commit, Loading, Position};
@@ -40,6 +41,7 @@ impl Known {
             container,
             &source.meta,
             most,
+            recovery::in_pool,
             |offset, len| source.read(moved(offset), len).map(Buffer::into_vec),
         )
     }
