@@ -324,9 +324,10 @@ impl Catalog {
         Ok(held)
     }
 
-    /// The files before a name that it begins with.
+    /// The files before a name that it begins with. Longer names than [`name::MAX_NAME`] are refused
+    /// where they are checked.
     fn files_before<'a>(&self, name: &'a str) -> Vec<&'a str> {
-        let shorter = (1..name.len()).filter_map(|len| name.get(..len));
+        let shorter = (1..name.len().min(name::MAX_NAME)).filter_map(|len| name.get(..len));
         shorter.filter(|name| self.get(name).is_some_and(|e| !e.is_directory())).collect()
     }
 

@@ -13,6 +13,10 @@ use crate::format::entry::{self, BlockId, Entry, Place};
 /// The bit of a row that stands for a name which is removed.
 const GONE: u64 = 1 << 63;
 
+/// A member as a commit lists it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) type Listed = (Arc<str>, Entry);
+
 /// Where a name begins in the bytes of commits, and its entry behind it if it does not have [`GONE`].
 type Row = u64;
 
@@ -98,7 +102,7 @@ impl MemberRows {
 
     /// The names that are removed, and the members that are set.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(super) fn lists(&self) -> (Vec<Arc<str>>, Vec<(Arc<str>, Entry)>) {
+    pub(super) fn lists(&self) -> (Vec<Arc<str>>, Vec<Listed>) {
         let (removed, set) = self.rows.split_at(self.removed);
         let member = |row: &Row| member_at(&self.bytes, *row).map(|(name, e)| (name.into(), e));
         let name = |row: &Row| std::str::from_utf8(name_at(&self.bytes, *row)).ok().map(Arc::from);
