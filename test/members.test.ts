@@ -427,6 +427,12 @@ describe('members', () => {
     expect((await gathered(box.iterate({ bigint: true }))).every(({ mtimeNs }) => typeof mtimeNs === 'bigint')).toBe(
       true,
     )
+    // The same all at once, in which there are several pages.
+    const listed = await box.members({ bigint: true })
+    expect(listed).toEqual(await gathered(box.iterate({ bigint: true })))
+    for (const at of [0, 63, 64, 2_047, 2_048, 4_999]) {
+      expect(listed[at]).toEqual(await box.stat(names[at] ?? '', { bigint: true }))
+    }
     expect((await gathered(box.iterate({ glob: '**/*99' }))).map(({ name }) => name)).toEqual(
       names.filter((name) => name.endsWith('99')),
     )

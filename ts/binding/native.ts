@@ -15,6 +15,7 @@ export type {
   NativeMember,
   NativeOptions,
   NativeOutput,
+  NativePage,
   NativeSecret,
   NativeStage,
   NativeTime,

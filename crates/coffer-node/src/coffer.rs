@@ -13,6 +13,7 @@ use napi_derive::napi;
 use crate::bytes::{self, NativeFeed};
 use crate::ended::Handle;
 use crate::options::{NativeCommit, NativeOptions, NativeSecret};
+use crate::pages::NativePages;
 use crate::promise::{self, Promise, Settled, done, unexpected, whole};
 use crate::stage::NativeStage;
 use crate::values::{
@@ -285,7 +286,7 @@ impl NativeCoffer {
 
     /// The members whose names begin with a prefix and come behind another name, or all: at most `limit`
     /// of them.
-    #[napi(ts_return_type = "Promise<Settled<NativeMember[]>>")]
+    #[napi(ts_return_type = "Promise<Settled<NativePages>>")]
     pub fn members<'env>(
         &self,
         env: &'env Env,
@@ -295,8 +296,10 @@ impl NativeCoffer {
     ) -> napi::Result<Object<'env>> {
         self.ask(env, move |coffer| {
             let limit = limit.map(|limit| limit as usize);
-            let members = coffer.members(prefix.as_deref(), after.as_deref(), limit)?;
-            Ok(members.into_iter().map(NativeMember::from).collect::<Vec<_>>())
+            let mut pages = NativePages::default();
+            let take = |member| pages.push(&member);
+            coffer.each_member(prefix.as_deref(), after.as_deref(), limit, take)?;
+            Ok(pages)
         })
     }
 

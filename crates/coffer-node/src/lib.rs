@@ -15,6 +15,7 @@ mod errno;
 pub mod identify;
 pub mod many;
 pub mod options;
+mod pages;
 pub mod passphrase;
 pub mod promise;
 pub mod salvage;

@@ -89,7 +89,27 @@ impl Coffer {
         after: Option<&str>,
         limit: Option<usize>,
     ) -> Result<Vec<Member>> {
-        self.reading(|reader| Ok(reader.members(prefix, after, limit)))
+        let mut members = Vec::new();
+        self.each_member(prefix, after, limit, |member| members.push(member))?;
+        Ok(members)
+    }
+
+    /// As [`Self::members`], which are given to `take` one after another. The coffer does not change
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`Code::Closed`].
+    pub fn each_member(
+        &self,
+        prefix: Option<&str>,
+        after: Option<&str>,
+        limit: Option<usize>,
+        take: impl FnMut(Member),
+    ) -> Result<()> {
+        self.reading(|reader| {
+            reader.each_member(prefix, after, limit, take);
+            Ok(())
+        })
     }
 
     /// Members and their versions, as one consistent state, in the order of their names.

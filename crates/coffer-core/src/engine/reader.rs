@@ -106,23 +106,25 @@ impl Reader {
         Self { limits, ..self }
     }
 
-    /// At most `limit` members whose names begin with `prefix` and come behind `after`.
-    pub(crate) fn members(
+    /// Gives `take` the members whose names begin with `prefix` and come behind `after`, at most `limit`.
+    pub(crate) fn each_member(
         &self,
         prefix: Option<&str>,
         after: Option<&str>,
         limit: Option<usize>,
-    ) -> Vec<Member> {
+        take: impl FnMut(Member),
+    ) {
         let view = self.view.read();
         let page = view.catalog.page(prefix.unwrap_or_default(), after);
-        page.take(limit.unwrap_or(usize::MAX)).map(|(n, e)| Member::new(n, e)).collect()
+        let page = page.take(limit.unwrap_or(usize::MAX));
+        page.map(|(name, entry)| Member::new(name, &entry)).for_each(take);
     }
 
     pub(crate) fn stat(&self, member: &str) -> Result<Option<Member>> {
         let member = name::check(member)?;
         let view = self.view.read();
         if let Some(entry) = view.catalog.get(member) {
-            return Ok(Some(Member::new(member, entry)));
+            return Ok(Some(Member::new(member, &entry)));
         }
         // A directory that exists by what is in it is as new as the newest of that.
         let newest = view
@@ -161,7 +163,7 @@ impl Reader {
     /// A member, if it is there and the catalog is not locked by the writer.
     pub(crate) fn stat_at_once(&self, member: &str) -> Option<Member> {
         let member = name::check(member).ok()?;
-        Some(Member::new(member, self.view.try_read()?.catalog.get(member)?))
+        Some(Member::new(member, &self.view.try_read()?.catalog.get(member)?))
     }
 
     /// The bytes of a small member, if they are in memory already and no lock has to be waited for.
@@ -174,7 +176,7 @@ impl Reader {
         if entry.is_directory() || large || self.limits.check_one(member, entry.size).is_err() {
             return None;
         }
-        let found = MemberLocation::in_catalog(&view.catalog, member, entry).ok()?;
+        let found = MemberLocation::in_catalog(&view.catalog, member, &entry).ok()?;
         let source = view.source.clone();
         drop(view);
         found.cached(&source)
@@ -288,7 +290,7 @@ impl Reader {
             };
             let same = latest.catalog.get(member).filter(|e| e.version == found.entry.version);
             let Some(entry) = same else { return Err(stale(member)) };
-            found = MemberLocation::in_catalog(&latest.catalog, member, entry)?;
+            found = MemberLocation::in_catalog(&latest.catalog, member, &entry)?;
             generation = latest.generation;
         }
         Err(stale(member))
@@ -305,7 +307,7 @@ impl Reader {
             // In a file that was compacted since, another block may have the same number.
             let view = self.view.read();
             let here = std::ptr::eq(&*view.source, source);
-            return Ok(here && view.catalog.get(member) == Some(entry));
+            return Ok(here && view.catalog.get(member).as_ref() == Some(entry));
         };
         // A commit that was read before may be older than the one that freed the block: only one that
         // is read now, behind it, tells.
@@ -314,7 +316,7 @@ impl Reader {
             let Some(latest) = latest(newer, source, &self.own, generation)? else {
                 return Ok(true);
             };
-            if latest.catalog.get(member) != Some(entry) {
+            if latest.catalog.get(member).as_ref() != Some(entry) {
                 break;
             }
             generation = latest.generation;
@@ -341,7 +343,7 @@ impl Reader {
         if entry.is_directory() {
             return Err(is_directory(member));
         }
-        Ok((MemberLocation::in_catalog(&view.catalog, member, entry)?, view.source.clone()))
+        Ok((MemberLocation::in_catalog(&view.catalog, member, &entry)?, view.source.clone()))
     }
 }
 

@@ -11,12 +11,14 @@ use crate::crypto::key;
 use crate::engine::file::ArchiveFile;
 use crate::error::{self, Code, Error, Result};
 use crate::format::catalog::Catalog;
-use crate::format::commit::{Commit, Position, Room};
+use crate::format::commit::{Commit, Loading, Position, Room};
+use crate::format::commit_parts::{Open, OpenedPart, RawPart};
 use crate::format::extents;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
 use crate::format::record::FOOTER_TAG;
 use crate::format::work;
+use crate::io::pool;
 use crate::io::storage::ReadAt;
 
 use self::forwards::{first_commit, forwards};
@@ -137,6 +139,7 @@ impl Looked {
             container,
             &source.meta,
             most,
+            in_pool,
             reader(source),
         )?
         .filter(|standing| standing.archive == source.archive);
@@ -266,15 +269,27 @@ pub(crate) fn catalog(source: &ArchiveFile, newest: &mut Newest) -> Result<Loade
         older.push(commit);
     };
     error::check_memory(memory, "the catalog")?;
-    let mut catalog = Catalog::default();
+    let mut loading = Loading::default();
     for commit in older.iter_mut().rev().chain([&mut newest.commit]) {
-        commit.check_after(&catalog)?;
-        commit.apply(&mut catalog);
+        loading.check(commit)?;
+        loading.apply(commit);
     }
-    catalog.check()?;
+    drop(older);
+    let catalog = loading.finish();
+    check(&catalog)?;
     let (scrub, end) = (&newest.commit.scrub, newest.position.offset);
     extents::check(&source.layers, &catalog, scrub, &extents, copy, end)?;
     Ok(Loaded { catalog, since_snapshot, snapshot_len: at.len })
+}
+
+/// Checks a catalog, in parallel if it has many members.
+fn check(catalog: &Catalog) -> Result<()> {
+    catalog.check()?;
+    let held = match catalog.spans(pool::threads()).as_slice() {
+        [all] => vec![catalog.check_members(all)?],
+        spans => pool::each(spans, |span| catalog.check_members(span))?,
+    };
+    Catalog::check_held(held)
 }
 
 /// A catalog, and the sizes of the commits that it was read from.
@@ -293,25 +308,22 @@ pub(crate) fn has_ancestor(
     digest: &[u8; 32],
 ) -> Result<bool> {
     let mut position = newest.position;
-    let mut commit = newest.commit.clone();
+    let (mut history, mut previous) = (newest.commit.history.clone(), newest.commit.previous);
     loop {
         if position.generation <= generation {
             return Ok(position.generation == generation && position.digest == *digest);
         }
-        if commit.history.iter().any(|(g, d)| *g == generation && d == digest) {
+        if history.iter().any(|(g, d)| *g == generation && d == digest) {
             return Ok(true);
         }
-        match commit.previous {
-            Some(previous) if previous.len > 0 => {
-                if !previous.precedes(&position) {
-                    return Err(misplaced());
-                }
-                position = previous;
-                if position.generation > generation {
-                    commit = read_commit(source, &previous)?;
-                }
-            }
-            _ => return Ok(false),
+        let Some(before) = previous.filter(|previous| previous.len > 0) else { return Ok(false) };
+        if !before.precedes(&position) {
+            return Err(misplaced());
+        }
+        position = before;
+        if position.generation > generation {
+            let commit = read_commit(source, &position)?;
+            (history, previous) = (commit.history, commit.previous);
         }
     }
 }
@@ -319,7 +331,13 @@ pub(crate) fn has_ancestor(
 /// Reads the commit at a position.
 pub(crate) fn read_commit(source: &ArchiveFile, position: &Position) -> Result<Commit> {
     let (container, most) = (source.layers.container.as_deref(), source.max_catalog);
-    crate::format::commit_parts::read_at(position, container, &source.meta, most, reader(source))
+    let read = reader(source);
+    crate::format::commit_parts::read_at(position, container, &source.meta, most, in_pool, read)
+}
+
+/// Opens the parts of a commit in parallel.
+pub(crate) fn in_pool(parts: &[RawPart], open: Open<'_>) -> Vec<OpenedPart> {
+    pool::each(parts, |part| Ok(open(part))).unwrap_or_default()
 }
 
 /// The authentic footers of a coffer, from the end of its file backwards.

@@ -22,7 +22,7 @@ pub enum Selection {
 /// The members of a selection, each once, in the order of their names. A name below another selected
 /// one costs only a look-up, so that nested names do not multiply the work.
 pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Arc<str>, Entry)>> {
-    let own = |(name, entry): (&Arc<str>, &Entry)| (name.clone(), entry.clone());
+    let own = |(name, entry): (&str, Entry)| (Arc::<str>::from(name), entry);
     let (names, below) = match selection {
         Selection::All => return Ok(catalog.iter().map(own).collect()),
         Selection::Names(names) => (names, true),
@@ -31,7 +31,7 @@ pub(crate) fn choose(catalog: &Catalog, selection: &Selection) -> Result<Vec<(Ar
     let mut chosen = BTreeMap::new();
     for wanted in names {
         let wanted = name::check(wanted)?;
-        let member = catalog.get_key_value(wanted).map(own);
+        let member = catalog.get(wanted).map(|entry| own((wanted, entry)));
         if member.is_none() && !(below && catalog.has_below(wanted)) {
             return Err(no_member(wanted));
         }

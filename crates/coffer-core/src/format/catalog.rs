@@ -1,16 +1,15 @@
 //! The catalog: the members of a coffer, and the blocks that hold them, in memory.
 
-use crate::format::member::Attributes;
-use crate::format::member::MemberType;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use crate::error::{Code, Error, Result};
+use crate::format::member::MemberType;
+use crate::format::members::{MemberRows, Members, RowsByPack};
 use crate::format::name;
 
-/// The number of a block. Numbers are given in the order in which blocks are written, and never reused.
-pub(crate) type BlockId = u64;
+pub(crate) use crate::format::entry::{BlockId, Entry, Piece, Place};
 
 /// The digest of a block (see [`crate::format::block`]).
 pub(crate) type Digest = [u8; 32];
@@ -49,81 +48,54 @@ impl Block {
     }
 }
 
-/// A part of a large member, alone in its block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub(crate) block: BlockId,
-    /// Bytes of the member.
-    pub(crate) raw: u32,
-    /// The same bytes after the member layer: what stands in the tar.
-    pub(crate) stored: u32,
-}
-
 /// A piece with the block it is in.
 pub(crate) type Placed = (Piece, Block);
 
-/// The place of a member's bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// In a pack, `at` bytes into its tar.
-    Packed { block: BlockId, at: u32, stored: u32 },
-    /// In blocks of their own, behind a block with the tar header.
-    Pieces { header: BlockId, pieces: Arc<Vec<Piece>> },
-    /// Not in the file yet: the bytes after the member layer.
-    Memory(Arc<Vec<u8>>),
+/// The fewest members that are worth a thread of their own to check.
+const LEAST_SPAN: usize = if cfg!(test) { 4 } else { 16 << 10 };
+
+/// The names from `start` on, and before `end`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NameSpan<'a> {
+    start: &'a str,
+    end: Option<&'a str>,
 }
 
-/// A member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// The version: it changes with the contents, and not when they only move.
-    pub(crate) version: u64,
-    pub(crate) member_type: MemberType,
-    pub(crate) size: u64,
-    pub(crate) attributes: Attributes,
-    pub(crate) place: Place,
-}
-
-impl Entry {
-    pub(crate) fn is_directory(&self) -> bool {
-        self.member_type.is_directory()
-    }
-
-    /// Bytes after the member layer.
-    pub(crate) fn stored(&self) -> u64 {
-        match &self.place {
-            Place::Packed { stored, .. } => u64::from(*stored),
-            Place::Pieces { pieces, .. } => pieces.iter().map(|p| u64::from(p.stored)).sum(),
-            Place::Memory(bytes) => bytes.len() as u64,
-        }
-    }
+/// The blocks that members are in: packs, and blocks of one member alone.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    packs: Vec<BlockId>,
+    own: Vec<BlockId>,
 }
 
 /// Members and blocks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalog {
-    members: BTreeMap<Arc<str>, Entry>,
+    members: Members,
     pub(crate) blocks: BTreeMap<BlockId, Block>,
-    /// An index of the members that were put into each pack, built at the first query. It may still
-    /// name members that have moved to another pack.
-    packs: OnceLock<HashMap<BlockId, Vec<Arc<str>>>>,
+    /// Built at the first query.
+    packs: OnceLock<PackIndex>,
     pub(crate) next_block: BlockId,
     pub(crate) next_version: u64,
     /// Bytes of the file that belong to no live block and no living commit.
     pub(crate) dead: u64,
 }
 
+/// An index of the members that were put into each pack. It may still name members that have moved to
+/// another pack.
+#[derive(Debug, Clone)]
+struct PackIndex {
+    stored: RowsByPack,
+    changed: HashMap<BlockId, Vec<Arc<str>>>,
+}
+
 impl Catalog {
-    pub(crate) fn get(&self, name: &str) -> Option<&Entry> {
+    pub(crate) fn get(&self, name: &str) -> Option<Entry> {
         self.members.get(name)
     }
 
-    pub(crate) fn get_key_value(&self, name: &str) -> Option<(&Arc<str>, &Entry)> {
-        self.members.get_key_value(name)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
-        self.members.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Entry)> {
+        self.members.range(Bound::Unbounded)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -134,7 +106,7 @@ impl Catalog {
     pub(crate) fn with_prefix<'a>(
         &'a self,
         prefix: &'a str,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Entry)> {
+    ) -> impl Iterator<Item = (&'a str, Entry)> {
         self.page(prefix, None)
     }
 
@@ -143,38 +115,30 @@ impl Catalog {
         &'a self,
         prefix: &'a str,
         after: Option<&'a str>,
-    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Entry)> {
+    ) -> impl Iterator<Item = (&'a str, Entry)> {
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
         };
-        self.members
-            .range::<str, _>((start, Bound::Unbounded))
-            .take_while(move |(name, _)| name.starts_with(prefix))
+        self.members.range(start).take_while(move |(name, _)| name.starts_with(prefix))
     }
 
     /// Members below a directory.
-    pub(crate) fn below(&self, directory: &str) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
+    pub(crate) fn below(&self, directory: &str) -> impl Iterator<Item = (&str, Entry)> {
         let start = format!("{directory}/");
         self.members
-            .range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded))
+            .range(Bound::Included(&start))
             .take_while(move |(name, _)| name.starts_with(&start))
-            .collect::<Vec<_>>()
-            .into_iter()
     }
 
     /// Whether members lie below `directory`.
     pub(crate) fn has_below(&self, directory: &str) -> bool {
-        let start = format!("{directory}/");
-        self.members
-            .range::<str, _>((Bound::Included(start.as_str()), Bound::Unbounded))
-            .next()
-            .is_some_and(|(name, _)| name.starts_with(&start))
+        self.below(directory).next().is_some()
     }
 
     /// Whether there is a member of a name, or a directory that names of members imply.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name) || self.has_below(name)
+        self.get(name).is_some() || self.has_below(name)
     }
 
     /// Fails if a name would make a directory of a file, or a file of a directory.
@@ -188,11 +152,11 @@ impl Catalog {
             }
         }
         // Most names are new, and begin no other: one look-up tells.
-        let next = self.members.range::<str, _>((Bound::Included(member), Bound::Unbounded)).next();
+        let next = self.members.range(Bound::Included(member)).next();
         let Some((name, entry)) = next.filter(|(name, _)| name.starts_with(member)) else {
             return Ok(());
         };
-        let is_own = &**name == member;
+        let is_own = name == member;
         if member_type.is_directory() {
             return if is_own && !entry.is_directory() {
                 Err(taken(Code::MemberExists, member, member, "a file"))
@@ -211,31 +175,19 @@ impl Catalog {
     /// Puts a member in place, and gives what was there.
     pub(crate) fn set(&mut self, name: Arc<str>, entry: Entry) -> Option<Entry> {
         if let (Place::Packed { block, .. }, Some(packs)) = (&entry.place, self.packs.get_mut()) {
-            packs.entry(*block).or_default().push(name.clone());
+            packs.changed.entry(*block).or_default().push(name.clone());
         }
-        self.members.insert(name, entry)
-    }
-
-    /// As [`Self::set`] for each of many: those of a snapshot, which are sorted, at once.
-    pub(crate) fn set_all(&mut self, members: Vec<(Arc<str>, Entry)>) {
-        if self.members.is_empty() {
-            self.packs.take();
-            self.members = members.into_iter().collect();
-            return;
-        }
-        for (name, entry) in members {
-            self.set(name, entry);
-        }
+        self.members.set(name, entry)
     }
 
     /// Moves a version of a member from memory to a place in a pack; false if it is not there any more.
     pub(crate) fn place(&mut self, name: &Arc<str>, version: u64, place: Place) -> bool {
-        let Some(entry) = self.members.get_mut(name) else { return false };
+        let Some(entry) = self.members.changed_mut(name) else { return false };
         if entry.version != version || !matches!(entry.place, Place::Memory(_)) {
             return false;
         }
         if let (Place::Packed { block, .. }, Some(packs)) = (&place, self.packs.get_mut()) {
-            packs.entry(*block).or_default().push(name.clone());
+            packs.changed.entry(*block).or_default().push(name.clone());
         }
         entry.place = place;
         true
@@ -245,28 +197,41 @@ impl Catalog {
         self.members.remove(name)
     }
 
+    /// Removes and sets what commits list, in the order in which they follow each other.
+    pub(crate) fn merge(&mut self, commits: Vec<MemberRows>) {
+        self.packs.take();
+        self.members.merge(commits);
+    }
+
     /// The members that a pack still holds.
     pub(crate) fn live_in_pack(&self, block: BlockId) -> Vec<Arc<str>> {
-        let holds = |name: &&Arc<str>| {
+        let holds = |name: &Arc<str>| {
             self.get(name)
                 .is_some_and(|e| matches!(e.place, Place::Packed { block: b, .. } if b == block))
         };
         let packs = self.packs.get_or_init(|| self.members_by_pack());
-        let mut names: Vec<_> =
-            packs.get(&block).into_iter().flatten().filter(holds).cloned().collect();
+        let mut names = self.members.stored_in(block, &packs.stored);
+        names.extend(packs.changed.get(&block).into_iter().flatten().cloned());
+        names.retain(holds);
         names.sort_unstable();
         names.dedup();
         names
     }
 
-    fn members_by_pack(&self) -> HashMap<BlockId, Vec<Arc<str>>> {
-        let mut packs = HashMap::<_, Vec<_>>::new();
-        for (name, entry) in &self.members {
+    fn members_by_pack(&self) -> PackIndex {
+        let mut changed = HashMap::<_, Vec<_>>::new();
+        for (name, entry) in self.members.changed() {
             if let Place::Packed { block, .. } = entry.place {
-                packs.entry(block).or_default().push(name.clone());
+                changed.entry(block).or_default().push(name.clone());
             }
         }
-        packs
+        PackIndex { stored: self.members.by_pack(), changed }
+    }
+
+    /// The bytes of memory that members take which are as commits list them.
+    #[cfg(test)]
+    pub(super) fn members_memory(&self) -> usize {
+        self.members.stored_memory()
     }
 
     /// Takes the number of the next block.
@@ -291,7 +256,7 @@ impl Catalog {
     /// Forgets a block.
     pub(crate) fn drop_block(&mut self, id: BlockId) -> Option<Block> {
         if let Some(packs) = self.packs.get_mut() {
-            packs.remove(&id);
+            packs.changed.remove(&id);
         }
         self.blocks.remove(&id)
     }
@@ -308,8 +273,11 @@ impl Catalog {
         self.block(ROOT)
     }
 
-    /// Whether every member's blocks are there and its own, and everything is as small as a writer
-    /// makes it: a commit that says otherwise is malformed. After this no length needs to be doubted.
+    /// Checks that the counters are in range, and no block is larger than a writer makes it.
+    ///
+    /// With [`Self::check_members`] and [`Self::check_held`], whether every member's blocks are there and
+    /// its own, and everything is as small as a writer makes it: a commit that says otherwise is
+    /// malformed. After this no length needs to be doubted.
     pub(crate) fn check(&self) -> Result<()> {
         let counts = [self.next_block, self.next_version, self.dead];
         let behind = self.blocks.keys().next_back().is_some_and(|last| *last >= self.next_block);
@@ -319,10 +287,31 @@ impl Catalog {
         if !self.blocks.values().all(Block::fits) {
             return Err(Error::corrupt("the catalog names a block that is too large"));
         }
-        let (mut packs, mut own) = (vec![ROOT], Vec::new());
+        Ok(())
+    }
+
+    /// The members in up to `most` spans of names, which can be checked in parallel; in one, if they are
+    /// few.
+    pub(crate) fn spans(&self, most: usize) -> Vec<NameSpan<'_>> {
+        let starts = self.members.starts((self.len() / LEAST_SPAN).clamp(1, most));
+        let ends = starts.iter().skip(1).copied().map(Some).chain([None]);
+        std::iter::once("")
+            .chain(starts.iter().skip(1).copied())
+            .zip(ends)
+            .map(|(start, end)| NameSpan { start, end })
+            .collect()
+    }
+
+    /// Checks the members of a span by themselves, and gives the blocks that they are in.
+    pub(crate) fn check_members(&self, span: &NameSpan<'_>) -> Result<Held> {
+        let mut held = Held::default();
         // The files whose names the next name begins with.
-        let mut files: Vec<&str> = Vec::new();
-        for (name, entry) in &self.members {
+        let mut files = self.files_before(span.start);
+        // The pack of the last member, and the bytes of its tar: the next one is likely to be in it.
+        let mut pack = (ROOT, None);
+        let members = self.members.range(Bound::Included(span.start));
+        for (name, entry) in members.take_while(|(name, _)| span.end.is_none_or(|end| *name < end))
+        {
             while files.last().is_some_and(|file| !name.starts_with(file)) {
                 files.pop();
             }
@@ -336,12 +325,15 @@ impl Catalog {
             }
             let complete = match &entry.place {
                 Place::Packed { block, .. } => {
-                    packs.push(*block);
-                    *block != ROOT && self.has_content(entry)
+                    if pack.0 != *block {
+                        pack = (*block, self.blocks.get(block).map(|block| block.tar));
+                        held.packs.push(*block);
+                    }
+                    *block != ROOT && pack.1.is_some_and(|tar| is_within(tar, &entry))
                 }
                 Place::Pieces { header, .. } => {
-                    own.extend(Self::blocks_of(entry));
-                    self.blocks.contains_key(header) && self.has_content(entry)
+                    held.own.extend(Self::blocks_of(&entry));
+                    self.blocks.contains_key(header) && self.has_content(&entry)
                 }
                 Place::Memory(_) => true,
             };
@@ -352,7 +344,24 @@ impl Catalog {
                 return Err(Error::corrupt("the catalog contradicts itself").of_member(name));
             }
         }
-        // What one member leaves behind dies, and with it what another has there.
+        Ok(held)
+    }
+
+    /// The files before a name that it begins with. Longer names than [`name::MAX_NAME`] are refused
+    /// where they are checked.
+    fn files_before<'a>(&self, name: &'a str) -> Vec<&'a str> {
+        let shorter = (1..name.len().min(name::MAX_NAME)).filter_map(|len| name.get(..len));
+        shorter.filter(|name| self.get(name).is_some_and(|e| !e.is_directory())).collect()
+    }
+
+    /// Checks that no block of one member is that of another: what one leaves behind dies, and with it
+    /// what another has there.
+    pub(crate) fn check_held(held: Vec<Held>) -> Result<()> {
+        let (mut packs, mut own) = (vec![ROOT], Vec::new());
+        for held in held {
+            packs.extend(held.packs);
+            own.extend(held.own);
+        }
         packs.sort_unstable();
         own.sort_unstable();
         let shared = own.windows(2).any(|pair| pair[0] == pair[1])
@@ -366,12 +375,8 @@ impl Catalog {
     /// Whether the blocks with a member's content are there, and it fits into them.
     pub(crate) fn has_content(&self, entry: &Entry) -> bool {
         match &entry.place {
-            Place::Packed { block, at, stored } => {
-                entry.size <= u64::from(MAX_BLOCK)
-                    && self
-                        .blocks
-                        .get(block)
-                        .is_some_and(|b| at.checked_add(*stored).is_some_and(|end| end <= b.tar))
+            Place::Packed { block, .. } => {
+                self.blocks.get(block).is_some_and(|block| is_within(block.tar, entry))
             }
             Place::Pieces { pieces, .. } => {
                 let raw: u64 = pieces.iter().map(|p| u64::from(p.raw)).sum();
@@ -395,6 +400,13 @@ impl Catalog {
             Place::Memory(_) => Vec::new(),
         }
     }
+}
+
+/// Whether a packed member has a size that a pack can hold, and its bytes are within the `tar` bytes of
+/// its pack.
+fn is_within(tar: u32, entry: &Entry) -> bool {
+    let Place::Packed { at, stored, .. } = entry.place else { return false };
+    entry.size <= u64::from(MAX_BLOCK) && at.checked_add(stored).is_some_and(|end| end <= tar)
 }
 
 fn counted(next: &mut u64, what: &str) -> Result<u64> {

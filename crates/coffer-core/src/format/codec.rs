@@ -46,6 +46,20 @@ impl Encoder {
     }
 }
 
+/// The most bytes of an unsigned integer.
+const MAX_UINT: usize = 10;
+
+/// The top bit of each of eight bytes.
+const TOP_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// The low seven bits of eight bytes, one behind the other: all at once, since a catalog has ten
+/// integers for each member.
+const fn joined(word: u64) -> u64 {
+    let pairs = (word & 0x007f_007f_007f_007f) | ((word & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
 /// Reads values in the order they were written.
 pub(crate) struct Decoder<'a>(&'a [u8]);
 
@@ -59,6 +73,7 @@ impl<'a> Decoder<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(malformed("bytes are left over")) }
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8> {
         Ok(self.array::<1>()?[0])
     }
@@ -70,11 +85,17 @@ impl<'a> Decoder<'a> {
         Ok(*head)
     }
 
+    #[inline]
     pub(crate) fn raw(&mut self, len: usize) -> Result<&'a [u8]> {
         let (head, rest) =
             self.0.split_at_checked(len).ok_or_else(|| malformed("it ends early"))?;
         self.0 = rest;
         Ok(head)
+    }
+
+    /// How many bytes have not been read.
+    pub(crate) fn left(&self) -> usize {
+        self.0.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,34 +106,61 @@ impl<'a> Decoder<'a> {
         std::mem::take(&mut self.0)
     }
 
+    #[inline]
     pub(crate) fn uint(&mut self) -> Result<u64> {
+        if let Some(chunk) = self.0.first_chunk() {
+            let word = u64::from_le_bytes(*chunk);
+            // The top bit of the last byte is the first that is clear.
+            let clear = !word & TOP_BITS;
+            if clear != 0 {
+                let len = clear.trailing_zeros() as usize / 8 + 1;
+                self.0 = self.0.get(len..).unwrap_or_default();
+                return Ok(joined(word & !TOP_BITS & (u64::MAX >> (64 - 8 * len))));
+            }
+        }
+        self.long_uint()
+    }
+
+    /// An integer of more than eight bytes, or near the end.
+    #[cold]
+    fn long_uint(&mut self) -> Result<u64> {
         let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
+        for (at, byte) in self.0.iter().enumerate().take(MAX_UINT) {
             let bits = u64::from(byte & 0x7f);
-            if shift == 63 && bits > 1 {
+            if at + 1 == MAX_UINT && bits > 1 {
                 return Err(malformed("a number is too large"));
             }
-            value |= bits << shift;
+            value |= bits << (7 * at);
             if byte & 0x80 == 0 {
+                self.0 = self.0.get(at + 1..).unwrap_or_default();
                 return Ok(value);
             }
         }
-        Err(malformed("a number is too long"))
+        let whole = self.0.len() >= MAX_UINT;
+        Err(malformed(if whole { "a number is too long" } else { "it ends early" }))
     }
 
+    #[inline]
     pub(crate) fn uint32(&mut self) -> Result<u32> {
         u32::try_from(self.uint()?).map_err(|_| malformed("a number is too large"))
     }
 
+    #[inline]
     pub(crate) fn int(&mut self) -> Result<i64> {
         let value = self.uint()?;
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| malformed("a name is not UTF-8"))
+    }
+
+    /// The bytes of a string.
+    #[inline]
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8]> {
         let len = usize::try_from(self.uint()?).map_err(|_| malformed("a number is too large"))?;
-        std::str::from_utf8(self.raw(len)?).map_err(|_| malformed("a name is not UTF-8"))
+        self.raw(len)
     }
 
     /// Reads a list of at most `most` items. The count is checked first, memory grows with the items
@@ -166,6 +214,29 @@ mod tests {
             prop_assert_eq!(d.string().unwrap(), s);
             prop_assert_eq!(d.list(u64::MAX, Decoder::uint32).unwrap(), l);
             d.finish().unwrap();
+        }
+
+        #[test]
+        fn an_integer_is_the_same_wherever_it_stands(mut bytes in proptest::collection::vec(any::<u8>(), 0..11), ends: bool) {
+            if ends && let Some(last) = bytes.last_mut() {
+                *last &= 0x7f;
+            }
+            let mut far = bytes.clone();
+            far.extend([0xff; 10]);
+            let (mut near, mut far) = (Decoder::new(&bytes), Decoder::new(&far));
+            let value = near.uint();
+            let whole = bytes.iter().position(|byte| byte & 0x80 == 0).filter(|at| *at < 9);
+            if let Some(at) = whole {
+                let parts = bytes.iter().take(at + 1).enumerate();
+                let sum: u64 = parts.map(|(at, byte)| u64::from(byte & 0x7f) << (7 * at)).sum();
+                prop_assert_eq!(value.unwrap(), sum);
+                prop_assert_eq!(far.uint().unwrap(), sum);
+                prop_assert_eq!(near.left() + 10, far.left());
+            } else if bytes.len() >= 10 {
+                prop_assert_eq!(value.ok(), far.uint().ok());
+            } else {
+                prop_assert!(value.is_err());
+            }
         }
 
         #[test]

@@ -1,14 +1,14 @@
 //! Commits: the fields of each, their encoding, and the rules between one commit and the next.
 
-use crate::format::member::Attributes;
-use crate::format::member::MemberType;
 use crate::format::record::ARCHIVE_ID;
 use crate::format::record::HEADER_MARKS;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Piece, Place};
+use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry};
 use crate::format::codec::{Decoder, Encoder, malformed};
+use crate::format::entry;
+use crate::format::members::{MemberRoom, MemberRows};
 
 /// The highest ratio of a commit's bytes before compression to those after it. Names of 3,800 bytes
 /// that differ in one byte compress less.
@@ -70,7 +70,7 @@ pub(crate) struct UnsyncedPrefix {
     pub(crate) digest: Digest,
 }
 
-/// One commit.
+/// One commit: one that is written has its members in `removed` and `set`, one that was read in `rows`.
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) archive: [u8; ARCHIVE_ID],
@@ -90,6 +90,7 @@ pub(crate) struct Commit {
     pub(crate) blocks: Vec<(BlockId, Block)>,
     pub(crate) removed: Vec<Arc<str>>,
     pub(crate) set: Vec<(Arc<str>, Entry)>,
+    pub(crate) rows: MemberRows,
     /// Dead blocks to overwrite before the next commit.
     pub(crate) scrub: Vec<Block>,
     /// Ancestors that are no longer in the file, oldest first.
@@ -131,7 +132,7 @@ impl Commit {
         e.list(&self.removed, |e, name| e.string(name));
         e.list(&self.set, |e, (name, entry)| {
             e.string(name);
-            encode_entry(e, entry);
+            entry::encode(e, entry);
         });
         let mut end = 0;
         e.list(&self.scrub, |e, block| {
@@ -149,15 +150,23 @@ impl Commit {
         e.finish()
     }
 
-    /// Decodes a commit of any size.
+    /// Decodes a commit of any size, as a reader does.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes.to_vec(), Room::ANY)
+    }
+
+    /// Decodes a commit of any size into the form in which one is written.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
-        Self::decode_within(bytes, Room::ANY)
+        let mut commit = Self::read(bytes)?;
+        (commit.removed, commit.set) = std::mem::take(&mut commit.rows).lists();
+        Ok(commit)
     }
 
     /// Decodes a commit whose lists are no longer than `room` allows.
-    pub(super) fn decode_within(bytes: &[u8], room: Room) -> Result<Self> {
-        let mut d = Decoder::new(bytes);
+    pub(super) fn decode_within(bytes: Vec<u8>, room: Room) -> Result<Self> {
+        let mut d = Decoder::new(&bytes);
         let archive = d.array()?;
         let generation = d.uint()?;
         let header = d.array()?;
@@ -176,10 +185,9 @@ impl Commit {
             last = (id, block.end());
             Ok((id, block))
         })?;
-        let removed = d.list(room.removed, |d| d.string().map(Arc::from))?;
-        let mut pieces = room.blocks;
-        let set =
-            d.list(room.set, |d| Ok((Arc::from(d.string()?), decode_entry(d, &mut pieces)?)))?;
+        let Room { removed, set, blocks: pieces } = room;
+        let rows = MemberRows::decode(&mut d, bytes.len(), MemberRoom { removed, set, pieces })?;
+        let members_end = bytes.len() - d.left();
         let mut end = 0;
         let scrub = d.list(room.blocks, |d| {
             let block = decode_block(d, end)?;
@@ -189,6 +197,7 @@ impl Commit {
         let history = d.list(MAX_HISTORY as u64, |d| Ok((d.uint()?, d.array()?)))?;
         let ahead = if d.is_empty() { None } else { Some(decode_ahead(&mut d)?) };
         d.finish()?;
+        let raw_len = bytes.len() as u64;
         Ok(Self {
             archive,
             generation,
@@ -201,12 +210,13 @@ impl Commit {
             dead,
             dropped,
             blocks,
-            removed,
-            set,
+            removed: Vec::new(),
+            set: Vec::new(),
+            rows: rows.keep(bytes, members_end),
             scrub,
             history,
             ahead,
-            raw_len: bytes.len() as u64,
+            raw_len,
             well_cut: true,
         })
     }
@@ -237,7 +247,7 @@ impl Commit {
     }
 
     /// Checks that the commit can follow the one with the catalog `before`, which is empty for none.
-    pub(crate) fn check_after(&self, before: &Catalog) -> Result<()> {
+    pub(super) fn check_after(&self, before: &Catalog) -> Result<()> {
         let first = if self.snapshot {
             0
         } else if self.next_block < before.next_block || self.next_version < before.next_version {
@@ -250,46 +260,74 @@ impl Commit {
         {
             return Err(malformed("it gives the number of a block twice"));
         }
-        if !distinct(self.set.iter().map(|(name, _)| name)) {
-            return Err(malformed("it sets a member twice"));
-        }
-        Ok(())
+        self.rows.check_distinct()
     }
 
     /// The number of blocks that it names: added, dropped, and as pieces of members.
     pub(crate) fn blocks_named(&self) -> u64 {
-        let pieces = self.set.iter().map(|(_, entry)| match &entry.place {
-            Place::Pieces { pieces, .. } => pieces.len() as u64,
-            _ => 0,
-        });
-        self.dropped.len() as u64 + self.blocks.len() as u64 + pieces.sum::<u64>()
+        self.dropped.len() as u64 + self.blocks.len() as u64 + self.rows.pieces
     }
 
     /// About the bytes of memory that its blocks and members take in a catalog.
     pub(crate) fn memory(&self) -> usize {
         self.blocks.len().saturating_mul(BLOCK_MEMORY)
-            + self.set.len().saturating_mul(MEMBER_MEMORY)
-    }
-
-    /// Brings `catalog` from the commit before to this one. Blocks and members move out of the commit.
-    pub(crate) fn apply(&mut self, catalog: &mut Catalog) {
-        for id in self.dropped.drain(..) {
-            catalog.drop_block(id);
-        }
-        catalog.blocks.extend(self.blocks.drain(..));
-        for name in self.removed.drain(..) {
-            catalog.remove(&name);
-        }
-        catalog.set_all(std::mem::take(&mut self.set));
-        catalog.next_block = self.next_block;
-        catalog.next_version = self.next_version;
-        catalog.dead = self.dead;
+            + self.rows.len().saturating_mul(ROW_MEMORY)
+            + self.rows.large().saturating_mul(LARGE_MEMORY)
     }
 }
 
-/// About the bytes of memory that a block, and a member without its name, take in a catalog.
+/// A catalog that is put together from commits.
+#[derive(Default)]
+pub(crate) struct Loading {
+    /// The catalog without the members of the commits.
+    catalog: Catalog,
+    rows: Vec<MemberRows>,
+}
+
+impl Loading {
+    /// A catalog that further commits follow.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn behind(catalog: Catalog) -> Self {
+        Self { catalog, rows: Vec::new() }
+    }
+
+    /// Checks that a commit can follow those before it.
+    pub(crate) fn check(&self, next: &Commit) -> Result<()> {
+        next.check_after(&self.catalog)
+    }
+
+    /// Goes on to the next commit. Its blocks and members move out of it.
+    pub(crate) fn apply(&mut self, commit: &mut Commit) {
+        let catalog = &mut self.catalog;
+        for id in commit.dropped.drain(..) {
+            catalog.drop_block(id);
+        }
+        let blocks = std::mem::take(&mut commit.blocks);
+        if catalog.blocks.is_empty() {
+            // All at once, since those of a snapshot are sorted.
+            catalog.blocks = blocks.into_iter().collect();
+        } else {
+            catalog.blocks.extend(blocks);
+        }
+        self.rows.push(std::mem::take(&mut commit.rows));
+        catalog.next_block = commit.next_block;
+        catalog.next_version = commit.next_version;
+        catalog.dead = commit.dead;
+    }
+
+    /// The catalog as of the last commit.
+    pub(crate) fn finish(self) -> Catalog {
+        let Self { mut catalog, rows } = self;
+        catalog.merge(rows);
+        catalog
+    }
+}
+
+/// About the bytes of memory that a block, a member and a member in pieces take in a catalog, beside
+/// the encoding of members.
 pub(super) const BLOCK_MEMORY: usize = 128;
-pub(super) const MEMBER_MEMORY: usize = 320;
+pub(super) const ROW_MEMORY: usize = 24;
+pub(super) const LARGE_MEMORY: usize = 320;
 
 /// The longest lists that a commit may have, so that decoding it takes memory in proportion to the
 /// file.
@@ -366,75 +404,5 @@ fn decode_block(d: &mut Decoder<'_>, after: u64) -> Result<Block> {
         frame: d.uint32()?,
         tar: d.uint32()?,
         digest: Digest::default(),
-    })
-}
-
-const PACKED: u8 = 0;
-const PIECES: u8 = 1;
-const DIRECTORY: u8 = 2;
-
-fn encode_entry(e: &mut Encoder, entry: &Entry) {
-    let place = match &entry.place {
-        Place::Pieces { .. } => PIECES,
-        _ if entry.is_directory() => DIRECTORY,
-        _ => PACKED,
-    };
-    e.byte(place);
-    e.uint(entry.version);
-    e.uint(entry.size);
-    e.uint(u64::from(entry.attributes.mode));
-    e.int(entry.attributes.mtime_s);
-    e.uint(u64::from(entry.attributes.mtime_ns));
-    match &entry.place {
-        Place::Packed { block, at, stored } => {
-            e.uint(*block);
-            e.uint(u64::from(*at));
-            e.uint(u64::from(*stored));
-        }
-        Place::Pieces { header, pieces } => {
-            e.uint(*header);
-            let mut last = *header;
-            e.list(pieces, |e, piece| {
-                e.int(piece.block.wrapping_sub(last) as i64);
-                e.uint(u64::from(piece.raw));
-                e.uint(u64::from(piece.stored));
-                last = piece.block;
-            });
-        }
-        // A commit is written after every pack, so nothing is in memory alone.
-        Place::Memory(_) => {}
-    }
-}
-
-/// Reads a member, and takes the number of its pieces off `left`, which bounds those of the commit.
-fn decode_entry(d: &mut Decoder<'_>, left: &mut u64) -> Result<Entry> {
-    let place = d.byte()?;
-    let version = d.uint()?;
-    let size = d.uint()?;
-    let mode = d.uint32()?;
-    let mtime_s = d.int()?;
-    let mtime_ns = d.uint32()?;
-    let place_of = match place {
-        PACKED | DIRECTORY => {
-            Place::Packed { block: d.uint()?, at: d.uint32()?, stored: d.uint32()? }
-        }
-        PIECES => {
-            let header = d.uint()?;
-            let mut last = header;
-            let pieces = d.list(*left, |d| {
-                last = last.wrapping_add(d.int()? as u64);
-                Ok(Piece { block: last, raw: d.uint32()?, stored: d.uint32()? })
-            })?;
-            *left = left.saturating_sub(pieces.len() as u64);
-            Place::Pieces { header, pieces: Arc::new(pieces) }
-        }
-        _ => return Err(malformed("a member is of no known type")),
-    };
-    Ok(Entry {
-        version,
-        member_type: if place == DIRECTORY { MemberType::Directory } else { MemberType::File },
-        size,
-        attributes: Attributes { mode, mtime_s, mtime_ns },
-        place: place_of,
     })
 }

@@ -145,8 +145,8 @@ struct UnpackedCommit {
 
 impl UnpackedCommit {
     /// The commit, which must have the generation and the archive id of its parts.
-    fn decode(&self, generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
-        let mut commit = Commit::decode_within(&self.bytes, self.room)?;
+    fn decode(self, generation: u64, archive: &[u8; ARCHIVE_ID]) -> Result<Commit> {
+        let mut commit = Commit::decode_within(self.bytes.into_vec(), self.room)?;
         commit.well_cut = self.well_cut;
         if commit.generation != generation || commit.archive != *archive {
             return Err(malformed("its parts speak of another commit"));
@@ -177,7 +177,7 @@ fn unpack(parts: &[&CommitPart], most: u64) -> Result<UnpackedCommit> {
         ));
     }
     let room = Room::new(packed, first.offset);
-    let packed: Vec<u8> = parts.iter().flat_map(|p| p.bytes.iter().copied()).collect();
+    let packed = parts.iter().map(|part| part.bytes.as_slice()).collect::<Vec<_>>().concat();
     // In one call, since a streaming decoder would also allocate the window that the frame asks for.
     let bytes = crate::format::frame::decompress(&packed, first.raw_len as usize).map_err(|e| {
         if e.code() == Code::Corrupt {
@@ -214,13 +214,59 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// What it says. Its bytes are what was committed, so an error here is no damage.
-    pub(crate) fn decode(&self) -> Result<Commit> {
+    pub(crate) fn decode(self) -> Result<Commit> {
         self.raw.decode(self.position.generation, &self.archive)
     }
 }
 
 /// How much is read at first, to see how long a part is. Most commits are shorter.
 const FIRST_LOOK: u64 = 1 << 10;
+
+/// The parts of a commit that are read before they are opened: about a megabyte.
+const AT_ONCE: usize = 16;
+
+/// A record that may be a part of a commit.
+pub(crate) struct RawPart {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// Opens a part, and gives its length.
+pub(crate) type Open<'a> = &'a (dyn Fn(&RawPart) -> OpenedPart + Sync);
+pub(crate) type OpenedPart = Option<(CommitPart, usize)>;
+
+/// Calls a function for each of several parts, perhaps in parallel, and gives the results in their order.
+pub(crate) type MapParts = fn(&[RawPart], Open<'_>) -> Vec<OpenedPart>;
+
+/// Reads up to `most` records from `at` on, as their clear bytes say where each ends; and why there are
+/// fewer: no record follows, or the disk does not read.
+fn read_raw(
+    mut at: u64,
+    limit: u64,
+    most: usize,
+    sealed: bool,
+    read: &mut impl FnMut(u64, usize) -> Result<Vec<u8>>,
+) -> (Vec<RawPart>, Option<Result<()>>) {
+    let mut parts = Vec::new();
+    while parts.len() < most {
+        let rest = limit.saturating_sub(at);
+        let mut bytes = match read(at, rest.min(FIRST_LOOK) as usize) {
+            Ok(bytes) => bytes,
+            Err(e) => return (parts, Some(Err(e))),
+        };
+        let len = record::peek(sealed, &bytes).map(|(_, len)| len);
+        let Some(len) = len.filter(|len| *len as u64 <= rest) else { return (parts, Some(Ok(()))) };
+        if len > bytes.len() {
+            bytes = match read(at, len) {
+                Ok(bytes) => bytes,
+                Err(e) => return (parts, Some(Err(e))),
+            };
+        }
+        parts.push(RawPart { offset: at, bytes });
+        at += len as u64;
+    }
+    (parts, None)
+}
 
 /// The whole and authentic commit whose first part stands at `offset` and whose last one ends at or
 /// before `limit`. `read` gives bytes of the file, whose offsets may be other ones than the parts
@@ -231,27 +277,28 @@ pub(crate) fn standing_at(
     container: Option<&dyn Seal>,
     meta: &MetaSeal,
     most: u64,
+    map: MapParts,
     mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
 ) -> Result<Option<Standing>> {
+    let open = |raw: &RawPart| read_part(&raw.bytes, raw.offset, container, meta);
     let mut parts = Vec::<CommitPart>::new();
     let mut at = offset;
     loop {
-        let rest = limit.saturating_sub(at);
-        let mut bytes = read(at, rest.min(FIRST_LOOK) as usize)?;
-        let Some((_, len)) = record::peek(container.is_some(), &bytes) else { return Ok(None) };
-        if len as u64 > rest {
-            return Ok(None);
+        // The first one says how many follow.
+        let left = parts.first().map_or(1, |first| first.count as usize - parts.len());
+        let (raw, end) = read_raw(at, limit, left.min(AT_ONCE), container.is_some(), &mut read);
+        let opened = if raw.len() > 1 { map(&raw, &open) } else { raw.iter().map(open).collect() };
+        for opened in opened {
+            let part = opened.filter(|(part, _)| part.follows(&parts));
+            let Some((part, len)) = part else { return Ok(None) };
+            at += len as u64;
+            parts.push(part);
         }
-        if len > bytes.len() {
-            bytes = read(at, len)?;
-        }
-        let part = read_part(&bytes, at, container, meta).filter(|(part, _)| part.follows(&parts));
-        let Some((part, len)) = part else { return Ok(None) };
-        at += len as u64;
-        let count = part.count as usize;
-        parts.push(part);
-        if parts.len() >= count {
-            break;
+        match end {
+            Some(Ok(())) => return Ok(None),
+            Some(Err(e)) => return Err(e),
+            None if parts.first().is_none_or(|first| parts.len() >= first.count as usize) => break,
+            None => {}
         }
     }
     let [first, ..] = parts.as_slice() else { return Ok(None) };
@@ -272,9 +319,10 @@ pub(crate) fn read_at(
     container: Option<&dyn Seal>,
     meta: &MetaSeal,
     most: u64,
+    map: MapParts,
     read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
 ) -> Result<Commit> {
-    match standing_at(position.offset, position.end(), container, meta, most, read)? {
+    match standing_at(position.offset, position.end(), container, meta, most, map, read)? {
         None => Err(damaged(position, "a part of it does not authenticate")),
         Some(standing) if !standing.position.is(position) => {
             Err(damaged(position, "its digest differs from what names it"))

@@ -11,6 +11,7 @@ use crate::format::catalog::Piece;
 use crate::format::catalog::Place;
 use crate::format::member::Attributes;
 use crate::format::member::MemberType;
+use crate::format::members::MemberRows;
 use crate::format::record::HEADER_MARKS;
 use crate::format::record::MetaSeal;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ fn commit(set: Vec<(Arc<str>, Entry)>, removed: Vec<Arc<str>>) -> Commit {
         blocks: Vec::new(),
         removed,
         set,
+        rows: MemberRows::default(),
         scrub: Vec::new(),
         history: Vec::new(),
         ahead: None,
@@ -89,7 +91,7 @@ fn the_most_regular_commits_of_a_writer_are_far_from_the_bounds() {
         let set: Vec<_> = (0..count).map(|n| (name(n), packed(n))).collect();
         let (one, packed) = read(&commit(set, Vec::new()), 1 << 30, u64::MAX);
         let one = one.unwrap();
-        assert_eq!(one.set.len() as u64, count);
+        assert_eq!(one.rows.len() as u64, count);
         let raw = one.raw_len;
         println!("{count} members: {raw} bytes, compressed {packed}");
         assert!(count * 2 < packed as u64, "{count} members in {packed} bytes");
@@ -157,7 +159,7 @@ fn what_says_that_a_number_or_a_name_counts_twice_does_not_follow() {
         commit.blocks = vec![(6, block.clone()), (5, block)];
         commit.set = vec![("b".into(), packed(1)), ("a".into(), packed(2))];
         edit(&mut commit);
-        commit.check_after(&before)
+        read(&commit, 1 << 30, u64::MAX).0.unwrap().check_after(&before)
     };
     delta(|_| {}).unwrap();
     delta(|c| c.next_block = 4).unwrap_err();
@@ -215,14 +217,14 @@ fn written(one: &Commit, offset: u64) -> Result<Commit> {
 fn what_compresses_too_well_for_a_reader_is_stored() {
     let names: Vec<Arc<str>> = vec!["a".into(); 1_000_000];
     let one = commit(Vec::new(), names);
-    assert_eq!(written(&one, 1 << 30).unwrap().removed.len(), 1_000_000);
+    assert_eq!(written(&one, 1 << 30).unwrap().rows.len(), 1_000_000);
 }
 
 #[test]
 fn a_commit_that_no_reader_takes_is_not_written() {
     let name: Arc<str> = "n".repeat(1 << 20).into();
     let one = commit(Vec::new(), vec![name.clone(); 7]);
-    assert_eq!(written(&one, 1 << 30).unwrap().removed.len(), 7);
+    assert_eq!(written(&one, 1 << 30).unwrap().rows.len(), 7);
     let error = written(&commit(Vec::new(), vec![name; 8]), 1 << 30).unwrap_err();
     assert_eq!(error.code(), Code::Limit);
 }

@@ -12,6 +12,7 @@ pub(crate) mod commit_parts;
 #[cfg(test)]
 mod commit_tests;
 pub(crate) mod encrypted_file;
+pub(crate) mod entry;
 pub(crate) mod extents;
 pub(crate) mod footer;
 pub(crate) mod frame;
@@ -21,6 +22,9 @@ pub(crate) mod keys;
 pub mod kind;
 pub(crate) mod mark_search;
 pub(crate) mod member;
+pub(crate) mod members;
+#[cfg(test)]
+mod members_tests;
 pub(crate) mod name;
 pub(crate) mod record;
 pub(crate) mod stale;

@@ -36,6 +36,9 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
     if name.len() > MAX_NAME {
         return Some("it is longer than 3,800 bytes");
     }
+    if is_plain(name.as_bytes()) {
+        return None;
+    }
     name.split('/').find_map(|component| match component {
         "" => Some("it has an empty component"),
         "." | ".." => Some("it has a component . or .."),
@@ -43,6 +46,18 @@ pub(crate) fn fault(name: &str) -> Option<&'static str> {
         c if c.contains('\0') => Some("it contains NUL"),
         _ => None,
     })
+}
+
+/// Whether a name has nothing that may be a fault: no more bytes than a component, no NUL, and no
+/// component that is empty or begins with a dot. An opening checks every name, and few need more.
+fn is_plain(name: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return false };
+    let mut doubtful = name.len() > MAX_COMPONENT || *first == b'.' || *first == b'/';
+    doubtful |= *last == b'/' || *last == 0;
+    for (a, b) in name.iter().zip(name.get(1..).unwrap_or_default()) {
+        doubtful |= (*a == 0) | ((*a == b'/') & ((*b == b'/') | (*b == b'.')));
+    }
+    !doubtful
 }
 
 /// The directory that salvage keeps members apart in. Where commits name members in it, it is
@@ -106,6 +121,18 @@ fn preview(name: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_name_that_needs_no_closer_look_has_no_fault(name in "[ab./\0é]{0,8}", long in 0usize..300) {
+            for name in [name.clone(), format!("{name}{}", "x".repeat(long))] {
+                let faulty = name.is_empty()
+                    || name.split('/').any(|c| matches!(c, "" | "." | "..") || c.len() > 255)
+                    || name.contains('\0');
+                proptest::prop_assert_eq!(fault(&name).is_some(), faulty);
+            }
+        }
+    }
 
     #[test]
     fn a_leading_slash_is_dropped_and_nothing_else_is_changed() {

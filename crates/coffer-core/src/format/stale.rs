@@ -26,7 +26,7 @@ pub(crate) fn stale_blocks(catalog: &Catalog) -> BTreeSet<BlockId> {
                 len = len.saturating_add(entry_len);
             }
             Place::Pieces { .. } => {
-                for block in Catalog::blocks_of(entry) {
+                for block in Catalog::blocks_of(&entry) {
                     unowned.remove(&block);
                 }
             }

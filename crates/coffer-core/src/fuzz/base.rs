@@ -10,7 +10,7 @@ use crate::format::block::Layers;
 use crate::format::catalog::{Block, Catalog, Digest, Place};
 use crate::format::chunk;
 use crate::format::codec::Decoder;
-use crate::format::commit::Commit;
+use crate::format::commit::{Commit, Loading};
 use crate::format::header::Header;
 use crate::format::record::{
     self, COMMIT_TAG, ClearFields, FOOTER_TAG, HEADER_TAG, MetaSeal, SALT_TAG,
@@ -146,7 +146,9 @@ impl Base {
 
     /// Applies a commit, and notes what can be read.
     fn remember(&mut self, file: &[u8], commit: &Commit) {
-        commit.clone().apply(&mut self.catalog);
+        let mut loading = Loading::behind(std::mem::take(&mut self.catalog));
+        loading.apply(&mut commit.clone());
+        self.catalog = loading.finish();
         for (name, entry) in self.catalog.iter() {
             let units: Vec<(u64, usize, usize, usize)> = match &entry.place {
                 Place::Packed { block, at, stored } => {

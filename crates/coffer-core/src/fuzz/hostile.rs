@@ -157,7 +157,7 @@ fn a_commit_that_contradicts_itself() {
 fn a_directory_with_bytes() {
     refused("directory", |base, commit| {
         let (name, entry) = base.catalog.iter().find(|(_, e)| e.is_directory()).unwrap();
-        commit.set.push((name.clone(), crate::format::catalog::Entry { size: 5, ..entry.clone() }));
+        commit.set.push((name.into(), crate::format::catalog::Entry { size: 5, ..entry }));
     });
 }
 

@@ -121,7 +121,7 @@ impl Forge {
     fn units(&self) -> Vec<MemberUnit> {
         let mut units = Vec::new();
         for (name, entry) in self.base.catalog.iter() {
-            let unit = |block, piece| MemberUnit { name: name.clone(), block, piece };
+            let unit = |block, piece| MemberUnit { name: name.into(), block, piece };
             match &entry.place {
                 Place::Packed { block, .. } => units.push(unit(*block, None)),
                 Place::Pieces { pieces, .. } => {
@@ -222,7 +222,7 @@ impl Forge {
         }
         let (id, name) = (unit.block, unit.name.clone());
         if let Some(i) = unit.piece {
-            let Some(entry) = self.base.catalog.get(&name).cloned() else { return };
+            let Some(entry) = self.base.catalog.get(&name) else { return };
             let Place::Pieces { pieces, .. } = &entry.place else { return };
             let mut tar = stored.clone();
             if i + 1 == pieces.len() {
@@ -244,7 +244,7 @@ impl Forge {
         let replaced = std::mem::take(&mut self.stored);
         let mut packs: BTreeMap<BlockId, Vec<u8>> = BTreeMap::new();
         for (id, name) in replaced.keys() {
-            let packed = self.base.catalog.get(name).map(|e| &e.place);
+            let packed = self.base.catalog.get(name).map(|e| e.place);
             if matches!(packed, Some(Place::Packed { .. })) {
                 packs.insert(*id, Vec::new());
             }

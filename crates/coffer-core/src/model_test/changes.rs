@@ -127,13 +127,13 @@ impl Run {
         let large = {
             let view = container.view.read();
             let large =
-                |e: &&crate::format::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
+                |e: &crate::format::catalog::Entry| matches!(&e.place, Place::Pieces { .. });
             view.catalog
                 .iter()
                 // The model has the bytes before the damage, not those after an append.
                 .find(|(n, e)| large(e) && self.opener.damaged(container, n, e).is_none())
                 .map(|(n, e)| {
-                    (n.to_string(), MemberLocation::in_catalog(&view.catalog, n, e).unwrap())
+                    (n.to_string(), MemberLocation::in_catalog(&view.catalog, n, &e).unwrap())
                 })
         };
         let Some((name, found)) = large else { return Ok(()) };

@@ -273,7 +273,7 @@ impl ModelOpener {
         };
         view.catalog
             .iter()
-            .map(|(name, entry)| Ok((name.to_string(), Arc::new(read(name, entry)?))))
+            .map(|(name, entry)| Ok((name.to_string(), Arc::new(read(name, &entry)?))))
             .collect()
     }
 }

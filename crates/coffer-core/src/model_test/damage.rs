@@ -56,7 +56,7 @@ impl Run {
         let (id, block) = blocks[self.rng.below(blocks.len() as u64) as usize];
         self.tell(|| format!("a flip in the block at {}", block.offset));
         let held = catalog.iter().filter(|(_, entry)| Catalog::blocks_of(entry).contains(id));
-        let held = held.map(|(name, _)| (name.to_string(), members[&**name].clone())).collect();
+        let held = held.map(|(name, _)| (name.to_string(), members[name].clone())).collect();
         self.opener.flips.push(Flip { marks, digest: block.digest, at: AT, held });
         let mut image = self.disk.image();
         let file = image.names[&self.opener.path];

@@ -85,7 +85,7 @@ struct Contents {
 fn contents(reader: &Reader) -> Result<Contents> {
     let view = reader.view.read();
     let catalog = &view.catalog;
-    let members = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
+    let members = catalog.iter().map(|(name, entry)| (Arc::from(name), entry));
     // What waits for its pack is not in the file yet.
     let Grouped { packs, large, waiting: _ } = Grouped::new(members);
     let mut units = Vec::new();

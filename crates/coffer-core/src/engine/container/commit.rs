@@ -9,6 +9,7 @@ use super::put::SPLIT_PACK;
 use crate::error::{Code, Error, Result};
 use crate::format::catalog::{Block, BlockId, Catalog, Digest, Entry, Place};
 use crate::format::commit::{Commit, MAX_HISTORY, Position};
+use crate::format::members::MemberRows;
 use crate::io::lock_set::Locks;
 use crate::io::pool;
 
@@ -140,7 +141,7 @@ impl Container {
     /// Moves members out of a pack with this tar.
     fn move_members(&mut self, block: &Block, tar: &[u8], members: Vec<Arc<str>>) -> Result<()> {
         for name in members {
-            let Some(entry) = self.view.read().catalog.get(&name).cloned() else { continue };
+            let Some(entry) = self.view.read().catalog.get(&name) else { continue };
             let Place::Packed { at, stored, .. } = entry.place else { continue };
             self.make_room_within(SPLIT_PACK, stored as usize)?;
             let stored = Arc::new(self.source.slice(tar, block, at, stored)?.to_vec());
@@ -198,6 +199,7 @@ impl Container {
             blocks: Vec::new(),
             removed: Vec::new(),
             set: Vec::new(),
+            rows: MemberRows::default(),
             scrub,
             history: ancestry.history,
             ahead: None,
@@ -217,7 +219,7 @@ impl Container {
         let dead = &self.changes.dead;
         let live = catalog.blocks.iter().filter(|(id, _)| !dead.contains(id));
         commit.blocks = live.map(|(id, block)| (*id, block.clone())).collect();
-        commit.set = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect();
+        commit.set = catalog.iter().map(|(name, entry)| (name.into(), entry)).collect();
     }
 
     /// Lists what has changed since the last commit, as a delta does.
@@ -232,7 +234,7 @@ impl Container {
             .collect();
         for name in touched {
             match catalog.get(name) {
-                Some(entry) => commit.set.push((name.clone(), entry.clone())),
+                Some(entry) => commit.set.push((name.clone(), entry)),
                 None => commit.removed.push(name.clone()),
             }
         }

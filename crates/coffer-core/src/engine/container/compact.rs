@@ -220,9 +220,9 @@ impl Container {
         }
         self.flush_pending()?;
         for (name, entry) in members.large {
-            let place = self.copy_pieces(&from.source, &old, entry, damaged, watch)?;
-            progress.done(name, entry)?;
-            self.set(name.clone(), Entry { place, ..entry.clone() });
+            let place = self.copy_pieces(&from.source, &old, &entry, damaged, watch)?;
+            progress.done(name, &entry)?;
+            self.set(name.into(), Entry { place, ..entry });
         }
         self.view.write().catalog.next_version = old.next_version;
         Ok(())
@@ -234,7 +234,7 @@ impl Container {
         &mut self,
         from: &ArchiveFile,
         block: &Block,
-        members: &[(&Arc<str>, &Entry)],
+        members: &[(&str, Entry)],
         damaged: Damaged,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
@@ -247,7 +247,7 @@ impl Container {
         &mut self,
         from: &ArchiveFile,
         block: &Block,
-        members: &[(&Arc<str>, &Entry)],
+        members: &[(&str, Entry)],
         progress: &mut Progress<'_>,
     ) -> Result<()> {
         self.copy_pack_into(SPLIT_PACK, from, block, members, Damaged::Refused, progress)
@@ -258,7 +258,7 @@ impl Container {
         size: usize,
         from: &ArchiveFile,
         block: &Block,
-        members: &[(&Arc<str>, &Entry)],
+        members: &[(&str, Entry)],
         damaged: Damaged,
         progress: &mut Progress<'_>,
     ) -> Result<()> {
@@ -271,7 +271,7 @@ impl Container {
                 progress.done(name, entry)?;
                 let Place::Packed { at, stored, .. } = entry.place else { continue };
                 let place = Place::Packed { block, at, stored };
-                self.set((*name).clone(), Entry { place, ..(*entry).clone() });
+                self.set((*name).into(), Entry { place, ..entry.clone() });
             }
             return Ok(());
         };
@@ -327,9 +327,10 @@ impl Container {
     }
 
     /// Puts a member of another file into the pack that is being filled, for which there must be room.
-    pub(super) fn put_repacked(&mut self, name: &Arc<str>, entry: &Entry, stored: Arc<Vec<u8>>) {
+    pub(super) fn put_repacked(&mut self, name: &str, entry: &Entry, stored: Arc<Vec<u8>>) {
+        let name: Arc<str> = name.into();
         let pending = repacked(name.clone(), entry, stored.clone());
-        self.set(name.clone(), Entry { place: Place::Memory(stored), ..entry.clone() });
+        self.set(name, Entry { place: Place::Memory(stored), ..entry.clone() });
         self.push(pending);
     }
 
@@ -373,7 +374,7 @@ impl Container {
 
 /// Whether these members are all that a pack holds. A pack that could not be read at a flush still
 /// holds the members that were deleted then.
-fn is_filled(block: &Block, members: &[(&Arc<str>, &Entry)]) -> bool {
+fn is_filled(block: &Block, members: &[(&str, Entry)]) -> bool {
     let mut len = 0;
     for (name, entry) in members {
         len += tar::entry_len(name, entry.member_type, entry.stored());

@@ -78,8 +78,8 @@ impl Container {
         let new = self.new_copy(path, &*old, self.form())?;
         let grouped = {
             let view = self.view.read();
-            let members = view.catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
-            Grouped::new(members.collect::<Vec<_>>())
+            let members = view.catalog.iter().map(|(name, entry)| (Arc::from(name), entry));
+            Grouped::new(members.collect::<Vec<(Arc<str>, Entry)>>())
         };
         self.compaction = Some(Box::new(Compaction {
             new,
@@ -152,13 +152,14 @@ impl Container {
             let Some(block) = view.catalog.blocks.get(&id).cloned() else { return Ok(()) };
             let live = view.catalog.live_in_pack(id);
             let live = live.into_iter().filter(|n| wanted.is_none_or(|wanted| wanted.contains(n)));
-            let entry = |name: Arc<str>| Some((name.clone(), view.catalog.get(&name)?.clone()));
+            let entry = |name: Arc<str>| Some((name.clone(), view.catalog.get(&name)?));
             (block, live.filter_map(entry).collect::<Vec<_>>())
         };
         if members.is_empty() {
             return Ok(());
         }
-        let members: Vec<_> = members.iter().map(|(name, entry)| (name, entry)).collect();
+        let members: Vec<_> =
+            members.iter().map(|(name, entry)| (&**name, entry.clone())).collect();
         let silent = CallObserver::silent();
         let mut progress = super::compact::Progress::silent(&silent);
         new.copy_small_pack(&self.source, &block, &members, &mut progress)
@@ -166,7 +167,7 @@ impl Container {
 
     /// Begins to copy a large member, unless it is not there any more.
     fn begin_large(&self, compaction: &mut Compaction, name: Arc<str>) -> Result<()> {
-        let entry = self.view.read().catalog.get(&name).cloned();
+        let entry = self.view.read().catalog.get(&name);
         let Some(entry) = entry else { return Ok(()) };
         let Place::Pieces { header, .. } = &entry.place else {
             // It became a small one.
@@ -217,7 +218,7 @@ impl Container {
         let mut changed = Vec::new();
         for _ in 0..LAST_NAMES {
             let Some(name) = compaction.touched.pop_first() else { break };
-            let entry = self.view.read().catalog.get(&name).cloned();
+            let entry = self.view.read().catalog.get(&name);
             let new = &mut compaction.new.container;
             let copied = new.view.read().catalog.get(&name).map(|copied| copied.version);
             match entry {

@@ -157,14 +157,10 @@ impl Container {
     /// Removes a member.
     pub(crate) fn remove(&mut self, name: &str) -> Result<()> {
         self.ready()?;
-        let removed = {
-            let mut view = self.view.write();
-            let key = view.catalog.get_key_value(name).map(|(key, _)| key.clone());
-            key.and_then(|key| view.catalog.remove(name).map(|entry| (key, entry)))
-        };
-        if let Some((name, old)) = removed {
-            self.retire(&name, &old);
-            self.record(name, Some(old));
+        let removed = self.view.write().catalog.remove(name);
+        if let Some(old) = removed {
+            self.retire(name, &old);
+            self.record(name.into(), Some(old));
         }
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::io::storage::ReadAt;
 use crate::progress::{CallObserver, Report};
 
 /// A member with its name, as the old catalog has it.
-type Member<'a> = (&'a Arc<str>, &'a Entry);
+type Member<'a> = (&'a str, Entry);
 
 impl Container {
     /// Commits, and rewrites the coffer under new keys into a new file at `path`, which replaces the
@@ -73,10 +73,10 @@ impl Container {
         self.flush_pending()?;
         for (name, entry) in members.large {
             let place = self
-                .transcode_pieces(&from.source, &old, name, entry, watch)
+                .transcode_pieces(&from.source, &old, name, &entry, watch)
                 .map_err(|e| e.of_member(name))?;
-            progress.done(name, entry)?;
-            self.set(name.clone(), Entry { place, ..entry.clone() });
+            progress.done(name, &entry)?;
+            self.set(name.into(), Entry { place, ..entry });
         }
         self.view.write().catalog.next_version = old.next_version;
         // The last chance to cancel: the new file is published next.

@@ -80,7 +80,7 @@ impl Container {
             }
             Step::Packed(member) => {
                 let mut view = self.view.write();
-                let entry = view.catalog.get(&member.name).cloned();
+                let entry = view.catalog.get(&member.name);
                 if let Some(entry) = entry.filter(|entry| entry.version == member.version) {
                     let place = Place::Memory(member.stored.clone());
                     view.catalog.set(member.name.clone(), Entry { place, ..entry });

@@ -87,7 +87,7 @@ fn put(container: &mut Container, head: Vec<u8>, staged: SpooledUpload) -> Vec<u
     container.put_large("member", attributes, &[], parts).unwrap();
     let view = container.view.read();
     let entry = view.catalog.get("member").unwrap();
-    let found = MemberLocation::in_catalog(&view.catalog, "member", entry).unwrap();
+    let found = MemberLocation::in_catalog(&view.catalog, "member", &entry).unwrap();
     found.read(&view.source, 0, entry.size as usize).unwrap()
 }
 

@@ -80,7 +80,7 @@ impl Writer {
     pub(super) fn attributes(&self, name: &str, given: Given) -> Result<Attributes> {
         let view = self.container.view.read();
         let old = view.catalog.get(name).map(|e| e.attributes.mode);
-        let is_file = |entry: &Entry| !entry.is_directory();
+        let is_file = |entry: Entry| !entry.is_directory();
         if given.exclusive && view.catalog.get(name).is_some_and(is_file) {
             return Err(Error::new(
                 Code::MemberExists,
@@ -97,7 +97,7 @@ impl Writer {
         let old = {
             let view = self.container.view.read();
             match view.catalog.get(name).filter(|e| !e.is_directory()) {
-                Some(entry) => MemberLocation::in_catalog(&view.catalog, name, entry)?,
+                Some(entry) => MemberLocation::in_catalog(&view.catalog, name, &entry)?,
                 None => return Ok(Default::default()),
             }
         };
@@ -149,7 +149,8 @@ impl Writer {
     fn delete(&mut self, name: &str, recursive: bool) -> Result<()> {
         let below: Vec<Arc<str>> = {
             let view = self.container.view.read();
-            let below: Vec<_> = view.catalog.below(name).map(|(n, _)| n.clone()).collect();
+            let below: Vec<Arc<str>> =
+                view.catalog.below(name).map(|(name, _)| name.into()).collect();
             if below.is_empty() && view.catalog.get(name).is_none() {
                 return Err(no_member(name));
             }

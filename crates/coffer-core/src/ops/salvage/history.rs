@@ -7,9 +7,10 @@ use super::span::Span;
 use crate::buffer::Buffer;
 use crate::coffer::CommitId;
 use crate::engine::file::ArchiveFile;
+use crate::engine::recovery;
 use crate::error::Result;
 use crate::format::catalog::Catalog;
-use crate::format::commit::{Commit, Position};
+use crate::format::commit::{Commit, Loading, Position};
 use crate::format::commit_parts::CommitPart;
 use crate::format::footer::Footer;
 use crate::format::mark_search::Seek;
@@ -40,6 +41,7 @@ impl Known {
             container,
             &source.meta,
             most,
+            recovery::in_pool,
             |offset, len| source.read(moved(offset), len).map(Buffer::into_vec),
         )
     }
@@ -180,12 +182,13 @@ impl HistoryScan {
         let base = known.keys().rev().find_map(|top| Some((*top, root(&known, *top)?)));
         let complete = base.is_some_and(|(top, _)| Some(top) >= newest.max(named));
         let first = base.map_or(0, |(_, snapshot)| snapshot);
-        let mut catalog = Catalog::default();
+        let mut loading = Loading::default();
         let mut reached = None;
         for (_, commit) in known.range(first..) {
-            commit.read(source)?.apply(&mut catalog);
+            loading.apply(&mut commit.read(source)?);
             reached = Some(commit);
         }
+        let mut catalog = loading.finish();
         catalog.blocks.retain(|_, block| block.fits());
         let end = reached.map_or(0, |commit| commit.span().to);
         // The footers that stand right behind it belong to it.

@@ -62,7 +62,7 @@ pub(super) fn bring(
 
 /// The members of the catalog. Those whose names are invalid are reported as lost.
 fn valid_names(rescue: &mut Rescue<'_>, catalog: &Catalog) -> Vec<Named> {
-    let all = catalog.iter().map(|(name, entry)| (name.clone(), entry.clone()));
+    let all = catalog.iter().map(|(name, entry)| (Arc::from(name), entry));
     let (members, refused): (Vec<Named>, Vec<Named>) =
         all.partition(|(name, _)| name::fault(name).is_none());
     for (name, _) in refused {

@@ -46,7 +46,7 @@ impl Scene {
     fn read(&self, name: &str) -> Option<Vec<u8>> {
         let view = self.container.view.read();
         let entry = view.catalog.get(name)?;
-        let found = MemberLocation::in_catalog(&view.catalog, name, entry).unwrap();
+        let found = MemberLocation::in_catalog(&view.catalog, name, &entry).unwrap();
         Some(found.read(&view.source, 0, entry.size as usize).unwrap())
     }
 
