@@ -19,12 +19,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
 pub use self::packed::PackedMembers;
+use self::scrub::Scrub;
 pub(crate) use self::task::{Answer, BulkWork, Done, Edit, Given, Message, Task, Verification};
 use crate::engine::container::{Container, Damaged};
 use crate::engine::open::Notices;
 use crate::engine::upload::Uploads;
 use crate::error::{Code, Error, Result};
-use crate::format::catalog::BlockId;
 use crate::format::commit::CommitId;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
@@ -99,8 +99,8 @@ pub(crate) struct State {
     scrub_at: Option<Instant>,
     /// The length of the file when the first of them became stale.
     stale_from: u64,
-    /// The stale packs that the scrub which has begun has still to erase.
-    scrubbing: Option<Vec<BlockId>>,
+    /// The scrub that has begun.
+    scrubbing: Option<Scrub>,
 }
 
 impl Writer {

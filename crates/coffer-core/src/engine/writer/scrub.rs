@@ -7,11 +7,23 @@ use std::time::Instant;
 
 use super::Writer;
 use crate::error::Result;
+use crate::format::catalog::BlockId;
 
-/// The most stale packs that a part of a scrub erases.
-const PART: usize = 32;
+/// The fewest stale packs that a part of a scrub erases, if there are so many.
+const MIN_PART: usize = 32;
+/// The most parts of a scrub. Changes between them leave more packs stale, which wait for the next one:
+/// with smaller parts it would always have more to do than the one before.
+const MOST_PARTS: usize = 16;
 /// The most bytes that changes append before a scrub begins, however short the time since the first.
 const MOST_APPENDED: u64 = 8 << 20;
+
+/// A scrub that has begun.
+pub(super) struct Scrub {
+    /// The stale packs that are still to be erased.
+    left: Vec<BlockId>,
+    /// How many of them a part erases.
+    part: usize,
+}
 
 impl Writer {
     /// Commits changes that no flush asked for. What they replace is erased with them if there is no
@@ -46,16 +58,17 @@ impl Writer {
 
     /// Commits, and erases the next part of what was stale when the scrub began.
     fn commit_scrubbing(&mut self) -> Result<()> {
-        let mut left = match self.state.scrubbing.take() {
-            Some(left) => left,
-            None => self.container.stale_packs().collect(),
-        };
-        let part = left.split_off(left.len().saturating_sub(PART));
-        let committed = self.container.commit_scrubbing(&part, &self.locks);
+        let Scrub { mut left, part } = self.state.scrubbing.take().unwrap_or_else(|| {
+            let left: Vec<BlockId> = self.container.stale_packs().collect();
+            let part = left.len().div_ceil(MOST_PARTS).max(MIN_PART);
+            Scrub { left, part }
+        });
+        let now = left.split_off(left.len().saturating_sub(part));
+        let committed = self.container.commit_scrubbing(&now, &self.locks);
         if left.is_empty() || committed.is_err() {
             self.end_scrub();
         } else {
-            self.state.scrubbing = Some(left);
+            self.state.scrubbing = Some(Scrub { left, part });
         }
         committed
     }
