@@ -89,6 +89,8 @@ const fillUp: Body<Filling, Filled> = async ({ coffer, fs }, { className, keys, 
   for (const name of flushed.keys()) {
     deleting = await refusal(async () => {
       await box.delete(name)
+      // It is on the disk then, and the flush erases what it deleted, for which there may be no room.
+      if (autoFlush) flushed.delete(name)
       await box.flush()
     })
     if (deleting === null) flushed.delete(name)

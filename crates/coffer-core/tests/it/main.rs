@@ -7,6 +7,7 @@ mod support;
 
 mod answers;
 mod coffer;
+mod compaction;
 mod damage;
 mod damaged;
 mod format;

@@ -130,7 +130,7 @@ impl Writer {
         self.container.stop_compaction();
         self.auto_compact = false;
         if self.is_in_place() {
-            let _ = self.container.commit(false, &self.locks);
+            self.scrub_all();
             self.container.note_durable(&self.locks);
         }
         self.release();

@@ -56,6 +56,15 @@ impl Writer {
         self.begin_compaction();
     }
 
+    /// Erases all stale blocks at the end of the thread, unless there are changes that no flush asked for:
+    /// those are lost.
+    pub(super) fn scrub_all(&mut self) {
+        if !self.container.modified() {
+            // What it leaves stale is erased by the next writer.
+            let _ = self.container.commit(false, &self.locks);
+        }
+    }
+
     /// Commits, and erases the next part of what was stale when the scrub began.
     fn commit_scrubbing(&mut self) -> Result<()> {
         let Scrub { mut left, part } = self.state.scrubbing.take().unwrap_or_else(|| {
