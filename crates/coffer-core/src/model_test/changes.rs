@@ -11,14 +11,18 @@ use crate::error::{Code, Error, Result};
 use crate::format::catalog::Place;
 use crate::format::member::Attributes;
 
-const ATTRIBUTES: Attributes = Attributes { mode: 0o644, mtime_s: 1_700_000_000, mtime_ns: 5 };
-
 impl Run {
     pub(super) fn name(&mut self) -> String {
         match self.rng.below(10) {
             0 => "long/".repeat(25) + "name",
             n => format!("member-{n}"),
         }
+    }
+
+    /// Attributes with a time of their own for each write: a block of an unsealed coffer that is written
+    /// anew would be the same as a damaged one was, if a member of no bytes had the same time.
+    fn attributes(&self) -> Attributes {
+        Attributes { mode: 0o644, mtime_s: 1_700_000_000 + self.serial as i64, mtime_ns: 5 }
     }
 
     /// Bytes that identify the write they are of.
@@ -59,7 +63,8 @@ impl Run {
         let bytes = self.bytes(len);
         self.tell(|| format!("put {name} {len}"));
         let stored = container.source.layers.encode_member(&bytes)?.into_vec();
-        container.put_small(&name, MemberType::File, bytes.len() as u64, ATTRIBUTES, stored)?;
+        let (size, attributes) = (bytes.len() as u64, self.attributes());
+        container.put_small(&name, MemberType::File, size, attributes, stored)?;
         model.insert(name, Arc::new(bytes));
         Ok(())
     }
@@ -96,7 +101,7 @@ impl Run {
             return Ok(());
         }
         let parts = stage.finish()?.parts(Vec::new(), &container.source.layers);
-        container.put_large(&name, ATTRIBUTES, &[], parts)?;
+        container.put_large(&name, self.attributes(), &[], parts)?;
         model.insert(name, Arc::new(bytes));
         Ok(())
     }
@@ -113,7 +118,7 @@ impl Run {
         let stop = if self.rng.one_in(6) { self.rng.below(pieces.len() as u64) } else { u64::MAX };
         self.tell(|| format!("put {name} in {} pieces, stop at {stop}", pieces.len()));
         let mut at = 0;
-        container.put_large(name, ATTRIBUTES, kept, || {
+        container.put_large(name, self.attributes(), kept, || {
             if at as u64 == stop {
                 return Err(Error::new(Code::Aborted, "enough"));
             }
