@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { marked, marker, noise } from './support/bytes.ts'
@@ -6,6 +6,7 @@ import type { Coffer } from './support/coffer.ts'
 import { lastRecord, pieces } from './support/format.ts'
 import { type Keys, type Kind, keysFor, kinds, openKind } from './support/kinds.ts'
 import { PyCoffer, python } from './support/python.ts'
+import { Random } from './support/random.ts'
 import { tempDir } from './support/temp.ts'
 
 /** A small member lies in a pack with its neighbours; a large one has blocks of its own. */
@@ -153,6 +154,60 @@ describe.skipIf(python === null).each(kinds)('deleted means gone, $label', (kind
       expect(Object.keys(await pycoffer.list(kind.label, made.path, made.keys))).not.toContain('victim')
     },
   )
+
+  it.each(['small', 'large'] as const)(
+    'with autoFlush, a %s member stays until the next flush, and for the next writer after a kill',
+    async (size) => {
+      const made = await make(kind, lengths[size], { autoFlush: true, scrubDelay: 3_600_000 })
+      await made.box.delete('victim')
+      expect(await found(made)).not.toEqual([])
+      // What a process leaves that is killed now.
+      const left = { ...made, path: join(tempDir(), 'left.coffer') }
+      copyFileSync(made.path, left.path)
+      await made.box.flush()
+      expect(await found(made)).toEqual([])
+      await expectNeighbours(made.box)
+      await made.box.close()
+
+      const reader = await openKind(kind, left.path, 'r', left.keys)
+      expect(await reader.has('victim')).toBe(false)
+      await reader.close()
+      await (await openKind(kind, left.path, 'r+', left.keys)).close()
+      expect(await found(left)).toEqual([])
+      for (const { path } of [made, left]) {
+        expect(Object.keys(await pycoffer.list(kind.label, path, made.keys))).not.toContain('victim')
+      }
+    },
+  )
+
+  it('in a session of changes at random, nothing that was deleted is found after any flush', async () => {
+    const [path, keys, random] = [join(tempDir(), 'box.coffer'), keysFor(kind), new Random('deleted')]
+    const box = await openKind(kind, path, 'x', keys, { autoFlush: true, scrubDelay: 30, durability: 'none' })
+    const live = new Map<string, Buffer>()
+    const dead: Buffer[] = []
+    const offsets = new Set<number>()
+    for (let step = 1; step <= 240; step += 1) {
+      const name = `member ${random.below(30)}`
+      const old = live.get(name)
+      if (old !== undefined) dead.push(old)
+      if (random.below(4) === 0 && old !== undefined) {
+        await box.delete(name)
+        live.delete(name)
+      } else {
+        const needle = marker()
+        await box.write(name, marked(needle, random.below(12) === 0 ? 300_000 : 500 + random.below(4_000)))
+        live.set(name, needle)
+      }
+      if (step % 30 > 0) continue
+      const file = readFileSync(path)
+      for (const piece of pieces(file, kind.container !== null)) offsets.add(piece.offset)
+      await box.flush()
+      const places = await pycoffer.search(kind.label, path, keys, dead, [...offsets])
+      expect(places.flat(), `after ${step} changes`).toEqual([])
+      expect(Object.keys(await pycoffer.list(kind.label, path, keys)).sort()).toEqual([...live.keys()].sort())
+    }
+    await box.close()
+  })
 
   it('names are gone too after compaction', async () => {
     const path = join(tempDir(), 'box.coffer')
