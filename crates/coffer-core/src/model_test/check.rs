@@ -179,7 +179,7 @@ impl ModelOpener {
         let ours = |path: &Path| {
             path == self.path || path.to_string_lossy().starts_with(&*torn.to_string_lossy())
         };
-        match image.names.keys().find(|path| !container.is_compacting() && !ours(path)) {
+        match image.names.keys().find(|path| !container.is_being_copied() && !ours(path)) {
             // If a call of the disk failed, it may be the removal of this file.
             Some(path) if disk.failed().is_none() => {
                 Err(format!("{} was left behind", path.display()))

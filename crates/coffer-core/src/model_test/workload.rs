@@ -8,7 +8,7 @@ use super::rng::Rng;
 use super::state::{Members, ModelState, Timeline, Trace, lens};
 use crate::coffer::{Change, Coffer, LockMode, Mode, Options};
 use crate::crypto::key::Key;
-use crate::engine::container::{Container, Damaged};
+use crate::engine::container::{Compaction, Container, Damaged};
 use crate::engine::credentials::NewCredentials;
 use crate::engine::upload::Uploads;
 use crate::error::{Code, Result};
@@ -327,8 +327,9 @@ impl Run {
     fn work(&mut self, mut container: Container) {
         let mut model = self.members();
         let mut saved: Vec<Members> = Vec::new();
+        let mut compaction = None;
         for _ in 0..self.rng.below(30) {
-            let go_on = container.is_compacting() && self.rng.one_in(3);
+            let go_on = compaction.is_some() && self.rng.one_in(3);
             let result = match if go_on { 20 } else { self.rng.below(25) } {
                 0..=6 => self.put_small(&mut container, &mut model),
                 7..=8 => self.put_large(&mut container, &mut model),
@@ -354,17 +355,24 @@ impl Run {
                     }
                     Ok(())
                 }
-                17 if saved.is_empty() => self.compact(&mut container, &model),
-                18 if saved.is_empty() => self.rekey(&mut container, &model),
+                17 if saved.is_empty() => {
+                    compaction = None;
+                    self.compact(&mut container, &model)
+                }
+                18 if saved.is_empty() => {
+                    compaction = None;
+                    self.rekey(&mut container, &model)
+                }
                 19 => {
                     self.tell(|| "reopen".to_owned());
+                    compaction = None;
                     container.abandon();
                     let Some(opened) = self.open() else { return };
                     (container, saved, model) = (opened, Vec::new(), self.members());
                     Ok(())
                 }
                 20 if saved.is_empty() && !container.modified() => {
-                    self.compact_in_steps(&mut container, &model)
+                    self.compact_in_steps(&mut container, &mut compaction, &model)
                 }
                 // A commit inside a savepoint is followed by its keeping or undoing at once.
                 _ if saved.len() <= 1 => self.commit(&mut container, &mut model, &mut saved),
@@ -474,19 +482,26 @@ impl Run {
     }
 
     /// Begins a compaction, goes on with it, or ends it.
-    fn compact_in_steps(&mut self, container: &mut Container, model: &Members) -> Result<()> {
-        if !container.is_compacting() {
+    fn compact_in_steps(
+        &mut self,
+        container: &mut Container,
+        compaction: &mut Option<Compaction>,
+        model: &Members,
+    ) -> Result<()> {
+        let Some(mut under_way) = compaction.take() else {
             self.tell(|| "begin to compact".to_owned());
-            return container.begin_compaction(&self.opener.path);
-        }
+            *compaction = Some(Compaction::begin(container, &self.opener.path)?);
+            return Ok(());
+        };
         let budget = self.rng.below(20_000);
         self.tell(|| format!("compact {budget} bytes"));
-        if !container.compact_step(budget)? || self.rng.one_in(2) {
+        if !under_way.step(container, budget)? || self.rng.one_in(2) {
+            *compaction = Some(under_way);
             return Ok(());
         }
         self.tell(|| format!("end of the compaction, {} members", model.len()));
         self.timeline.add(self.disk.recorded(), self.state(model.clone(), self.keys));
-        container.finish_compaction(&self.opener.path.clone(), &self.locks())?;
+        under_way.finish(container, &self.opener.path, &self.locks())?;
         self.committed(container, model);
         Ok(())
     }

@@ -132,7 +132,6 @@ impl Container {
         form: Form,
         fill: impl FnOnce(&mut Self, &Self) -> Result<()>,
     ) -> Result<()> {
-        self.stop_compaction();
         let mut new = self.new_copy(path, old, form)?;
         fill(&mut new.container, self)?;
         new.container.flush_pending()?;

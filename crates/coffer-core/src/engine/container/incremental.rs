@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::compact::Damaged;
-use super::{Container, Copy};
+use super::Container;
+use super::compact::{Copy, Damaged, Progress};
 use crate::engine::commit_log::TailMark;
 use crate::engine::grouping::Grouped;
 use crate::error::{Error, Result};
@@ -23,8 +23,9 @@ const MIN_DEAD: u64 = if cfg!(any(test, feature = "fuzzing")) { 32 << 10 } else 
 /// The most names that the last step has to copy once more.
 const LAST_NAMES: usize = 256;
 
-/// A compaction that is under way.
-pub(super) struct Compaction {
+/// A compaction that is under way. It belongs to the file that the container writes now: who replaces
+/// that file otherwise drops it first. Dropped, it removes its own.
+pub(crate) struct Compaction {
     new: Copy,
     /// Packs that are still to be copied.
     packs: VecDeque<BlockId>,
@@ -32,9 +33,6 @@ pub(super) struct Compaction {
     large: VecDeque<Arc<str>>,
     /// The large member that is being copied.
     partial: Option<Partial>,
-    /// Members that were set, moved or removed since the compaction began, and were not looked at
-    /// since.
-    touched: BTreeSet<Arc<str>>,
 }
 
 /// A large member of which some pieces are copied. Nothing else is appended until it is whole.
@@ -48,18 +46,6 @@ struct Partial {
     copied: Vec<Piece>,
 }
 
-impl Compaction {
-    /// Notes that a member was set, moved or removed.
-    pub(super) fn touch(&mut self, name: &Arc<str>) {
-        self.touched.insert(name.clone());
-    }
-
-    fn is_caught_up(&self) -> bool {
-        let copied = self.packs.is_empty() && self.large.is_empty() && self.partial.is_none();
-        copied && self.touched.len() <= LAST_NAMES
-    }
-}
-
 impl Container {
     /// Whether so much of the file is dead that compaction is worth its cost: see [`MIN_DEAD`].
     pub(crate) fn wants_incremental_compaction(&self) -> bool {
@@ -68,87 +54,105 @@ impl Container {
         dead.saturating_sub(MIN_DEAD) > live - live / 4
     }
 
-    pub(crate) fn is_compacting(&self) -> bool {
-        self.compaction.is_some()
+    /// Cuts off what was appended since a mark, with its blocks.
+    pub(super) fn cut_back(&mut self, mark: TailMark, added: usize) {
+        // The tar must end with a complete entry.
+        let mut view = self.view.write();
+        for id in self.changes.added.drain(added..) {
+            view.catalog.drop_block(id);
+        }
+        drop(view);
+        self.log.cut_back(mark);
     }
 
-    /// Begins a compaction into a new file, which is to replace the one at `path`.
-    pub(crate) fn begin_compaction(&mut self, path: &Path) -> Result<()> {
-        let old = self.source.storage.clone();
-        let new = self.new_copy(path, &*old, self.form())?;
+    /// Notes changes no longer: the compaction that was begun was given up.
+    pub(crate) fn forget_touched(&mut self) {
+        self.touched = None;
+    }
+
+    /// Whether a compaction was begun in this file, and not given up.
+    #[cfg(test)]
+    pub(crate) fn is_being_copied(&self) -> bool {
+        self.touched.is_some()
+    }
+
+    fn touched(&mut self) -> &mut BTreeSet<Arc<str>> {
+        self.touched.get_or_insert_default()
+    }
+}
+
+impl Compaction {
+    /// Begins a compaction into a new file, which is to replace the one at `path`. There must be no
+    /// change that no commit has.
+    pub(crate) fn begin(old: &mut Container, path: &Path) -> Result<Self> {
+        let new = old.new_copy(path, &*old.source.storage, old.form())?;
         let grouped = {
-            let view = self.view.read();
+            let view = old.view.read();
             let members = view.catalog.iter().map(|(name, entry)| (Arc::from(name), entry));
-            Grouped::new(members.collect::<Vec<(Arc<str>, Entry)>>())
+            Grouped::in_file(members.collect::<Vec<(Arc<str>, Entry)>>())?
         };
-        self.compaction = Some(Box::new(Compaction {
+        old.touched = Some(BTreeSet::new());
+        Ok(Self {
             new,
             packs: grouped.packs.into_keys().collect(),
             large: grouped.large.into_iter().map(|(name, _)| name).collect(),
             partial: None,
-            touched: grouped.waiting.into_iter().map(|(name, _)| name).collect(),
-        }));
-        Ok(())
-    }
-
-    /// Gives up a compaction that is under way, and removes its file.
-    pub(crate) fn stop_compaction(&mut self) {
-        self.compaction = None;
+        })
     }
 
     /// Copies about `budget` bytes. There must be no change that no commit has. `true` if the rest is
-    /// for [`Self::finish_compaction`]. An error ends the compaction; the coffer is as it was.
-    pub(crate) fn compact_step(&mut self, budget: u64) -> Result<bool> {
-        let Some(mut compaction) = self.compaction.take() else { return Ok(false) };
-        let end = compaction.new.container.log.tail().saturating_add(budget);
-        while !compaction.is_caught_up() && compaction.new.container.log.tail() < end {
-            self.copy_next(&mut compaction)?;
+    /// for [`Self::finish`]. After an error the compaction is of no use, and the coffer is as it was.
+    pub(crate) fn step(&mut self, old: &mut Container, budget: u64) -> Result<bool> {
+        let end = self.new.container.log.tail().saturating_add(budget);
+        while !self.is_caught_up(old) && self.new.container.log.tail() < end {
+            self.copy_next(old)?;
         }
-        let is_caught_up = compaction.is_caught_up();
-        self.compaction = Some(compaction);
-        Ok(is_caught_up)
+        Ok(self.is_caught_up(old))
     }
 
-    /// Commits, copies what is left, and puts the new file in place of the old one.
-    ///
-    /// An error before that ends the compaction, and the coffer is as it was.
-    pub(crate) fn finish_compaction(&mut self, path: &Path, locks: &Locks) -> Result<()> {
-        self.commit(false, locks)?;
-        let ancestry = self.ancestry()?;
-        let Some(mut compaction) = self.compaction.take() else { return Ok(()) };
-        while !(compaction.is_caught_up() && compaction.touched.is_empty()) {
-            self.copy_next(&mut compaction)?;
+    /// Commits, copies what is left, and puts the new file in place of the old one, in which the
+    /// container goes on. An error before that leaves the coffer as it was.
+    pub(crate) fn finish(mut self, old: &mut Container, path: &Path, locks: &Locks) -> Result<()> {
+        old.commit(false, locks)?;
+        let ancestry = old.ancestry()?;
+        while !(self.is_caught_up(old) && old.touched().is_empty()) {
+            self.copy_next(old)?;
         }
-        let Compaction { mut new, .. } = *compaction;
-        new.container.gather()?;
-        new.container.view.write().catalog.next_version = self.view.read().catalog.next_version;
-        let old = self.source.storage.clone();
-        self.put_in_place(new, path, &*old, locks, ancestry)
+        self.new.container.gather()?;
+        let next_version = old.view.read().catalog.next_version;
+        self.new.container.view.write().catalog.next_version = next_version;
+        let storage = old.source.storage.clone();
+        old.put_in_place(self.new, path, &*storage, locks, ancestry)
+    }
+
+    fn is_caught_up(&self, old: &mut Container) -> bool {
+        let copied = self.packs.is_empty() && self.large.is_empty() && self.partial.is_none();
+        copied && old.touched().len() <= LAST_NAMES
     }
 
     /// Copies a pack, a piece of a large member, or some members that were changed.
-    fn copy_next(&self, compaction: &mut Compaction) -> Result<()> {
-        if compaction.partial.is_some() {
-            return self.copy_piece(compaction);
+    fn copy_next(&mut self, old: &mut Container) -> Result<()> {
+        if self.partial.is_some() {
+            return self.copy_piece(old);
         }
-        if let Some(id) = compaction.packs.pop_front() {
-            return self.copy_live_of(&mut compaction.new.container, id, None);
+        if let Some(id) = self.packs.pop_front() {
+            return self.copy_live_of(old, id, None);
         }
-        if let Some(name) = compaction.large.pop_front() {
-            return self.begin_large(compaction, name);
+        if let Some(name) = self.large.pop_front() {
+            return self.begin_large(old, name);
         }
-        self.copy_touched(compaction)
+        self.copy_touched(old)
     }
 
     /// Copies the live members of a pack, or those of them that are `wanted`.
     fn copy_live_of(
-        &self,
-        new: &mut Container,
+        &mut self,
+        old: &Container,
         id: BlockId,
         wanted: Option<&[Arc<str>]>,
     ) -> Result<()> {
         let (block, members) = {
-            let view = self.view.read();
+            let view = old.view.read();
             let Some(block) = view.catalog.blocks.get(&id).cloned() else { return Ok(()) };
             let live = view.catalog.live_in_pack(id);
             let live = live.into_iter().filter(|n| wanted.is_none_or(|wanted| wanted.contains(n)));
@@ -161,51 +165,50 @@ impl Container {
         let members: Vec<_> =
             members.iter().map(|(name, entry)| (&**name, entry.clone())).collect();
         let silent = CallObserver::silent();
-        let mut progress = super::compact::Progress::silent(&silent);
-        new.copy_small_pack(&self.source, &block, &members, &mut progress)
+        let mut progress = Progress::silent(&silent);
+        self.new.container.copy_small_pack(&old.source, &block, &members, &mut progress)
     }
 
     /// Begins to copy a large member, unless it is not there any more.
-    fn begin_large(&self, compaction: &mut Compaction, name: Arc<str>) -> Result<()> {
-        let entry = self.view.read().catalog.get(&name);
+    fn begin_large(&mut self, old: &mut Container, name: Arc<str>) -> Result<()> {
+        let entry = old.view.read().catalog.get(&name);
         let Some(entry) = entry else { return Ok(()) };
-        let Place::Pieces { header, .. } = &entry.place else {
+        let Place::Pieces { header, .. } = entry.place else {
             // It became a small one.
-            compaction.touched.insert(name);
+            old.touched().insert(name);
             return Ok(());
         };
-        let block = self.view.read().catalog.block(*header)?.clone();
-        let new = &mut compaction.new.container;
+        let block = old.view.read().catalog.block(header)?.clone();
+        let new = &mut self.new.container;
         new.flush_pending()?;
         let (mark, added) = (new.log.mark(), new.changes.added.len());
-        let header = new.copy_block(&self.source, &block, Damaged::Refused)?;
-        let copied = Vec::new();
-        compaction.partial = Some(Partial { name, entry, mark, added, header, copied });
+        let header = new.copy_block(&old.source, &block, Damaged::Refused)?;
+        self.partial = Some(Partial { name, entry, mark, added, header, copied: Vec::new() });
         Ok(())
     }
 
     /// Copies the next piece of a large member, and puts the member in the new catalog when it is
     /// whole. One that was replaced or removed meanwhile is cut off again.
-    fn copy_piece(&self, compaction: &mut Compaction) -> Result<()> {
-        let Some(mut partial) = compaction.partial.take() else { return Ok(()) };
-        let new = &mut compaction.new.container;
+    fn copy_piece(&mut self, old: &mut Container) -> Result<()> {
+        let Some(mut partial) = self.partial.take() else { return Ok(()) };
+        let new = &mut self.new.container;
         let Place::Pieces { pieces, .. } = &partial.entry.place else {
             return Err(Error::corrupt("a large member has no pieces"));
         };
         let is_there = {
-            let view = self.view.read();
+            let view = old.view.read();
             view.catalog.get(&partial.name).is_some_and(|now| now.version == partial.entry.version)
         };
         if !is_there {
             new.cut_back(partial.mark, partial.added);
-            compaction.touched.insert(partial.name);
+            old.touched().insert(partial.name);
             return Ok(());
         }
         if let Some(piece) = pieces.get(partial.copied.len()) {
-            let block = self.view.read().catalog.block(piece.block)?.clone();
-            let block = new.copy_block(&self.source, &block, Damaged::Refused)?;
+            let block = old.view.read().catalog.block(piece.block)?.clone();
+            let block = new.copy_block(&old.source, &block, Damaged::Refused)?;
             partial.copied.push(Piece { block, ..*piece });
-            compaction.partial = Some(partial);
+            self.partial = Some(partial);
             return Ok(());
         }
         let Partial { name, entry, header, copied, .. } = partial;
@@ -214,12 +217,12 @@ impl Container {
     }
 
     /// Brings some of the members that were touched up to date in the new file.
-    fn copy_touched(&self, compaction: &mut Compaction) -> Result<()> {
+    fn copy_touched(&mut self, old: &mut Container) -> Result<()> {
         let mut changed = Vec::new();
         for _ in 0..LAST_NAMES {
-            let Some(name) = compaction.touched.pop_first() else { break };
-            let entry = self.view.read().catalog.get(&name);
-            let new = &mut compaction.new.container;
+            let Some(name) = old.touched().pop_first() else { break };
+            let entry = old.view.read().catalog.get(&name);
+            let new = &mut self.new.container;
             let copied = new.view.read().catalog.get(&name).map(|copied| copied.version);
             match entry {
                 None => new.remove(&name)?,
@@ -230,20 +233,9 @@ impl Container {
         let grouped = Grouped::in_file(changed)?;
         for (id, members) in grouped.packs {
             let names: Vec<_> = members.into_iter().map(|(name, _)| name).collect();
-            self.copy_live_of(&mut compaction.new.container, id, Some(&names))?;
+            self.copy_live_of(old, id, Some(&names))?;
         }
-        compaction.large.extend(grouped.large.into_iter().map(|(name, _)| name));
+        self.large.extend(grouped.large.into_iter().map(|(name, _)| name));
         Ok(())
-    }
-
-    /// Cuts off what was appended since a mark, with its blocks.
-    pub(super) fn cut_back(&mut self, mark: TailMark, added: usize) {
-        // The tar must end with a complete entry.
-        let mut view = self.view.write();
-        for id in self.changes.added.drain(added..) {
-            view.catalog.drop_block(id);
-        }
-        drop(view);
-        self.log.cut_back(mark);
     }
 }

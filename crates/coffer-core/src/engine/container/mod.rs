@@ -14,14 +14,13 @@ mod put;
 mod rekey;
 mod savepoint;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use self::changes::{Changes, Savepoints};
 pub(crate) use self::commit::Ancestry;
-use self::compact::Copy;
 pub(crate) use self::compact::Damaged;
-use self::incremental::Compaction;
+pub(crate) use self::incremental::Compaction;
 use self::pending::{Inflight, Pending};
 pub(crate) use self::put::{Finished, Part, Raw, SMALL};
 use crate::engine::commit_log::CommitLog;
@@ -51,8 +50,9 @@ pub(crate) struct Container {
     inflight: VecDeque<Inflight>,
     changes: Changes,
     savepoints: Savepoints,
-    /// The compaction that is under way.
-    compaction: Option<Box<Compaction>>,
+    /// The members that were set, moved or removed while a compaction is under way, and that it has not
+    /// looked at since.
+    touched: Option<BTreeSet<Arc<str>>>,
     /// The last commits by generation and digest, oldest first, at most
     /// [`MAX_HISTORY`](crate::format::commit::MAX_HISTORY). They are read when a compaction first needs them.
     ancestors: Option<Vec<(u64, Digest)>>,
@@ -99,7 +99,7 @@ impl Container {
             inflight: VecDeque::new(),
             changes: Changes::default(),
             savepoints: Savepoints::default(),
-            compaction: None,
+            touched: None,
             ancestors: None,
         }
     }

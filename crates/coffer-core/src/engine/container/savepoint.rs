@@ -118,8 +118,8 @@ impl Container {
 
     /// Records that a member was set, moved or removed; `old` is the entry that it had before.
     pub(super) fn record(&mut self, name: Arc<str>, old: Option<Entry>) {
-        if let Some(compaction) = &mut self.compaction {
-            compaction.touch(&name);
+        if let Some(touched) = &mut self.touched {
+            touched.insert(name.clone());
         }
         self.savepoints.note(|| Step::Member(name.clone(), old));
         if self.changes.touched.insert(name.clone()) {

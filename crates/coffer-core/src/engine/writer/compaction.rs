@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use super::Writer;
+use crate::engine::container::Compaction;
 use crate::engine::open::Notice;
 use crate::error::{Error, Result};
 
@@ -22,14 +23,15 @@ impl Writer {
             && self.state.batch.is_none()
             && !self.container.modified()
             && self.container.ready().is_ok();
-        if !may || self.container.is_compacting() || !self.container.wants_incremental_compaction()
+        if !may || self.state.compaction.is_some() || !self.container.wants_incremental_compaction()
         {
             return;
         }
         self.state.compacted_at = self.container.len();
-        let begun = self.before_change().and_then(|()| self.container.begin_compaction(&self.path));
-        if let Err(e) = begun {
-            self.give_up_compaction(&e);
+        let begun = self.before_change();
+        match begun.and_then(|()| Compaction::begin(&mut self.container, &self.path)) {
+            Ok(compaction) => self.state.compaction = Some(compaction),
+            Err(e) => self.give_up_compaction(&e),
         }
     }
 
@@ -46,21 +48,23 @@ impl Writer {
     }
 
     fn go_on_compacting(&mut self, budget: u64) {
-        if !self.container.is_compacting() || self.container.modified() {
+        if self.container.modified() {
             return;
         }
+        let Some(compaction) = self.state.compaction.take() else { return };
         self.state.compacted_at = self.container.len();
-        if let Err(e) = self.compact_step(budget) {
+        if let Err(e) = self.compact_step(compaction, budget) {
             self.give_up_compaction(&e);
         }
     }
 
-    fn compact_step(&mut self, budget: u64) -> Result<()> {
-        if !self.container.compact_step(budget)? {
+    fn compact_step(&mut self, mut compaction: Compaction, budget: u64) -> Result<()> {
+        if !compaction.step(&mut self.container, budget)? {
+            self.state.compaction = Some(compaction);
             return Ok(());
         }
         let old = self.container.source.storage.clone();
-        self.container.finish_compaction(&self.path, &self.locks)?;
+        compaction.finish(&mut self.container, &self.path, &self.locks)?;
         self.replaced(&*old);
         self.end_scrub();
         Ok(())
@@ -69,7 +73,7 @@ impl Writer {
     /// Leaves the file as it is until the coffer is opened again: what failed would only fail again, and
     /// cost as much. The coffer is whole without it.
     fn give_up_compaction(&mut self, error: &Error) {
-        self.container.stop_compaction();
+        self.container.forget_touched();
         self.auto_compact = false;
         let message = format!(
             "the coffer was not compacted, and its file goes on growing until it is: {}. Call compact() when the cause is gone",

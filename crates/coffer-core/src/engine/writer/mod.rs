@@ -19,12 +19,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 
 pub use self::outcome::{Added, Outcome, Skipped, Status};
 pub use self::packed::PackedMembers;
-use self::scrub::Scrub;
 pub(crate) use self::task::{Answer, BulkWork, Done, Edit, Given, Message, Task, Verification};
-use crate::engine::container::{Container, Damaged};
+use crate::engine::container::{Compaction, Container, Damaged};
 use crate::engine::open::Notices;
 use crate::engine::upload::Uploads;
 use crate::error::{Code, Error, Result};
+use crate::format::catalog::BlockId;
 use crate::format::commit::CommitId;
 use crate::io::lock_set::Locks;
 use crate::io::new_file::NewFile;
@@ -82,6 +82,14 @@ pub(crate) struct Writer {
     pub(crate) state: State,
 }
 
+/// A scrub of stale packs that has begun.
+struct Scrub {
+    /// Those that are still to be erased.
+    left: Vec<BlockId>,
+    /// How many of them a part erases.
+    part: usize,
+}
+
 /// The open batch, and the messages and answers that wait.
 #[derive(Default)]
 pub(crate) struct State {
@@ -93,7 +101,9 @@ pub(crate) struct State {
     batches: u64,
     /// Messages that wait for the end of the batch.
     deferred: VecDeque<Message>,
-    /// The length of the file when compaction last went on.
+    /// The compaction that is under way.
+    compaction: Option<Compaction>,
+    /// The length of the file when it last went on.
     compacted_at: u64,
     /// When a scrub of stale blocks is to begin; `None` if there are none.
     scrub_at: Option<Instant>,
@@ -127,7 +137,7 @@ impl Writer {
             self.container.rollback();
         }
         self.container.abandon();
-        self.container.stop_compaction();
+        self.state.compaction = None;
         self.auto_compact = false;
         if self.is_in_place() {
             self.scrub_all();
@@ -157,7 +167,9 @@ impl Writer {
         loop {
             let idle = self.state.batch.is_none();
             let wait = match self.state.scrub_at {
-                _ if idle && (self.state.scrubbing.is_some() || self.container.is_compacting()) => {
+                _ if idle
+                    && (self.state.scrubbing.is_some() || self.state.compaction.is_some()) =>
+                {
                     Some(Instant::now())
                 }
                 at => at.filter(|_| idle),
@@ -372,7 +384,7 @@ impl Writer {
         } else {
             Ok(())
         };
-        self.container.stop_compaction();
+        self.state.compaction = None;
         let wanted = self.auto_compact && self.container.wants_compaction();
         if result.is_ok() && self.is_in_place() && wanted {
             // An error is ignored: the coffer is complete without it, and the next close tries again.
@@ -420,7 +432,7 @@ impl Writer {
         }
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.modified = self.container.modified();
-        status.compacting = self.container.is_compacting();
+        status.compacting = self.state.compaction.is_some();
         status.commit = commit;
     }
 

@@ -89,6 +89,7 @@ impl Writer {
             return self.convert(watch);
         }
         self.take_place(false)?;
+        self.state.compaction = None;
         let old = self.container.source.storage.clone();
         self.container.compact(&self.path, &self.locks, Damaged::Kept, watch)?;
         self.replaced(&*old);
@@ -109,6 +110,7 @@ impl Writer {
         }
         self.before_change()?;
         self.take_place(false)?;
+        self.state.compaction = None;
         let Some(original) = self.original()? else {
             let old = self.container.source.storage.clone();
             let rekeyed = self.container.rekey(&self.path, to, &self.locks, watch);

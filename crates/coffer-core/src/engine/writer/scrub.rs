@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use super::Writer;
+use super::{Scrub, Writer};
 use crate::error::Result;
 use crate::format::catalog::BlockId;
 
@@ -16,14 +16,6 @@ const MIN_PART: usize = 32;
 const MOST_PARTS: usize = 16;
 /// The most bytes that changes append before a scrub begins, however short the time since the first.
 const MOST_APPENDED: u64 = 8 << 20;
-
-/// A scrub that has begun.
-pub(super) struct Scrub {
-    /// The stale packs that are still to be erased.
-    left: Vec<BlockId>,
-    /// How many of them a part erases.
-    part: usize,
-}
 
 impl Writer {
     /// Commits changes that no flush asked for. What they replace is erased with them if there is no
