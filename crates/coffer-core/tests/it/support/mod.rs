@@ -22,6 +22,9 @@ impl Case {
         let mut options = Options::new(mode, self.kind);
         options.coffer_key = self.coffer_key.clone();
         options.secure_key = self.secure_key.clone();
+        // A flush of its own erases what a change replaced, so that a story has one commit for each of its
+        // changes; `scrub` and `compaction` have their own delays.
+        options.scrub_delay = std::time::Duration::ZERO;
         options
     }
 
