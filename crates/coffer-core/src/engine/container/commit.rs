@@ -103,7 +103,13 @@ impl Container {
     fn repack(&mut self) -> Result<()> {
         let dirty = self.take_dirty();
         let packs: Vec<BlockId> = dirty.iter().copied().collect();
-        for some in packs.chunks(pool::window()) {
+        // Decoded together, they take memory by the largest of them.
+        let largest = {
+            let view = self.view.read();
+            let tar = |id: &BlockId| view.catalog.blocks.get(id).map(|block| block.tar);
+            packs.iter().filter_map(tar).max().unwrap_or_default()
+        };
+        for some in packs.chunks(pool::window_of(largest as usize)) {
             if let Err(e) = self.empty_packs(some) {
                 dirty.iter().for_each(|id| self.mark_dirty(*id));
                 return Err(e);
@@ -311,6 +317,26 @@ mod tests {
         assert_eq!(commit.dropped, [1]);
         assert_eq!(commit.scrub.len(), 2, "the bytes of both die");
         assert_eq!(commit.blocks.len(), 1);
+    }
+
+    /// A hostile file may have packs that decode to far more than they take.
+    #[test]
+    fn opening_takes_no_pack_apart_that_is_larger_than_a_writer_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut container, locks) = container(&dir);
+        put(&mut container, "a").unwrap();
+        container.commit(false, &locks).unwrap();
+        assert!(container.erasable().is_empty());
+        let set_tar = |container: &Container, tar: u32| {
+            container.view.write().catalog.blocks.get_mut(&1).unwrap().tar = tar;
+        };
+        set_tar(&container, super::super::MOST_STALE);
+        assert_eq!(container.erasable().into_iter().collect::<Vec<_>>(), [1]);
+        set_tar(&container, super::super::MOST_STALE + 1);
+        assert!(container.erasable().is_empty());
+        // Without a live member nothing is decoded to erase it.
+        container.view.write().catalog.remove("a");
+        assert_eq!(container.erasable().into_iter().collect::<Vec<_>>(), [1]);
     }
 
     #[test]

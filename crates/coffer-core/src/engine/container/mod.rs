@@ -36,6 +36,10 @@ use crate::format::stale::stale_blocks;
 use crate::format::tar;
 use crate::io::lock_set::Locks;
 
+/// The most bytes of tar in a pack that is taken apart when a coffer is opened. A writer closes a pack
+/// at 256 KiB, with a member of 128 KiB more at most.
+const MOST_STALE: u32 = 1 << 20;
+
 /// The writing side of one coffer.
 pub(crate) struct Container {
     pub(crate) view: Arc<Shared>,
@@ -83,8 +87,18 @@ impl Container {
     ) -> Result<Self> {
         let log = CommitLog::resume(source.clone(), durable, &newest, &loaded, size)?;
         let mut container = Self::new(source, header, loaded.catalog, log);
-        container.changes.dirty = stale_blocks(&container.view.read().catalog);
+        container.changes.dirty = container.erasable();
         Ok(container)
+    }
+
+    /// The stale blocks, but for packs that are larger than a writer makes them: to take such a one apart
+    /// when the coffer is opened could cost far more than the file has bytes.
+    fn erasable(&self) -> BTreeSet<BlockId> {
+        let view = self.view.read();
+        let mut stale = stale_blocks(&view.catalog);
+        let is_small = |id| view.catalog.block(id).is_ok_and(|block| block.tar <= MOST_STALE);
+        stale.retain(|id| is_small(*id) || view.catalog.live_in_pack(*id).is_empty());
+        stale
     }
 
     fn new(source: Arc<ArchiveFile>, header: Header, catalog: Catalog, log: CommitLog) -> Self {
